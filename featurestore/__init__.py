@@ -1,0 +1,90 @@
+"""featurestore: a feature dictionary database and search service for sparse autoencoders.
+
+    store = featurestore.connect("features/")            # or featurestore.connect("http://host:8000")
+    store.search("exception handling")
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from featurestore.errors import (
+    BadRequest,
+    BadStore,
+    Conflict,
+    FeatureStoreError,
+    NotFound,
+    Unavailable,
+    UnsupportedVersion,
+)
+from featurestore.interface import FeatureStore
+from featurestore.query import Query
+from featurestore.records import (
+    HISTOGRAM_BINS,
+    HISTOGRAM_EDGES,
+    Activating,
+    ActiveFeature,
+    Dictionary,
+    Example,
+    Feature,
+    FeatureId,
+    Hit,
+    Hits,
+    Label,
+    LogitEffect,
+    StoreInfo,
+)
+
+if TYPE_CHECKING:
+    from featurestore.store import Store
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "HISTOGRAM_BINS",
+    "HISTOGRAM_EDGES",
+    "Activating",
+    "ActiveFeature",
+    "BadRequest",
+    "BadStore",
+    "Conflict",
+    "Dictionary",
+    "Example",
+    "Feature",
+    "FeatureId",
+    "FeatureStore",
+    "FeatureStoreError",
+    "Hit",
+    "Hits",
+    "Label",
+    "LogitEffect",
+    "NotFound",
+    "Query",
+    "StoreInfo",
+    "Unavailable",
+    "UnsupportedVersion",
+    "connect",
+    "create",
+]
+
+
+# A remote client needs no DuckDB, a local store no HTTP: what is needed is imported when it is.
+def connect(location: str | Path) -> FeatureStore:
+    """The store in a directory, or behind a URL. Raises NotFound, UnsupportedVersion, BadStore or Unavailable."""
+    if str(location).startswith(("http://", "https://")):
+        from featurestore.client import Client
+
+        return Client(str(location))
+    from featurestore.store import Store
+
+    return Store(location)
+
+
+def create(path: str | Path) -> Store:
+    """A new, empty store in a directory. Raises Conflict when something is there already."""
+    from featurestore.parts import Directory
+    from featurestore.store import Store
+
+    Directory.create(path)
+    return Store(path)

@@ -1,0 +1,308 @@
+"""The command line: each command is a method of the store, printed as a table or as JSON lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+import featurestore
+from featurestore.commands import Group, cell, console, json_lines, json_option, progress, store_option, table
+
+EPILOG = "Begin with `featurestore demo`: it builds a small store and serves it. Every command has --help with an example."
+
+
+@click.group(cls=Group, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(featurestore.__version__, prog_name="featurestore")
+def main() -> None:
+    """Search the features of sparse autoencoders by meaning, by geometry and by SQL."""
+
+
+def query_options(command: Any) -> Any:
+    """The options that narrow a search: fields of Query, with its words for help."""
+    import msgspec
+
+    fields = {field.name: field for field in msgspec.structs.fields(featurestore.Query)}
+
+    def help_of(name: str) -> str:
+        return msgspec.json.schema(featurestore.Query)["$defs"]["Query"]["properties"][name]["description"]
+
+    options = [
+        click.option("-k", "k", type=int, default=fields["k"].default, show_default=True, help=help_of("k")),
+        click.option("--within", multiple=True, metavar="ID", help=help_of("within") + " Repeatable."),
+        click.option("--where", metavar="SQL", help=help_of("where")),
+        click.option("--all", is_flag=True, help=help_of("all")),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@main.command()
+@click.argument("text")
+@click.option("--mode", metavar="MODE", help="hybrid (default), semantic (by meaning) or keyword (by words).")
+@query_options
+@store_option
+@json_option
+def search(text: str, store: str, as_json: bool, **options: Any) -> None:
+    """Features whose labels match TEXT.
+
+    Example: featurestore search "exception handling" --where "layer >= 2 and density < 0.01"
+    """
+    with featurestore.connect(store) as opened:
+        show_hits(opened.search(text, **options), as_json)
+
+
+@main.command()
+@click.argument("to", metavar="ID_OR_FILE")
+@click.option("--space", help="The coordinates a vector from a file lives in.")
+@query_options
+@store_option
+@json_option
+def nearest(to: str, store: str, as_json: bool, **options: Any) -> None:
+    """Features whose decoder vectors are nearest to a feature's, or to the vector in a .npy file.
+
+    Example: featurestore nearest pystdlib/2-res-2k/17 -k 5
+    """
+    with featurestore.connect(store) as opened:
+        show_hits(opened.nearest(read_vector(to) if to.endswith(".npy") else to, **options), as_json)
+
+
+def read_vector(path: str) -> Any:
+    """The vector in a .npy file. Raises NotFound or BadRequest."""
+    import numpy
+
+    try:
+        vector = numpy.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise featurestore.NotFound(f"no file {path}") from None
+    except (OSError, ValueError) as exc:
+        raise featurestore.BadRequest(f"{path} is not a .npy file of numbers: {exc}") from None
+    if vector.ndim != 1 or vector.dtype.kind not in "fiu":
+        raise featurestore.BadRequest(f"{path} holds {vector.dtype} of shape {vector.shape}; one vector is wanted")
+    return vector.astype(float)
+
+
+def show_hits(hits: featurestore.Hits, as_json: bool) -> None:
+    """Print hits, and their notes on stderr."""
+    if as_json:
+        json_lines(hits)
+    else:
+        columns = {"id": "feature", "score": "score", "label": "label", "density": "density", "why": "why"}
+        table([{key: getattr(hit, key) for key in columns} for hit in hits], columns)
+    for note in hits.notes:
+        click.echo(note, err=True)
+
+
+@main.command()
+@click.argument("text")
+@click.option("--dictionary", multiple=True, metavar="ID", help="Only this dictionary. Repeatable.")
+@click.option("-k", "k", type=int, default=10, show_default=True, help="How many features.")
+@click.option("--order", default="specific", show_default=True, help="specific (to this text) or activation.")
+@store_option
+@json_option
+def activating(text: str, dictionary: tuple[str, ...], k: int, order: str, store: str, as_json: bool) -> None:
+    """Features that fire on TEXT, and on which of its tokens.
+
+    Example: featurestore activating "def __init__(self, name):"
+    """
+    with featurestore.connect(store) as opened:
+        found = opened.activating(text, dictionary=list(dictionary) or None, k=k, order=order)
+    if as_json:
+        json_lines(found.features)
+    else:
+        rows = [
+            {
+                "id": feature.id,
+                "activation": feature.activation,
+                "of max": feature.activation / feature.max_activation if feature.max_activation else None,
+                "token": repr(found.tokens[feature.token]),
+                "label": feature.label,
+            }
+            for feature in found.features
+        ]
+        table(rows)
+    for note in found.notes:
+        click.echo(note, err=True)
+
+
+@main.command()
+@click.argument("id")
+@click.option("--examples", type=int, default=5, show_default=True, help="Examples shown of each band.")
+@store_option
+@json_option
+def feature(id: str, examples: int, store: str, as_json: bool) -> None:
+    """One feature's whole page: statistics, labels, logits, histogram and examples.
+
+    Example: featurestore feature pystdlib/2-res-2k/17
+    """
+    with featurestore.connect(store) as opened:
+        page = opened.feature(id, examples=examples)
+    if as_json:
+        json_lines([page])
+        return
+    show_feature(page)
+
+
+def show_feature(page: featurestore.Feature) -> None:
+    """Print a feature's page for people."""
+    from rich.text import Text
+
+    out = console()
+    out.print(Text(f"{page.id}  {page.label or 'no label'}", style="bold"))
+    facts = ("state", "density", "active_tokens", "mean_activation", "max_activation", "decoder_norm")
+    out.print(Text("  ".join(f"{name.replace('_', ' ')} {cell(getattr(page, name))}" for name in facts)))
+    for label in page.labels:
+        out.print(Text(f"  {label.explainer}: {label.label}"))
+    for title, logits in (("raises", page.top_logits), ("lowers", page.bottom_logits)):
+        if logits:
+            out.print(Text(f"{title}  " + "  ".join(f"{one.token!r} {one.value:+.2f}" for one in logits)))
+    if page.histogram and any(page.histogram):
+        out.print(Text("activations  " + spark(page.histogram)))
+    band = None
+    for example in page.examples:
+        if example.band != band:
+            band = example.band
+            out.print(Text(f"{band}", style="bold"))
+        line = Text(f"{example.activation:8.2f}  ")
+        for token, value in zip(example.tokens, example.activations, strict=True):
+            strong = value > 0.5 * (page.max_activation or 1)
+            style = "black on bright_green" if strong else "black on green" if value > 0 else ""
+            line.append(token.replace("\n", "⏎"), style=style)
+        out.print(line, no_wrap=True, overflow="ellipsis", crop=True)
+
+
+def spark(histogram: tuple[int, ...]) -> str:
+    """A histogram in one line of characters, from its first to its last bin that is not empty, with its ends."""
+    filled = [b for b, count in enumerate(histogram) if count]
+    low, high = filled[0], filled[-1]
+    most = max(histogram)
+    bars = "".join(" ▁▂▃▄▅▆▇█"[0 if not n else 1 + (7 * n) // most] for n in histogram[low : high + 1])
+    edges = featurestore.HISTOGRAM_EDGES
+    return f"{edges[low]:.3g} {bars} {edges[high + 1]:.3g}"
+
+
+@main.command()
+@click.argument("statement")
+@click.option("--max-rows", type=int, help="At most this many rows.")
+@click.option("--timeout", type=float, help="Stop the query after this many seconds.")
+@store_option
+@json_option
+def sql(statement: str, max_rows: int | None, timeout: float | None, store: str, as_json: bool) -> None:
+    """The result of one SELECT over the store's views; `featurestore sql "show tables"` lists them.
+
+    Example: featurestore sql "select dictionary, count(*) from features where state = 'dead' group by all"
+    """
+    with featurestore.connect(store) as opened:
+        result = opened.sql(statement, max_rows=max_rows, timeout=timeout)
+    if as_json:
+        json_lines(result.to_pylist())
+    else:
+        table(result.to_pylist(), {name: name for name in result.column_names})
+    if b"featurestore.truncated" in (result.schema.metadata or {}):
+        click.echo(f"the first {result.num_rows:,} rows are shown; there are more", err=True)
+
+
+@main.command()
+@store_option
+@json_option
+def dictionaries(store: str, as_json: bool) -> None:
+    """Every dictionary of the store.
+
+    Example: featurestore dictionaries --store demo.features
+    """
+    with featurestore.connect(store) as opened:
+        found = opened.dictionaries()
+    if as_json:
+        json_lines(found)
+        return
+    columns = ("dictionary", "kind", "architecture", "hook_point", "d_in", "d_sae", "tokens_counted", "space")
+    table([{name: getattr(one, name) for name in columns} for one in found])
+
+
+@main.command()
+@store_option
+@json_option
+def info(store: str, as_json: bool) -> None:
+    """What the store holds: rows and bytes by table.
+
+    Example: featurestore info --store demo.features
+    """
+    with featurestore.connect(store) as opened:
+        found = opened.info()
+    if as_json:
+        json_lines([found])
+        return
+    click.echo(
+        f"{found.location}: format {found.format}, commit {found.commit}, {found.dictionaries} dictionaries, "
+        f"{found.features:,} features, {found.labels:,} labels, embedder {found.embedder or 'none'}"
+    )
+    table([{"table": name, "rows": rows, "bytes": found.bytes[name]} for name, rows in found.rows.items()])
+    for note in found.notes:
+        click.echo(note, err=True)
+
+
+@main.command()
+@click.option("--embedder", help="A model directory, a hub name, or openai:MODEL@BASE_URL. Default: the store's.")
+@store_option
+def index(embedder: str | None, store: str) -> None:
+    """Build the indexes that are missing or stale: decoder vectors, and labels by meaning and by words.
+
+    Example: featurestore index --store demo.features
+    """
+    for line in build_index(local(store), embedder) or ["every index is up to date"]:
+        click.echo(line)
+
+
+def build_index(store: Any, embedder: str | None = None) -> list[str]:
+    """Build what is stale, with a progress bar; lines that say what was done."""
+    import contextlib
+
+    with contextlib.ExitStack() as bars:
+        return store.index(embedder, lambda text, total: bars.enter_context(progress(text, total)).advance)
+
+
+def local(location: str) -> Any:
+    """The store in a directory of this machine. Raises BadRequest for a URL: writing is local."""
+    if location.startswith(("http://", "https://")):
+        raise featurestore.BadRequest(f"{location} is a service, and writing is local: name the store's directory")
+    return featurestore.connect(location)
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port to listen on.")
+@click.option("--threads", type=click.IntRange(1, 256), default=8, show_default=True, help="Requests served at once.")
+@store_option
+def serve(host: str, port: int, threads: int, store: str) -> None:
+    """Serve the store over HTTP: JSON under /v1, pages for a browser at /.
+
+    Example: featurestore serve --store demo.features --port 8000
+    """
+    serve_store(store, host, port, threads)
+
+
+def serve_store(store: str, host: str, port: int, threads: int = 8) -> None:
+    """Serve until interrupted. Raises Unavailable when Flask or the port is not to be had."""
+    try:
+        from featurestore import web
+    except ImportError as exc:
+        raise featurestore.Unavailable(f"serving needs {exc.name}: pip install 'featurestore[serve]'") from None
+    with featurestore.connect(store) as opened:
+        web.serve(opened, host=host, port=port, threads=threads)
+
+
+@main.command()
+@click.argument("path", type=click.Path(path_type=Path))
+def create(path: Path) -> None:
+    """Make a new, empty store.
+
+    Example: featurestore create my.features
+    """
+    featurestore.create(path).close()
+    click.echo(f"made an empty store at {path}")
+
+
+if __name__ == "__main__":
+    main()

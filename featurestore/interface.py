@@ -1,0 +1,113 @@
+"""What a feature store can be asked, wherever it is: the base that the local Store and the remote Client share.
+
+All sugar lives here, once; a store implements the primitives below it. Reads are shared; writing is local (writer.py).
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from featurestore.query import Query
+from featurestore.records import Activating, Dictionary, Feature, Hits, StoreInfo
+
+if TYPE_CHECKING:
+    import numpy
+    import pyarrow
+
+
+class FeatureStore(abc.ABC):
+    """Questions to a store of features. Use as a context manager, or call `close()`."""
+
+    location: str
+
+    # --- primitives ---------------------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def info(self) -> StoreInfo:
+        """What the store holds."""
+
+    @abc.abstractmethod
+    def dictionaries(self) -> list[Dictionary]:
+        """Every dictionary, ordered by id."""
+
+    @abc.abstractmethod
+    def feature(self, id: str, examples: int | None = None) -> Feature:
+        """One feature's whole page; `examples` limits the examples of each band.
+
+        Raises BadRequest for a malformed id and NotFound for a dictionary or index that is not there.
+        """
+
+    @abc.abstractmethod
+    def vector(self, id: str) -> numpy.ndarray:
+        """The feature's decoder vector, (d_out,) float32. Raises as `feature` does."""
+
+    @abc.abstractmethod
+    def run(self, query: Query) -> Hits:
+        """The answer to a query. Raises BadRequest or NotFound naming what is wrong with it."""
+
+    @abc.abstractmethod
+    def activating(
+        self, text: str, dictionary: str | Sequence[str] | None = None, k: int = 10, order: str = "specific"
+    ) -> Activating:
+        """The k features that fire hardest on a text, with their activation on each token.
+
+        `dictionary` names one or several (default: all of one model). `order` is "specific" (activation relative to the
+        feature's largest in the corpus, weighted against dense features) or "activation" (as it is).
+        Raises Unavailable when the model's files or torch are not at hand.
+        """
+
+    @abc.abstractmethod
+    def sql(self, statement: str, max_rows: int | None = None, timeout: float | None = None) -> pyarrow.Table:
+        """The result of one SELECT over the views of schema.sql.
+
+        When more than `max_rows` rows exist the first are returned, and the table's schema metadata has the key
+        `featurestore.truncated`. Raises BadRequest for anything but one readable SELECT, Unavailable past `timeout` (s).
+        """
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+
+    # --- sugar --------------------------------------------------------------------------------------------------
+
+    def search(self, text: str, **options: Any) -> Hits:
+        """The features whose labels match `text`; options are the fields of Query (mode, within, where, k, all)."""
+        return self.run(Query.of(text=text, **_tidy(options)))
+
+    def nearest(self, to: str | Sequence[float] | numpy.ndarray, **options: Any) -> Hits:
+        """The features whose decoder vectors have the largest cosine to a feature's (by id) or to a vector."""
+        if isinstance(to, str):
+            return self.run(Query.of(near=to, **_tidy(options)))
+        return self.run(Query.of(vector=tuple(float(x) for x in to), **_tidy(options)))
+
+    def dictionary(self, id: str) -> Dictionary:
+        """One dictionary. Raises NotFound, naming what is there."""
+        return pick_dictionary(self.dictionaries(), id)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.location!r})"
+
+
+def _tidy(options: dict[str, Any]) -> dict[str, Any]:
+    # `within="model/source"` reads better than a tuple of one, so both are taken.
+    within = options.get("within")
+    return options | {"within": (within,)} if isinstance(within, str) else options
+
+
+def pick_dictionary(dictionaries: Sequence[Dictionary], id: str) -> Dictionary:
+    """The dictionary called `id`. Raises NotFound, naming those there are."""
+    from featurestore.errors import NotFound
+
+    for dictionary in dictionaries:
+        if dictionary.dictionary == id:
+            return dictionary
+    there = ", ".join(d.dictionary for d in dictionaries[:8]) or "none"
+    more = f" and {len(dictionaries) - 8} more" if len(dictionaries) > 8 else ""
+    raise NotFound(f"no dictionary '{id}'; there are: {there}{more}")

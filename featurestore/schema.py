@@ -1,0 +1,141 @@
+"""The one reader of schema.sql: its statements, its scratch tables that batches are checked in, its Arrow types."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import duckdb
+import pyarrow
+
+from featurestore.errors import BadRequest
+
+
+class Column(NamedTuple):
+    """A column of a table or view, as people read of it."""
+
+    relation: str
+    column: str
+    type: str
+    comment: str | None
+
+
+@functools.cache
+def statements() -> tuple[str, ...]:
+    """The statements of schema.sql, in order."""
+    here = Path(__file__).parent
+    # In a wheel schema.sql lies inside the package; in a checkout at the top, where people look for it.
+    path = next(p for p in (here / "schema.sql", here.parent / "schema.sql") if p.is_file())
+    return tuple(statement.query for statement in duckdb.extract_statements(path.read_text("utf-8")))
+
+
+@functools.cache
+def tables() -> tuple[str, ...]:
+    """Names of the stored tables, in order."""
+    found = (re.search(r"CREATE TABLE stored\.(\w+)", statement) for statement in statements())
+    return tuple(match[1] for match in found if match)
+
+
+@functools.cache
+def key_columns(table: str) -> tuple[str, ...]:
+    """The primary key of a stored table; empty where it has none."""
+    with _fresh() as con:
+        rows = con.execute(
+            "SELECT constraint_column_names FROM duckdb_constraints() "
+            "WHERE schema_name = 'stored' AND table_name = ? AND constraint_type = 'PRIMARY KEY'",
+            [table],
+        ).fetchall()
+    return tuple(rows[0][0]) if rows else ()
+
+
+@functools.cache
+def arrow_schema(table: str) -> pyarrow.Schema:
+    """The Arrow schema of a stored table."""
+    with _fresh() as con:
+        return con.sql(f"FROM stored.{table} LIMIT 0").to_arrow_table().schema
+
+
+@functools.cache
+def columns() -> tuple[Column, ...]:
+    """Every column of the views people query, in order; a view's column takes its table's comment."""
+    with _fresh() as con:
+        rows = con.execute(
+            "SELECT schema_name, table_name, column_name, data_type, comment FROM duckdb_columns() "
+            "WHERE schema_name IN ('main', 'stored') AND NOT internal ORDER BY table_name, column_index"
+        ).fetchall()
+    comments = {(table, column): comment for schema, table, column, _, comment in rows if schema == "stored"}
+    # best_labels and labels share their columns.
+    comments |= {("best_labels", column): text for (table, column), text in comments.items() if table == "labels"}
+    return tuple(
+        Column(table, column, type_, comments.get((table, column)))
+        for schema, table, column, type_, _ in rows
+        if schema == "main"
+    )
+
+
+def create(con: duckdb.DuckDBPyConnection, parquet: dict[str, list[str]]) -> None:
+    """Run schema.sql in `con`, with each stored table that has Parquet files (paths) as a view over them."""
+    for statement in statements():
+        match = re.search(r"CREATE TABLE stored\.(\w+)", statement)
+        name = match[1] if match else None
+        if name and parquet.get(name):
+            files = ", ".join(_quoted(path) for path in parquet[name])
+            names = ", ".join(arrow_schema(name).names)
+            con.execute(f"CREATE VIEW stored.{name} AS SELECT {names} FROM read_parquet([{files}])").fetchall()
+        elif not statement.lstrip().upper().startswith("COMMENT"):
+            con.execute(statement).fetchall()
+
+
+class Gate:
+    """Scratch tables that batches must pass through: types, NOT NULL, CHECK and keys are enforced by DuckDB."""
+
+    def __init__(self) -> None:
+        self._con = duckdb.connect()
+        create(self._con, {})
+
+    def checked(self, table: str, rows: pyarrow.Table, order: str | None = None) -> pyarrow.Table:
+        """`rows` as the schema has them, sorted by `order`; absent nullable columns become null.
+
+        Raises BadRequest naming the table and what the schema refused.
+        """
+        if table not in tables():
+            raise BadRequest(f"no table '{table}' in the schema; there are: {', '.join(tables())}")
+        unknown = set(rows.column_names) - set(arrow_schema(table).names)
+        if unknown:
+            raise BadRequest(f"{table} has no column {', '.join(sorted(unknown))}")
+        names = ", ".join(rows.column_names)
+        self._con.register("batch", rows)
+        try:
+            self._con.execute(f"INSERT INTO stored.{table} ({names}) SELECT {names} FROM batch").fetchall()
+            by = f" ORDER BY {order}" if order else ""
+            return self._con.sql(f"FROM stored.{table}{by}").to_arrow_table()
+        except (duckdb.ConstraintException, duckdb.ConversionException, duckdb.InvalidInputException) as exc:
+            raise BadRequest(f"{table}: {str(exc).splitlines()[0]}") from None
+        except duckdb.BinderException as exc:
+            raise BadRequest(f"{table}: a column has the wrong type: {str(exc).splitlines()[0]}") from None
+        finally:
+            self._con.unregister("batch")
+            self._con.execute(f"DELETE FROM stored.{table}").fetchall()
+
+    def close(self) -> None:
+        """Drop the scratch tables."""
+        self._con.close()
+
+
+@contextmanager
+def _fresh() -> Iterator[duckdb.DuckDBPyConnection]:
+    con = duckdb.connect()
+    try:
+        for statement in statements():
+            con.execute(statement).fetchall()
+        yield con
+    finally:
+        con.close()
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
