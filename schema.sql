@@ -86,7 +86,7 @@ COMMENT ON COLUMN stored.features.active_contexts IS 'Contexts with at least one
 COMMENT ON COLUMN stored.features.mean_activation IS 'Mean over active tokens; null for a dead feature.';
 COMMENT ON COLUMN stored.features.std_activation IS 'Standard deviation (population) over active tokens; null for a dead feature.';
 COMMENT ON COLUMN stored.features.max_activation IS 'Largest activation seen; null for a dead feature.';
-COMMENT ON COLUMN stored.features.histogram IS 'Active tokens by |activation|: 64 bins, bin b holds [2^(b/4 - 8), 2^((b+1)/4 - 8)), the first and last also what lies beyond.';
+COMMENT ON COLUMN stored.features.histogram IS 'Active tokens by |activation|: 64 bins, bin b holds [2^(b/4 - 6), 2^((b+1)/4 - 6)), the first and last also what lies beyond.';
 COMMENT ON COLUMN stored.features.decoder_norm IS 'L2 norm of the decoder vector.';
 COMMENT ON COLUMN stored.features.encoder_norm IS 'L2 norm of the encoder vector.';
 COMMENT ON COLUMN stored.features.encoder_decoder_cosine IS 'Cosine of encoder and decoder vector; null when their widths differ or one is zero.';

@@ -13,7 +13,18 @@ from typing import NamedTuple
 
 # Tests and bundled programs are left out: not every distribution ships them. Character tables are no prose and no code.
 SKIPPED_DIRECTORIES = frozenset(
-    "__pycache__ ensurepip idlelib lib2to3 lib-dynload site-packages dist-packages test tests turtledemo".split()
+    [
+        "__pycache__",
+        "ensurepip",
+        "idlelib",
+        "lib2to3",
+        "lib-dynload",
+        "site-packages",
+        "dist-packages",
+        "test",
+        "tests",
+        "turtledemo",
+    ]
 )
 CHARACTER_TABLES = "encodings"
 HELD_OUT_PERCENT = 4

@@ -64,6 +64,7 @@ def new_model(seed: int, d_model: int = 192, layers: int = 6, heads: int = 6) ->
         n_embd=d_model,
         n_layer=layers,
         n_head=heads,
+        activation_function="gelu_pytorch_tanh",  # GPT-2's own, in the form that torch computes in one step
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,

@@ -9,13 +9,17 @@ import argparse
 import shutil
 from pathlib import Path
 
-from demo import language_model
+from demo import dictionaries, language_model
 from demo.corpus import documents, held_out
+from ingest.corpus import tokenise
+from ingest.model import Model
 
 HERE = Path(__file__).parent
 MODEL = HERE / "model"
 WORK = HERE / "work"
 MODEL_STEPS = 1700
+DICTIONARIES = HERE / "dictionaries"
+DICTIONARY_STEPS = 1500
 
 
 def train_model(seed: int, steps: int) -> None:
@@ -28,17 +32,32 @@ def train_model(seed: int, steps: int) -> None:
     )
 
 
+def train_dictionaries(seed: int, steps: int) -> None:
+    """Every planned dictionary, on the training documents, into demo/dictionaries/."""
+    model = Model(str(MODEL))
+    corpus = tokenise(model.tokenizer, (d for d in documents() if not held_out(d.name)))
+    for plan in dictionaries.PLANS:
+        names = [plan.hook_point, plan.hook_point_out or plan.hook_point]
+        read = dictionaries.read_activations(model, corpus, sorted(set(names)))
+        x, y = (read[name] for name in names)
+        tensors = dictionaries.train(plan, x, y, steps=steps, seed=seed, work=WORK)
+        dictionaries.save(plan, tensors, DICTIONARIES / plan.source, "pystdlib")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m demo.train", description=__doc__)
     parser.add_argument("stage", choices=["model", "dictionaries", "report", "all"])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=MODEL_STEPS, help="training steps of the language model")
+    parser.add_argument("--dictionary-steps", type=int, default=DICTIONARY_STEPS, help="of each dictionary")
     parser.add_argument("--fresh", action="store_true", help="forget the checkpoints and begin again")
     arguments = parser.parse_args()
     if arguments.fresh:
         shutil.rmtree(WORK, ignore_errors=True)
     if arguments.stage in ("model", "all"):
         train_model(arguments.seed, arguments.steps)
+    if arguments.stage in ("dictionaries", "all"):
+        train_dictionaries(arguments.seed, arguments.dictionary_steps)
 
 
 if __name__ == "__main__":

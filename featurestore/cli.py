@@ -10,10 +10,14 @@ import click
 import featurestore
 from featurestore.commands import Group, cell, console, json_lines, json_option, progress, store_option, table
 
-EPILOG = "Begin with `featurestore demo`: it builds a small store and serves it. Every command has --help with an example."
+EPILOG = (
+    "Begin with `featurestore demo`: it builds a small store and serves it. Every command has --help with an example."
+)
 
 
-@click.group(cls=Group, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=Group, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(featurestore.__version__, prog_name="featurestore")
 def main() -> None:
     """Search the features of sparse autoencoders by meaning, by geometry and by SQL."""

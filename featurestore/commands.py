@@ -35,7 +35,9 @@ class Group(click.Group):
             try:
                 found = _entry_points()[name].load()
             except ImportError as exc:
-                raise click.ClickException(f"the command {name} needs {exc.name}: pip install 'featurestore[all]'") from None
+                raise click.ClickException(
+                    f"the command {name} needs {exc.name}: pip install 'featurestore[all]'"
+                ) from None
         return found
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -58,25 +60,10 @@ def _entry_points() -> dict[str, Any]:
     return {point.name: point for point in entry_points(group="featurestore.commands")}
 
 
-def plain(value: Any) -> Any:
-    """A value as JSON takes it: records as objects, NaN and infinity as null, times in ISO 8601."""
-    return _finite(msgspec.to_builtins(value, str_keys=True))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if value == value and abs(value) != float("inf") else None
-    if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
-    return value
-
-
 def json_lines(rows: Iterable[Any]) -> None:
-    """Print one JSON object a line."""
+    """Print one JSON object a line; NaN and infinity become null, times are in ISO 8601."""
     for row in rows:
-        click.echo(msgspec.json.encode(plain(row)).decode())
+        click.echo(msgspec.json.encode(row).decode())
 
 
 def table(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str] | None = None) -> None:

@@ -35,9 +35,13 @@ class Embedder(Protocol):
         ...
 
 
-@functools.lru_cache(maxsize=4)
 def open_embedder(setting: str = DEFAULT) -> Embedder:
-    """The embedder a setting names. Raises Unavailable when its package, files or endpoint are not at hand."""
+    """The embedder a setting names, opened once. Raises Unavailable when its package, files or endpoint are not at hand."""
+    return _open(setting)
+
+
+@functools.lru_cache(maxsize=4)
+def _open(setting: str) -> Embedder:
     if setting.startswith("openai:"):
         model, at, base_url = setting.removeprefix("openai:").partition("@")
         if not (model and at and base_url):

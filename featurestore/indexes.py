@@ -193,7 +193,9 @@ def build_label_index(
     }
     if not covers or (old and {name: old[0].about.get(name) for name in about} == about):
         return []
-    rows = engine.table("SELECT dictionary, feature, label, explainer FROM labels ORDER BY dictionary, feature, explainer")
+    rows = engine.table(
+        "SELECT dictionary, feature, label, explainer FROM labels ORDER BY dictionary, feature, explainer"
+    )
     known = _known_vectors(directory, old, about)
     said = [f"label index: {rows.num_rows:,} labels"]
 

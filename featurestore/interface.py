@@ -66,7 +66,7 @@ class FeatureStore(abc.ABC):
         `featurestore.truncated`. Raises BadRequest for anything but one readable SELECT, Unavailable past `timeout` (s).
         """
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - a store may have nothing to let go of
         """Let go of files and connections."""
 
     # --- sugar --------------------------------------------------------------------------------------------------

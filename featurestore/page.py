@@ -14,7 +14,6 @@ from featurestore.sql import Engine
 from featurestore.writer import SHARD_FEATURES
 
 
-
 def feature_page(
     directory: Directory, snapshot: Snapshot, engine: Engine, catalog: Catalog, id: str, examples: int | None
 ) -> Feature:

@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from featurestore.errors import BadStore, Conflict, NotFound, Unavailable, UnsupportedVersion
+from featurestore.errors import BadRequest, BadStore, Conflict, NotFound, Unavailable, UnsupportedVersion
 
 FORMAT = 1
 # Files a commit has removed are kept this long, for readers that opened the store before it.
@@ -157,7 +157,12 @@ class Directory:
         return self.path / part.file
 
     def new_file(self, table: str, key: str, shard: int, suffix: str) -> Path:
-        """A place for a new part; its directory is made. Nobody sees the file before a commit names it."""
+        """A place for a new part; its directory is made. Nobody sees the file before a commit names it.
+
+        Raises BadRequest for a key that would lead elsewhere.
+        """
+        if any(word in ("", ".", "..") or "\0" in word for word in key.split("/")):
+            raise BadRequest(f"'{key}' cannot name a part of the store: its words must not be empty, . or ..")
         file = self.path / table / key / f"{shard:05d}-{uuid.uuid4().hex[:12]}{suffix}"
         file.parent.mkdir(parents=True, exist_ok=True)
         return file

@@ -19,9 +19,9 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     text: Annotated[_Text | None, Meta(description="Words to find in labels.")] = None
     near: Annotated[str | None, Meta(description="A feature id: rank by cosine to its decoder vector.")] = None
-    vector: Annotated[
-        tuple[float, ...] | None, Meta(description="A vector: rank decoder vectors by cosine to it.")
-    ] = None
+    vector: Annotated[tuple[float, ...] | None, Meta(description="A vector: rank decoder vectors by cosine to it.")] = (
+        None
+    )
     mode: Annotated[
         Literal["hybrid", "semantic", "keyword"] | None,
         Meta(description="How text is matched: by meaning, by words, or both (hybrid, the default)."),
@@ -29,16 +29,12 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     space: Annotated[
         str | None, Meta(description="The coordinates a vector lives in; needed when the store has several.")
     ] = None
-    within: Annotated[
-        tuple[str, ...], Meta(description="Only these dictionaries (model/source) or models.")
-    ] = ()
+    within: Annotated[tuple[str, ...], Meta(description="Only these dictionaries (model/source) or models.")] = ()
     where: Annotated[
         _Text | None, Meta(description="Only features for which this SQL condition over the view `features` holds.")
     ] = None
     k: Annotated[int, Meta(description="How many hits.", ge=1, le=MAX_K)] = 10
-    all: Annotated[
-        bool, Meta(description="Also dead and always-on features, which are hidden otherwise.")
-    ] = False
+    all: Annotated[bool, Meta(description="Also dead and always-on features, which are hidden otherwise.")] = False
 
     @classmethod
     def of(cls, strict: bool = True, **fields: Any) -> Query:

@@ -12,9 +12,9 @@ import msgspec
 from featurestore.errors import BadRequest
 from featurestore.query import Query
 
-# Activation histograms: 64 bins, 4 to the octave, on |activation| from 2^-8 to 2^8. Fixed, so that they merge exactly.
+# Activation histograms: 64 bins, 4 to the octave, on |activation| from 2^-6 to 2^10. Fixed, so that they merge exactly.
 HISTOGRAM_BINS = 64
-HISTOGRAM_EDGES: tuple[float, ...] = tuple(2.0 ** (b / 4 - 8) for b in range(HISTOGRAM_BINS + 1))
+HISTOGRAM_EDGES: tuple[float, ...] = tuple(2.0 ** (b / 4 - 6) for b in range(HISTOGRAM_BINS + 1))
 
 
 class FeatureId(msgspec.Struct, frozen=True, order=True):

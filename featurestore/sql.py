@@ -6,6 +6,7 @@ locked down before the first query.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,9 +28,7 @@ class Engine:
 
     def __init__(self, directory: Directory, snapshot: Snapshot):
         self._con = duckdb.connect(config={"autoinstall_known_extensions": "false"})
-        files = {
-            table: [str(directory.full_path(part)) for part in snapshot.parts(table)] for table in schema.tables()
-        }
+        files = {table: [str(directory.full_path(part)) for part in snapshot.parts(table)] for table in schema.tables()}
         try:
             schema.create(self._con, files)
         except duckdb.Error as exc:
@@ -43,9 +42,7 @@ class Engine:
     def _run(self, statement: str) -> None:
         self._con.execute(statement).fetchall()
 
-    def select(
-        self, statement: str, max_rows: int | None = None, timeout: float | None = None
-    ) -> pyarrow.Table:
+    def select(self, statement: str, max_rows: int | None = None, timeout: float | None = None) -> pyarrow.Table:
         """The result of one SELECT that somebody else wrote.
 
         With more than `max_rows` rows, the first ones, and the metadata key `featurestore.truncated`. Raises BadRequest
@@ -121,7 +118,15 @@ def check_select(statement: str) -> None:
 
 def condition(where: str) -> str:
     """`where` as a condition to put after WHERE. Raises BadRequest when it is not one SQL expression."""
-    check_select(f"SELECT 1 WHERE (\n{where}\n)")
+    statement = f"SELECT 1 WHERE (\n{where}\n)"
+    check_select(statement)
+    with duckdb.connect() as con:
+        raw = con.execute("SELECT json_serialize_sql(?)", [statement]).fetchall()[0][0]
+    node = json.loads(raw)["statements"][0]["node"]
+    # Brackets can be closed early, to smuggle in a UNION or a LIMIT: then there is more than a condition.
+    more = [node.get(name) for name in ("modifiers", "having", "qualify", "group_expressions")]
+    if node["type"] != "SELECT_NODE" or any(more) or node["from_table"]["type"] != "EMPTY":
+        raise BadRequest(f"where: '{where}' is more than a condition")
     return f"(\n{where}\n)"
 
 

@@ -23,7 +23,7 @@ from featurestore.interface import FeatureStore
 from featurestore.page import feature_page
 from featurestore.parts import FORMAT, Directory, Snapshot
 from featurestore.query import Query
-from featurestore.records import ActiveFeature, Activating, Dictionary, Feature, Hits, StoreInfo
+from featurestore.records import Activating, ActiveFeature, Dictionary, Feature, Hits, StoreInfo
 from featurestore.search import Searcher
 from featurestore.sql import Engine
 from featurestore.writer import SHARD_FEATURES, Writer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -37,6 +38,17 @@ def build(directory: Path, texts: Iterable[str]) -> int:
     return rows
 
 
+def _plain(text: str) -> str:
+    """A query in the words people type, without the parser's other syntax (fields, ranges, operators in capitals)."""
+    parts = []
+    for sign, phrase, word in re.findall(r'(?<!\S)([+-]?)(?:"([^"]*)"|(\S+))', text.replace("\\", " ")):
+        # What the analyser would split, as in what's or os.path, stands together: a phrase.
+        words = re.findall(r"\w+", (phrase or word).lower().replace("_", " "))
+        if words:
+            parts.append(f'{sign}"{" ".join(words)}"' if len(words) > 1 else sign + words[0])
+    return " ".join(parts)
+
+
 class KeywordIndex:
     """An index written by `build`, opened for searching. Safe to share between threads."""
 
@@ -47,7 +59,9 @@ class KeywordIndex:
             self._searcher = self._index.searcher()
         except Exception as exc:  # tantivy raises bare ValueError or OSError, whatever is wrong with the files
             first = str(exc).splitlines()[0][:200]
-            raise BadStore(f"the keyword index {directory} cannot be read; run `featurestore index` ({first})") from None
+            raise BadStore(
+                f"the keyword index {directory} cannot be read; run `featurestore index` ({first})"
+            ) from None
         if self._searcher.num_docs != rows:
             raise BadStore(
                 f"the keyword index {directory} has {self._searcher.num_docs} texts, not {rows}; run `featurestore index`"
@@ -56,15 +70,13 @@ class KeywordIndex:
     def __len__(self) -> int:
         return self._searcher.num_docs
 
-    def search(
-        self, text: str, k: int, allowed: numpy.ndarray | None = None
-    ) -> tuple[numpy.ndarray, numpy.ndarray]:
+    def search(self, text: str, k: int, allowed: numpy.ndarray | None = None) -> tuple[numpy.ndarray, numpy.ndarray]:
         """The `k` texts that match best by BM25: row numbers (int64) and scores (float32), best first.
 
         Words are stemmed; "a phrase" matches as one; +word must be there, -word must not. Anything else in the query is
         taken as words. With `allowed`, a boolean for each row, only allowed rows.
         """
-        query, _ = self._index.parse_query_lenient(text, ["text"])
+        query, _ = self._index.parse_query_lenient(_plain(text), ["text"])
         if allowed is None:
             allowed = numpy.ones(len(self), dtype=bool)
         candidates = numpy.flatnonzero(allowed)

@@ -67,7 +67,7 @@ class VectorIndex:
         parameters = None
         if allowed is not None:
             bitmap = numpy.packbits(allowed, bitorder="little")
-            parameters = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bitmap))
+            parameters = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bitmap))  # type: ignore[call-arg, arg-type]
             k = min(k, int(numpy.count_nonzero(allowed)))
         k = min(k, len(self))
         if k == 0:

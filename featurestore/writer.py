@@ -81,9 +81,7 @@ class Writer:
             numpy.save(file, half)
         self._keep(file, "decoder_vectors", dictionary, shard, len(half))
 
-    def add_built(
-        self, table: str, key: str, suffix: str, build: Callable[[Path], int], about: dict[str, Any]
-    ) -> None:
+    def add_built(self, table: str, key: str, suffix: str, build: Callable[[Path], int], about: dict[str, Any]) -> None:
         """Add an index: `build(path)` writes the file or directory and returns its rows. An older one is replaced."""
         for part in self._directory.snapshot().parts(table, key):
             self._removed.add(part.file)
@@ -141,6 +139,4 @@ class Writer:
     def _keep(
         self, file: Path, table: str, key: str, shard: int, rows: int, about: dict[str, Any] | None = None
     ) -> None:
-        self._added.append(
-            self._directory.part(file, table=table, key=key, shard=shard, rows=rows, about=about)
-        )
+        self._added.append(self._directory.part(file, table=table, key=key, shard=shard, rows=rows, about=about))

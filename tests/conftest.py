@@ -1,4 +1,5 @@
 import pytest
+from click.testing import CliRunner
 
 from tests.tiny import write_tiny_store
 
@@ -9,3 +10,9 @@ def tiny_store(tmp_path_factory):
     path = tmp_path_factory.mktemp("stores") / "tiny.features"
     write_tiny_store(path).close()
     return path
+
+
+@pytest.fixture
+def invoke():
+    """Runs a command in this process: invoke(main, ["search", ...]) -> result with exit_code, stdout and stderr."""
+    return CliRunner().invoke

@@ -1,0 +1,40 @@
+# make demo   build the demo store and serve it          make test   run the tests
+# make check  lint, format, types                        make wheel  build the wheel
+PYTHON ?= python3
+BIN := .venv/bin
+STORE ?= demo.features
+PORT ?= 8000
+
+.PHONY: demo demo-store test check format wheel clean
+
+demo: .venv/installed
+	$(BIN)/featurestore demo --store $(STORE) --port $(PORT)
+
+demo-store: .venv/installed
+	$(BIN)/featurestore demo --store $(STORE) --no-serve
+
+test: .venv/installed
+	$(BIN)/python -m pytest -m "not slow"
+
+check: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel: .venv/installed
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+# The environment is made anew when what it should hold changes.
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	    { echo "featurestore needs Python 3.11 to 3.13; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv build dist demo.features

@@ -1,0 +1,143 @@
+"""Client: a remote store over HTTP, with the same methods and equal results. Needs no DuckDB, FAISS or torch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
+
+import httpx2
+import msgspec
+
+from featurestore.errors import Unavailable, error_of
+from featurestore.interface import FeatureStore
+from featurestore.query import Query
+from featurestore.records import Activating, Dictionary, Feature, FeatureId, Hit, Hits, StoreInfo
+
+if TYPE_CHECKING:
+    import numpy
+    import pyarrow
+
+T = TypeVar("T")
+ARROW = "application/vnd.apache.arrow.stream"
+# A busy or restarting service is asked again after these pauses, in seconds. Every request of this client only reads.
+PAUSES = (0.2, 0.5, 1.0)
+RETRIED = (502, 503, 504)
+
+
+class Client(FeatureStore):
+    """The store behind a URL. Safe to share between threads."""
+
+    def __init__(self, url: str, transport: httpx2.BaseTransport | None = None, timeout: float = 60.0):
+        self.location = url.rstrip("/")
+        self._http = httpx2.Client(base_url=self.location + "/v1/", transport=transport, timeout=timeout)
+
+    def info(self) -> StoreInfo:
+        return self._get("info", StoreInfo)
+
+    def dictionaries(self) -> list[Dictionary]:
+        return self._get("dictionaries", _Dictionaries).dictionaries
+
+    def feature(self, id: str, examples: int | None = None) -> Feature:
+        return self._get(f"features/{_path(id)}", Feature, {} if examples is None else {"examples": examples})
+
+    def vector(self, id: str) -> numpy.ndarray:
+        import numpy
+
+        return numpy.asarray(self._get(f"vectors/{_path(id)}", _Vector).vector, dtype=numpy.float32)
+
+    def run(self, query: Query) -> Hits:
+        answer = self._post("search" if query.text is not None else "nearest", query.to_dict())
+        found = self._decode(answer, _Found)
+        return Hits(found.query, found.hits, found.notes)
+
+    def activating(
+        self, text: str, dictionary: str | Sequence[str] | None = None, k: int = 10, order: str = "specific"
+    ) -> Activating:
+        fields: dict[str, Any] = {"text": text, "k": k, "order": order}
+        if dictionary:
+            fields["dictionary"] = [dictionary] if isinstance(dictionary, str) else list(dictionary)
+        return self._decode(self._post("activating", fields), Activating)
+
+    def sql(self, statement: str, max_rows: int | None = None, timeout: float | None = None) -> pyarrow.Table:
+        """As the interface says; the service has limits of its own, on rows and on time, that cannot be lifted here."""
+        import pyarrow
+
+        fields: dict[str, Any] = {"sql": statement} | ({} if max_rows is None else {"max_rows": max_rows})
+        answer = self._post("sql", fields, {"Accept": ARROW}, timeout)
+        with pyarrow.ipc.open_stream(answer.content) as reader:
+            return reader.read_all()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _get(self, path: str, type_: type[T], params: dict[str, Any] | None = None) -> T:
+        return self._decode(self._send("GET", path, params=params), type_)
+
+    def _post(
+        self, path: str, fields: dict[str, Any], headers: dict[str, str] | None = None, timeout: float | None = None
+    ) -> httpx2.Response:
+        more = {} if timeout is None else {"timeout": timeout}
+        return self._send("POST", path, content=msgspec.json.encode(fields), headers=headers, **more)
+
+    def _send(self, method: str, path: str, **request: Any) -> httpx2.Response:
+        for pause in (*PAUSES, None):
+            try:
+                answer = self._http.request(method, path, **request)
+            except httpx2.TimeoutException:
+                raise Unavailable(f"{self.location} took too long to answer") from None
+            except (httpx2.TransportError, httpx2.InvalidURL) as exc:
+                if pause is None or isinstance(exc, httpx2.UnsupportedProtocol | httpx2.InvalidURL):
+                    raise Unavailable(
+                        f"nothing answers at {self.location}: is `featurestore serve` running there? ({exc})"
+                    ) from None
+            else:
+                # Our own errors are final; only what stands in front of a service answers so without a code.
+                if answer.is_success:
+                    return answer
+                if pause is None or answer.status_code not in RETRIED or _code(answer):
+                    raise self._error(answer)
+            time.sleep(pause)
+        raise AssertionError("the last try returns or raises")
+
+    def _error(self, answer: httpx2.Response) -> Exception:
+        code = _code(answer)
+        if code is None:
+            return Unavailable(
+                f"{self.location} answers with status {answer.status_code}: it is not a featurestore service"
+            )
+        return error_of(code, answer.json()["detail"])
+
+    def _decode(self, answer: httpx2.Response, type_: type[T]) -> T:
+        try:
+            return msgspec.json.decode(answer.content, type=type_)
+        except msgspec.DecodeError as exc:
+            raise Unavailable(f"{self.location} answers with something else than is asked: {exc}") from None
+
+
+class _Dictionaries(msgspec.Struct):
+    dictionaries: list[Dictionary]
+
+
+class _Vector(msgspec.Struct):
+    vector: list[float]
+
+
+class _Found(msgspec.Struct):
+    query: Query
+    hits: tuple[Hit, ...]
+    notes: tuple[str, ...]
+
+
+def _path(id: str) -> str:
+    parsed = FeatureId.parse(id)
+    return f"{quote(parsed.dictionary, safe='/')}/{parsed.feature}"
+
+
+def _code(answer: httpx2.Response) -> str | None:
+    try:
+        found = answer.json()
+        return found["code"] if isinstance(found, dict) and isinstance(found.get("detail"), str) else None
+    except (ValueError, KeyError):
+        return None

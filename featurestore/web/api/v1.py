@@ -1,0 +1,95 @@
+"""/v1: the interface of FeatureStore over HTTP, one route for each question. Parse, call, encode."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow
+from flask import Blueprint, Response, request
+
+from featurestore.errors import BadRequest
+from featurestore.interface import FeatureStore
+from featurestore.query import Query
+from featurestore.web import reply
+
+MAX_ROWS, MOST_ROWS = 10_000, 100_000
+SQL_SECONDS = 30.0
+
+
+def blueprint(store: FeatureStore) -> Blueprint:
+    """The routes of /v1 over `store`."""
+    api = Blueprint("v1", __name__)
+
+    @api.get("/info")
+    def info() -> Response:
+        reply.given()
+        return reply.json(store.info())
+
+    @api.get("/dictionaries")
+    def dictionaries() -> Response:
+        reply.given()
+        return reply.json({"dictionaries": store.dictionaries(), "next": None})
+
+    @api.get("/dictionaries/<model>/<source>")
+    def dictionary(model: str, source: str) -> Response:
+        reply.given()
+        return reply.json(store.dictionary(f"{model}/{source}"))
+
+    @api.get("/features/<model>/<source>/<index>")
+    def feature(model: str, source: str, index: str) -> Response:
+        return reply.json(store.feature(f"{model}/{source}/{index}", **reply.given(examples=reply.whole)))
+
+    @api.get("/vectors/<model>/<source>/<index>")
+    def vector(model: str, source: str, index: str) -> Response:
+        reply.given()
+        id = f"{model}/{source}/{index}"
+        return reply.json({"id": id, "vector": store.vector(id).tolist()})
+
+    @api.route("/search", methods=["GET", "POST"])
+    @api.route("/nearest", methods=["GET", "POST"])
+    def search() -> Response:
+        query = asked_query()
+        if request.path.endswith("/search") and query.text is None:
+            raise BadRequest("text: say what to search for; /v1/nearest takes near or vector")
+        if request.path.endswith("/nearest") and query.text is not None:
+            raise BadRequest("text: /v1/nearest takes near (a feature's id) or vector; /v1/search takes text")
+        hits = store.run(query)
+        return reply.json({"query": query, "hits": hits.hits, "notes": hits.notes, "next": None})
+
+    @api.route("/activating", methods=["GET", "POST"])
+    def activating() -> Response:
+        fields = reply.given(text=reply.text, dictionary=reply.many, k=reply.whole, order=reply.text)
+        if "text" not in fields:
+            raise BadRequest("text: say which text to run the model on")
+        return reply.json(store.activating(**fields))
+
+    @api.route("/sql", methods=["GET", "POST"])
+    def sql() -> Response:
+        fields = reply.given(sql=reply.text, max_rows=reply.whole)
+        if "sql" not in fields:
+            raise BadRequest("sql: say which SELECT to run")
+        max_rows = fields.get("max_rows", MAX_ROWS)
+        if not 1 <= max_rows <= MOST_ROWS:
+            raise BadRequest(f"max_rows: {max_rows} is not between 1 and {MOST_ROWS:,}")
+        table = store.sql(fields["sql"], max_rows=max_rows, timeout=SQL_SECONDS)
+        if reply.ARROW in request.accept_mimetypes.values():
+            return reply.arrow(table)
+        return reply.json(as_rows(table))
+
+    return api
+
+
+def asked_query() -> Query:
+    """The Query of the request: its URL's fields, or its JSON body's."""
+    if request.method == "POST":
+        return Query.of(**reply.body())
+    return Query.from_text(request.args.to_dict(flat=False))
+
+
+def as_rows(table: pyarrow.Table) -> dict[str, Any]:
+    """A table as JSON takes it: columns with types, and rows as lists."""
+    return {
+        "columns": [{"name": field.name, "type": str(field.type)} for field in table.schema],
+        "rows": [list(row) for row in zip(*(column.to_pylist() for column in table.columns), strict=True)],
+        "truncated": b"featurestore.truncated" in (table.schema.metadata or {}),
+    }

@@ -1,0 +1,29 @@
+// Small comforts; every page works without them.
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.matches("input, textarea, select");
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target.form) {
+    event.target.form.requestSubmit();
+  } else if (event.key === "/" && !typing) {
+    event.preventDefault();
+    document.querySelector("input[type=search]").focus();
+  } else if ((event.key === "ArrowLeft" || event.key === "ArrowRight") && !typing && !event.altKey) {
+    const link = document.querySelector(event.key === "ArrowLeft" ? ".crumbs [rel=prev]" : ".crumbs [rel=next]");
+    if (link) link.click();
+  }
+});
+
+// Long bands of examples show their first eight; a button shows the rest.
+for (const list of document.querySelectorAll(".examples")) {
+  const rest = list.querySelectorAll(".more");
+  if (!rest.length) continue;
+  list.classList.add("folded");
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "unfold";
+  button.textContent = `${rest.length} more`;
+  button.addEventListener("click", () => {
+    list.classList.remove("folded");
+    button.remove();
+  });
+  list.after(button);
+}
