@@ -2,7 +2,7 @@
 
 BatchTopK keeps the k x batch largest activations of a batch (Bussmann et al. 2024); at the end one threshold is set that
 gives the same mean number of active features, so every token is encoded by itself. Dead features are given the residue
-to explain (AuxK, Gao et al. 2024).
+to explain (AuxK, Gao et al. 2024), and those that stay dead are pointed at what is explained worst.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ PLANS = (
 CONTEXT = 256
 BATCH = 4096
 DEAD_AFTER = 200_000  # tokens without firing
+REVIVE_EVERY = 150  # steps
 AUX_K, AUX_WEIGHT = 64, 1 / 32
 CALIBRATION = 65_536  # tokens the threshold is set on
 
@@ -133,6 +134,8 @@ def train(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(sae.parameters(), 1.0)
         optimiser.step()
+        if (step + 1) % REVIVE_EVERY == 0 and step < 0.7 * steps:
+            _revive(sae, optimiser, silent, inputs, residue)
         with torch.no_grad():
             sae.W_dec.div_(sae.W_dec.norm(dim=1, keepdim=True))
         if (step + 1) % 100 == 0 or step + 1 == (stop_at or steps):
@@ -147,6 +150,26 @@ def train(
             torch.save(state, checkpoint.with_suffix(".new"))
             checkpoint.with_suffix(".new").replace(checkpoint)
     return _finished(sae, plan, x, scale_x, scale_y, subtract, seed)
+
+
+@torch.no_grad()
+def _revive(
+    sae: Dictionary, optimiser: torch.optim.Adam, silent: torch.Tensor, inputs: torch.Tensor, residue: torch.Tensor
+) -> None:
+    """Point dead features at the inputs that are explained worst (Bricken et al. 2023), with Adam's memory of them cleared."""
+    dead = (silent > DEAD_AFTER).nonzero().squeeze(1)
+    if not len(dead):
+        return
+    worst = residue.square().sum(1).topk(len(dead)).indices
+    x = inputs[worst]
+    sae.W_dec[dead] = residue[worst] / residue[worst].norm(dim=1, keepdim=True)
+    scale = sae.W_enc.norm(dim=0)[silent <= DEAD_AFTER].mean()
+    sae.W_enc[:, dead] = (x / x.norm(dim=1, keepdim=True)).T * scale
+    sae.b_enc[dead] = 0.0
+    silent[dead] = 0
+    for parameter, rows in ((sae.W_dec, (dead,)), (sae.W_enc, (slice(None), dead)), (sae.b_enc, (dead,))):
+        for moment in ("exp_avg", "exp_avg_sq"):
+            optimiser.state[parameter][moment][rows] = 0.0
 
 
 @torch.no_grad()

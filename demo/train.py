@@ -6,10 +6,11 @@ Every stage is reproducible by its seed and continues from its last checkpoint i
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
-from demo import dictionaries, language_model
+from demo import dictionaries, language_model, report
 from demo.corpus import documents, held_out
 from ingest.corpus import tokenise
 from ingest.model import Model
@@ -50,6 +51,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=MODEL_STEPS, help="training steps of the language model")
     parser.add_argument("--dictionary-steps", type=int, default=DICTIONARY_STEPS, help="of each dictionary")
+    parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
     parser.add_argument("--fresh", action="store_true", help="forget the checkpoints and begin again")
     arguments = parser.parse_args()
     if arguments.fresh:
@@ -58,6 +60,9 @@ def main() -> None:
         train_model(arguments.seed, arguments.steps)
     if arguments.stage in ("dictionaries", "all"):
         train_dictionaries(arguments.seed, arguments.dictionary_steps)
+    if arguments.stage in ("report", "all"):
+        measured = report.measure(MODEL, DICTIONARIES)
+        print(json.dumps(measured) if arguments.json else report.show(measured))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -261,8 +263,6 @@ def index(embedder: str | None, store: str) -> None:
 
 def build_index(store: Any, embedder: str | None = None) -> list[str]:
     """Build what is stale, with a progress bar; lines that say what was done."""
-    import contextlib
-
     with contextlib.ExitStack() as bars:
         return store.index(embedder, lambda text, total: bars.enter_context(progress(text, total)).advance)
 
@@ -294,7 +294,14 @@ def serve_store(store: str, host: str, port: int, threads: int = 8) -> None:
     except ImportError as exc:
         raise featurestore.Unavailable(f"serving needs {exc.name}: pip install 'featurestore[serve]'") from None
     with featurestore.connect(store) as opened:
+        # The first search loads an embedder, which takes seconds: better before anybody waits for it.
+        threading.Thread(target=_warm, args=(opened,), daemon=True).start()
         web.serve(opened, host=host, port=port, threads=threads)
+
+
+def _warm(store: featurestore.FeatureStore) -> None:
+    with contextlib.suppress(featurestore.FeatureStoreError):  # whoever asks will be told
+        store.search("warm", k=1)
 
 
 @main.command()

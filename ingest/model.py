@@ -116,6 +116,11 @@ class Model:
         self._layers: Any = getattr(self._base, family["layers"])
 
     @property
+    def language_model(self) -> Any:
+        """The transformers model itself."""
+        return self._model
+
+    @property
     def layers(self) -> int:
         return len(self._layers)
 

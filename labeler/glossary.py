@@ -215,7 +215,6 @@ ROLES: dict[str, str] = {
 }
 
 _EXCEPTION = re.compile(r"\w*(Error|Exception|Warning|Interrupt)$")
-_DUNDER = re.compile(r"__\w+__$")
 _NUMBER = re.compile(r"\d+$")
 _HEX = re.compile(r"0x[0-9a-fA-F]*$")
 _UPPER = re.compile(r"[A-Z][A-Z0-9_]+$")
@@ -229,8 +228,6 @@ def role(word: str) -> str | None:
         return found
     if _EXCEPTION.match(bare):
         return "exception class names"
-    if _DUNDER.match(bare):
-        return "special method names"
     if _NUMBER.match(bare):
         return "numbers"
     if _HEX.match(bare):

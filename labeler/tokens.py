@@ -15,7 +15,7 @@ from labeler.glossary import role
 
 PROMPT = "tokens/1"
 MAX_LENGTH = 140
-SAID = 4  # tokens named at most
+SAID = 3  # tokens named at most
 COVER = 0.5  # share of a feature's mass that named tokens must have
 MIN_SHARE = 0.07  # a token with less of it is not named
 MIN_LIFT = 3.0  # nor one that is not this much more frequent than in the corpus
@@ -41,8 +41,9 @@ class Seen(NamedTuple):
     kinds: Mapping[str, float]
 
 
-_WORD_END = re.compile(r"\w*$")
-_WORD_START = re.compile(r"\w*")
+# Words end at underscores: in skip_bytes the word is bytes.
+_WORD_END = re.compile(r"[^\W_]*$")
+_WORD_START = re.compile(r"[^\W_]*")
 _LAST_TOKEN = re.compile(r"(\w+|[^\w\s]+)\s*$")
 _PROSE = re.compile(r"\b[a-z]{2,}[,.]? [a-z]+[,.]? [a-z]{2,}\b[^(=]*$")
 
@@ -58,7 +59,7 @@ def see(firings: Sequence[Firing]) -> Seen:
         tokens[token] += share
         left = _WORD_END.search(firing.before)[0] if not firing.token.startswith((" ", "\n")) else ""  # type: ignore[index]
         right = _WORD_START.match(firing.after)[0]  # type: ignore[index]
-        if token.replace("_", "a").isalnum():
+        if token.isalnum():
             words[left + token + right] += share
         match = _LAST_TOKEN.search(firing.before[-40:])
         previous[match[1] if match else "\n"] += share
@@ -151,13 +152,20 @@ def label(seen: Seen, common: Background, promoted: Sequence[str]) -> str:
         if share >= CONTEXT_SHARE and share >= CONTEXT_LIFT * common.contexts.get(name, 0.0)
     ]
     parts[0] += "".join(f" {name}" for _, name in sorted(contexts, reverse=True)[:1])
-    for word in [*_named(seen.tokens, common.tokens), *_named(seen.words, {})]:
+    # Of a token that is mostly a piece of longer words, the token's own role would mislead: `in` of `install`.
+    whole = [
+        token
+        for token in _named(seen.tokens, common.tokens)
+        if not token.isalnum() or seen.words.get(token, 0.0) >= seen.tokens[token] / 2
+    ]
+    words = _named(seen.words, {})
+    for word in [*whole, *(words if _cover(seen.words, words) >= COVER else [])]:
         said = role(word)
         if said and said not in roles and said not in parts[0]:
             roles.append(said)
     if roles:
         parts.append(", ".join(roles[:2]))
-    next_tokens = list(dict.fromkeys(quoted(token) for token in promoted if token.strip()))[:3]
+    next_tokens = list(dict.fromkeys(quoted(token) for token in promoted if token.strip()))[:2]
     text = ": ".join(parts)
     if next_tokens:
         with_next = f"{text}; then {', '.join(next_tokens)}"
@@ -195,7 +203,7 @@ def _cover(shares: Mapping[str, float], names: Iterable[str]) -> float:
 
 
 def _list(tokens: Sequence[str]) -> str:
-    return ", ".join(quoted(token) for token in tokens)
+    return ", ".join(dict.fromkeys(quoted(token) for token in tokens))
 
 
 def quoted(token: str) -> str:
