@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy
 import torch
 from safetensors.torch import save_file
 
+from demo.language_model import read_checkpoint, write_checkpoint
 from ingest.corpus import Corpus
 from ingest.model import Model
 
@@ -92,7 +93,8 @@ def train(
 ) -> dict[str, torch.Tensor]:
     """Train on inputs x (tokens, d_in) and what to give for them, y (tokens, d_out); the tensors to be saved.
 
-    Continues from the checkpoint in `work`; batches depend on seed and step only.
+    Continues from the checkpoint in `work`; batches depend on seed and step only. Raises Conflict when the checkpoint is
+    of another run, or was trained on what another model gave.
     """
     subtract = plan.hook_point_out is None
     scale_x = float(x[:CALIBRATION].float().square().mean().sqrt())
@@ -103,9 +105,13 @@ def train(
     peak = 8e-4
     optimiser = torch.optim.Adam(sae.parameters(), lr=peak, betas=(0.9, 0.999))
     silent = torch.zeros(D_SAE, dtype=torch.long)  # tokens since each feature fired
+    run = {"plan": list(plan), "seed": seed, "steps": steps, "tokens": len(x)}
+    # The scales stand for the activations: another model's, or another corpus's, have others. Rounded, because the order
+    # of a sum, and with it the last digits, depends on the number of threads.
+    run["scales"] = [round(scale_x, 3), round(scale_y, 3)]
     checkpoint, first = work / f"{plan.source}.pt", 0
     if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
+        saved = read_checkpoint(checkpoint, run)
         sae.load_state_dict(saved["model"])
         optimiser.load_state_dict(saved["optimiser"])
         silent, first = saved["silent"], saved["step"]
@@ -145,10 +151,8 @@ def train(
                 f"dead {int(dead.sum())}  {(step + 1 - first) / (time.time() - began):.1f} steps/s",
                 flush=True,
             )
-            work.mkdir(parents=True, exist_ok=True)
             state = {"model": sae.state_dict(), "optimiser": optimiser.state_dict(), "silent": silent, "step": step + 1}
-            torch.save(state, checkpoint.with_suffix(".new"))
-            checkpoint.with_suffix(".new").replace(checkpoint)
+            write_checkpoint(checkpoint, state | {"run": run})
     return _finished(sae, plan, x, scale_x, scale_y, subtract, seed)
 
 
@@ -191,33 +195,46 @@ def _finished(
     }
 
 
+def config(plan: Plan, d_in: int, d_out: int, model_name: str) -> dict[str, Any]:
+    """What SAELens 6 keeps in cfg.json."""
+    transcoder = plan.hook_point_out is not None
+    names = {"hook_name": plan.hook_point, "hf_hook_name": _module(plan.hook_point)}
+    if plan.hook_point_out is not None:
+        names |= {"hook_name_out": plan.hook_point_out, "hf_hook_name_out": _module(plan.hook_point_out)}
+    return {
+        "architecture": "jumprelu_transcoder" if transcoder else "jumprelu",
+        "d_in": d_in,
+        "d_sae": D_SAE,
+        **({"d_out": d_out} if transcoder else {}),
+        "dtype": "float16",
+        "device": "cpu",
+        "apply_b_dec_to_input": not transcoder,
+        "normalize_activations": "none",
+        "reshape_activations": "none",
+        "metadata": {
+            "model_name": model_name,
+            **names,
+            "prepend_bos": True,
+            "context_size": CONTEXT,
+            "dataset_path": "the Python standard library",
+        },
+    }
+
+
+def _module(hook_point: str) -> str:
+    """The same place by its module in transformers, which TransformerLens's names leave open for a transcoder's input:
+    here it is the MLP's true input, after the norm with its gain and bias."""
+    _, layer, site = hook_point.split(".", 2)
+    place = {"hook_resid_post": "output", "mlp.hook_in": "mlp.input", "hook_mlp_out": "mlp.output"}[site]
+    return f"transformer.h.{layer}.{place}"
+
+
 def save(plan: Plan, tensors: dict[str, torch.Tensor], folder: Path, model_name: str) -> None:
     """Save as SAELens 6 does: cfg.json and sae_weights.safetensors, in half precision."""
     folder.mkdir(parents=True, exist_ok=True)
-    half = {name: tensor.half().contiguous() for name, tensor in tensors.items()}
+    half = {name: tensor.detach().half().contiguous() for name, tensor in tensors.items()}
     for name, tensor in half.items():
         assert torch.isfinite(tensor).all(), f"{plan.source}: {name} does not fit half precision"
-    metadata = {
-        "model_name": model_name,
-        "hook_name": plan.hook_point,
-        "hook_name_out": plan.hook_point_out,
-        "hook_head_index": None,
-        "prepend_bos": True,
-        "context_size": CONTEXT,
-        "dataset_path": "the Python standard library",
-    }
-    config = {
-        "architecture": "jumprelu_transcoder" if plan.hook_point_out else "jumprelu",
-        "d_in": half["W_enc"].shape[0],
-        "d_sae": half["W_enc"].shape[1],
-        "dtype": "float16",
-        "device": "cpu",
-        "apply_b_dec_to_input": plan.hook_point_out is None,
-        "normalize_activations": "none",
-        "reshape_activations": "none",
-        "metadata": {key: value for key, value in metadata.items() if value is not None},
-    }
-    if plan.hook_point_out:
-        config["d_out"] = half["W_dec"].shape[1]
+    words = config(plan, half["W_enc"].shape[0], half["W_dec"].shape[1], model_name)
     save_file(half, folder / "sae_weights.safetensors")
-    (folder / "cfg.json").write_text(json.dumps(config, indent=2) + "\n")
+    (folder / "cfg.json").write_text(json.dumps(words, indent=2) + "\n")

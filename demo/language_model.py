@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy
 import torch
@@ -13,6 +14,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from demo.corpus import documents, held_out
+from featurestore import Conflict
 
 VOCABULARY = 4096
 CONTEXT = 256  # tokens the model sees at once: BOS and up to 255 of one document
@@ -44,7 +46,7 @@ def train_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     return fast
 
 
-def contexts(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> numpy.ndarray:
+def contexts(tokenizer: Any, texts: Iterable[str]) -> numpy.ndarray:
     """Documents cut into contexts: (n, CONTEXT) int64, each BOS and up to 255 tokens, padded with -1."""
     rows = []
     for text in texts:
@@ -101,15 +103,18 @@ def train(
     """Train for `steps` steps; continue from the checkpoint in `work` if there is one.
 
     The data order depends on seed and step only, so a run that was stopped and resumed equals one that was not.
+    Raises Conflict when the checkpoint is of a run with another seed, other settings or other text.
     """
     model = model or new_model(seed)
     decay = [p for p in model.parameters() if p.ndim >= 2]
     plain = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": decay, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.95))
+    run = {"seed": seed, "steps": steps, "batch_size": batch_size, "peak": peak, "warmup": warmup, "bf16": bf16}
+    run["contexts"] = len(rows)
     checkpoint, first = work / "model.pt", 0
     if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
+        saved = read_checkpoint(checkpoint, run)
         model.load_state_dict(saved["model"])
         optimiser.load_state_dict(saved["optimiser"])
         first = saved["step"]
@@ -135,17 +140,31 @@ def train(
             print(f"step {step + 1}/{steps}  loss {sum(recent) / len(recent):.3f}  {speed:,.0f} tokens/s", flush=True)
             recent = []
         if (step + 1) % save_every == 0 or step + 1 == (stop_at or steps):
-            work.mkdir(parents=True, exist_ok=True)
             state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1}
-            torch.save(state, checkpoint.with_suffix(".new"))
-            checkpoint.with_suffix(".new").replace(checkpoint)
+            write_checkpoint(checkpoint, state | {"run": run})
             if on_save:
                 on_save(model)
     return model
 
 
+def read_checkpoint(path: Path, run: dict[str, Any]) -> dict[str, Any]:
+    """The checkpoint of a run. Raises Conflict when it is another run's: its weights would pass for this one's."""
+    saved = torch.load(path, weights_only=True)
+    found = saved.get("run")
+    if found != run:
+        raise Conflict(f"{path} is of a run with {found}, this one has {run}; --fresh begins again")
+    return saved
+
+
+def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Put a checkpoint in the place of the last one, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(state, path.with_suffix(".new"))
+    path.with_suffix(".new").replace(path)
+
+
 @torch.inference_mode()
-def held_out_loss(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast, batch_size: int = 32) -> dict[str, float]:
+def held_out_loss(model: GPT2LMHeadModel, tokenizer: Any, batch_size: int = 32) -> dict[str, float]:
     """Loss on the held-out documents: nats per token, nats and bits per byte, and how many of each."""
     texts = [d.text for d in documents() if held_out(d.name)]
     rows = contexts(tokenizer, texts)

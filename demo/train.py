@@ -1,17 +1,18 @@
 """Train the demo's tokenizer, language model and dictionaries again: `python -m demo.train all`.
 
-Every stage is reproducible by its seed and continues from its last checkpoint in demo/work/.
+Every stage is reproducible by its seed. A run that was stopped continues from its last checkpoint in demo/work/ when it is
+started again; a checkpoint of other settings is refused.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 
 from demo import dictionaries, language_model, report
 from demo.corpus import documents, held_out
+from featurestore import FeatureStoreError
 from ingest.corpus import tokenise
 from ingest.model import Model
 
@@ -21,10 +22,13 @@ WORK = HERE / "work"
 MODEL_STEPS = 1700
 DICTIONARIES = HERE / "dictionaries"
 DICTIONARY_STEPS = 1500
+MODEL_NAME = "pystdlib"
 
 
-def train_model(seed: int, steps: int) -> None:
+def train_model(seed: int, steps: int, fresh: bool) -> None:
     """Tokenizer, then language model, into demo/model/."""
+    if fresh:
+        (WORK / "model.pt").unlink(missing_ok=True)
     tokenizer = language_model.train_tokenizer(MODEL)
     rows = language_model.contexts(tokenizer, (d.text for d in documents() if not held_out(d.name)))
     print(f"{len(rows):,} contexts, {(rows > 0).sum():,} tokens to train on", flush=True)
@@ -33,16 +37,20 @@ def train_model(seed: int, steps: int) -> None:
     )
 
 
-def train_dictionaries(seed: int, steps: int) -> None:
-    """Every planned dictionary, on the training documents, into demo/dictionaries/."""
+def train_dictionaries(seed: int, steps: int, fresh: bool, only: str | None = None) -> None:
+    """Every planned dictionary, or only the one named, on the training documents, into demo/dictionaries/."""
     model = Model(str(MODEL))
     corpus = tokenise(model.tokenizer, (d for d in documents() if not held_out(d.name)))
     for plan in dictionaries.PLANS:
+        if only not in (None, plan.source):
+            continue
+        if fresh:
+            (WORK / f"{plan.source}.pt").unlink(missing_ok=True)
         names = [plan.hook_point, plan.hook_point_out or plan.hook_point]
         read = dictionaries.read_activations(model, corpus, sorted(set(names)))
         x, y = (read[name] for name in names)
         tensors = dictionaries.train(plan, x, y, steps=steps, seed=seed, work=WORK)
-        dictionaries.save(plan, tensors, DICTIONARIES / plan.source, "pystdlib")
+        dictionaries.save(plan, tensors, DICTIONARIES / plan.source, MODEL_NAME)
 
 
 def main() -> None:
@@ -51,15 +59,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=MODEL_STEPS, help="training steps of the language model")
     parser.add_argument("--dictionary-steps", type=int, default=DICTIONARY_STEPS, help="of each dictionary")
+    parser.add_argument("--only", choices=[plan.source for plan in dictionaries.PLANS], help="train one dictionary")
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
-    parser.add_argument("--fresh", action="store_true", help="forget the checkpoints and begin again")
+    parser.add_argument("--fresh", action="store_true", help="forget the stage's checkpoints and begin again")
     arguments = parser.parse_args()
-    if arguments.fresh:
-        shutil.rmtree(WORK, ignore_errors=True)
-    if arguments.stage in ("model", "all"):
-        train_model(arguments.seed, arguments.steps)
-    if arguments.stage in ("dictionaries", "all"):
-        train_dictionaries(arguments.seed, arguments.dictionary_steps)
+    try:
+        if arguments.stage in ("model", "all"):
+            train_model(arguments.seed, arguments.steps, arguments.fresh)
+        if arguments.stage in ("dictionaries", "all"):
+            train_dictionaries(arguments.seed, arguments.dictionary_steps, arguments.fresh, arguments.only)
+    except FeatureStoreError as exc:
+        parser.exit(exc.exit_code, f"{exc}\n")
     if arguments.stage in ("report", "all"):
         measured = report.measure(MODEL, DICTIONARIES)
         print(json.dumps(measured) if arguments.json else report.show(measured))

@@ -117,7 +117,8 @@ class LabelIndex:
         """The k labels of allowed features nearest in meaning: row numbers and cosines, best first."""
         if self.embedder_setting is None:
             raise Unavailable(
-                "the labels were indexed without an embedder: run `featurestore index`, or search by words (mode keyword)"
+                "the labels were indexed without an embedder: pip install 'featurestore[embed]' and run "
+                "`featurestore index`, or search by words (mode keyword)"
             )
         embedder = embed.open_embedder(self.embedder_setting)
         if embedder.id != self._embedder_id:

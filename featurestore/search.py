@@ -87,8 +87,11 @@ class Searcher:
         if index.missing:
             notes.append(f"{index.missing:,} labels are newer than the index: run `featurestore index`")
         mode = query.mode or "hybrid"
-        if query.mode is None and not (index.semantic and embed.available(index.embedder_setting or "")):
+        if query.mode is None and not embed.available(index.embedder_setting or embed.DEFAULT):
             notes.append("searched by words only: searching by meaning needs pip install 'featurestore[embed]'")
+            mode = "keyword"
+        elif query.mode is None and not index.semantic:
+            notes.append("searched by words only: the labels are not embedded yet, run `featurestore index`")
             mode = "keyword"
         if mode == "semantic":
             ranked = self._features(index, index.by_meaning, query.text, query.k, allowed)

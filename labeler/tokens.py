@@ -20,6 +20,8 @@ COVER = 0.5  # share of a feature's mass that named tokens must have
 MIN_SHARE = 0.07  # a token with less of it is not named
 MIN_LIFT = 3.0  # nor one that is not this much more frequent than in the corpus
 CONTEXT_SHARE, CONTEXT_LIFT = 0.6, 1.6
+VARIOUS = "various tokens"
+MAX_TOKEN = 24  # characters of one token shown
 
 
 class Firing(NamedTuple):
@@ -163,7 +165,7 @@ def label(seen: Seen, common: Background, promoted: Sequence[str]) -> str:
         said = role(word)
         if said and said not in roles and said not in parts[0]:
             roles.append(said)
-    if roles:
+    if roles and not parts[0].startswith(VARIOUS):
         parts.append(", ".join(roles[:2]))
     next_tokens = list(dict.fromkeys(quoted(token) for token in promoted if token.strip()))[:2]
     text = ": ".join(parts)
@@ -188,7 +190,7 @@ def _subject(seen: Seen, common: Background, promoted: Sequence[str]) -> str:
         return f"pieces of {_list(words)}{after}"
     kinds = [name for name, share in seen.kinds.items() if share >= 0.6]
     examples = [token for token, _ in collections.Counter(seen.tokens).most_common(3)]
-    sort = kinds[0] if kinds else "various tokens"
+    sort = kinds[0] if kinds else VARIOUS
     return f"{sort}{after}, such as {_list(examples)}"
 
 
@@ -214,4 +216,5 @@ def quoted(token: str) -> str:
     if not bare.strip():
         return "line break" if not token.rstrip("\n ") and token.endswith("\n") else "line break and indentation"
     shown = bare.replace("\n", "⏎").replace("\t", "⇥")
+    shown = shown if len(shown) <= MAX_TOKEN else shown[: MAX_TOKEN - 1] + "…"
     return f'"{shown}"' if "'" in shown else f"'{shown}'"

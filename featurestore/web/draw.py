@@ -113,7 +113,7 @@ def density_histogram(rows: list[dict[str, int]]) -> Histogram:
 
 
 def _histogram(bars: list[tuple[int, str]], ticks: list[tuple[int, str]]) -> Histogram:
-    width, height, margin = 640, 150, 24
+    width, height, margin = 640, 150, 36
     step = (width - 2 * margin) / len(bars)
     most = max(count for count, _ in bars) or 1
     boxes = []

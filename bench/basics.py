@@ -1,0 +1,131 @@
+"""What docs/design.md says of speed, each figure beside its peer in the same run: `python -m bench.basics [--json]`.
+
+Builds the demo store in a temporary directory and serves it; then times a nearest-vector query against NumPy, a
+feature's page, a search by meaning against embedding its text alone, and the schema's gate against writing Parquet unchecked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pyarrow.parquet
+
+import featurestore
+from featurestore import embed
+from featurestore.schema import Gate
+
+
+def milliseconds(action: Callable[[], Any], times: int = 50) -> float:
+    """The median time of an action, after one run that does not count."""
+    action()
+    taken = []
+    for _ in range(times):
+        began = time.perf_counter()
+        action()
+        taken.append(1000 * (time.perf_counter() - began))
+    return statistics.median(taken)
+
+
+def demo_seconds(path: Path) -> dict[str, float]:
+    """Seconds from the command to the first answered request, and of a second start over the same store."""
+    found = {}
+    for name in ("demo_first_s", "demo_again_s"):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [sys.executable, "-m", "featurestore.cli", "demo", "--store", str(path), "--port", str(port)]
+        began = time.perf_counter()
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            while process.poll() is None:
+                try:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=1).read()
+                    break
+                except (urllib.error.URLError, OSError):
+                    time.sleep(0.05)
+            found[name] = time.perf_counter() - began
+            process.terminate()
+    return found
+
+
+def measure(path: Path) -> dict[str, float]:
+    """Every figure, on the store at `path`."""
+    store: Any = featurestore.connect(path)
+    one = store.sql("SELECT dictionary || '/' || feature AS id FROM features WHERE state = 'live' LIMIT 1")[
+        "id"
+    ].to_pylist()[0]
+    ids = store.sql("SELECT dictionary || '/' || feature AS id FROM features")["id"].to_pylist()
+    matrix = numpy.stack([store.vector(id) for id in ids])
+    matrix /= numpy.linalg.norm(matrix, axis=1, keepdims=True)
+    vector = store.vector(one)
+    embedder = embed.open_embedder()
+    examples = store.sql("FROM stored.examples")
+    gate = Gate()
+    with tempfile.TemporaryDirectory() as folder:
+        found = {
+            "features": float(len(ids)),
+            "nearest_ms": milliseconds(lambda: store.nearest(one, k=10)),
+            "nearest_numpy_scan_ms": milliseconds(lambda: numpy.argsort(-(matrix @ vector))[:10]),
+            "page_ms": milliseconds(lambda: store.feature(one)),
+            "search_ms": milliseconds(lambda: store.search("exception handling")),
+            "search_embedding_alone_ms": milliseconds(lambda: embedder(["exception handling"])),
+            "gate_ms_per_100k_examples": milliseconds(lambda: gate.checked("examples", examples), 5)
+            * 1e5
+            / examples.num_rows,
+            "parquet_ms_per_100k_examples": milliseconds(
+                lambda: pyarrow.parquet.write_table(examples, Path(folder) / "x.parquet", compression="zstd"), 5
+            )
+            * 1e5
+            / examples.num_rows,
+        }
+    store.close()
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.basics", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "demo.features"
+        found = demo_seconds(path) | measure(path)
+    rows = [
+        ("demo: command to first answer", found["demo_first_s"], "s", "limit 90", 90.0),
+        ("demo: second start", found["demo_again_s"], "s", "the first", found["demo_first_s"]),
+        ("nearest, 10 of all features", found["nearest_ms"], "ms", "NumPy scan", found["nearest_numpy_scan_ms"]),
+        (
+            "search by meaning and words",
+            found["search_ms"],
+            "ms",
+            "embedding alone",
+            found["search_embedding_alone_ms"],
+        ),
+        ("a feature's page", found["page_ms"], "ms", "limit 10", 10.0),
+        (
+            "gate, 100,000 examples",
+            found["gate_ms_per_100k_examples"],
+            "ms",
+            "unchecked Parquet",
+            found["parquet_ms_per_100k_examples"],
+        ),
+    ]
+    for what, ours, unit, peer, theirs in rows:
+        print(f"{what:<32} {ours:9.2f} {unit:<3} {peer:<18} {theirs:9.2f} {unit:<3} ratio {ours / theirs:.2f}")
+    if arguments.json:
+        print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
