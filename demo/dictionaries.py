@@ -161,7 +161,7 @@ def _revive(
     sae: Dictionary, optimiser: torch.optim.Adam, silent: torch.Tensor, inputs: torch.Tensor, residue: torch.Tensor
 ) -> None:
     """Point dead features at the inputs that are explained worst (Bricken et al. 2023), with Adam's memory of them cleared."""
-    dead = (silent > DEAD_AFTER).nonzero().squeeze(1)
+    dead = (silent > DEAD_AFTER).nonzero().squeeze(1)[: len(inputs)]
     if not len(dead):
         return
     worst = residue.square().sum(1).topk(len(dead)).indices

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
-import numpy
 import torch
 
 from featurestore import BadRequest
-from ingest.corpus import Corpus
+from ingest.corpus import Context, Corpus
 from ingest.model import Model
 from ingest.sae import Sae
+
+TOGETHER = 16  # contexts run at once
 
 
 def facts(sae: Sae) -> dict[str, Any]:
@@ -34,6 +37,14 @@ def facts(sae: Sae) -> dict[str, Any]:
     }
 
 
+def _alike(contexts: list[Context]) -> Iterator[list[Context]]:
+    """Contexts of equal length, some at a time, so that they need no padding."""
+    for _, group in itertools.groupby(contexts, key=lambda context: context.length):
+        alike = list(group)
+        for first in range(0, len(alike), TOGETHER):
+            yield alike[first : first + TOGETHER]
+
+
 @torch.inference_mode()
 def measure(sae: Sae, model: Model, corpus: Corpus) -> dict[str, Any]:
     """L0 (mean features active on a token), variance explained and dead features, BOS left out.
@@ -49,11 +60,11 @@ def measure(sae: Sae, model: Model, corpus: Corpus) -> dict[str, Any]:
     fired = torch.zeros(sae.d_sae, dtype=torch.int64)
     tokens, residue = 0, 0.0
     sums, squares = torch.zeros(sae.d_out, dtype=torch.float64), 0.0
-    for context in corpus.contexts(size):
-        run = corpus.tokens[context.document][context.start : context.start + context.length]
-        read = model.read(torch.from_numpy(numpy.array([[*bos, *run]], dtype=numpy.int64)), points)
-        x = read[reads.name][0, len(bos) :].float()
-        y = read[writes.name][0, len(bos) :].float()
+    for contexts in _alike(corpus.contexts(size)):
+        runs = [corpus.tokens[c.document][c.start : c.start + c.length] for c in contexts]
+        ids = torch.tensor([[*bos, *run.tolist()] for run in runs])
+        read = model.read(ids, points)
+        x, y = (read[point.name][:, len(bos) :].flatten(0, 1).float() for point in (reads, writes))
         if x.shape[1] != sae.d_in or y.shape[1] != sae.d_out:
             raise BadRequest(
                 f"{sae.location} reads {sae.d_in} and writes {sae.d_out} numbers, but {model.location} has "

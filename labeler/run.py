@@ -51,7 +51,7 @@ def _token_labels(store: Any, dictionary: str, progress: Progress) -> Iterator[t
     name = dictionary.replace("'", "''")
     of_corpus = _token_shares(store, name)
     promoted = {
-        row["feature"]: [effect["token"] for effect in row["top_logits"] or []]
+        row["feature"]: tokens.standing_out([(one["token"], one["value"]) for one in row["top_logits"] or []])
         for row in store.sql(f"SELECT feature, top_logits FROM stored.features WHERE dictionary = '{name}'").to_pylist()
     }
     seen: dict[int, tokens.Seen] = {}

@@ -21,6 +21,7 @@ MIN_SHARE = 0.07  # a token with less of it is not named
 MIN_LIFT = 3.0  # nor one that is not this much more frequent than in the corpus
 CONTEXT_SHARE, CONTEXT_LIFT = 0.6, 1.6
 VARIOUS = "various tokens"
+STANDING_OUT = 1.35  # times the tenth largest logit
 MAX_TOKEN = 24  # characters of one token shown
 
 
@@ -123,6 +124,14 @@ def where(before: str) -> list[str]:
     if before.endswith("."):
         found.append("as an attribute after a dot")
     return found
+
+
+def standing_out(effects: Sequence[tuple[str, float]]) -> list[str]:
+    """The promoted tokens, of those with the largest logits in order, that stand out from the last of them.
+
+    Every decoder vector has ten largest logits; of most vectors of early layers they are noise, all about as large.
+    """
+    return [token for token, value in effects if value >= STANDING_OUT * effects[-1][1]]
 
 
 class Background(NamedTuple):

@@ -84,6 +84,12 @@ def test_common_tokens_are_no_news():
     assert label_of(often).startswith("'the'")
 
 
+def test_promoted_tokens_are_named_when_they_stand_out():
+    assert tokens.standing_out([("a", 3.0), ("b", 1.4), ("c", 1.1), ("d", 1.0)]) == ["a", "b"]
+    assert tokens.standing_out([("a", 1.2), ("b", 1.1), ("c", 1.0)]) == []
+    assert tokens.standing_out([]) == []
+
+
 def test_labels_are_short_lines():
     firings = [Firing(1, "x" * 90, "\n", "y" * 90)] * 3
     label = label_of(firings, ["a" * 100, "\n\n"])
@@ -101,7 +107,7 @@ def test_token_labels_of_a_store(tmp_path):
     assert found.num_rows == 23
     assert set(found["prompt"].to_pylist()) == {"tokens/1"}
     assert set(found["examples"].to_pylist()) == {4}
-    assert "'ValueError'" in found["label"].to_pylist()[0], "what it predicts next"
+    assert "'ValueError'" in found["label"].to_pylist()[0], "what it predicts next stands out: 2.5 to 1.5"
 
 
 class Server:
