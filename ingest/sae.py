@@ -81,7 +81,8 @@ class Sae:
             return pre.relu_()
         if self.activation == "jumprelu":
             assert self.threshold is not None
-            return pre.relu() * (pre > self.threshold)
+            # In place and in one pass: at this size memory is what takes the time. Thresholds below 0 still need the relu.
+            return pre.masked_fill_(pre <= self.threshold.clamp(min=0), 0)
         if self.activation == "gated":
             assert self.r_mag is not None and self.b_mag is not None
             magnitude = x @ (self.W_enc * self.r_mag.exp()) + self.b_mag
