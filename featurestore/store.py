@@ -7,6 +7,7 @@ a new one. A view is immutable, so any number of threads share it.
 from __future__ import annotations
 
 import functools
+import math
 import threading
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
@@ -133,7 +134,11 @@ class Store(FeatureStore):
         chosen = _one_model(view.catalog, dictionary)
         tokens, active = _activations()(chosen, text)
         found = _ranked(view, active, len(tokens), order)
-        said = "activation" if order == "activation" else "activation over the feature's maximum, times log(1/density)"
+        said = (
+            "activation"
+            if order == "activation"
+            else "activation over the feature's maximum; dense features and those seen rarely count less"
+        )
         notes = (f"{len(found):,} features fire; ordered by {said}",)
         return Activating(text=text, tokens=tuple(tokens), features=tuple(found[:k]), notes=notes)
 
@@ -185,17 +190,28 @@ def _activations() -> Any:
     return found[0].load()
 
 
+def _specific(activation: float, largest: float, density: float, active: int) -> float:
+    """How much a text is what a feature is for: the share of its largest activation, weighed by how telling a firing is.
+
+    A dense feature fires anyway; of one that fired on few tokens the largest activation is hardly known; one that never
+    fired in the corpus has nothing to compare with and comes last.
+    """
+    if not active or not largest:
+        return 0.0
+    return activation / largest * math.log(1 / (density + 1e-3)) * active / (active + 10)
+
+
 def _ranked(view: _View, active: dict[str, Any], tokens: int, order: str) -> list[ActiveFeature]:
     """The features of sparse activations {dictionary: (feature, token, value)}, hardest first."""
     ranked: list[tuple[float, ActiveFeature]] = []
     for dictionary, (features, positions, values) in active.items():
         fired = numpy.unique(features)
         rows = view.engine.rows(
-            "SELECT feature, label, density, max_activation FROM features "
+            "SELECT feature, label, density, max_activation, active_tokens FROM features "
             "WHERE dictionary = ? AND feature IN (SELECT unnest(?))",
             [dictionary, fired.tolist()],
         )
-        for feature, label, density, largest in rows:
+        for feature, label, density, largest, active in rows:
             mine = features == feature
             dense = numpy.zeros(tokens, dtype=numpy.float32)
             dense[positions[mine]] = values[mine]
@@ -203,8 +219,7 @@ def _ranked(view: _View, active: dict[str, Any], tokens: int, order: str) -> lis
             activation = float(dense[token])
             score = abs(activation)
             if order == "specific":
-                # A feature never seen in the corpus counts as if it had its maximum here.
-                score *= numpy.log(1 / max(density or 1e-9, 1e-9)) / max(abs(largest or activation), 1e-9)
+                score = _specific(score, abs(largest or 0.0), density or 0.0, active or 0)
             ranked.append(
                 (
                     float(score),

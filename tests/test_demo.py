@@ -133,8 +133,8 @@ def test_dictionary_training_resumes_to_the_same_weights(tmp_path, monkeypatch):
 def demo_store(tmp_path_factory):
     """A small demo store, built as `featurestore demo` builds it."""
     path = tmp_path_factory.mktemp("demo") / "demo.features"
-    said = build.build(path, tokens=25_000)
-    assert said[0].startswith("harvested 3 dictionaries over 25,000 tokens")
+    said = build.build(path, tokens=60_000)
+    assert said[0].startswith("harvested 3 dictionaries over 60,000 tokens")
     with featurestore.connect(path) as store:
         yield store
 
@@ -158,15 +158,24 @@ def test_every_live_feature_of_the_demo_has_a_label(demo_store):
     assert demo_store.sql("SELECT DISTINCT explainer FROM labels")["explainer"].to_pylist() == ["tokens"]
 
 
+def strongest(page, before=3, after=5):
+    """The text around the tokens of the page's five strongest examples."""
+    found = []
+    for example in [example for example in page.examples if example.band == "top"][:5]:
+        peak = example.position - example.start
+        found.append("".join(example.tokens[max(0, peak - before) : peak + after]))
+    return found
+
+
 def test_activating_names_features_whose_pages_show_such_text(demo_store):
-    found = demo_store.activating("def __init__(self, name):", k=8)
+    found = demo_store.activating("def __init__(self, name):", k=5)
     assert "".join(found.tokens) == "def __init__(self, name):"
-    for feature in found.features[:5]:
+    for feature in found.features:
         page = demo_store.feature(feature.id)
-        top = [example for example in page.examples if example.band == "top"][:5]
-        near = "".join("".join(example.tokens) for example in top)
-        assert "def " in near
-        assert "self" in near
+        token = found.tokens[feature.token].strip()
+        assert sum(token in text for text in strongest(page)) >= 3, (page.label, token)
+    pages = [" ".join(strongest(demo_store.feature(feature.id), 12, 12)) for feature in found.features]
+    assert sum("def " in text and "(" in text for text in pages) >= 3
 
 
 def test_searches_find_what_a_programmer_means(demo_store):
@@ -175,10 +184,10 @@ def test_searches_find_what_a_programmer_means(demo_store):
         "exception class names": ("Error", "Exception", "Warning", "except", "raise"),
         "function definition": ("def",),
     }.items():
-        page = demo_store.feature(demo_store.search(words, k=1)[0].id)
-        top = [example for example in page.examples if example.band == "top"][:5]
-        peaks = [example.tokens[max(0, example.position - example.start - 3) :] for example in top]
-        assert any(token in "".join(peak[:8]) for peak in peaks for token in tokens), (words, page.label)
+        # A feature that fired a few times on this little text has a label of chance.
+        hits = demo_store.search(words, k=3, where="active_tokens >= 30")
+        shown = [" ".join(strongest(demo_store.feature(hit.id))) for hit in hits]
+        assert sum(any(token in text for token in tokens) for text in shown) >= 2, (words, [hit.label for hit in hits])
 
 
 def test_the_command_harvests_and_inspects_as_a_user_would(tmp_path, invoke):
