@@ -10,7 +10,7 @@ from urllib.parse import quote
 import httpx2
 import msgspec
 
-from featurestore.errors import Unavailable, error_of
+from featurestore.errors import BadRequest, Unavailable, error_of
 from featurestore.interface import FeatureStore
 from featurestore.query import Query
 from featurestore.records import Activating, Dictionary, Feature, FeatureId, Hit, Hits, StoreInfo
@@ -24,14 +24,21 @@ ARROW = "application/vnd.apache.arrow.stream"
 # A busy or restarting service is asked again after these pauses, in seconds. Every request of this client only reads.
 PAUSES = (0.2, 0.5, 1.0)
 RETRIED = (502, 503, 504)
+# The most rows one SQL answer of a service holds; asked for where the caller sets no limit.
+MOST_ROWS = 100_000
 
 
 class Client(FeatureStore):
     """The store behind a URL. Safe to share between threads."""
 
     def __init__(self, url: str, transport: httpx2.BaseTransport | None = None, timeout: float = 60.0):
+        """Raises BadRequest when `url` is none; whether something answers there shows with the first question."""
         self.location = url.rstrip("/")
-        self._http = httpx2.Client(base_url=self.location + "/v1/", transport=transport, timeout=timeout)
+        self._timeout = timeout
+        try:
+            self._http = httpx2.Client(base_url=self.location + "/v1/", transport=transport, timeout=timeout)
+        except httpx2.InvalidURL as exc:
+            raise BadRequest(f"'{url}' is not a URL of a service, as http://127.0.0.1:8000 is: {exc}") from None
 
     def info(self) -> StoreInfo:
         return self._get("info", StoreInfo)
@@ -61,13 +68,20 @@ class Client(FeatureStore):
         return self._decode(self._post("activating", fields), Activating)
 
     def sql(self, statement: str, max_rows: int | None = None, timeout: float | None = None) -> pyarrow.Table:
-        """As the interface says; the service has limits of its own, on rows and on time, that cannot be lifted here."""
+        """As the interface says, and the service has limits of its own: 100,000 rows (more are cut off, and the
+        metadata says so) and 30 seconds."""
         import pyarrow
 
-        fields: dict[str, Any] = {"sql": statement} | ({} if max_rows is None else {"max_rows": max_rows})
-        answer = self._post("sql", fields, {"Accept": ARROW}, timeout)
-        with pyarrow.ipc.open_stream(answer.content) as reader:
-            return reader.read_all()
+        fields: dict[str, Any] = {"sql": statement, "max_rows": MOST_ROWS if max_rows is None else max_rows}
+        if timeout:
+            fields["timeout"] = timeout
+        # The service stops the query; waiting ends later, so that its answer arrives.
+        answer = self._post("sql", fields, {"Accept": ARROW}, max(self._timeout, (timeout or 0) + 10))
+        try:
+            with pyarrow.ipc.open_stream(answer.content) as reader:
+                return reader.read_all()
+        except pyarrow.ArrowInvalid as exc:
+            raise self._strange(exc) from None
 
     def close(self) -> None:
         self._http.close()
@@ -112,8 +126,13 @@ class Client(FeatureStore):
     def _decode(self, answer: httpx2.Response, type_: type[T]) -> T:
         try:
             return msgspec.json.decode(answer.content, type=type_)
-        except msgspec.DecodeError as exc:
-            raise Unavailable(f"{self.location} answers with something else than is asked: {exc}") from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            raise self._strange(exc) from None
+
+    def _strange(self, exc: Exception) -> Unavailable:
+        return Unavailable(
+            f"{self.location} answers with something else than is asked: is it a featurestore service of this version? ({exc})"
+        )
 
 
 class _Dictionaries(msgspec.Struct):

@@ -211,7 +211,7 @@ def _ranked(view: _View, active: dict[str, Any], tokens: int, order: str) -> lis
             "WHERE dictionary = ? AND feature IN (SELECT unnest(?))",
             [dictionary, fired.tolist()],
         )
-        for feature, label, density, largest, active in rows:
+        for feature, label, density, largest, seen in rows:
             mine = features == feature
             dense = numpy.zeros(tokens, dtype=numpy.float32)
             dense[positions[mine]] = values[mine]
@@ -219,7 +219,7 @@ def _ranked(view: _View, active: dict[str, Any], tokens: int, order: str) -> lis
             activation = float(dense[token])
             score = abs(activation)
             if order == "specific":
-                score = _specific(score, abs(largest or 0.0), density or 0.0, active or 0)
+                score = _specific(score, abs(largest or 0.0), density or 0.0, seen or 0)
             ranked.append(
                 (
                     float(score),

@@ -83,7 +83,7 @@ def test_sql_runs_and_links_to_features(page):
     page.keyboard.press("Control+Enter")
     page.wait_for_url("**/sql?sql=*")
     assert page.locator(".result tr").count() == 3
-    page.locator(".result a").first.click()
+    page.locator(".result a[href^='/features/']").first.click()
     page.wait_for_url("**/features/tiny/0-res/5")
 
 

@@ -6,7 +6,7 @@ import http
 import logging
 
 from flask import Flask, Response, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from featurestore.errors import BadRequest, FeatureStoreError, NotFound
 from featurestore.interface import FeatureStore
@@ -54,7 +54,10 @@ def create_app(store: FeatureStore) -> Flask:
             405: f"{request.method} is not taken at {request.path}",
             413: f"the request is larger than {MAX_BODY:,} bytes",
         }.get(status, exc.description or http.HTTPStatus(status).phrase)
-        return _error(BadRequest(text), status)
+        answer = _error(BadRequest(text), status)
+        if isinstance(exc, MethodNotAllowed) and exc.valid_methods:
+            answer.headers["Allow"] = ", ".join(sorted(exc.valid_methods))
+        return answer
 
     @app.errorhandler(Exception)
     def failed(exc: Exception) -> Response:

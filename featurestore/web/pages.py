@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import itertools
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request
 
 from featurestore.errors import BadRequest, FeatureStoreError
 from featurestore.interface import FeatureStore
 from featurestore.query import Query
-from featurestore.records import Feature, FeatureId
+from featurestore.records import Feature
+from featurestore.schema import Column, columns
 from featurestore.web import draw
-from featurestore.web.api.v1 import MAX_ROWS, SQL_SECONDS, as_rows
+from featurestore.web.api.v1 import SQL_SECONDS
 from featurestore.web.examples import QUERIES, SEARCHES, TEXTS
-from featurestore.web.reply import given, text, whole
+from featurestore.web.reply import given, query_of, rows, text, whole
 
 NEIGHBOURS = 8
 PAGE = 50  # features of a dictionary shown at once
+MORE = (50, 200)  # hits shown when ten do not do
+SQL_ROWS = 1000
 ORDERS = {
     "density": ("densest", "density DESC NULLS LAST"),
     "rarest": ("rarest", "density NULLS LAST"),
@@ -32,37 +36,42 @@ def blueprint(store: FeatureStore) -> Blueprint:
     pages = Blueprint("pages", __name__)
 
     @pages.get("/")
-    def home() -> Response | str:
+    def home() -> Any:
+        # A form sends its empty fields too.
         fields = {name: values for name, values in request.args.to_dict(flat=False).items() if any(values)}
-        dictionaries = store.dictionaries()
-        shown: dict[str, Any] = {
-            "dictionaries": dictionaries,
-            "fields": fields,
-            "examples": SEARCHES,
-            "hits": None,
-            "error": None,
-        }
-        if "text" not in fields:
-            return render_template("home.html", info=store.info(), **shown)
-        asked = fields["text"][0].strip()
+        asked = fields.get("text", [""])[0].strip()
         if draw.looks_like_id(asked):
-            return redirect(f"/features/{asked}")  # type: ignore[return-value]
+            return redirect(f"/features/{asked}")
+        shown: dict[str, Any] = {"dictionaries": store.dictionaries(), "fields": fields, "hits": None, "error": None}
+        if not fields:
+            more = {"info": store.info(), "examples": SEARCHES, "texts": TEXTS, "queries": _some(QUERIES, 4)}
+            return render_template("home.html", **shown, **more)
         try:
-            shown["hits"] = store.run(Query.from_text(fields))
+            query = query_of(fields, text=True)
+            shown["hits"] = hits = store.run(query)
         except FeatureStoreError as exc:
             return make_response(render_template("home.html", **shown | {"error": str(exc)}), exc.status)
-        return render_template("home.html", **shown)
+        more_k = next((k for k in MORE if k > query.k), None) if len(hits) == query.k else None
+        return render_template(
+            "home.html",
+            json=f"/v1/{'nearest' if query.text is None else 'search'}?{urlencode(fields, doseq=True)}",
+            more=f"/?{urlencode(fields | {'k': [more_k]}, doseq=True)}" if more_k else None,
+            more_k=more_k,
+            **shown,
+        )
 
     @pages.get("/features/<model>/<source>/<index>")
     def feature(model: str, source: str, index: str) -> str:
         given()
         page = store.feature(f"{model}/{source}/{index}")
         dictionary = store.dictionary(page.dictionary)
+        bands = _bands(page)
         return render_template(
             "feature.html",
             page=page,
             dictionary=dictionary,
-            bands=[(band, list(some)) for band, some in itertools.groupby(page.examples, key=lambda one: one.band)],
+            bands=bands,
+            folded=any(run.far for _, some in bands for _, runs in some for run in runs),
             near=_neighbours(store, page),
             before=page.feature - 1 if page.feature else None,
             after=page.feature + 1 if page.feature + 1 < dictionary.d_sae else None,
@@ -79,29 +88,30 @@ def blueprint(store: FeatureStore) -> Blueprint:
             raise BadRequest(f"state: '{state}' is not one of {', '.join(STATES)}")
         if not 1 <= number <= 1_000_000:
             raise BadRequest(f"page: {number} is not a page")
-        # The id was looked up, so it holds no quote of a stranger's.
+        # The id was looked up, so it is no stranger's text.
         mine = "dictionary = '{}'".format(one.dictionary.replace("'", "''"))
-        states = store.sql(
-            f"SELECT state, count(*) AS n, count(label) AS labelled FROM features WHERE {mine} GROUP BY 1"
-        )
-        counts = {row["state"]: row["n"] for row in states.to_pylist()}
         some = mine if state is None else f"{mine} AND state = '{state}'"
-        rows = store.sql(
-            f"SELECT feature, label, density, max_activation, state FROM features WHERE {some} "
-            f"ORDER BY {ORDERS[order][1]}, feature LIMIT {PAGE} OFFSET {(number - 1) * PAGE}"
-        ).to_pylist()
-        densities = store.sql(
-            "SELECT floor(log10(density) * 4)::INTEGER AS bin, count(*) AS n FROM features "
-            f"WHERE {mine} AND density > 0 GROUP BY 1 ORDER BY 1"
-        ).to_pylist()
+        states = _rows(
+            store, f"SELECT state, count(*) AS n, count(label) AS labelled FROM features WHERE {mine} GROUP BY 1"
+        )
+        counts = {row["state"]: row["n"] for row in states}
         return render_template(
             "dictionary.html",
             one=one,
             counts=counts,
-            labelled=sum(states["labelled"].to_pylist()),
-            rows=rows,
-            densities=densities,
+            labelled=sum(row["labelled"] for row in states),
+            rows=_rows(
+                store,
+                f"SELECT feature, label, density, max_activation, state FROM features WHERE {some} "
+                f"ORDER BY {ORDERS[order][1]}, feature LIMIT {PAGE} OFFSET {(number - 1) * PAGE}",
+            ),
+            densities=_rows(
+                store,
+                "SELECT floor(log10(density) * 4)::INTEGER AS bin, count(*) AS n FROM features "
+                f"WHERE {mine} AND density > 0 GROUP BY 1 ORDER BY 1",
+            ),
             orders=ORDERS,
+            states=STATES,
             order=order,
             state=state,
             number=number,
@@ -109,39 +119,44 @@ def blueprint(store: FeatureStore) -> Blueprint:
         )
 
     @pages.get("/text")
-    def text_page() -> Response | str:
+    def text_page() -> Any:
         asked = given(text=text, dictionary=text, order=text, k=whole, feature=text)
         shown: dict[str, Any] = {"dictionaries": store.dictionaries(), "asked": asked, "examples": TEXTS}
         if not asked.get("text", "").strip():
             return render_template("text.html", found=None, chosen=None, error=None, **shown)
+        k, order = asked.get("k", 20), asked.get("order", "specific")
         try:
-            found = store.activating(
-                asked["text"], asked.get("dictionary") or None, asked.get("k", 20), asked.get("order", "specific")
-            )
+            found = store.activating(asked["text"], asked.get("dictionary") or None, k, order)
         except FeatureStoreError as exc:
             page = render_template("text.html", found=None, chosen=None, error=str(exc), **shown)
             return make_response(page, exc.status)
         chosen = next((one for one in found.features if one.id == asked.get("feature")), None)
         chosen = chosen or (found.features[0] if found.features else None)
-        return render_template("text.html", found=found, chosen=chosen, error=None, **shown)
+        again = {name: value for name, value in asked.items() if name != "feature" and value != ""}
+        return render_template(
+            "text.html",
+            found=found,
+            chosen=chosen,
+            error=None,
+            show=lambda id: f"/text?{urlencode(again | {'feature': id})}#on-text",
+            json=f"/v1/activating?{urlencode(again | {'k': k})}",
+            **shown,
+        )
 
     @pages.get("/sql")
-    def sql() -> Response | str:
+    def sql() -> Any:
         asked = given(sql=text)
         statement = asked.get("sql", "").strip()
-        columns = store.sql(
-            "SELECT table_name AS relation, column_name AS name, data_type AS type FROM information_schema.columns "
-            "WHERE table_schema = 'main' ORDER BY table_name, ordinal_position"
-        ).to_pylist()
-        schema = [(name, list(some)) for name, some in itertools.groupby(columns, key=lambda row: row["relation"])]
-        shown = {"statement": statement, "schema": schema, "examples": QUERIES, "table": None, "error": None}
+        shown = {"statement": statement, "schema": _schema(), "examples": QUERIES, "table": None, "error": None}
         if not statement:
             return render_template("sql.html", **shown)
         try:
-            shown["table"] = as_rows(store.sql(statement, max_rows=MAX_ROWS // 10, timeout=SQL_SECONDS))
+            table = rows(store.sql(statement, max_rows=SQL_ROWS, timeout=SQL_SECONDS))
         except FeatureStoreError as exc:
             return make_response(render_template("sql.html", **shown | {"error": str(exc)}), exc.status)
-        return render_template("sql.html", **shown)
+        for column in table["columns"]:
+            column["numeric"] = column["type"].startswith(("int", "uint", "float", "double", "decimal"))
+        return render_template("sql.html", **shown | {"table": table}, json=f"/v1/sql?sql={quote(statement)}")
 
     return pages
 
@@ -151,8 +166,36 @@ def error_page(exc: FeatureStoreError, status: int) -> Response:
     return make_response(render_template("error.html", message=str(exc), status=status), status)
 
 
+def _bands(page: Feature) -> list[tuple[str, list[Any]]]:
+    """The examples by band, each with its tokens as runs of text."""
+    return [
+        (band, [(one, _runs(one, page.max_activation)) for one in some])
+        for band, some in itertools.groupby(page.examples, key=lambda one: one.band)
+    ]
+
+
+def _runs(example: Any, largest: float | None) -> list[draw.Run]:
+    return draw.runs(example.tokens, example.activations, largest, example.position - example.start)
+
+
 def _neighbours(store: FeatureStore, page: Feature) -> list[Any]:
     try:
-        return list(store.run(Query.of(near=str(FeatureId(page.dictionary, page.feature)), k=NEIGHBOURS)))
+        return list(store.run(Query.of(near=page.id, k=NEIGHBOURS)))
     except BadRequest:
         return []  # a zero decoder vector is near nothing
+
+
+def _rows(store: FeatureStore, statement: str) -> list[dict[str, Any]]:
+    return store.sql(statement, timeout=SQL_SECONDS).to_pylist()
+
+
+def _schema() -> list[tuple[str, list[Column]]]:
+    """The columns of each view, with what schema.sql says of them."""
+    # A view that joins another table's column in says of it what that table says.
+    said = {column.column: column.comment for column in columns() if column.relation in ("dictionaries", "labels")}
+    described = [one._replace(comment=one.comment or said.get(one.column)) for one in columns()]
+    return [(name, list(some)) for name, some in itertools.groupby(described, key=lambda one: one.relation)]
+
+
+def _some(queries: dict[str, str], n: int) -> dict[str, str]:
+    return dict(itertools.islice(queries.items(), n))

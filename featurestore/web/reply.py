@@ -11,12 +11,13 @@ import pyarrow
 from flask import Response, request
 
 from featurestore.errors import BadRequest, FeatureStoreError
+from featurestore.query import Query
 
 ARROW = "application/vnd.apache.arrow.stream"
 
 
 def json(value: Any, status: int = 200) -> Response:
-    """`value` (records, objects, lists) as JSON; NaN and infinity become null."""
+    """`value` (records, objects, lists) as JSON; NaN and infinity become null, times are ISO 8601, bytes base64."""
     return Response(msgspec.json.encode(value), status=status, mimetype="application/json")
 
 
@@ -26,6 +27,32 @@ def arrow(table: pyarrow.Table) -> Response:
     with pyarrow.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     return Response(sink.getvalue().to_pybytes(), mimetype=ARROW)
+
+
+def rows(table: pyarrow.Table) -> dict[str, Any]:
+    """A table as JSON takes it: columns with types, and rows as lists.
+
+    Raises BadRequest naming the column when one holds dates that neither Python nor ISO 8601 can write.
+    """
+    return {
+        "columns": [{"name": field.name, "type": str(field.type)} for field in table.schema],
+        "rows": [list(row) for row in zip(*(_values(table, n) for n in range(table.num_columns)), strict=True)],
+        "truncated": b"featurestore.truncated" in (table.schema.metadata or {}),
+    }
+
+
+def _values(table: pyarrow.Table, n: int) -> list[Any]:
+    column = table.column(n)
+    if pyarrow.types.is_timestamp(column.type) and column.type.unit == "ns":
+        # Python's datetime ends at microseconds; text keeps all nine digits.
+        return [None if text is None else text.replace(" ", "T", 1) for text in column.cast("string").to_pylist()]
+    try:
+        return column.to_pylist()
+    except (OverflowError, ValueError):
+        raise BadRequest(
+            f"column '{table.column_names[n]}' holds a date or time that JSON has no form for: cast it to VARCHAR, "
+            f"or ask for an Arrow stream (Accept: {ARROW})"
+        ) from None
 
 
 def problem(exc: FeatureStoreError, status: int) -> Response:
@@ -48,13 +75,14 @@ def given(**kinds: Callable[[str], Any]) -> dict[str, Any]:
     if request.method == "POST":
         fields = body()
     else:
-        fields = {
-            name: values if kinds.get(name) is many else values[-1]
-            for name, values in request.args.to_dict(flat=False).items()
-        }
+        several = request.args.to_dict(flat=False)
+        for name, values in several.items():
+            if len(values) > 1 and kinds.get(name, many) is not many:
+                raise BadRequest(f"{name}: given {len(values)} times, takes one value")
+        fields = {name: values if kinds.get(name) is many else values[0] for name, values in several.items()}
     unknown = sorted(set(fields) - set(kinds))
     if unknown:
-        raise BadRequest(f"unknown field '{unknown[0]}'; there are: {', '.join(kinds)}")
+        raise BadRequest(f"unknown field '{unknown[0]}'; there are: {', '.join(kinds) or 'none here'}")
     found = {}
     for name, value in fields.items():
         if value is None:
@@ -66,11 +94,28 @@ def given(**kinds: Callable[[str], Any]) -> dict[str, Any]:
     return found
 
 
+def query() -> Query:
+    """The Query of the request: its URL's fields, or its JSON body's. Raises BadRequest."""
+    fields = body() if request.method == "POST" else request.args.to_dict(flat=False)
+    return query_of(fields, text=request.method != "POST")
+
+
+def query_of(fields: dict[str, Any], text: bool) -> Query:
+    """The Query with these fields, each a list of strings where `text`. Raises BadRequest."""
+    # Names are checked before they become arguments, whose own names (`strict`) are no field of a query.
+    unknown = [name for name in fields if name not in Query.__struct_fields__]
+    if unknown:
+        raise BadRequest(f"Object contains unknown field `{unknown[0]}`")
+    return Query.from_text(fields) if text else Query.of(**fields)
+
+
 def body() -> dict[str, Any]:
-    """The JSON object of a request's body. Raises BadRequest."""
+    """The JSON object of a request's body. Raises BadRequest, also when the URL has fields besides."""
+    if request.args:
+        raise BadRequest(f"{next(iter(request.args))}: a POST takes its fields from the JSON body, not from the URL")
     try:
         found = msgspec.json.decode(request.get_data() or b"{}")
-    except msgspec.DecodeError as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise BadRequest(f"the body is not JSON: {exc}") from None
     if not isinstance(found, dict):
         raise BadRequest("the body is not a JSON object")
@@ -89,6 +134,14 @@ def whole(value: Any) -> int:
     if isinstance(value, bool | float):
         raise TypeError
     return int(value)
+
+
+def seconds(value: Any) -> float:
+    """A kind for `given`: a positive number of seconds."""
+    found = float(value)
+    if isinstance(value, bool) or not 0 < found < float("inf"):
+        raise ValueError
+    return found
 
 
 def many(value: Any) -> list[str]:

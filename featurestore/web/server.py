@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import errno
 import logging
+import signal
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 
@@ -21,10 +25,13 @@ def check_port(host: str, port: int) -> None:
 
 
 def serve(store: FeatureStore, host: str = "127.0.0.1", port: int = 8000, threads: int = 8) -> None:
-    """Serve `store` until interrupted. Raises Unavailable when the port is taken."""
+    """Serve `store` until interrupted (Ctrl-C) or terminated; requests under way get some seconds to end.
+
+    Raises Unavailable when the port is taken.
+    """
     from waitress.server import create_server
 
-    from featurestore.web import create_app
+    from featurestore.web import MAX_BODY, create_app
 
     # Bound here, so that a busy port is told before anything starts; port 0 takes a free one.
     try:
@@ -32,13 +39,39 @@ def serve(store: FeatureStore, host: str = "127.0.0.1", port: int = 8000, thread
     except OSError as exc:
         raise _refused(host, port, exc) from None
     logging.getLogger("waitress").setLevel(logging.ERROR)
-    server = create_server(create_app(store), sockets=[listening], threads=threads, ident="featurestore")
-    click.echo(f"serving {store.location} at http://{host}:{listening.getsockname()[1]} (Ctrl-C stops)")
+    # Flask refuses a body over MAX_BODY with a problem document; what is far larger is not even received.
+    server = create_server(
+        create_app(store),
+        sockets=[listening],
+        threads=threads,
+        ident="featurestore",
+        max_request_body_size=2 * MAX_BODY,
+    )
+    shown = f"[{host}]" if ":" in host else host
+    click.echo(f"serving {store.location} at http://{shown}:{listening.getsockname()[1]} (Ctrl-C stops)")
     try:
-        server.run()
+        with _terminated_as_interrupted():
+            server.run()
     finally:
         server.close()
         click.echo("stopped")
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM, as service managers send it, ends the service the way Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may take signals
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _listening(host: str, port: int) -> socket.socket:

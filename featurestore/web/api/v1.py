@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pyarrow
 from flask import Blueprint, Response, request
 
 from featurestore.errors import BadRequest
 from featurestore.interface import FeatureStore
-from featurestore.query import Query
 from featurestore.web import reply
 
 MAX_ROWS, MOST_ROWS = 10_000, 100_000
@@ -48,7 +44,7 @@ def blueprint(store: FeatureStore) -> Blueprint:
     @api.route("/search", methods=["GET", "POST"])
     @api.route("/nearest", methods=["GET", "POST"])
     def search() -> Response:
-        query = asked_query()
+        query = reply.query()
         if request.path.endswith("/search") and query.text is None:
             raise BadRequest("text: say what to search for; /v1/nearest takes near or vector")
         if request.path.endswith("/nearest") and query.text is not None:
@@ -65,31 +61,18 @@ def blueprint(store: FeatureStore) -> Blueprint:
 
     @api.route("/sql", methods=["GET", "POST"])
     def sql() -> Response:
-        fields = reply.given(sql=reply.text, max_rows=reply.whole)
+        fields = reply.given(sql=reply.text, max_rows=reply.whole, timeout=reply.seconds)
         if "sql" not in fields:
             raise BadRequest("sql: say which SELECT to run")
         max_rows = fields.get("max_rows", MAX_ROWS)
         if not 1 <= max_rows <= MOST_ROWS:
             raise BadRequest(f"max_rows: {max_rows} is not between 1 and {MOST_ROWS:,}")
-        table = store.sql(fields["sql"], max_rows=max_rows, timeout=SQL_SECONDS)
-        if reply.ARROW in request.accept_mimetypes.values():
-            return reply.arrow(table)
-        return reply.json(as_rows(table))
+        table = store.sql(
+            fields["sql"], max_rows=max_rows, timeout=min(fields.get("timeout", SQL_SECONDS), SQL_SECONDS)
+        )
+        as_arrow = reply.ARROW in request.accept_mimetypes.values()
+        answer = reply.arrow(table) if as_arrow else reply.json(reply.rows(table))
+        answer.headers["Vary"] = "Accept"
+        return answer
 
     return api
-
-
-def asked_query() -> Query:
-    """The Query of the request: its URL's fields, or its JSON body's."""
-    if request.method == "POST":
-        return Query.of(**reply.body())
-    return Query.from_text(request.args.to_dict(flat=False))
-
-
-def as_rows(table: pyarrow.Table) -> dict[str, Any]:
-    """A table as JSON takes it: columns with types, and rows as lists."""
-    return {
-        "columns": [{"name": field.name, "type": str(field.type)} for field in table.schema],
-        "rows": [list(row) for row in zip(*(column.to_pylist() for column in table.columns), strict=True)],
-        "truncated": b"featurestore.truncated" in (table.schema.metadata or {}),
-    }

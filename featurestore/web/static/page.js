@@ -1,14 +1,16 @@
 // Small comforts; every page works without them.
 document.addEventListener("keydown", (event) => {
-  const typing = event.target.matches("input, textarea, select");
+  const typing = event.target.matches("input:not([type=checkbox]), textarea, select");
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target.form) {
     event.target.form.requestSubmit();
-  } else if (event.key === "/" && !typing) {
+    return;
+  }
+  if (typing || event.altKey || event.ctrlKey || event.metaKey) return;
+  if (event.key === "/") {
     event.preventDefault();
-    document.querySelector("input[type=search]").focus();
-  } else if ((event.key === "ArrowLeft" || event.key === "ArrowRight") && !typing && !event.altKey) {
-    const link = document.querySelector(event.key === "ArrowLeft" ? ".crumbs [rel=prev]" : ".crumbs [rel=next]");
-    if (link) link.click();
+    document.querySelector("input[type=search]")?.focus();
+  } else if (event.key === "ArrowLeft" || event.key === "ArrowRight") {
+    document.querySelector(`[rel=${event.key === "ArrowLeft" ? "prev" : "next"}]`)?.click();
   }
 });
 
