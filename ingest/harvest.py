@@ -191,6 +191,8 @@ def _pass(
         for first in range(0, len(batch), rows_at_once):
             some = slice(first, first + rows_at_once)
             found = sparse(sae, inputs[some], lengths[some])
+            if not numpy.isfinite(found[3]).all():
+                raise BadRequest(f"{source} gives NaN or infinity on what the model has at {points[source][0].name}")
             accumulators[source].add(Tile(*found, document[some], start[some], lengths[some]))
 
 

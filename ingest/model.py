@@ -66,6 +66,12 @@ SITES = {
     "mlp.hook_in": ("mlp", "input", "mlp_in"),
     "mlp.hook_post": ("mlp_post", "input", "mlp_post"),
 }
+# Names that are not a place in a transformers model, or mean two things; what to write instead.
+AMBIGUOUS = {
+    "hook_mlp_in": "TransformerLens means the stream before the norm (hook_resid_mid), SAELens's registry often the MLP's "
+    "input after it (mlp.hook_in)",
+    "ln2.hook_normalized": "it is the MLP's input (mlp.hook_in) before the norm's gain, which cannot be read yet",
+}
 # Sites whose vectors are added to the residual stream, so that they share its coordinates.
 RESIDUAL_SITES = frozenset({"resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"})
 
@@ -93,17 +99,30 @@ class Model:
         logging.disable_progress_bar()
         path = Path(location)
         if not path.exists() and (path.is_absolute() or location.count("/") != 1 or location.startswith(".")):
-            raise NotFound(f"no model at {location}: there is no such directory")
+            raise NotFound(
+                f"no model at {location}: there is no such directory, and the hub's names have an owner, "
+                "as in openai-community/gpt2"
+            )
+        if path.is_file():
+            raise BadRequest(f"{location} is a file; name the directory that holds the model's files")
         local = path.is_dir()
         try:
-            self._model: Any = AutoModelForCausalLM.from_pretrained(
-                location, local_files_only=local, dtype=torch.float32
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                location, local_files_only=local, dtype=torch.float32, output_loading_info=True
             )
             self.tokenizer = AutoTokenizer.from_pretrained(location, local_files_only=local)
         # transformers passes on whatever its parsers raise for damaged files, so this is wide on purpose.
         except Exception as exc:
             first = (str(exc).strip().splitlines() or [type(exc).__name__])[0][:300]
             raise BadRequest(f"{location} is not a model that transformers can load: {first}") from None
+        self._model: Any = loaded[0]
+        # transformers only warns of these, and goes on with random numbers.
+        if missing := sorted(loaded[1]["missing_keys"]):
+            more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+            raise BadRequest(f"the weights at {location} lack {', '.join(missing[:3])}{more}; fetch them again")
+        # Without tokenizer files it may make a tokenizer without a vocabulary.
+        if not self.tokenizer("a b c", add_special_tokens=False)["input_ids"]:
+            raise BadRequest(f"{location} has no tokenizer: copy the model's tokenizer.json there")
         self._model.eval().to(device).requires_grad_(False)
         self.location = str(path.resolve()) if local else location
         self.device = device
@@ -155,6 +174,10 @@ class Model:
         match = re.fullmatch(r"blocks\.(\d+)\.(.+)", name)
         if match:
             layer, rest = int(match[1]), match[2]
+            if rest in AMBIGUOUS:
+                raise BadRequest(
+                    f"hook '{name}' cannot be read as it is: {AMBIGUOUS[rest]}; name the place that is meant"
+                )
             if rest not in SITES:
                 raise BadRequest(f"hook '{name}' is not known; in a layer there are: {', '.join(SITES)}")
             self._check_layer(name, layer)

@@ -3,6 +3,7 @@
 import shutil
 import threading
 
+import msgspec
 import pytest
 from playwright.sync_api import sync_playwright
 from waitress.server import create_server
@@ -26,12 +27,28 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this ma
 @pytest.fixture(scope="module")
 def url(tiny_store):
     with featurestore.connect(tiny_store) as store:
+        store.feature = with_a_long_window(store.feature)
         server = create_server(create_app(store), host="127.0.0.1", port=0, threads=4)
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{server.effective_port}"
         server.close()
         thread.join(5)
+
+
+def with_a_long_window(feature):
+    """As `feature`, but the first example of tiny/0-res/9 is twelve lines; the store's own are too short to fold."""
+
+    def longer(id, examples=None):
+        page = feature(id, examples)
+        if id != "tiny/0-res/9":
+            return page
+        tokens = tuple(f"line {n}\n" for n in range(12))
+        activations = tuple(float(n in (1, 6)) for n in range(12))
+        first = msgspec.structs.replace(page.examples[0], start=0, position=6, tokens=tokens, activations=activations)
+        return msgspec.structs.replace(page, examples=(first, *page.examples[1:]))
+
+    return longer
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +67,7 @@ def page(chromium, url):
         "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
     )
     page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.complaints = complaints
     yield page
     page.close()
     assert complaints == []
@@ -87,9 +105,90 @@ def test_sql_runs_and_links_to_features(page):
     page.wait_for_url("**/features/tiny/0-res/5")
 
 
+def test_examples_fold_to_the_lines_around_the_peak(page):
+    page.goto("/features/tiny/0-res/9")
+    first = page.locator(".examples .tokens").first
+    assert first.inner_text().split("\n") == ["line 5", "line 6⏎", "line 7"]
+    page.get_by_label("whole windows").check()
+    shown = [f"line {n}{'⏎' if n in (1, 6) else ''}" for n in range(12)]
+    assert first.inner_text().rstrip("\n").split("\n") == shown
+    page.goto("/features/tiny/0-res/8")  # nothing is folded there, so nothing is offered
+    assert page.get_by_label("whole windows").count() == 0
+
+
+def test_a_text_error_is_on_the_page(page):
+    """The tiny store has no model to run; the page says so and stays usable."""
+    page.goto("/text")
+    page.get_by_label("Text", exact=True).fill("def f():")
+    with page.expect_response("**/text?**") as answered:
+        page.get_by_role("button", name="Run the model").click()
+    assert answered.value.status == 503
+    page.get_by_role("alert").wait_for()
+    assert page.get_by_label("Text", exact=True).input_value() == "def f():"
+    page.complaints.clear()  # Chromium logs the status itself
+
+
+def test_pages_work_without_javascript(chromium, url):
+    page = chromium.new_page(base_url=url, java_script_enabled=False)
+    page.goto("/")
+    page.get_by_label("What should the feature mean?").fill("exception handling")
+    page.get_by_role("button", name="Search").click()
+    page.locator(".hits a.label").first.click()
+    assert page.locator(".histogram rect").count() >= 1
+    page.goto("/sql?sql=SELECT+1+AS+one")
+    assert page.locator(".result td").all_inner_texts() == ["1"]
+    page.close()
+
+
+# WCAG 2: (L1 + 0.05) / (L2 + 0.05) of relative luminances; 4.5 is wanted of text.
+CONTRASTS = """() => {
+  const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const over = (front, back) => { const a = front[3] ?? 1; return [0, 1, 2].map(i => a * front[i] + (1 - a) * back[i]); };
+  const channel = (c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+  const found = {};
+  for (const paper of ["--paper", "--card"]) {
+    const probe = document.body.appendChild(document.createElement("span"));
+    for (const name of ["t s1", "t s2", "t s3", "t s4", "t s5", "t s6", "t s7", "t s8", "t s9", "t s10", "quiet"]) {
+      probe.className = "";
+      probe.style.background = `var(${paper})`;
+      const back = numbers(getComputedStyle(probe).backgroundColor);
+      probe.style.background = "";
+      probe.className = name;
+      const style = getComputedStyle(probe);
+      const behind = over(numbers(style.backgroundColor), back);
+      const [high, low] = [light(numbers(style.color)), light(behind)].sort((a, b) => b - a);
+      found[`${name} on ${paper}`] = (high + 0.05) / (low + 0.05);
+    }
+    probe.remove();
+  }
+  return found;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read_on_every_shade(page, scheme):
+    page.emulate_media(color_scheme=scheme)
+    page.goto("/")
+    found = page.evaluate(CONTRASTS)
+    assert len(found) == 22
+    assert {name: round(ratio, 2) for name, ratio in found.items() if ratio < 4.5} == {}
+
+
 @pytest.mark.parametrize("width", [1200, 400])
 @pytest.mark.parametrize(
-    "path", ["/", "/?text=self", "/features/tiny/0-res/8", "/dictionaries/tiny/0-res", "/text", "/sql"]
+    "path",
+    [
+        "/",
+        "/?text=self",
+        "/?near=tiny/0-res/8",
+        "/features/tiny/0-res/8",
+        "/features/tiny/0-res/22",
+        "/dictionaries/tiny/0-res",
+        "/text",
+        "/sql",
+        "/sql?sql=FROM+features+LIMIT+5",
+    ],
 )
 def test_pages_fit_their_window(page, path, width):
     page.set_viewport_size({"width": width, "height": 800})

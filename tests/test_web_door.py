@@ -1,0 +1,137 @@
+"""The HTTP door against what strangers send: fields, bodies, values without a JSON form, time, and signals."""
+
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+
+import pyarrow
+import pytest
+
+import featurestore
+from featurestore.web import create_app
+
+ARROW = {"Accept": "application/vnd.apache.arrow.stream"}
+ENDLESS = "SELECT sum(hash(a.range + b.range)) FROM range(10000000) a, range(10000000) b"
+
+
+@pytest.fixture(scope="module")
+def http(tiny_store):
+    with featurestore.connect(tiny_store) as store:
+        yield create_app(store).test_client()
+
+
+@pytest.mark.parametrize("name", ["strict", "cls", "self", "limt"])
+def test_names_of_pythons_own_arguments_are_no_fields(http, name):
+    for answer in (http.get(f"/v1/search?text=x&{name}=1"), http.post("/v1/search", json={"text": "x", name: False})):
+        assert (answer.status_code, answer.json["detail"]) == (400, f"Object contains unknown field `{name}`")
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/v1/features/tiny/0-res/1?examples=1&examples=2", "examples: given 2 times, takes one value"),
+        ("/v1/sql?sql=SELECT+1&sql=SELECT+2", "sql: given 2 times, takes one value"),
+        ("/v1/sql?sql=SELECT+1&timeout=0", "timeout: '0' cannot be read"),
+        ("/v1/sql?sql=SELECT+1&timeout=nan", "timeout: 'nan' cannot be read"),
+        ("/v1/info?x=1", "unknown field 'x'; there are: none here"),
+    ],
+)
+def test_fields_are_never_dropped_silently(http, path, words):
+    answer = http.get(path)
+    assert (answer.status_code, answer.json["detail"]) == (400, words)
+
+
+def test_a_post_takes_fields_from_its_body_alone(http):
+    for path in ("/v1/search?k=3", "/v1/sql?max_rows=1", "/v1/activating?k=1"):
+        answer = http.post(path, json={"text": "x", "sql": "SELECT 1"})
+        assert (answer.status_code, "not from the URL" in answer.json["detail"]) == (400, True)
+
+
+def test_a_body_in_another_encoding_is_the_senders_mistake(http):
+    answer = http.post("/v1/search", data=b'{"text": "\xed\xa0\x80"}')
+    assert (answer.status_code, answer.json["code"]) == (400, "bad_request")
+
+
+def test_a_refused_method_says_which_are_taken(http):
+    answer = http.put("/v1/sql")
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD, OPTIONS, POST")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("'nan'::DOUBLE", None),
+        ("['inf'::FLOAT, 1]", [None, 1.0]),
+        ("{'a': '-inf'::DOUBLE}", {"a": None}),
+        ("TIMESTAMPTZ '2026-01-02 03:04:05+00'", "2026-01-02T03:04:05Z"),
+        ("TIMESTAMP_NS '2026-01-02 03:04:05.123456789'", "2026-01-02T03:04:05.123456789"),
+        ("DATE '2026-01-02'", "2026-01-02"),
+        ("1.50::DECIMAL(5, 2)", "1.50"),
+        ("'ab'::BLOB", "YWI="),
+    ],
+)
+def test_every_value_has_a_json_form(http, value, shown):
+    answer = http.post("/v1/sql", json={"sql": f"SELECT {value} AS x"})
+    assert (answer.status_code, answer.json.get("rows")) == (200, [[shown]])
+
+
+def test_dates_that_json_cannot_write_are_named_and_travel_in_arrow(http):
+    statement = {"sql": "SELECT 1 AS fine, TIMESTAMP 'infinity' AS never"}
+    answer = http.post("/v1/sql", json=statement)
+    assert (answer.status_code, "column 'never'" in answer.json["detail"]) == (400, True)
+    answer = http.post("/v1/sql", json=statement, headers=ARROW)
+    assert pyarrow.ipc.open_stream(answer.data).read_all().column_names == ["fine", "never"]
+    assert answer.headers["Vary"] == "Accept"
+    assert http.get("/sql", query_string=statement).status_code == 400
+
+
+def test_a_query_may_be_given_less_time_than_the_service_allows(http):
+    answer = http.post("/v1/sql", json={"sql": ENDLESS, "timeout": 0.2})
+    assert (answer.status_code, answer.json["code"]) == (503, "unavailable")
+    assert "ran longer than 0.2 s" in answer.json["detail"]
+
+
+SERVED = """
+import sys, time, featurestore
+from featurestore.web import serve
+store = featurestore.connect(sys.argv[1])
+answer = store.info
+def info():
+    print("asked", flush=True)
+    time.sleep(1)
+    return answer()
+store.info = info
+serve(store, port=0)
+"""
+
+
+@pytest.fixture
+def served(tiny_store):
+    """A real process that serves, and its address; it says "asked" when asked for /v1/info and takes a second."""
+    command = [sys.executable, "-c", SERVED, str(tiny_store)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        yield process, process.stdout.readline().split(" at ")[1].split()[0]
+        process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_requests_end(served, number):
+    process, url = served
+    answers = []
+    asking = threading.Thread(target=lambda: answers.append(urllib.request.urlopen(f"{url}/v1/info").status))
+    asking.start()
+    assert process.stdout.readline() == "asked\n"
+    process.send_signal(number)
+    asking.join(20)
+    assert (answers, process.wait(20)) == ([200], 0)
+    assert (process.stdout.read(), process.stderr.read()) == ("stopped\n", "")
+
+
+def test_a_huge_body_is_refused_before_it_is_sent(served):
+    host, port = served[1].removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as asking:
+        asking.sendall(b"POST /v1/sql HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n")
+        assert asking.recv(100).startswith(b"HTTP/1.1 413 ")
