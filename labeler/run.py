@@ -87,14 +87,19 @@ def _token_shares(store: Any, name: str) -> dict[str, float]:
 
 
 def _firings(store: Any, name: str) -> Iterator[tuple[int, list[tokens.Firing]]]:
+    mine = f"(SELECT corpus FROM stored.dictionaries WHERE dictionary = '{name}')"
     table = store.sql(
         f"""
-        SELECT e.feature, e.band = 'top' AS top, coalesce(e.weight, 1) * abs(e.activation) AS mass,
-               e.position - e.start AS peak, d.tokens[e.start + 1 : e.start + e.length] AS ids
-        FROM stored.examples e JOIN stored.documents d USING (corpus, document)
-        WHERE e.dictionary = '{name}' ORDER BY e.feature
+        SELECT feature, band = 'top' AS top, coalesce(weight, 1) * abs(activation) AS mass,
+               position - start AS peak, document, start, length
+        FROM stored.examples WHERE dictionary = '{name}' ORDER BY feature
         """
     )
+    # Windows are cut here: a join would copy a whole document, a novel say, for each of its examples.
+    documents = store.sql(f"SELECT document, tokens FROM stored.documents WHERE corpus IN {mine} ORDER BY document")
+    corpus = documents["tokens"].combine_chunks()
+    begins = dict(zip(documents["document"].to_pylist(), corpus.offsets.to_pylist(), strict=False))
+    stream = corpus.values.to_numpy()
     pieces = store.sql(
         "SELECT pieces FROM stored.tokenizers WHERE tokenizer IN "
         f"(SELECT tokenizer FROM stored.dictionaries WHERE dictionary = '{name}')"
@@ -103,10 +108,12 @@ def _firings(store: Any, name: str) -> Iterator[tuple[int, list[tokens.Firing]]]
         return
     text = pieces[0]
     for batch in _groups(table):
-        totals = {top: sum(mass for _, at_top, mass, _, _ in batch if at_top == top) or 1.0 for top in (True, False)}
+        totals = {top: sum(mass for _, at_top, mass, *_ in batch if at_top == top) or 1.0 for top in (True, False)}
         both = len({top for _, top, *_ in batch}) == 2
         firings = []
-        for _, top, mass, peak, ids in batch:
+        for _, top, mass, peak, document, start, length in batch:
+            at = begins[document] + start
+            ids = stream[at : at + length].tolist()
             share = (TOP_SHARE if top else 1 - TOP_SHARE) if both else 1.0
             before = "".join([text[id] for id in ids[:peak]])
             after = "".join([text[id] for id in ids[peak + 1 : peak + 8]])
@@ -114,8 +121,8 @@ def _firings(store: Any, name: str) -> Iterator[tuple[int, list[tokens.Firing]]]
         yield batch[0][0], firings
 
 
-def _groups(table: pyarrow.Table) -> Iterator[list[tuple[int, bool, float, int, list[int]]]]:
-    columns = [table[name].to_pylist() for name in ("feature", "top", "mass", "peak", "ids")]
+def _groups(table: pyarrow.Table) -> Iterator[list[tuple[int, bool, float, int, int, int, int]]]:
+    columns = [column.to_pylist() for column in table.columns]
     for _, group in itertools.groupby(zip(*columns, strict=True), key=lambda row: row[0]):
         yield list(group)
 
