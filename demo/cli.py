@@ -23,7 +23,7 @@ def demo(store: Path, host: str, port: int, no_serve: bool, tokens: int) -> None
     from featurestore.cli import serve_store
 
     if not no_serve:
-        from featurestore.web.server import check_port
+        from featurestore.web import check_port
 
         check_port(host, port)  # before a minute is spent on building
     began = time.monotonic()

@@ -26,7 +26,7 @@ class FeatureId(msgspec.Struct, frozen=True, order=True):
     @classmethod
     def parse(cls, text: str) -> FeatureId:
         """The id in `text`. Raises BadRequest when it is not of the form model/source/index."""
-        match = re.fullmatch(r"([^/\s]+/[^/\s]+)/(\d{1,9})", text.strip())
+        match = re.fullmatch(r"([^/\s]+/[^/\s]+)/(0|[1-9][0-9]{0,8})", text.strip())
         if match is None:
             raise BadRequest(f"'{text}' is not a feature id: write model/source/index, as in gpt2-small/8-res-jb/1234")
         return cls(match[1], int(match[2]))

@@ -13,9 +13,9 @@ from featurestore.interface import FeatureStore
 from featurestore.web import draw, pages
 from featurestore.web.api import v1
 from featurestore.web.reply import problem
-from featurestore.web.server import serve
+from featurestore.web.server import check_port, serve
 
-__all__ = ["create_app", "serve"]
+__all__ = ["check_port", "create_app", "serve"]
 
 MAX_BODY = 10_000_000  # bytes of a request
 HEADERS = {
