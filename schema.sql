@@ -115,8 +115,8 @@ COMMENT ON TABLE  stored.examples IS 'Windows of tokens around activations. Toke
 COMMENT ON COLUMN stored.examples.dictionary IS 'The dictionary of the feature.';
 COMMENT ON COLUMN stored.examples.feature IS 'The feature''s index in it.';
 COMMENT ON COLUMN stored.examples.band IS 'Why it was kept: top, or the activation interval it was sampled from, as in [1, 2).';
-COMMENT ON COLUMN stored.examples.band_low IS 'Lower end of that interval; null for top.';
-COMMENT ON COLUMN stored.examples.band_high IS 'Upper end, not included; null for top.';
+COMMENT ON COLUMN stored.examples.band_low IS 'Lower end of that interval, 0 for the lowest; null for top.';
+COMMENT ON COLUMN stored.examples.band_high IS 'Upper end, not included; null for top, and for the highest, which has none.';
 COMMENT ON COLUMN stored.examples.rank IS 'Place within its band: 0 is the strongest.';
 COMMENT ON COLUMN stored.examples.weight IS 'Active tokens of the band that one sampled example stands for; null for top.';
 COMMENT ON COLUMN stored.examples.corpus IS 'The corpus the window is cut from.';

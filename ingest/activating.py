@@ -22,7 +22,8 @@ _lock = threading.Lock()  # one text at a time: the model's hooks are not to be 
 
 
 def activations(dictionaries: Sequence[Dictionary], text: str) -> tuple[list[str], Found]:
-    """The text's tokens, and for each dictionary the (feature, token, activation) of every non-zero activation.
+    """The text's tokens, and for each dictionary the (feature, token, activation) of every non-zero activation: three
+    arrays, int32, int32 and float32.
 
     `dictionaries` are of one model. The text is cut into contexts as a harvest cuts documents. Raises Unavailable when
     torch, the model or the weights are not at hand or have changed, BadRequest when the text is too long.
@@ -43,21 +44,30 @@ def activations(dictionaries: Sequence[Dictionary], text: str) -> tuple[list[str
             raise BadRequest("text: the tokenizer makes no token of it")
         saes = {dictionary.dictionary: _sae(dictionary) for dictionary in dictionaries}
         points = {name: model.hook_point(sae.hook_point) for name, sae in saes.items()}
-        unique = list({point.name: point for point in points.values()}.values())
         found: dict[str, list[tuple[Any, Any, Any]]] = {name: [] for name in saes}
-        size = dictionaries[0].context_size or model.max_context
-        bos = [model.bos] if model.bos is not None and next(iter(saes.values())).prepend_bos else []
-        for start in range(0, len(ids), size - len(bos)):
-            run = ids[start : start + size - len(bos)]
-            read = model.read(torch.tensor([[*bos, *run]]), unique)
-            for name, sae in saes.items():
-                inputs = read[points[name].name][:, len(bos) :]
-                feature, _, position, value = sparse(sae, inputs, numpy.array([len(run)]))
-                found[name].append((feature, position + start, value))
+        # Dictionaries harvested in contexts of one kind share the model's runs.
+        kinds: dict[tuple[int, tuple[int, ...]], list[str]] = {}
+        for dictionary in dictionaries:
+            bos: tuple[int, ...] = (
+                (model.bos,) if saes[dictionary.dictionary].prepend_bos and model.bos is not None else ()
+            )
+            kinds.setdefault((dictionary.context_size or model.max_context, bos), []).append(dictionary.dictionary)
+        for (size, bos), names in kinds.items():
+            unique = list({points[name].name: points[name] for name in names}.values())
+            for start in range(0, len(ids), size - len(bos)):
+                run = ids[start : start + size - len(bos)]
+                read = model.read(torch.tensor([[*bos, *run]]), unique)
+                for name in names:
+                    inputs = read[points[name].name][:, len(bos) :]
+                    feature, _, position, value = sparse(saes[name], inputs, numpy.array([len(run)]))
+                    found[name].append((feature, position + start, value))
         pieces = corpus.token_bytes(model.tokenizer)
     tokens = [pieces[id].decode("utf-8", errors="replace") for id in ids]
-    joined = {name: tuple(map(numpy.concatenate, zip(*parts, strict=True))) for name, parts in found.items()}
-    return tokens, joined  # type: ignore[return-value]
+    joined: Found = {}
+    for name, parts in found.items():
+        features, places, values = map(numpy.concatenate, zip(*parts, strict=True))
+        joined[name] = (features.astype(numpy.int32), places.astype(numpy.int32), values)
+    return tokens, joined
 
 
 def _model(dictionary: Dictionary) -> Model:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
+import itertools
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,8 +29,9 @@ class Context(NamedTuple):
 class Corpus:
     """Documents as tokens of one tokenizer. `id` and `tokenizer_id` are hashes of what they name, see schema.sql."""
 
-    def __init__(self, tokenizer: Any, names: list[str], tokens: list[numpy.ndarray]):
+    def __init__(self, tokenizer: Any, names: list[str], tokens: list[numpy.ndarray], empty: int = 0):
         self.names = names
+        self.empty = empty  # documents left out, since no token came of them
         self.tokens = tokens  # int32, without BOS
         self.bytes = token_bytes(tokenizer)
         digest = hashlib.sha256()
@@ -79,10 +83,12 @@ def tokenise(tokenizer: Any, documents: Iterable[tuple[str, str]], max_tokens: i
     """
     names: list[str] = []
     tokens: list[numpy.ndarray] = []
+    empty = 0
     left = max_tokens if max_tokens is not None else float("inf")
     for batch in _batches(documents):
         encoded = tokenizer([text for _, text in batch], add_special_tokens=False, verbose=False)["input_ids"]
         for (name, _), ids in zip(batch, encoded, strict=True):
+            empty += not ids
             ids = ids[: int(min(left, len(ids)))]
             if ids:
                 names.append(name)
@@ -92,7 +98,7 @@ def tokenise(tokenizer: Any, documents: Iterable[tuple[str, str]], max_tokens: i
             break
     if not tokens:
         raise BadRequest("the corpus is empty: no document has any text")
-    return Corpus(tokenizer, names, tokens)
+    return Corpus(tokenizer, names, tokens, empty)
 
 
 def _batches(documents: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
@@ -107,14 +113,13 @@ def _batches(documents: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, s
 
 
 def read_texts(paths: Sequence[str | Path]) -> list[tuple[str, str]]:
-    """(name, text) of text files; a directory stands for the files in it, in order of name.
+    """(name, text) of text files; a directory stands for the files in it, a pattern (docs/**/*.md) for those it matches,
+    in order of name.
 
     Raises NotFound for a path that is not there and BadRequest for a file that is not UTF-8 text, before any work.
     """
     found: list[tuple[str, str]] = []
-    for given in map(Path, paths):
-        if not given.exists():
-            raise NotFound(f"no text at {given}: there is no such file or directory")
+    for given in map(Path, itertools.chain.from_iterable(map(_matching, paths))):
         files = sorted(path for path in given.rglob("*") if path.is_file()) if given.is_dir() else [given]
         for file in files:
             raw = file.read_bytes()
@@ -131,24 +136,36 @@ def read_texts(paths: Sequence[str | Path]) -> list[tuple[str, str]]:
     return found
 
 
+def _matching(given: str | Path) -> list[str]:
+    if Path(given).exists():  # a name may hold brackets
+        return [str(given)]
+    found = sorted(path for path in glob.glob(str(given), recursive=True) if Path(path).is_file())
+    if not found:
+        raise NotFound(f"no text at {given}: there is no such file or directory")
+    return found
+
+
 def token_bytes(tokenizer: Any) -> list[bytes]:
     """The UTF-8 bytes of every token id, special tokens by their names.
 
     Byte-level vocabularies (GPT-2's) write bytes as characters; SentencePiece-like ones write a space as U+2581 and
     lone bytes as <0xAB>.
     """
-    pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    count = 1 + max(tokenizer.get_vocab().values())  # ids may have gaps
+    pieces = tokenizer.convert_ids_to_tokens(list(range(count)))
     special = set(tokenizer.all_special_ids)
-    byte_level = "ByteLevel" in str(getattr(tokenizer.backend_tokenizer, "decoder", ""))
+    # Tokens added to a vocabulary are written as they are, whatever its alphabet.
+    added = set(tokenizer.added_tokens_decoder)
+    byte_level = "ByteLevel" in str(getattr(getattr(tokenizer, "backend_tokenizer", None), "decoder", ""))
     out = []
     for id, piece in enumerate(pieces):
         if piece is None:
             out.append(b"")
-        elif id in special:
+        elif id in special or (byte_level and id in added):
             out.append(piece.encode())
         elif byte_level and all(character in _BYTE_OF for character in piece):
             out.append(bytes(_BYTE_OF[character] for character in piece))
-        elif len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
+        elif not byte_level and re.fullmatch("<0x[0-9A-Fa-f]{2}>", piece):
             out.append(bytes([int(piece[3:5], 16)]))
         else:
             out.append(piece.replace("\u2581", " ").encode())

@@ -19,6 +19,7 @@ WINDOW, BEFORE = 64, 40  # tokens of an example, and how many of them come befor
 THIN_EVERY = 400_000
 
 _U = numpy.uint64
+_ALL = (1 << 64) - 1
 
 
 @dataclasses.dataclass
@@ -229,7 +230,7 @@ def histogram_bins(activation: numpy.ndarray) -> numpy.ndarray:
 def hash_of(seed: int, document: numpy.ndarray, position: numpy.ndarray, feature: numpy.ndarray) -> numpy.ndarray:
     """A uint64 of each activation's place, the same on every machine: the finaliser of SplitMix64 (Steele et al. 2014)
     over seed, document, position and feature."""
-    mixed = numpy.full(len(feature), seed + 1, dtype=_U)
+    mixed = numpy.full(len(feature), (seed + 1) & _ALL, dtype=_U)  # any integer is a seed
     for part in (document, position, feature):
         mixed = _mix(mixed ^ (part.astype(_U) + _U(0x9E3779B97F4A7C15)))
     return mixed

@@ -128,7 +128,9 @@ def example_table(name: str, corpus: Corpus, accumulator: Accumulator) -> pyarro
     in_band = accumulator.histogram.reshape(accumulator.d_sae, OCTAVES, -1).sum(2)
     kept = numpy.bincount(sample.cell, minlength=accumulator.d_sae * OCTAVES)
     weight = in_band.reshape(-1)[sample.cell] / numpy.maximum(kept[sample.cell], 1)
-    low, high = 2.0 ** (octave - 6), 2.0 ** (octave - 5)
+    # The lowest octave's bin also holds all that is weaker, the highest one's all that is stronger.
+    low = numpy.where(octave == 0, 0, 2.0 ** (octave - 6))
+    high = numpy.where(octave == OCTAVES - 1, numpy.inf, 2.0 ** (octave - 5))
     # Ranks go by strength within the band; the sample was ordered by its hashes.
     order = numpy.lexsort((sample.hash, -numpy.abs(sample.activation), sample.cell))
     sample, low, high, weight = sample.take(order), low[order], high[order], weight[order]
@@ -156,7 +158,7 @@ def _rows(
     def column(values: numpy.ndarray) -> pyarrow.Array:
         if band:
             return pyarrow.nulls(count, pyarrow.float32())
-        return pyarrow.array(values.astype(numpy.float32))
+        return pyarrow.array(values.astype(numpy.float32), mask=~numpy.isfinite(values))
 
     bands = [band] * count if band else [f"[{a:g}, {b:g})" for a, b in zip(low, high, strict=True)]
     return pyarrow.table(

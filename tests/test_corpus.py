@@ -27,6 +27,19 @@ def test_token_bytes_of_a_sentencepiece_vocabulary():
     assert token_bytes(tokenizer) == [b"<unk>", b" the", b"\xe6", b"s"]
 
 
+def test_token_bytes_of_added_tokens_and_gaps():
+    tokenizer = small.tokenizer()
+    tokenizer.add_tokens(["\u00e9t\u00e9", "  "])
+    assert token_bytes(tokenizer)[257:] == ["\u00e9t\u00e9".encode(), b"  "]  # as they are, not in the byte alphabet
+    gapped = Tokenizer(models.WordLevel({"a": 0, "b": 5}, unk_token="a"))
+    assert token_bytes(PreTrainedTokenizerFast(tokenizer_object=gapped)) == [b"a", b"", b"", b"", b"", b"b"]
+
+
+def test_empty_documents_are_counted():
+    corpus = tokenise(small.tokenizer(), [("a", "x"), ("b", ""), ("c", "y")])
+    assert (corpus.names, corpus.empty) == (["a", "c"], 1)
+
+
 def test_contexts_cover_every_token_once():
     corpus = tokenise(small.tokenizer(), small.TEXTS)
     seen = [set() for _ in small.TEXTS]
@@ -64,6 +77,15 @@ def test_directories_are_read_in_order(tmp_path):
     for name in ("b.txt", "a.txt", "sub/c.txt"):
         (tmp_path / name).write_text(name)
     assert [name for name, _ in read_texts([tmp_path])] == ["a.txt", "b.txt", "sub/c.txt"]
+
+
+def test_patterns_stand_for_the_files_they_match(tmp_path):
+    (tmp_path / "sub").mkdir()
+    for name in ("b.txt", "a.md", "sub/c.txt"):
+        (tmp_path / name).write_text(name)
+    assert [name for name, _ in read_texts([f"{tmp_path}/**/*.txt"])] == ["b.txt", "c.txt"]
+    with pytest.raises(NotFound, match=r"no text at .*\*\.rst"):
+        read_texts([f"{tmp_path}/*.rst"])
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,7 @@ CASES = {
     "standard": (plain(), {"architecture": "standard"}, standard),
     "unsubtracted": (plain(), {"apply_b_dec_to_input": False}, standard_unsubtracted),
     "jumprelu": (plain(threshold=vector(1).abs()), {"architecture": "jumprelu"}, jumprelu),
+    "jumprelu, thresholds below 0": (plain(threshold=-vector(1).abs()), {"architecture": "jumprelu"}, jumprelu),
     "topk": (plain(), {"architecture": "topk", "k": 3}, topk),
     "topk before version 6": (plain(), {"activation_fn_str": "topk", "activation_fn_kwargs": {"k": 3}}, topk),
     "gated": (
@@ -104,6 +105,15 @@ def test_encode_equals_its_formula(tmp_path, name):
     numpy.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_nan_is_active_rather_than_lost(tmp_path, name):
+    tensors, config, _ = CASES[name]
+    sae = weights.read(write(tmp_path / "sae", tensors, **config))
+    x = torch.zeros(2, D)
+    x[0, 3] = float("nan")
+    assert sae.encode(x)[0].isnan().any()
+
+
 def test_skip_is_added_when_decoding(tmp_path):
     tensors, config, _ = CASES["skip_transcoder"]
     sae = weights.read(write(tmp_path / "sae", tensors, **config))
@@ -127,6 +137,25 @@ def test_unknown_format(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(BadRequest, match=r"no known format: it holds notes\.txt"):
         weights.read(tmp_path)
+
+
+def test_half_of_the_files(tmp_path):
+    folder = write(tmp_path / "sae", plain())
+    (folder / "sae_weights.safetensors").unlink()
+    with pytest.raises(BadRequest, match=r"it holds cfg\.json; .*sae_weights\.safetensors must be there"):
+        weights.read(folder)
+
+
+def test_scaling_factors_of_old_files(tmp_path):
+    weights.read(write(tmp_path / "ones", plain(scaling_factor=torch.ones(N))))
+    with pytest.raises(BadRequest, match="scaling_factor is not 1 everywhere"):
+        weights.read(write(tmp_path / "twos", plain(scaling_factor=2 * torch.ones(N))))
+
+
+def test_the_location_is_absolute(tmp_path, monkeypatch):
+    write(tmp_path / "sae", plain())
+    monkeypatch.chdir(tmp_path)
+    assert weights.read("sae").location == str(tmp_path / "sae")
 
 
 def test_truncated_weights(tmp_path):
@@ -164,6 +193,10 @@ def test_nan_weights(tmp_path):
         ({"metadata": {}}, "hook_name is missing"),
         ({"d_in": "eight"}, "d_in is 'eight'"),
         ({"architecture": "topk"}, "k is None"),
+        ({"architecture": "topk", "k": N + 1}, "k is 13, but there are 12 features"),
+        ({"activation_fn_str": "tanh-relu"}, "activation_fn 'tanh-relu' cannot be read"),
+        ({"hook_point_head_index": 3}, "reads one attention head"),
+        ({"metadata": ["x"]}, "metadata is .*; an object is wanted"),
         ({"architecture": "transcoder"}, "must name metadata.hook_name_out"),
     ],
 )

@@ -160,3 +160,9 @@ def test_sample_is_unbiased():
         means.append(whole.sample().activation.mean())
     error = values.std() / (SAMPLED * 300) ** 0.5
     assert abs(numpy.mean(means) - values.mean()) < 4 * error
+
+
+def test_any_integer_is_a_seed():
+    place = (numpy.array([1]), numpy.array([2]), numpy.array([3]))
+    hashes = {int(hash_of(seed, *place)[0]) for seed in (-5, -1, 0, 2**63, 2**64 - 2)}
+    assert len(hashes) == 5

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def read(location: str | Path) -> Sae:
     """The dictionary in a directory. Raises NotFound or BadRequest saying what is missing or wrong, and where."""
-    path = Path(location)
+    path = Path(location).absolute()  # it is recorded, and read again from wherever the reader then is
     if not path.exists():
         raise NotFound(f"no weights at {path}: there is no such directory")
     if not path.is_dir():
@@ -29,5 +29,5 @@ def read(location: str | Path) -> Sae:
             return reader.read(path)
     names = ", ".join(sorted(p.name for p in path.iterdir())[:6]) or "nothing"
     raise BadRequest(
-        f"{path} is of no known format: it holds {names}; SAELens's is cfg.json with sae_weights.safetensors"
+        f"{path} is of no known format: it holds {names}; for SAELens's, {saelens.CONFIG} and {saelens.WEIGHTS} must be there"
     )

@@ -36,11 +36,16 @@ def recognises(path: Path) -> bool:
 def read(path: Path) -> Sae:
     """The dictionary. Raises BadRequest when a file is damaged, or its tensors disagree with the config."""
     config = _config(path / CONFIG)
-    raw = (path / WEIGHTS).read_bytes()
     try:
+        raw = (path / WEIGHTS).read_bytes()
         tensors = {name: tensor.float() for name, tensor in load(raw).items()}
-    except SafetensorError as exc:
+    except (SafetensorError, OSError) as exc:
         raise BadRequest(f"{path / WEIGHTS} cannot be read: {exc}; fetch it again") from None
+    scale = tensors.get("scaling_factor")
+    if scale is not None and not bool((scale == 1).all()):
+        raise BadRequest(
+            f"{path / WEIGHTS}: scaling_factor is not 1 everywhere, which is not known here; fold it into W_dec"
+        )
     architecture = config["architecture"]
     activation = ARCHITECTURES.get(architecture)
     if activation is None:
@@ -56,7 +61,10 @@ def read(path: Path) -> Sae:
         raise BadRequest(f"{path / CONFIG}: a transcoder must name metadata.hook_name_out, where it writes")
     norm = config.get("normalize_activations") or "none"
     if norm not in ("none", "layer_norm", "constant_norm_rescale"):
-        raise BadRequest(f"{path / CONFIG}: normalize_activations '{norm}' needs a scale that the file does not hold")
+        raise BadRequest(
+            f"{path / CONFIG}: normalize_activations '{norm}' needs a scale that the file does not hold; fold it into the weights "
+            "(W_enc times the scale, W_dec and b_dec divided by it) and write none"
+        )
     d_in, d_sae = int(config["d_in"]), int(config["d_sae"])
     d_out = int(config.get("d_out") or d_in)
     take = _Taker(path / WEIGHTS, tensors)
@@ -94,18 +102,27 @@ def _config(file: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise BadRequest(f"{file} holds no JSON object")
     # Version 6 keeps the hook under `metadata`; before, everything was flat, under some other names.
-    config = found | (found.get("metadata") or {})
+    metadata = found.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        raise BadRequest(f"{file}: metadata is {metadata!r}; an object is wanted")
+    config = found | metadata
     config.setdefault("hook_name", config.get("hook_point"))
     config.setdefault("architecture", "standard")
     kind = config.get("activation_fn") or config.get("activation_fn_str")
     if kind == "topk" and config["architecture"] == "standard":
         config["architecture"] = "topk"
         config["k"] = (config.get("activation_fn_kwargs") or {}).get("k")
+    elif kind not in (None, "relu", "topk"):
+        raise BadRequest(f"{file}: activation_fn '{kind}' cannot be read; known: relu, topk")
+    if config.get("hook_head_index") is not None or config.get("hook_point_head_index") is not None:
+        raise BadRequest(f"{file}: the dictionary reads one attention head, which cannot be done yet")
     if config.get("normalize_activations") is True:
         config["normalize_activations"] = "expected_average_only_in"
     for name in ("d_in", "d_sae", *(["k"] if config["architecture"] == "topk" else [])):
         if not isinstance(config.get(name), int) or config[name] < 1:
             raise BadRequest(f"{file}: {name} is {config.get(name)!r}; a whole number above 0 is wanted")
+    if config["architecture"] == "topk" and config["k"] > config["d_sae"]:
+        raise BadRequest(f"{file}: k is {config['k']}, but there are {config['d_sae']} features")
     return config
 
 
