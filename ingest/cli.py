@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -84,18 +87,19 @@ def harvest(
         saes[source] = weights.read(path)
     documents = read_texts(texts)
     model = Model(model_path, check_device(device))
-    report = run(
-        open_or_create(store),
-        model,
-        saes,
-        documents,
-        model_id=model_id or Path(model_path).resolve().name,
-        context_size=context,
-        max_tokens=tokens,
-        seed=seed,
-        replace=replace,
-        progress=progress,
-    )
+    with store_to_write(store) as target:
+        report = run(
+            target,
+            model,
+            saes,
+            documents,
+            model_id=model_id or Path(model_path).resolve().name,
+            context_size=context,
+            max_tokens=tokens,
+            seed=seed,
+            replace=replace,
+            progress=progress,
+        )
     said = [] if no_index else build_index(local(store))
     if as_json:
         json_lines([vars(report)])
@@ -117,11 +121,19 @@ def check_device(device: str) -> str:
     return device
 
 
-def open_or_create(store: str) -> Any:
-    """The store, made if nothing is at the path."""
-    if not store.startswith(("http://", "https://")) and not Path(store).exists():
-        return create(store)
-    return local(store)
+@contextlib.contextmanager
+def store_to_write(store: str) -> Iterator[Any]:
+    """The store; if nothing is at the path it is made, and gone again when what was to be written failed."""
+    if store.startswith(("http://", "https://")) or Path(store).exists():
+        yield local(store)
+        return
+    made = create(store)
+    try:
+        yield made
+    except BaseException:
+        if made.info().commit == 0:
+            shutil.rmtree(store)
+        raise
 
 
 def show_report(report: Any) -> None:

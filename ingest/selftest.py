@@ -80,7 +80,7 @@ def measure(sae: Sae, model: Model, corpus: Corpus) -> dict[str, Any]:
     return {
         "tokens": tokens,
         "l0": float(fired.sum()) / tokens,
-        "variance_explained": 1 - residue / spread,
+        "variance_explained": 1 - residue / spread if spread > 0 else None,  # None: one token has no variance
         "never_fired": int((fired == 0).sum()),
         "never_fired_fraction": float((fired == 0).float().mean()),
     }

@@ -9,6 +9,7 @@ from transformers import GPT2LMHeadModel
 
 import featurestore
 from featurestore import BadRequest, Conflict
+from featurestore.cli import main
 from ingest import weights
 from ingest.harvest import harvest
 from ingest.model import Model
@@ -232,3 +233,12 @@ def test_an_interrupted_harvest_leaves_the_store_as_it_was(world, tmp_path, monk
 def test_settings_are_recorded(world):
     settings = json.loads(world[3].dictionary("small/1-res").settings)
     assert settings["context_size"] == small.CONTEXT
+
+
+def test_a_refused_first_harvest_leaves_no_store(world, tmp_path, invoke):
+    (tmp_path / "a.txt").write_text("hello")
+    wrong = small.write_sae(tmp_path / "sae", hook=HOOK, d_in=10)
+    given = ["--model", str(world[0] / "model"), "--weights", str(wrong), "--text", str(tmp_path / "a.txt")]
+    done = invoke(main, ["harvest", "--store", str(tmp_path / "s"), *given])
+    assert (done.exit_code, "has 16" in done.stderr) == (2, True)
+    assert not (tmp_path / "s").exists()
