@@ -76,6 +76,8 @@ CREATE TABLE stored.features (
     encoder_decoder_cosine FLOAT   CHECK (isfinite(encoder_decoder_cosine)),
     top_logits             STRUCT(token VARCHAR, value FLOAT)[],
     bottom_logits          STRUCT(token VARCHAR, value FLOAT)[],
+    label                  VARCHAR,
+    explainer              VARCHAR,
     PRIMARY KEY (dictionary, feature));
 COMMENT ON TABLE  stored.features IS 'One row a feature: how often and how strongly it fires, and what it writes.';
 COMMENT ON COLUMN stored.features.dictionary IS 'The dictionary it belongs to.';
@@ -92,6 +94,15 @@ COMMENT ON COLUMN stored.features.encoder_norm IS 'L2 norm of the encoder vector
 COMMENT ON COLUMN stored.features.encoder_decoder_cosine IS 'Cosine of encoder and decoder vector; null when their widths differ or one is zero.';
 COMMENT ON COLUMN stored.features.top_logits IS 'Tokens whose logits the decoder vector raises most, strongest first.';
 COMMENT ON COLUMN stored.features.bottom_logits IS 'Tokens whose logits it lowers most, strongest first.';
+COMMENT ON COLUMN stored.features.label IS 'A copy of the best label, made by `featurestore compact`; the view features shows the one that counts now.';
+COMMENT ON COLUMN stored.features.explainer IS 'Whose label that is.';
+
+-- Which parts of stored.features hold a current copy of the best labels, and which were written before labels came.
+-- Who opens a store puts views over the two kinds of parts in the place of these.
+CREATE VIEW stored.labelled_features AS FROM stored.features WHERE false;
+COMMENT ON VIEW stored.labelled_features IS 'Features whose copied label is the best one now.';
+CREATE VIEW stored.unlabelled_features AS FROM stored.features;
+COMMENT ON VIEW stored.unlabelled_features IS 'Features whose best label has to be looked up.';
 
 CREATE TABLE stored.examples (
     dictionary   VARCHAR   NOT NULL,
@@ -104,7 +115,7 @@ CREATE TABLE stored.examples (
     corpus       VARCHAR   NOT NULL,
     document     INTEGER   NOT NULL CHECK (document >= 0),
     start        INTEGER   NOT NULL CHECK (start >= 0),
-    length       INTEGER   NOT NULL CHECK (length > 0),
+    length       INTEGER   NOT NULL CHECK (length BETWEEN 1 AND 512),
     position     INTEGER   NOT NULL,
     activation   FLOAT     NOT NULL CHECK (isfinite(activation)),
     offsets      USMALLINT[] NOT NULL,
@@ -122,7 +133,7 @@ COMMENT ON COLUMN stored.examples.weight IS 'Active tokens of the band that one 
 COMMENT ON COLUMN stored.examples.corpus IS 'The corpus the window is cut from.';
 COMMENT ON COLUMN stored.examples.document IS 'The document in it.';
 COMMENT ON COLUMN stored.examples.start IS 'Position in the document of the window''s first token.';
-COMMENT ON COLUMN stored.examples.length IS 'Tokens in the window.';
+COMMENT ON COLUMN stored.examples.length IS 'Tokens in the window, at most 512.';
 COMMENT ON COLUMN stored.examples.position IS 'Position in the document of the token the example was kept for.';
 COMMENT ON COLUMN stored.examples.activation IS 'Activation on that token.';
 COMMENT ON COLUMN stored.examples.offsets IS 'Tokens of the window with a non-zero activation, counted from start, ascending.';
@@ -143,14 +154,26 @@ CREATE TABLE stored.documents (
     document     INTEGER NOT NULL CHECK (document >= 0),
     name         VARCHAR,
     tokenizer    VARCHAR NOT NULL,
-    tokens       INTEGER[] NOT NULL,
+    length       INTEGER NOT NULL CHECK (length > 0),
     PRIMARY KEY (corpus, document));
-COMMENT ON TABLE  stored.documents IS 'The text harvested over, tokenised once.';
+COMMENT ON TABLE  stored.documents IS 'The texts harvested over.';
 COMMENT ON COLUMN stored.documents.corpus IS 'Id of the corpus: first 16 hex digits of the sha256 of its tokenizer, names and tokens.';
 COMMENT ON COLUMN stored.documents.document IS 'Number of the document in it, from 0.';
 COMMENT ON COLUMN stored.documents.name IS 'File name, or whatever names it.';
-COMMENT ON COLUMN stored.documents.tokenizer IS 'Whose token ids these are.';
-COMMENT ON COLUMN stored.documents.tokens IS 'Token ids, without BOS.';
+COMMENT ON COLUMN stored.documents.tokenizer IS 'Whose token ids its tokens are.';
+COMMENT ON COLUMN stored.documents.length IS 'Its tokens, without BOS.';
+
+CREATE TABLE stored.tokens (
+    corpus       VARCHAR NOT NULL,
+    document     INTEGER NOT NULL CHECK (document >= 0),
+    run          INTEGER NOT NULL CHECK (run >= 0),
+    tokens       INTEGER[] NOT NULL CHECK (len(tokens) BETWEEN 1 AND 512),
+    PRIMARY KEY (corpus, document, run));
+COMMENT ON TABLE  stored.tokens IS 'The documents, tokenised once, in runs of 512 tokens.';
+COMMENT ON COLUMN stored.tokens.corpus IS 'The corpus.';
+COMMENT ON COLUMN stored.tokens.document IS 'The document in it.';
+COMMENT ON COLUMN stored.tokens.run IS 'Number of the run in the document: it begins at token 512 * run.';
+COMMENT ON COLUMN stored.tokens.tokens IS 'Token ids, 512 of them but in the last run, without BOS.';
 
 CREATE TABLE stored.labels (
     dictionary   VARCHAR NOT NULL,
@@ -180,6 +203,9 @@ COMMENT ON VIEW documents IS 'Every document, see stored.documents.';
 CREATE VIEW tokenizers AS FROM stored.tokenizers;
 COMMENT ON VIEW tokenizers IS 'Every vocabulary, see stored.tokenizers.';
 
+CREATE VIEW tokens AS FROM stored.tokens;
+COMMENT ON VIEW tokens IS 'The tokens of every document in runs of 512, see stored.tokens.';
+
 -- An explainer that speaks again about a feature replaces what it said before.
 CREATE VIEW labels AS
     FROM stored.labels
@@ -188,29 +214,40 @@ COMMENT ON VIEW labels IS 'The newest label of each explainer for each feature, 
 
 -- The label that is shown: a person's before a language model's before token statistics; the newest of equals.
 CREATE VIEW best_labels AS
-    FROM labels
-    QUALIFY row_number() OVER (
-        PARTITION BY dictionary, feature
-        ORDER BY CASE explainer WHEN 'human' THEN 0 WHEN 'tokens' THEN 2 ELSE 1 END, created_at DESC, explainer) = 1;
+    SELECT dictionary, feature, best.* FROM (
+        SELECT dictionary, feature,
+               arg_max({'label': label, 'explainer': explainer, 'prompt': prompt, 'examples': examples,
+                        'tool': tool, 'created_at': created_at},
+                       {'rank': CASE explainer WHEN 'human' THEN 2 WHEN 'tokens' THEN 0 ELSE 1 END,
+                        'at': created_at, 'explainer': explainer, 'label': label}) AS best
+        FROM stored.labels GROUP BY dictionary, feature);
 COMMENT ON VIEW best_labels IS 'The one label shown for each feature.';
 
+-- A left join with what has one row for each key costs nothing in queries that use no column of it.
 CREATE VIEW features AS
     SELECT f.*,
            d.model, d.source, d.layer, d.site, d.kind,
-           b.label, b.explainer, b.label IS NOT NULL AS has_label,
+           f.label IS NOT NULL AS has_label,
            CASE WHEN f.active_tokens IS NULL THEN 'unharvested'
                 WHEN f.active_tokens = 0 THEN 'dead'
                 WHEN f.density > 0.2 THEN 'always-on'
                 ELSE 'live' END AS state
-    FROM stored.features f
-    JOIN stored.dictionaries d USING (dictionary)
-    LEFT JOIN best_labels b USING (dictionary, feature);
+    FROM (FROM stored.labelled_features
+          UNION ALL
+          SELECT u.* REPLACE (b.label AS label, b.explainer AS explainer)
+          FROM stored.unlabelled_features u
+          LEFT JOIN best_labels b ON b.dictionary = u.dictionary AND b.feature = u.feature) f
+    LEFT JOIN stored.dictionaries d ON d.dictionary = f.dictionary;
 COMMENT ON VIEW features IS 'Every feature with its dictionary''s model, source, layer, site and kind, its best label, and its state: live, dead, always-on (density above 0.2) or unharvested.';
 
+-- A window lies in one run of 512 tokens, or begins in one and ends in the next.
 CREATE VIEW examples AS
     SELECT e.*,
-           list_transform(d.tokens[e.start + 1 : e.start + e.length], lambda t: z.pieces[t + 1]) AS tokens
+           list_transform((a.tokens || coalesce(b.tokens, []))[e.start % 512 + 1 : e.start % 512 + e.length],
+                          lambda t: z.pieces[t + 1]) AS tokens
     FROM stored.examples e
-    JOIN stored.documents d USING (corpus, document)
-    JOIN stored.tokenizers z USING (tokenizer);
-COMMENT ON VIEW examples IS 'Every example with the text of its tokens.';
+    JOIN stored.documents d ON d.corpus = e.corpus AND d.document = e.document
+    JOIN stored.tokenizers z ON z.tokenizer = d.tokenizer
+    JOIN stored.tokens a ON a.corpus = e.corpus AND a.document = e.document AND a.run = e.start // 512
+    LEFT JOIN stored.tokens b ON b.corpus = e.corpus AND b.document = e.document AND b.run = e.start // 512 + 1;
+COMMENT ON VIEW examples IS 'Every example with the text of its tokens; stored.examples is the same without, and quicker.';

@@ -6,27 +6,30 @@ A feature's number is its dictionary's start plus its index; dictionaries follow
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-import msgspec
 import numpy
+import pyarrow
 
 from featurestore.errors import NotFound
 from featurestore.interface import pick_dictionary
 from featurestore.query import Query
 from featurestore.records import Dictionary, FeatureId
-from featurestore.sql import Engine, condition
+from featurestore.sql import condition
 
 WHERE_SECONDS = 30.0
+Guarded = Callable[[str, float], pyarrow.Table]
 
 
 class Catalog:
     """The dictionaries of a snapshot and the numbering of their features. Never changes."""
 
-    def __init__(self, engine: Engine):
-        self._engine = engine
-        rows = engine.table("FROM dictionaries ORDER BY dictionary").to_pylist()
-        self.dictionaries: list[Dictionary] = [msgspec.convert(row, Dictionary) for row in rows]
+    def __init__(self, dictionaries: Sequence[Dictionary], own: Callable[[str], pyarrow.Table], guarded: Guarded):
+        """`own` runs a statement of ours; `guarded` one of a stranger's, as a filter is, within some seconds."""
+        self.dictionaries = sorted(dictionaries, key=lambda one: one.dictionary)
+        self._own = own
+        self._guarded = guarded
+        self._by_id = {one.dictionary: one for one in self.dictionaries}
         self._starts: dict[str, int] = {}
         self.size = 0
         for dictionary in self.dictionaries:
@@ -36,7 +39,7 @@ class Catalog:
 
     def dictionary(self, id: str) -> Dictionary:
         """One dictionary. Raises NotFound, naming those there are."""
-        return pick_dictionary(self.dictionaries, id)
+        return self._by_id.get(id) or pick_dictionary(self.dictionaries, id)
 
     def feature_id(self, id: str) -> FeatureId:
         """The parsed id of a feature that is there. Raises BadRequest or NotFound."""
@@ -58,31 +61,32 @@ class Catalog:
         dictionary = self.dictionaries[at].dictionary
         return FeatureId(dictionary, int(number) - self._starts[dictionary])
 
-    def numbers(self, dictionaries: Sequence[str], features: numpy.ndarray) -> numpy.ndarray:
+    def numbers(self, dictionaries: Sequence[str] | pyarrow.ChunkedArray, features: numpy.ndarray) -> numpy.ndarray:
         """Numbers (int64) of features given as columns; -1 where the dictionary is not there or too small."""
-        names, codes = numpy.unique(numpy.asarray(dictionaries, dtype=object).astype(str), return_inverse=True)
-        starts = numpy.array([self._starts.get(str(name), -1) for name in names], dtype=numpy.int64)
-        sizes = {d.dictionary: d.d_sae for d in self.dictionaries}
-        limits = numpy.array([sizes.get(str(name), 0) for name in names], dtype=numpy.int64)
-        there = features < limits[codes]
-        return numpy.where(there, starts[codes] + features, -1)
+        if not isinstance(dictionaries, pyarrow.ChunkedArray):
+            dictionaries = pyarrow.chunked_array([pyarrow.array(dictionaries, pyarrow.string())])
+        if not len(dictionaries):
+            return numpy.empty(0, numpy.int64)
+        coded = dictionaries.combine_chunks().dictionary_encode()
+        names = coded.dictionary.to_pylist()
+        starts = numpy.array([self._starts.get(name, 0) for name in names], dtype=numpy.int64)
+        limits = numpy.array([self._by_id[n].d_sae if n in self._by_id else 0 for n in names], dtype=numpy.int64)
+        codes = coded.indices.to_numpy()
+        return numpy.where(features < limits[codes], starts[codes] + features, -1)
 
     @functools.cached_property
     def _states(self) -> dict[str, numpy.ndarray]:
         """For dead and always-on, the features that are."""
-        table = self._engine.table(
-            "SELECT dictionary, feature, state FROM features WHERE state IN ('dead', 'always-on')"
+        table = self._own(
+            "SELECT dictionary, feature, state = 'dead' AS dead FROM features WHERE state IN ('dead', 'always-on')"
         )
-        states = numpy.asarray(table["state"].to_pylist(), dtype=object)
-        found = {}
-        for state in ("dead", "always-on"):
-            found[state] = self._mask(table.filter(states == state) if len(states) else table)
-        return found
+        dead = table["dead"].to_numpy().astype(bool)
+        return {"dead": self._mask(table.filter(dead)), "always-on": self._mask(table.filter(~dead))}
 
-    def _mask(self, table) -> numpy.ndarray:
+    def _mask(self, table: pyarrow.Table) -> numpy.ndarray:
         mask = numpy.zeros(self.size, dtype=bool)
-        if table.num_rows:
-            mask[self.numbers(table["dictionary"].to_pylist(), table["feature"].to_numpy())] = True
+        found = self.numbers(table["dictionary"], table["feature"].to_numpy())
+        mask[found[found >= 0]] = True
         return mask
 
     def allowed(self, query: Query) -> tuple[numpy.ndarray, list[str]]:
@@ -116,4 +120,4 @@ class Catalog:
 
     def _where(self, where: str) -> numpy.ndarray:
         statement = f"SELECT dictionary, feature FROM features WHERE {condition(where)}"
-        return self._mask(self._engine.select(statement, timeout=WHERE_SECONDS))
+        return self._mask(self._guarded(statement, WHERE_SECONDS))

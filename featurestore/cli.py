@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import os
 import threading
 from pathlib import Path
@@ -11,7 +12,18 @@ from typing import Any
 import click
 
 import featurestore
-from featurestore.commands import Group, cell, console, json_lines, json_option, progress, store_option, table
+from featurestore import upkeep
+from featurestore.commands import (
+    Group,
+    cell,
+    console,
+    json_lines,
+    json_option,
+    local,
+    progress,
+    store_option,
+    table,
+)
 
 # Threads of torch that wait for one another should sleep, not spin: with another program on one of two cores, embedding
 # 600 labels took 17 s spinning and 4 s sleeping. OpenMP reads this once, so it is set before torch is imported.
@@ -198,19 +210,39 @@ def spark(histogram: tuple[int, ...]) -> str:
 @click.argument("statement")
 @click.option("--max-rows", type=int, help="At most this many rows.")
 @click.option("--timeout", type=float, help="Stop the query after this many seconds.")
+@click.option("--format", "form", metavar="FORMAT", help="json, csv, arrow or parquet instead of a table; rows stream.")
+@click.option("--output", "-o", type=click.Path(dir_okay=False), help="Write to this file instead of the terminal.")
 @store_option
 @json_option
-def sql(statement: str, max_rows: int | None, timeout: float | None, store: str, as_json: bool) -> None:
+def sql(
+    statement: str,
+    max_rows: int | None,
+    timeout: float | None,
+    form: str | None,
+    output: str | None,
+    store: str,
+    as_json: bool,
+) -> None:
     """The result of one SELECT over the store's views; `featurestore sql "show tables"` lists them.
 
-    Example: featurestore sql "select dictionary, count(*) from features where state = 'dead' group by all"
+    Searches are tables in it: search(...), semantic(...), keyword(...), nearest(...), activating(...).
+
+    Example: featurestore sql "select f.id, h.score from semantic('errors', k := 50) h join features f using
+    (dictionary, feature) where f.density < 0.01" --format csv -o errors.csv
     """
+    if form is None and (as_json or output):
+        form = "json" if as_json else Path(str(output)).suffix.lstrip(".")
+    if form is not None:
+        from featurestore import formats
+
+        with featurestore.connect(store) as opened, opened.stream(statement, timeout) as reader:
+            rows = formats.write(reader, form, output, max_rows)
+        if output:
+            click.echo(f"{rows:,} rows in {output}", err=True)
+        return
     with featurestore.connect(store) as opened:
         result = opened.sql(statement, max_rows=max_rows, timeout=timeout)
-    if as_json:
-        json_lines(result.to_pylist())
-    else:
-        table(result.to_pylist(), {name: name for name in result.column_names})
+    table(result.to_pylist(), {name: name for name in result.column_names})
     if b"featurestore.truncated" in (result.schema.metadata or {}):
         click.echo(f"the first {result.num_rows:,} rows are shown; there are more", err=True)
 
@@ -246,12 +278,31 @@ def info(store: str, as_json: bool) -> None:
         json_lines([found])
         return
     click.echo(
-        f"{found.location}: format {found.format}, commit {found.commit}, {found.dictionaries} dictionaries, "
+        f"{found.location}: format {found.format}, {found.dictionaries} dictionaries, "
         f"{found.features:,} features, {found.labels:,} labels, embedder {found.embedder or 'none'}"
     )
-    table([{"table": name, "rows": rows, "bytes": found.bytes[name]} for name, rows in found.rows.items()])
+    changed = f", changed {_ago(found.changed_at)} by commit {found.commit:,}" if found.changed_at else ", empty"
+    click.echo(f"made {_ago(found.created_at)}{changed}")
+    sizes = [
+        {"table": name, "rows": rows, "files": found.parts[name], "bytes": found.bytes[name]}
+        for name, rows in found.rows.items()
+    ]
+    total = {"table": "all", "rows": None, "files": sum(found.parts.values()), "bytes": sum(found.bytes.values())}
+    table([*sizes, total])
     for note in found.notes:
         click.echo(note, err=True)
+
+
+def _ago(when: datetime.datetime | None) -> str:
+    """A time as people say it."""
+    if when is None:
+        return "at an unknown time"
+    seconds = (datetime.datetime.now(datetime.UTC) - when).total_seconds()
+    for size, name in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size:
+            count = int(seconds // size)
+            return f"{count} {name}{'s' if count > 1 else ''} ago"
+    return "just now"
 
 
 @main.command()
@@ -270,13 +321,6 @@ def build_index(store: Any, embedder: str | None = None) -> list[str]:
     """Build what is stale, with a progress bar; lines that say what was done."""
     with contextlib.ExitStack() as bars:
         return store.index(embedder, lambda text, total: bars.enter_context(progress(text, total)).advance)
-
-
-def local(location: str) -> Any:
-    """The store in a directory of this machine. Raises BadRequest for a URL: writing is local."""
-    if location.startswith(("http://", "https://")):
-        raise featurestore.BadRequest(f"{location} is a service, and writing is local: name the store's directory")
-    return featurestore.connect(location)
 
 
 @main.command()
@@ -300,6 +344,8 @@ def serve_store(store: str, host: str, port: int, threads: int = 8) -> None:
         raise featurestore.Unavailable(f"serving needs {exc.name}: pip install 'featurestore[serve]'") from None
     web.check_port(host, port)
     with featurestore.connect(store) as opened:
+        if hasattr(opened, "isolate_sql"):  # a service of a service leaves that to the one behind it
+            opened.isolate_sql()
         # The first search loads an embedder, which takes seconds: better before anybody waits for it.
         warming = threading.Thread(target=_warm, args=(opened,))
         warming.start()
@@ -315,14 +361,18 @@ def _warm(store: featurestore.FeatureStore) -> None:
 
 
 @main.command()
-@click.argument("path", type=click.Path(path_type=Path))
-def create(path: Path) -> None:
-    """Make a new, empty store.
+@click.argument("path", metavar="PATH_OR_URL")
+def create(path: str) -> None:
+    """Make a new, empty store, in a directory or at an s3:// prefix.
 
     Example: featurestore create my.features
     """
     featurestore.create(path).close()
     click.echo(f"made an empty store at {path}")
+
+
+for command in (upkeep.check, upkeep.compact, upkeep.remove, upkeep.migrate):
+    main.add_command(command)
 
 
 if __name__ == "__main__":

@@ -66,6 +66,15 @@ def json_lines(rows: Iterable[Any]) -> None:
         click.echo(msgspec.json.encode(row).decode())
 
 
+def local(location: str) -> Any:
+    """The store in a directory of this machine or on an object store. Raises BadRequest for a service: writing is local."""
+    from featurestore import BadRequest, connect
+
+    if location.startswith(("http://", "https://")):
+        raise BadRequest(f"{location} is a service, and writing is local: name the store's directory")
+    return connect(location)
+
+
 def table(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str] | None = None) -> None:
     """Print rows as a table for people; `columns` maps keys to headings (default: all keys as they are)."""
     from rich.table import Table

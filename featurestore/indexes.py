@@ -17,7 +17,9 @@ import pyarrow.parquet
 from featurestore import embed, text, vectors
 from featurestore.catalog import Catalog
 from featurestore.errors import BadStore, Unavailable
-from featurestore.parts import Directory, Part, Snapshot
+from featurestore.labelling import label_state
+from featurestore.log import Part, Snapshot
+from featurestore.parts import Directory
 from featurestore.sql import Engine
 from featurestore.writer import SHARD_FEATURES, Writer
 
@@ -36,7 +38,7 @@ class DecoderIndex:
         index = snapshot.parts("decoder_index", space)
         if index:
             covered = index[0].about["covers"]
-            self._index = vectors.VectorIndex(directory.full_path(index[0]), index[0].rows)
+            self._index = vectors.VectorIndex(directory.local(index[0]), index[0].rows)
         live = {part.file: part for part in self._parts}
         # A dictionary that was removed leaves rows in an older index: number -1, never allowed.
         self._rows = numpy.concatenate(
@@ -87,10 +89,10 @@ class LabelIndex:
         if not found:
             raise Unavailable("the store's labels are not indexed yet: run `featurestore index`")
         self._part = found[0]
-        self._path = directory.full_path(self._part)
+        self._path = directory.local(self._part)
         self.embedder_setting: str | None = self._part.about["embedder"]
         self._embedder_id: str | None = self._part.about["embedder_id"]
-        newer = [part for part in snapshot.parts("labels") if part.file not in self._part.about["covers"]]
+        newer = not_covered(snapshot, self._part)
         self.missing = sum(part.rows for part in newer)
         try:
             rows = pyarrow.parquet.read_table(self._path / "rows.parquet")
@@ -98,7 +100,7 @@ class LabelIndex:
             raise BadStore(f"{self._path}/rows.parquet cannot be read; run `featurestore index` ({exc})") from None
         self.labels = rows["label"]
         self.explainers = rows["explainer"]
-        self.numbers = catalog.numbers(rows["dictionary"].to_pylist(), rows["feature"].to_numpy())
+        self.numbers = catalog.numbers(rows["dictionary"], rows["feature"].to_numpy())
 
     @functools.cached_property
     def _vectors(self) -> vectors.VectorIndex:
@@ -136,6 +138,11 @@ class LabelIndex:
         return (self.numbers >= 0) & allowed[self.numbers]
 
 
+def not_covered(snapshot: Snapshot, index: Part) -> list[Part]:
+    """Label parts that came after a label index was built."""
+    return [part for part in snapshot.parts("labels") if part.commit > index.about["commit"]]
+
+
 def vector_parts(snapshot: Snapshot, catalog: Catalog, space: str) -> list[Part]:
     """The decoder-vector parts of a space, in order of dictionary and shard."""
     of_space = [d.dictionary for d in catalog.dictionaries if d.space == space]
@@ -144,7 +151,7 @@ def vector_parts(snapshot: Snapshot, catalog: Catalog, space: str) -> list[Part]
 
 def open_vectors(directory: Directory, part: Part) -> numpy.ndarray:
     """A part's vectors, (rows, d_out) float16, memory-mapped."""
-    file = directory.full_path(part)
+    file = directory.local(part)
     try:
         mapped = numpy.load(file, mmap_mode="r")
     except (OSError, ValueError) as exc:
@@ -179,7 +186,7 @@ def build_label_index(
 
     `setting` names the embedder; None keeps the old one's, or takes the default.
     """
-    covers = [part.file for part in snapshot.parts("labels")]
+    covers = {key: label_state(snapshot, key) for key in snapshot.keys("labels")}
     old = snapshot.parts("label_index", LABELS)
     wanted = setting or (old[0].about["embedder"] if old else None) or embed.DEFAULT
     if not embed.available(wanted):
@@ -194,6 +201,7 @@ def build_label_index(
     }
     if not covers or (old and {name: old[0].about.get(name) for name in about} == about):
         return []
+    about["commit"] = snapshot.commit
     rows = engine.table(
         "SELECT dictionary, feature, label, explainer FROM labels ORDER BY dictionary, feature, explainer"
     )
@@ -224,7 +232,7 @@ def build_label_index(
 def _known_vectors(directory: Directory, old: list[Part], about: dict[str, Any]) -> dict[str, numpy.ndarray]:
     if not old or about["embedder_id"] is None or old[0].about["embedder_id"] != about["embedder_id"]:
         return {}
-    path = directory.full_path(old[0])
+    path = directory.local(old[0])
     try:
         labels = pyarrow.parquet.read_table(path / "rows.parquet")["label"].to_pylist()
         return dict(zip(labels, numpy.load(path / "vectors.npy"), strict=True))

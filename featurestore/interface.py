@@ -60,10 +60,17 @@ class FeatureStore(abc.ABC):
 
     @abc.abstractmethod
     def sql(self, statement: str, max_rows: int | None = None, timeout: float | None = None) -> pyarrow.Table:
-        """The result of one SELECT over the views of schema.sql.
+        """The result of one SELECT over the views of schema.sql, and of searches: `FROM semantic('deception', k := 100)`.
 
         When more than `max_rows` rows exist the first are returned, and the table's schema metadata has the key
         `featurestore.truncated`. Raises BadRequest for anything but one readable SELECT, Unavailable past `timeout` (s).
+        """
+
+    @abc.abstractmethod
+    def stream(self, statement: str, timeout: float | None = None) -> pyarrow.RecordBatchReader:
+        """As `sql`, the rows in batches as they come, however many: close the reader, or read it to its end.
+
+        What goes wrong under way is raised by the reader.
         """
 
     def close(self) -> None:  # noqa: B027 - a store may have nothing to let go of

@@ -2,130 +2,153 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
+import numpy
+import pyarrow.compute
 
 from featurestore.catalog import Catalog
 from featurestore.errors import BadStore
-from featurestore.parts import Directory, Snapshot
+from featurestore.labelling import stale_features
+from featurestore.log import Part, Snapshot
 from featurestore.records import Example, Feature, FeatureId, Label, LogitEffect
+from featurestore.rows import Rows, shard_part
 from featurestore.sql import Engine
-from featurestore.writer import SHARD_FEATURES
+
+# The view `features` in schema.sql says the same to SQL.
+ALWAYS_ON = 0.2
+
+# More rows than this are quicker found by one scan than by one row group each.
+FEW = 64
+CARD = ("dictionary", "feature", "label", "explainer", "density", "max_activation", "state")
 
 
-def feature_page(
-    directory: Directory, snapshot: Snapshot, engine: Engine, catalog: Catalog, id: str, examples: int | None
-) -> Feature:
-    """The page of a feature, with at most `examples` examples of each band.
+class Pages:
+    """Reads features of one snapshot."""
 
-    Raises BadRequest, NotFound, or BadStore when the store lacks the feature's row.
-    """
-    asked = catalog.feature_id(id)
-    row = _one_row(engine, asked)
-    labels = engine.table(
-        "SELECT label, explainer, prompt, examples, tool, created_at FROM labels WHERE dictionary = ? AND feature = ? "
-        "ORDER BY explainer = ? DESC, created_at DESC, explainer",
-        [asked.dictionary, asked.feature, row["explainer"]],
-    )
-    shown = _examples(directory, snapshot, engine, asked, examples)
-    fields = {name: row[name] for name in Feature.__struct_fields__ if name in row}
-    return Feature(
-        **fields
-        | {
-            "id": str(asked),
-            "histogram": None if row["histogram"] is None else tuple(row["histogram"]),
-            "top_logits": tuple(LogitEffect(**one) for one in row["top_logits"] or ()),
-            "bottom_logits": tuple(LogitEffect(**one) for one in row["bottom_logits"] or ()),
-            "labels": tuple(msgspec.convert(one, Label) for one in labels.to_pylist()),
-            "examples": shown,
-        }
-    )
+    def __init__(self, rows: Rows, snapshot: Snapshot, catalog: Catalog, engine: Callable[[], Engine]):
+        self._rows = rows
+        self._snapshot = snapshot
+        self._catalog = catalog
+        self._engine = engine  # opened where it is needed: most pages do without SQL
+        self._stale = {part.file for part in stale_features(snapshot)}
 
+    def page(self, id: str, examples: int | None) -> Feature:
+        """The page of a feature, with at most `examples` examples of each band.
 
-def _one_row(engine: Engine, asked: FeatureId) -> dict[str, Any]:
-    rows = engine.table(
-        "FROM features WHERE dictionary = ? AND feature = ?", [asked.dictionary, asked.feature]
-    ).to_pylist()
-    if len(rows) != 1:
-        raise BadStore(f"the store has {len(rows)} rows of {asked}; one is wanted")
-    return rows[0]
+        Raises BadRequest, NotFound, or BadStore when the store lacks the feature's row.
+        """
+        asked = self._catalog.feature_id(id)
+        row = self._row(asked)
+        labels = self._labels(asked, row["explainer"])
+        shown = self._examples(asked, examples)
+        fields = {name: row[name] for name in Feature.__struct_fields__ if name in row}
+        return Feature(
+            **fields
+            | {
+                "id": str(asked),
+                "layer": self._catalog.dictionary(asked.dictionary).layer,
+                "state": state_of(row["active_tokens"], row["density"]),
+                "histogram": None if row["histogram"] is None else tuple(row["histogram"]),
+                "top_logits": tuple(LogitEffect(**one) for one in row["top_logits"] or ()),
+                "bottom_logits": tuple(LogitEffect(**one) for one in row["bottom_logits"] or ()),
+                "labels": labels,
+                "examples": shown,
+            }
+        )
 
+    def cards(self, ids: Sequence[FeatureId]) -> dict[FeatureId, dict[str, Any]]:
+        """What a list of features shows of each: label, explainer, density, max_activation and state."""
+        by_part: dict[Part, list[int]] = {}
+        for id in ids:
+            part = shard_part(self._snapshot, "features", id.dictionary, id.feature)
+            if part is not None:
+                by_part.setdefault(part, []).append(id.feature)
+        if len(ids) > FEW or any(part.file in self._stale for part in by_part):
+            rows = self._engine().rows(
+                f"SELECT {', '.join(CARD)} FROM features WHERE (dictionary, feature) IN (SELECT unnest(?), unnest(?))",
+                [[id.dictionary for id in ids], [id.feature for id in ids]],
+            )
+            return {FeatureId(row[0], row[1]): dict(zip(CARD, row, strict=True)) for row in rows}
+        found = {}
+        for part, features in by_part.items():
+            table = self._rows.of_features(part, numpy.array(features), [*CARD[:-1], "active_tokens"])
+            for row in table.to_pylist():
+                row["state"] = state_of(row["active_tokens"], row["density"])
+                found[FeatureId(part.key, row["feature"])] = row
+        return found
 
-def _examples(
-    directory: Directory, snapshot: Snapshot, engine: Engine, asked: FeatureId, most: int | None
-) -> tuple[Example, ...]:
-    # The one file that can hold them is known, so no other is opened.
-    files = [
-        str(directory.full_path(part))
-        for part in snapshot.parts("examples", asked.dictionary)
-        if part.shard == asked.feature // SHARD_FEATURES
-    ]
-    if not files:
-        return ()
-    limit = "" if most is None else f" AND rank < {int(most)}"
-    rows = engine.table(
-        f"FROM read_parquet(?) WHERE feature = ?{limit} ORDER BY band = 'top' DESC, band_low DESC, rank",
-        [files, asked.feature],
-    ).to_pylist()
-    if not rows:
-        return ()
-    windows = _windows(engine, rows)
-    found = []
-    for row, (name, tokens) in zip(rows, windows, strict=True):
+    def _row(self, asked: FeatureId) -> dict[str, Any]:
+        part = shard_part(self._snapshot, "features", asked.dictionary, asked.feature)
+        found = self._rows.of_feature(part, asked.feature).to_pylist() if part else []
+        if len(found) != 1:
+            raise BadStore(f"the store has {len(found)} rows of {asked}; one is wanted")
+        row = found[0]
+        if part and part.file in self._stale:
+            best = self._engine().rows(
+                "SELECT label, explainer FROM best_labels WHERE dictionary = ? AND feature = ?",
+                [asked.dictionary, asked.feature],
+            )
+            row["label"], row["explainer"] = best[0] if best else (None, None)
+        return row
+
+    def _labels(self, asked: FeatureId, best: str | None) -> tuple[Label, ...]:
+        """The newest label of each explainer, the best first."""
+        rows: list[dict[str, Any]] = []
+        for part in self._snapshot.parts("labels", asked.dictionary):
+            if part.rows and part.about.get("first", 0) <= asked.feature <= part.about.get("last", asked.feature):
+                rows += self._rows.of_feature(part, asked.feature).to_pylist()
+        rows.sort(key=lambda row: (-row["created_at"].timestamp(), row["label"]))
+        newest: dict[str, dict[str, Any]] = {}
+        for row in rows:
+            newest.setdefault(row["explainer"], row)
+        ordered = sorted(newest.values(), key=lambda row: row["explainer"] != best)
+        return tuple(Label(**{name: row[name] for name in Label.__struct_fields__}) for row in ordered)
+
+    def _examples(self, asked: FeatureId, most: int | None) -> tuple[Example, ...]:
+        part = shard_part(self._snapshot, "examples", asked.dictionary, asked.feature)
+        if part is None:
+            return ()
+        table = self._rows.of_feature(part, asked.feature)
+        if most is not None:
+            table = table.filter(pyarrow.compute.less(table["rank"], most))
+        return tuple(self._example(row) for row in table.to_pylist())
+
+    def _example(self, row: dict[str, Any]) -> Example:
+        name, tokens = self._window(row["corpus"], row["document"], row["start"], row["length"])
         dense = [0.0] * len(tokens)
         for offset, value in zip(row["offsets"], row["activations"], strict=True):
             dense[offset] = value
-        found.append(
-            Example(
-                band=row["band"],
-                band_low=row["band_low"],
-                band_high=row["band_high"],
-                rank=row["rank"],
-                weight=row["weight"],
-                corpus=row["corpus"],
-                document=row["document"],
-                document_name=name,
-                start=row["start"],
-                position=row["position"],
-                activation=row["activation"],
-                tokens=tokens,
-                activations=tuple(dense),
-            )
-        )
-    return tuple(found)
+        kept = {field: row[field] for field in Example.__struct_fields__ if field in row}
+        return Example(**kept | {"document_name": name, "tokens": tokens, "activations": tuple(dense)})
+
+    def _window(self, corpus: str, document: int, start: int, length: int) -> tuple[str | None, tuple[str, ...]]:
+        """Name of the document and text of the tokens."""
+        name, tokenizer = self._rows.document(self._one("documents", corpus), document)
+        vocabulary = self._rows.vocabulary(self._one("tokenizers", tokenizer))
+        ids = self._rows.stream(self._one("token_stream", corpus)).window(document, start, length)
+        return name, texts([vocabulary[id] for id in ids.tolist()])
+
+    def _one(self, table: str, key: str) -> Part:
+        found = self._snapshot.parts(table, key)
+        if not found:
+            raise BadStore(f"the store lacks {table} of {key}; run `featurestore check --repair`")
+        return found[0]
 
 
-def _windows(engine: Engine, rows: list[dict[str, Any]]) -> list[tuple[str | None, tuple[str, ...]]]:
-    """Name of the document and text of the tokens, for each example."""
-    found = engine.rows(
-        "SELECT w.n, d.name, d.tokenizer, d.tokens[w.start + 1 : w.start + w.length] "
-        "FROM (SELECT unnest(?) n, unnest(?) corpus, unnest(?) document, unnest(?) start, unnest(?) length) w "
-        "JOIN stored.documents d USING (corpus, document) ORDER BY w.n",
-        [
-            list(range(len(rows))),
-            *([row[name] for row in rows] for name in ("corpus", "document", "start", "length")),
-        ],
-    )
-    if len(found) != len(rows):
-        raise BadStore(f"the store lacks documents of corpus {rows[0]['corpus']} that examples refer to")
-    tokenizers = {tokenizer for _, _, tokenizer, _ in found}
-    used = {token for *_, tokens in found for token in tokens}
-    pieces = {
-        tokenizer: dict(
-            engine.rows(
-                "SELECT t, bytes[t + 1] FROM stored.tokenizers, (SELECT unnest(?) t) WHERE tokenizer = ?",
-                [sorted(used), tokenizer],
-            )
-        )
-        for tokenizer in tokenizers
-    }
-    return [(name, _texts([pieces[tokenizer][token] for token in tokens])) for _, name, tokenizer, tokens in found]
+def state_of(active_tokens: int | None, density: float | None) -> str:
+    """What the view `features` calls a feature with these statistics."""
+    if active_tokens is None:
+        return "unharvested"
+    if active_tokens == 0:
+        return "dead"
+    return "always-on" if density is not None and density > ALWAYS_ON else "live"
 
 
-def _texts(pieces: list[bytes]) -> tuple[str, ...]:
+def texts(pieces: list[bytes]) -> tuple[str, ...]:
     """Text of each token; a character split over tokens is shown whole on the first, and the rest are empty."""
-    texts = []
+    found = []
     at = 0
     while at < len(pieces):
         for size in range(1, 5):
@@ -133,10 +156,10 @@ def _texts(pieces: list[bytes]) -> tuple[str, ...]:
                 joined = b"".join(pieces[at : at + size]).decode("utf-8")
             except UnicodeDecodeError:
                 continue
-            texts += [joined] + [""] * (len(pieces[at : at + size]) - 1)
+            found += [joined] + [""] * (len(pieces[at : at + size]) - 1)
             at += size
             break
         else:
-            texts.append(pieces[at].decode("utf-8", errors="replace"))
+            found.append(pieces[at].decode("utf-8", errors="replace"))
             at += 1
-    return tuple(texts)
+    return tuple(found)

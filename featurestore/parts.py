@@ -1,240 +1,270 @@
-"""The directory a store is: immutable files, and a log of commits that says which of them count.
+"""The parts of a store: immutable files, made visible together by one commit of the log.
 
-    store.json                     format version, written once
-    log/0000000001.json            commit 1: the parts it adds and removes; appears whole, by one atomic link
-    <table>/<key>/<shard>-<id>...  the parts
+    store.json                               what this is, and its format version
+    log/0000000001.json                      the commits, see log.py
+    writers/<writer>                         who is writing, see storage.py
+    <table>/<key>/<shard>-<writer>-<n>...    the parts
 
-A file no commit names is invisible: whatever a killed writer left. Two writers race for a commit number; the loser
-looks at what the winner changed and either goes on or reports a conflict. Readers take no lock.
+A file no commit names is invisible: whatever a killed writer left. Its name says whose it is, so that it can be told from
+the work of a writer that lives. Two writers race for a commit number; the loser looks at what the winner changed and
+either goes on or reports a conflict. Readers take no lock.
 """
 
 from __future__ import annotations
 
 import datetime
 import hashlib
-import os
-import shutil
+import re
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from featurestore import log as log_module
 from featurestore.errors import BadRequest, BadStore, Conflict, NotFound, Unavailable, UnsupportedVersion
+from featurestore.log import Commit, Log, Part, Snapshot, seal, unseal
+from featurestore.storage import LEASES, Entry, Lease, LocalStorage, Storage, storage_at
 
-FORMAT = 1
-# Files a commit has removed are kept this long, for readers that opened the store before it.
-GRACE_SECONDS = 300.0
+FORMAT = 2
+STORE_FILE = "store.json"
 
 # Parts that belong to a dictionary and go with it; `key` is its id.
 OF_A_DICTIONARY = ("dictionaries", "features", "examples", "labels", "decoder_vectors")
 # Parts of which one key may have many: each writer appends its own.
 APPENDED = ("labels",)
-
-
-class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """One immutable file (or directory, for a keyword index) and what it holds.
-
-    `table` is a table of schema.sql, or decoder_vectors, decoder_index, label_index, keyword_index. `key` is what it
-    belongs to: a dictionary, corpus, tokenizer or space. `about` is what an index was built from and with.
-    """
-
-    file: str
-    table: str
-    key: str
-    shard: int
-    rows: int
-    bytes: int
-    sha256: str
-    about: dict[str, Any] = {}
-
-    @property
-    def place(self) -> tuple[str, str, int]:
-        """What this part is the content of; only one live part may be (appended tables apart)."""
-        return (self.table, self.key, self.shard)
-
-
-class Commit(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the log."""
-
-    commit: int
-    at: datetime.datetime
-    by: str
-    add: tuple[Part, ...] = ()
-    remove: tuple[str, ...] = ()
-
-
-class Snapshot:
-    """The parts that count after a certain commit. Never changes."""
-
-    def __init__(self, commit: int, parts: dict[str, Part]):
-        self.commit = commit
-        self._parts = parts
-
-    def parts(self, table: str, key: str | None = None) -> list[Part]:
-        """The live parts of a table, of one key if given, in a fixed order."""
-        found = (p for p in self._parts.values() if p.table == table and (key is None or p.key == key))
-        return sorted(found, key=lambda part: (part.key, part.shard, part.file))
-
-    def all(self) -> list[Part]:
-        """Every live part."""
-        return list(self._parts.values())
-
-    def has(self, table: str, key: str) -> bool:
-        """Whether a live part of this table and key exists."""
-        return any(p.table == table and p.key == key for p in self._parts.values())
-
-    def after(self, commit: Commit) -> Snapshot:
-        """The snapshot that follows by `commit`."""
-        parts = {file: part for file, part in self._parts.items() if file not in commit.remove}
-        return Snapshot(commit.commit, parts | {part.file: part for part in commit.add})
+# Parts whose key is a hash of their content: two writers that add the same one agree.
+SHARED = ("tokenizers", "documents", "tokens", "token_stream")
 
 
 class Directory:
-    """A store's directory: its snapshots, and the one way to change it."""
+    """A store's files: its snapshots, and the one way to change it."""
 
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
-        self._check_format()
-        self._snapshot = Snapshot(0, {})
-
-    @classmethod
-    def create(cls, path: str | Path) -> Directory:
-        """A new, empty store. Raises Conflict when something else is there, Unavailable when it cannot be written."""
-        path = Path(path)
-        if (path / "store.json").exists():
-            raise Conflict(f"there is a store at {path} already; open it, or choose another place")
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise Conflict(f"{path} exists and is not an empty directory; choose another place for the store")
-        try:
-            (path / "log").mkdir(parents=True, exist_ok=True)
-            # store.json comes last: until it is there, this is not a store.
-            about = {"format": FORMAT, "created_at": _now()}
-            _write_whole(path / "store.json", msgspec.json.format(msgspec.json.encode(about)))
-        except OSError as exc:
-            raise Unavailable(f"cannot create a store at {path}: {exc.strerror or exc}") from None
-        return cls(path)
-
-    def _check_format(self) -> None:
-        file = self.path / "store.json"
-        if not self.path.exists():
-            raise NotFound(f"no store at {self.path}: there is no such directory; `featurestore demo` makes one to try")
-        if not file.is_file():
-            raise NotFound(f"{self.path} is not a store: it has no store.json")
-        try:
-            found = msgspec.json.decode(file.read_bytes())["format"]
-        except (msgspec.DecodeError, KeyError, TypeError, OSError) as exc:
-            raise BadStore(f"{file} cannot be read: {exc}") from None
-        if found != FORMAT:
+    def __init__(self, location: str | Path | Storage, formats: Container[int] = (FORMAT,)):
+        """Raises NotFound, UnsupportedVersion or BadStore when there is no store of one of these formats."""
+        self.storage = location if isinstance(location, Storage) else storage_at(location)
+        self.location = self.storage.location
+        self.log = Log(self.storage)
+        self.created_at, stated = read_about(self.storage)
+        # A migration that was killed may have committed the new format without stating it yet.
+        found = max(stated, self.log.snapshot().format) if isinstance(stated, int) and stated <= FORMAT else stated
+        self.format = found
+        if found not in formats:
             raise UnsupportedVersion(
-                f"{self.path} is of format {found}; this version of featurestore reads format {FORMAT}: "
-                + ("upgrade featurestore" if isinstance(found, int) and found > FORMAT else "build the store again")
+                f"{self.location} is of format {found}; this version of featurestore reads format {FORMAT}: "
+                + ("upgrade featurestore" if not isinstance(found, int) or found > FORMAT else _migrate(self.location))
             )
 
-    def _log_file(self, commit: int) -> Path:
-        return self.path / "log" / f"{commit:010d}.json"
+    @classmethod
+    def create(cls, location: str | Path) -> Directory:
+        """A new, empty store. Raises Conflict when something else is there, Unavailable when it cannot be written."""
+        storage = storage_at(location)
+        path = storage.path if isinstance(storage, LocalStorage) else None
+        try:
+            names = [one.name for one in storage.entries()]
+            if STORE_FILE in names:
+                raise Conflict(f"there is a store at {location} already; open it, or choose another place")
+            if names or (path and path.exists() and (not path.is_dir() or any(path.iterdir()))):
+                raise Conflict(f"{location} exists and is not an empty directory; choose another place for the store")
+            write_about(storage, FORMAT, _now())
+        except OSError as exc:
+            raise Unavailable(f"cannot create a store at {location}: {exc.strerror or exc}") from None
+        return cls(storage)
 
     def snapshot(self) -> Snapshot:
-        """The newest snapshot; asking again when nothing was committed costs one look at the directory."""
-        while True:
-            file = self._log_file(self._snapshot.commit + 1)
-            try:
-                raw = file.read_bytes()
-            except FileNotFoundError:
-                return self._snapshot
-            except OSError as exc:
-                raise BadStore(f"{file} cannot be read: {exc.strerror or exc}") from None
-            try:
-                commit = msgspec.json.decode(raw, type=Commit)
-            except msgspec.DecodeError as exc:
-                raise BadStore(f"{file} is damaged: {exc}") from None
-            self._snapshot = self._snapshot.after(commit)
+        """The newest snapshot; asking again when nothing was committed costs one look at a name."""
+        return self.log.snapshot()
 
-    def full_path(self, part: Part) -> Path:
-        """Where the part's file is."""
-        return self.path / part.file
+    def local(self, part: Part) -> Path:
+        """A path of this machine with the part's file or directory."""
+        return self.storage.local(part.file)
 
-    def new_file(self, table: str, key: str, shard: int, suffix: str) -> Path:
-        """A place for a new part; its directory is made. Nobody sees the file before a commit names it.
+    def open(self, part: Part) -> Any:
+        """A Parquet part as pyarrow reads it."""
+        return self.storage.open(part.file)
 
-        Raises BadRequest for a key that would lead elsewhere.
+    def sql_path(self, part: Part) -> str:
+        """A Parquet part as DuckDB names it."""
+        return self.storage.sql_path(part.file)
+
+    def commit(
+        self,
+        add: Iterable[Part],
+        remove: Iterable[str],
+        by: str,
+        writer: str,
+        needs: Iterable[str] = (),
+        format: int = FORMAT,
+    ) -> Commit:
+        """Make `add` visible and `remove` invisible, in one step; the commit as it was written.
+
+        Raises Conflict, changing nothing, when another writer has made the same thing, or removed what this removes too
+        or `needs`: files that must still count.
         """
-        if any(word in ("", ".", "..") or "\0" in word for word in key.split("/")):
-            raise BadRequest(f"'{key}' cannot name a part of the store: its words must not be empty, . or ..")
-        file = self.path / table / key / f"{shard:05d}-{uuid.uuid4().hex[:12]}{suffix}"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        return file
-
-    def part(self, file: Path, *, table: str, key: str, shard: int = 0, rows: int, about: dict[str, Any] | None = None):
-        """The Part of a file just written, made durable."""
-        files = sorted(p for p in file.rglob("*") if p.is_file()) if file.is_dir() else [file]
-        digest, size = hashlib.sha256(), 0
-        for one in files:
-            with open(one, "rb") as f:
-                while chunk := f.read(1 << 20):
-                    digest.update(chunk)
-                    size += len(chunk)
-                os.fsync(f.fileno())
-        return Part(
-            file=file.relative_to(self.path).as_posix(),
-            table=table,
-            key=key,
-            shard=shard,
-            rows=rows,
-            bytes=size,
-            sha256=digest.hexdigest(),
-            about=about or {},
-        )
-
-    def commit(self, add: Iterable[Part], remove: Iterable[str], by: str) -> int:
-        """Make `add` visible and `remove` invisible, in one step; the commit's number.
-
-        Raises Conflict, changing nothing, when another writer has made the same thing or removed what this needs.
-        """
-        add, remove = tuple(add), tuple(remove)
+        wanted, remove, needs = tuple(add), tuple(remove), tuple(needs)
         while True:
             snapshot = self.snapshot()
-            _check_conflicts(snapshot, add, remove)
-            commit = Commit(commit=snapshot.commit + 1, at=_now(), by=by, add=add, remove=remove)
+            add = _new_parts(snapshot, wanted)
+            _check_conflicts(snapshot, add, remove, needs)
+            commit = Commit(
+                commit=snapshot.commit + 1, at=_now(), by=by, writer=writer, format=format, add=add, remove=remove
+            )
             try:
-                _write_whole(self._log_file(commit.commit), msgspec.json.encode(commit), exclusive=True)
+                self.log.append(commit)
             except FileExistsError:
                 continue  # another writer took the number: look at what it did, and try the next
-            self._snapshot = snapshot.after(commit)
-            return commit.commit
+            return commit
 
     def sweep(self) -> int:
-        """Delete files that commits older than the grace period removed; how many."""
+        """Delete what nobody needs: parts removed longer ago than the grace period, and what dead writers left.
+
+        How many files and directories went.
+        """
         swept = 0
-        for file in sorted((self.path / "log").glob("*.json")):
-            commit = msgspec.json.decode(file.read_bytes(), type=Commit)
-            if time.time() - commit.at.timestamp() < GRACE_SECONDS:
-                continue
-            for name in commit.remove:
-                swept += discard(self.path / name)
+        now = time.time()
+        for name, at in self.snapshot().removed.items():
+            if now - at.timestamp() >= log_module.GRACE_SECONDS:
+                swept += self.storage.delete(name)
+        if self.storage.dead_writers():
+            for one in self.leftovers():
+                swept += self.storage.delete(one.name)
         return swept
 
+    def leftovers(self) -> list[Entry]:
+        """Files that no commit names, of writers that work no more, and those writers' leases."""
+        entries = self.storage.entries()
+        # Leases and the log are looked at after the files: whoever has begun or committed meanwhile is known by then.
+        dead = set(self.storage.dead_writers())
+        working = {one.name.rpartition("/")[2] for one in self.storage.entries(LEASES)} - dead
+        snapshot = self.snapshot()
+        named = {part.file for part in snapshot.all()} | set(snapshot.removed)
+        found = []
+        for one in entries:
+            words = one.name.split("/")
+            if words[0] == LEASES:
+                left = words[-1] in dead
+            elif words[-1].startswith("."):
+                left = time.time() - one.at > 60  # a small file under way takes milliseconds
+            elif words[0] == "log" or one.name == STORE_FILE:
+                left = False
+            else:
+                covered = any("/".join(words[:n]) in named for n in range(2, len(words) + 1))
+                left = not covered and writer_of(one.name) not in working
+            if left:
+                found.append(one)
+        return found
 
-def discard(path: Path) -> bool:
-    """Delete a part's file or directory if it is there; whether it was."""
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-        return True
+
+class Staging:
+    """The files of one writer, until they are committed."""
+
+    def __init__(self, directory: Directory):
+        self.writer = uuid.uuid4().hex[:12]
+        self._directory = directory
+        self._lease: Lease = directory.storage.lease(self.writer)
+        self._count = 0
+        self._names: list[str] = []
+
+    def new_file(self, table: str, key: str, shard: int, suffix: str) -> tuple[str, Path]:
+        """Name and place of a new part. Raises BadRequest for a key that would lead elsewhere."""
+        if any(word in ("", ".", "..") or "\0" in word or word.startswith(".") for word in key.split("/")):
+            raise BadRequest(
+                f"'{key}' cannot name a part of the store: its words must not be empty or begin with a dot"
+            )
+        self._count += 1
+        name = f"{table}/{key}/{shard:05d}-{self.writer}-{self._count}{suffix}"
+        self._names.append(name)
+        return name, self._directory.storage.stage(name)
+
+    def part(self, name: str, staged: Path, **fields: Any) -> Part:
+        """The Part of what was built at `staged`, made durable; `fields` are those of Part that do not follow from it."""
+        digest, files, size = fingerprint(staged)
+        self._directory.storage.publish(staged, name)
+        self._lease.touch()
+        return Part(file=name, bytes=size, sha256=digest, files=files, **fields)
+
+    def keep(self, commit: Commit) -> None:
+        """What the commit adds is no longer this writer's to delete."""
+        kept = {part.file for part in commit.add}
+        self._names = [name for name in self._names if name not in kept]
+
+    def close(self) -> None:
+        """Delete what was not kept, and say that this writer is done."""
+        for name in self._names:
+            self._directory.storage.delete(name)
+        self._names = []
+        self._lease.release()
+
+
+def fingerprint(path: Path) -> tuple[str, dict[str, str], int]:
+    """sha256 and size of a file; of a directory, the sha256 of its files' hashes, which come by name."""
+    if not path.is_dir():
+        with open(path, "rb") as f:
+            return hashlib.file_digest(f, "sha256").hexdigest(), {}, path.stat().st_size
+    files, size = {}, 0
+    for one in sorted(p for p in path.rglob("*") if p.is_file()):
+        digest, _, bytes_ = fingerprint(one)
+        files[one.relative_to(path).as_posix()] = digest
+        size += bytes_
+    return hashlib.sha256(msgspec.json.encode(files)).hexdigest(), files, size
+
+
+def writer_of(name: str) -> str:
+    """The writer of a part or of a file in it, by its name; empty when the name says nothing."""
+    for word in name.split("/"):
+        match = re.match(r"\d{5}-([0-9a-f]{12})(?:-\d+)?(?:\.|$)", word)
+        if match:
+            return match[1]
+    return ""
+
+
+def read_about(storage: Storage) -> tuple[datetime.datetime | None, Any]:
+    """When the store was made, and the format its store.json states. Raises NotFound or BadStore."""
+    place = f"{storage.location}/{STORE_FILE}"
     try:
-        path.unlink()
-        return True
+        raw = storage.read(STORE_FILE)
     except FileNotFoundError:
-        return False
+        if isinstance(storage, LocalStorage) and not storage.path.exists():
+            raise NotFound(
+                f"no store at {storage.location}: there is no such directory; `featurestore demo` makes one to try"
+            ) from None
+        raise NotFound(f"{storage.location} is not a store: it has no store.json") from None
+    except NotADirectoryError:
+        raise NotFound(f"{storage.location} is not a directory") from None
+    try:
+        plain = msgspec.json.decode(raw)
+        about = plain if "format" in plain else unseal(raw, dict[str, Any], place)
+        return msgspec.convert(about.get("created_at"), datetime.datetime | None), about["format"]
+    except (msgspec.DecodeError, msgspec.ValidationError, KeyError, TypeError, UnicodeDecodeError) as exc:
+        raise BadStore(f"{place} cannot be read: {exc}") from None
 
 
-def _check_conflicts(snapshot: Snapshot, add: tuple[Part, ...], remove: tuple[str, ...]) -> None:
+def write_about(storage: Storage, format: int, created_at: datetime.datetime | None) -> None:
+    """Write store.json: until it is there, this is not a store."""
+    storage.write(STORE_FILE, seal({"format": format, "created_at": created_at}))
+
+
+def _new_parts(snapshot: Snapshot, wanted: tuple[Part, ...]) -> tuple[Part, ...]:
+    """`wanted` without what another writer has added meanwhile, content for content."""
+    shared = {(part.place, part.sha256) for table in SHARED for part in snapshot.parts(table)}
+    return tuple(part for part in wanted if (part.place, part.sha256) not in shared)
+
+
+def _check_conflicts(
+    snapshot: Snapshot, add: tuple[Part, ...], remove: tuple[str, ...], needs: tuple[str, ...]
+) -> None:
     live = {part.file: part for part in snapshot.all()}
-    gone = [file for file in remove if file not in live]
+    gone = [file for file in (*remove, *needs) if file not in live]
     if gone:
-        raise Conflict(f"another writer removed {gone[0]} meanwhile; nothing was written, run the command again")
-    kept = [part for part in live.values() if part.file not in remove]
+        table, _, rest = gone[0].partition("/")
+        raise Conflict(
+            f"another writer replaced or removed {table} of {rest.rpartition('/')[0]} meanwhile; nothing was written, "
+            "run the command again"
+        )
+    removed = set(remove)
+    kept = [part for part in live.values() if part.file not in removed]
     taken = {part.place for part in kept}
     for part in add:
         if part.place in taken and part.table not in APPENDED:
@@ -245,25 +275,8 @@ def _check_conflicts(snapshot: Snapshot, add: tuple[Part, ...], remove: tuple[st
             raise Conflict(f"the store has no dictionary {part.key} to take {part.table} of; nothing was written")
 
 
-def _write_whole(path: Path, content: bytes, exclusive: bool = False) -> None:
-    """Write a file that appears whole or not at all. With `exclusive`, FileExistsError when it is there."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        with open(temporary, "wb") as f:
-            f.write(content)
-            f.flush()
-            os.fsync(f.fileno())
-        if exclusive:
-            os.link(temporary, path)  # unlike rename, refuses to replace
-        else:
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+def _migrate(location: str) -> str:
+    return f"run `featurestore migrate --store {location}`"
 
 
 def _now() -> datetime.datetime:

@@ -206,15 +206,18 @@ class Activating(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What a store holds: rows and bytes by table, and the embedder its labels are indexed with."""
+    """What a store holds: rows, bytes and parts (files) by table, how old it is, and the embedder of its label index."""
 
     location: str
     format: int
     commit: int
+    created_at: datetime.datetime | None
+    changed_at: datetime.datetime | None
     dictionaries: int
     features: int
     labels: int
     rows: dict[str, int]
     bytes: dict[str, int]
+    parts: dict[str, int]
     embedder: str | None
     notes: tuple[str, ...] = ()

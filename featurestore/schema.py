@@ -78,16 +78,30 @@ def columns() -> tuple[Column, ...]:
 
 
 def create(con: duckdb.DuckDBPyConnection, parquet: dict[str, list[str]]) -> None:
-    """Run schema.sql in `con`, with each stored table that has Parquet files (paths) as a view over them."""
+    """Run schema.sql in `con`; each table or view of schema `stored` that `parquet` names is one over those files.
+
+    `parquet` maps names to files as DuckDB names them. Dictionaries, which are few, become a real table: DuckDB then
+    knows that their key is one.
+    """
     for statement in statements():
-        match = re.search(r"CREATE TABLE stored\.(\w+)", statement)
-        name = match[1] if match else None
-        if name and parquet.get(name):
-            files = ", ".join(_quoted(path) for path in parquet[name])
-            names = ", ".join(arrow_schema(name).names)
-            con.execute(f"CREATE VIEW stored.{name} AS SELECT {names} FROM read_parquet([{files}])").fetchall()
+        match = re.search(r"CREATE (?:TABLE|VIEW) stored\.(\w+)", statement)
+        name = match[1] if match else ""
+        if name == "dictionaries" and parquet.get(name):
+            con.execute(statement).fetchall()
+            con.execute(f"INSERT INTO stored.dictionaries {_reading(name, parquet[name])}").fetchall()
+        elif name in parquet and (parquet[name] or name not in tables()):
+            con.execute(f"CREATE VIEW stored.{name} AS {_reading(name, parquet[name])}").fetchall()
         elif not statement.lstrip().upper().startswith("COMMENT"):
             con.execute(statement).fetchall()
+
+
+def _reading(name: str, files: list[str]) -> str:
+    table = name if name in tables() else name.rpartition("_")[2]  # labelled_features are features
+    names = ", ".join(arrow_schema(table).names)
+    if not files:
+        return f"SELECT {names} FROM stored.{table} WHERE false"
+    listed = ", ".join(_quoted(path) for path in files)
+    return f"SELECT {names} FROM read_parquet([{listed}])"
 
 
 class Gate:

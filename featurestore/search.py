@@ -10,9 +10,9 @@ from featurestore import embed
 from featurestore.catalog import Catalog
 from featurestore.errors import BadRequest, NotFound
 from featurestore.indexes import DecoderIndex, LabelIndex
+from featurestore.page import Pages
 from featurestore.query import Query
 from featurestore.records import Hit, Hits
-from featurestore.sql import Engine
 
 # Reciprocal-rank fusion, Cormack, Clarke and Büttcher 2009: score = sum over rankings of 1 / (60 + rank).
 FUSION = 60
@@ -28,13 +28,13 @@ class Searcher:
 
     def __init__(
         self,
-        engine: Engine,
+        pages: Pages,
         catalog: Catalog,
         decoder_index: Callable[[str], DecoderIndex],
         label_index: Callable[[], LabelIndex],
         vector: Callable[[str], numpy.ndarray],
     ):
-        self._engine = engine
+        self._pages = pages
         self._catalog = catalog
         self._decoder_index = decoder_index
         self._label_index = label_index
@@ -131,27 +131,9 @@ class Searcher:
         if not found:
             return ()
         ids = [self._catalog.id(number) for number in found]
-        rows = self._engine.rows(
-            "SELECT dictionary, feature, label, explainer, density, max_activation, state FROM features "
-            "WHERE (dictionary, feature) IN (SELECT unnest(?), unnest(?))",
-            [[id.dictionary for id in ids], [id.feature for id in ids]],
-        )
-        about = {(row[0], row[1]): row[2:] for row in rows}
+        about = self._pages.cards(ids)
         hits = []
         for id, (score, why) in zip(ids, found.values(), strict=True):
-            label, explainer, density, max_activation, state = about[id.dictionary, id.feature]
-            hits.append(
-                Hit(
-                    id=str(id),
-                    dictionary=id.dictionary,
-                    feature=id.feature,
-                    score=score,
-                    label=label,
-                    explainer=explainer,
-                    density=density,
-                    max_activation=max_activation,
-                    state=state,
-                    why=why,
-                )
-            )
+            card = {name: about[id][name] for name in ("label", "explainer", "density", "max_activation", "state")}
+            hits.append(Hit(id=str(id), dictionary=id.dictionary, feature=id.feature, score=score, why=why, **card))
         return tuple(hits)

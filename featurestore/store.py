@@ -9,27 +9,48 @@ from __future__ import annotations
 import functools
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy
 import pyarrow
 
+from featurestore import check, lifecycle
 from featurestore.catalog import Catalog
+from featurestore.check import Checked
 from featurestore.errors import BadRequest, BadStore, Unavailable
-from featurestore.indexes import DecoderIndex, LabelIndex, build_decoder_index, build_label_index, open_vectors
+from featurestore.functions import bind
+from featurestore.indexes import (
+    DecoderIndex,
+    LabelIndex,
+    build_decoder_index,
+    build_label_index,
+    not_covered,
+    open_vectors,
+)
 from featurestore.interface import FeatureStore
-from featurestore.page import feature_page
-from featurestore.parts import FORMAT, Directory, Snapshot
+from featurestore.labelling import stale_features
+from featurestore.log import Part, Snapshot
+from featurestore.page import Pages
+from featurestore.parts import FORMAT, Directory
 from featurestore.query import Query
 from featurestore.records import Activating, ActiveFeature, Dictionary, Feature, Hits, StoreInfo
+from featurestore.rows import Rows, shard_part
 from featurestore.search import Searcher
-from featurestore.sql import Engine
+from featurestore.sql import Engine, check_select, gathered
+from featurestore.workers import Workers
 from featurestore.writer import SHARD_FEATURES, Writer
 
 ORDERS = ("specific", "activation")
+# How long a statement in a process of its own may take where its caller names no limit.
+ISOLATED_SECONDS = 600.0
+
+
+# progress(description, total) gives a function that is called with each number of steps done.
+Progress = Callable[[str, int], Callable[[int], None]]
 
 
 def _no_progress(description: str, total: int) -> Callable[[int], None]:
@@ -37,36 +58,75 @@ def _no_progress(description: str, total: int) -> Callable[[int], None]:
 
 
 class _View:
-    """One snapshot, opened for reading."""
+    """One snapshot, opened for reading; what is dear to open is opened when first asked for."""
 
-    def __init__(self, directory: Directory, snapshot: Snapshot):
+    def __init__(self, directory: Directory, snapshot: Snapshot, rows: Rows, sql: Sql):
         self.directory = directory
         self.snapshot = snapshot
-        self.engine = Engine(directory, snapshot)
-        self.catalog = Catalog(self.engine)
-        # Opening an index reads its file: once for each view, when first asked for.
+        self._lock = threading.Lock()
+        dictionaries = [rows.dictionary(part) for part in snapshot.parts("dictionaries")]
+        self.catalog = Catalog(
+            dictionaries,
+            lambda statement: self.engine.table(statement),
+            lambda statement, seconds: sql(self, statement, {}, seconds).read_all(),
+        )
+        self.pages = Pages(rows, snapshot, self.catalog, lambda: self.engine)
+        # Opening an index reads its file: once for each view.
         self._decoder_index = functools.cache(lambda space: DecoderIndex(directory, snapshot, self.catalog, space))
         self._label_index = functools.cache(lambda: LabelIndex(directory, snapshot, self.catalog))
-        self.searcher = Searcher(self.engine, self.catalog, self._decoder_index, self._label_index, self.vector)
+        self.searcher = Searcher(self.pages, self.catalog, self._decoder_index, self._label_index, self.vector)
+        self._engine: Engine | None = None
+
+    @property
+    def engine(self) -> Engine:
+        with self._lock:
+            if self._engine is None:
+                self._engine = Engine(self.directory, self.snapshot)
+            return self._engine
 
     def vector(self, id: str) -> numpy.ndarray:
         asked = self.catalog.feature_id(id)
-        shard, row = divmod(asked.feature, SHARD_FEATURES)
-        for part in self.snapshot.parts("decoder_vectors", asked.dictionary):
-            if part.shard == shard:
-                return open_vectors(self.directory, part)[row].astype(numpy.float32)
-        raise BadStore(f"the store has no decoder vectors of {asked.dictionary}")
+        part = shard_part(self.snapshot, "decoder_vectors", asked.dictionary, asked.feature)
+        if part is None:
+            raise BadStore(f"the store has no decoder vectors of {asked.dictionary}")
+        return open_vectors(self.directory, part)[asked.feature % SHARD_FEATURES].astype(numpy.float32)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._engine is not None:
+                self._engine.close()
+
+
+# How a statement that somebody else wrote is run: with the tables it may name, within some seconds.
+Sql = Callable[[_View, str, Mapping[str, pyarrow.Table], float | None], pyarrow.RecordBatchReader]
 
 
 class Store(FeatureStore):
-    """A store in a directory of this machine. Safe to share between threads."""
+    """A store in a directory of this machine or on an object store. Safe to share between threads."""
 
     def __init__(self, path: str | Path):
         """Raises NotFound, UnsupportedVersion or BadStore when there is no readable store at `path`."""
         self.location = str(path)
         self._directory = Directory(path)
+        self._rows = Rows(self._directory)
         self._lock = threading.Lock()
         self._view: _View | None = None
+        self._workers: Workers | None = None
+
+    def isolate_sql(self, processes: int = 4, memory: int = 1_000_000_000) -> None:
+        """From now on run SQL that callers write in processes of its own: `processes` at once, each within `memory` bytes.
+
+        For a service: no statement can then take this process down or keep others waiting for long.
+        """
+        self._workers = Workers(self.location, processes, memory)
+
+    def _sql(
+        self, view: _View, statement: str, tables: Mapping[str, pyarrow.Table], timeout: float | None
+    ) -> pyarrow.RecordBatchReader:
+        if self._workers is None:
+            return view.engine.stream(statement, tables, timeout)
+        check_select(statement)
+        return self._workers.stream(statement, tables, timeout or ISOLATED_SECONDS)
 
     @property
     def _now(self) -> _View:
@@ -74,33 +134,30 @@ class Store(FeatureStore):
             snapshot = self._directory.snapshot()
             if self._view is None or self._view.snapshot is not snapshot:
                 # The old view is left to the threads that still use it.
-                self._view = _View(self._directory, snapshot)
+                self._view = _View(self._directory, snapshot, self._rows, self._sql)
             return self._view
 
     def info(self) -> StoreInfo:
         view = self._now
-        rows: dict[str, int] = {}
-        sizes: dict[str, int] = {}
+        parts: dict[str, list[Part]] = {}
         for part in sorted(view.snapshot.all(), key=lambda part: part.table):
-            rows[part.table] = rows.get(part.table, 0) + part.rows
-            sizes[part.table] = sizes.get(part.table, 0) + part.bytes
+            parts.setdefault(part.table, []).append(part)
         index = view.snapshot.parts("label_index")
-        notes = []
-        if index and any(part.file not in index[0].about["covers"] for part in view.snapshot.parts("labels")):
-            notes.append("some labels are newer than the index: run `featurestore index`")
-        if rows.get("labels") and not index:
-            notes.append("the labels are not indexed yet: run `featurestore index`")
+        rows = {table: sum(part.rows for part in those) for table, those in parts.items()}
         return StoreInfo(
             location=self.location,
             format=FORMAT,
             commit=view.snapshot.commit,
+            created_at=self._directory.created_at,
+            changed_at=view.snapshot.at,
             dictionaries=len(view.catalog.dictionaries),
             features=view.catalog.size,
             labels=rows.get("labels", 0),
             rows=rows,
-            bytes=sizes,
+            bytes={table: sum(part.bytes for part in those) for table, those in parts.items()},
+            parts={table: len(those) for table, those in parts.items()},
             embedder=index[0].about["embedder_id"] if index else None,
-            notes=tuple(notes),
+            notes=tuple(_notes(view.snapshot)),
         )
 
     def dictionaries(self) -> list[Dictionary]:
@@ -110,7 +167,7 @@ class Store(FeatureStore):
         if examples is not None and examples < 0:
             raise BadRequest(f"examples: {examples} is not a number of examples")
         view = self._now
-        return feature_page(view.directory, view.snapshot, view.engine, view.catalog, id, examples)
+        return view.pages.page(id, examples)
 
     def vector(self, id: str) -> numpy.ndarray:
         return self._now.vector(id)
@@ -119,7 +176,13 @@ class Store(FeatureStore):
         return self._now.searcher.run(query)
 
     def sql(self, statement: str, max_rows: int | None = None, timeout: float | None = None) -> pyarrow.Table:
-        return self._now.engine.select(statement, max_rows, timeout)
+        with self.stream(statement, timeout) as reader:
+            return gathered(reader, max_rows)
+
+    def stream(self, statement: str, timeout: float | None = None) -> pyarrow.RecordBatchReader:
+        view = self._now
+        bound, tables = bind(statement, view.searcher.run, self.activating)
+        return self._sql(view, bound, tables, timeout)
 
     def activating(
         self, text: str, dictionary: str | Sequence[str] | None = None, k: int = 10, order: str = "specific"
@@ -149,7 +212,7 @@ class Store(FeatureStore):
     def index(
         self,
         embedder: str | None = None,
-        progress: Callable[[str, int], Callable[[int], None]] = _no_progress,
+        progress: Progress = _no_progress,
     ) -> list[str]:
         """Build the indexes that are missing or stale; lines that say what was done.
 
@@ -165,11 +228,48 @@ class Store(FeatureStore):
             said += build_label_index(writer, view.directory, view.snapshot, view.engine, embedder, progress)
         return said
 
+    def compact(self, progress: Progress = _no_progress) -> list[str]:
+        """Merge small label parts and copy the best labels beside the features; lines that say what was done."""
+        return lifecycle.compact(self._directory, self._rows, "featurestore compact", progress)
+
+    def remove(self, *ids: str) -> list[str]:
+        """Remove dictionaries with all that is theirs, in one commit; lines that say what went.
+
+        Raises NotFound, removing nothing, when one is not there.
+        """
+        return lifecycle.remove(self._directory, self._now.catalog, ids, "featurestore remove")
+
+    def check(self, progress: Progress = _no_progress) -> Checked:
+        """Read every byte of the store and say what is wrong with it."""
+        return check.check(self._directory, progress)
+
+    def repair(self, progress: Progress = _no_progress) -> Checked:
+        """Check, remove leftovers, make again what can be made from the rest, and check again."""
+        said = check.repair(self._directory, check.check(self._directory), "featurestore check --repair")
+        if any(line.startswith("removed decoder_index") or line.startswith("removed label_index") for line in said):
+            said += self.index(progress=progress)
+        return msgspec.structs.replace(check.check(self._directory, progress), repaired=tuple(said))
+
     def close(self) -> None:
         with self._lock:
             if self._view is not None:
-                self._view.engine.close()
+                self._view.close()
                 self._view = None
+            if self._workers is not None:
+                self._workers.close()
+
+
+def _notes(snapshot: Snapshot) -> Iterator[str]:
+    """What the owner might want to do."""
+    index = snapshot.parts("label_index")
+    if snapshot.parts("labels") and not index:
+        yield "the labels are not indexed yet: run `featurestore index`"
+    elif index and not_covered(snapshot, index[0]):
+        yield "some labels are newer than the index: run `featurestore index`"
+    stale = stale_features(snapshot)
+    if stale:
+        count = sum(part.rows for part in stale)
+        yield f"the best labels of {count:,} features are looked up each time: run `featurestore compact`"
 
 
 def _one_model(catalog: Catalog, asked: str | Sequence[str] | None) -> list[Dictionary]:

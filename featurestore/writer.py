@@ -9,18 +9,22 @@ from typing import Any
 
 import numpy
 import pyarrow
+import pyarrow.compute
 import pyarrow.parquet
 
+from featurestore import tokens
 from featurestore.errors import BadRequest, Conflict, Unavailable
-from featurestore.parts import OF_A_DICTIONARY, Directory, Part, discard
+from featurestore.log import Part
+from featurestore.parts import APPENDED, OF_A_DICTIONARY, Directory, Staging
 from featurestore.schema import Gate
 
 # Rows are kept in the order they are asked for, in row groups small enough that one feature's page decodes little.
 ORDER = {
     "features": ("feature", 2048),
     "examples": ("feature, band = 'top' DESC, band_low DESC, rank", 8192),
-    "documents": ("document", 32),
-    "labels": ("feature", 65536),
+    "documents": ("document", 65536),
+    "tokens": ("document, run", 256),
+    "labels": ("feature, explainer, created_at", 8192),
 }
 SHARD_FEATURES = 65_536
 
@@ -37,31 +41,74 @@ class Writer:
         self._gate = Gate()
         self._added: list[Part] = []
         self._removed: set[str] = set()
-        self._open: list[Path] = []
+        self._needs: set[str] = set()
+        with self._told():
+            self._staging = Staging(directory)
 
     def has(self, table: str, key: str) -> bool:
-        """Whether the store (as committed) or this writer holds such a part."""
-        mine = any(part.table == table and part.key == key for part in self._added)
-        return mine or any(p.file not in self._removed for p in self._directory.snapshot().parts(table, key))
+        """Whether the store (as committed) or this writer holds such a part. What was said to be there must stay."""
+        if any(part.table == table and part.key == key for part in self._added):
+            return True
+        there = [p.file for p in self._directory.snapshot().parts(table, key) if p.file not in self._removed]
+        self._needs.update(there)
+        return bool(there)
 
     def add(self, table: str, rows: pyarrow.Table, *, key: str, shard: int = 0) -> None:
         """Add one Parquet part.
 
         `rows` has columns of stored.<table> by name; nullable ones may be absent. `key` is the dictionary's id for
-        dictionaries, features, examples and labels, the corpus id for documents, the tokenizer id for tokenizers.
-        `shard` is feature // 65,536 for features and examples. Raises BadRequest when a row breaks the schema, Conflict
-        when the store has this already (labels are always appended), Unavailable when the file cannot be written.
+        dictionaries, features, examples and labels, the corpus id for documents and tokens, the tokenizer id for
+        tokenizers. `shard` is feature // 65,536 for features and examples. Raises BadRequest when a row breaks the
+        schema, Conflict when the store has this already (labels are always appended), Unavailable when the file cannot
+        be written.
         """
         self._check_place(table, key, shard)
-        order, group = ORDER.get(table, (None, 1024))
-        checked = self._gate.checked(table, rows, order)
-        if table in OF_A_DICTIONARY and checked.num_rows:
-            others = [name for name in checked["dictionary"].unique().to_pylist() if name != key]
-            if others:
-                raise BadRequest(f"{table}: a row is of dictionary '{others[0]}', but the part is of '{key}'")
-        with self._new(table, key, shard, ".parquet") as file:
-            pyarrow.parquet.write_table(checked, file, compression="zstd", row_group_size=group)
-        self._keep(file, table, key, shard, checked.num_rows)
+        order, _ = ORDER.get(table, (None, 0))
+        self.add_checked(table, self._gate.checked(table, rows, order), key=key, shard=shard)
+
+    def add_checked(
+        self,
+        table: str,
+        checked: pyarrow.Table,
+        *,
+        key: str,
+        shard: int = 0,
+        about: dict[str, Any] | None = None,
+        commit: int = 0,
+    ) -> None:
+        """Add one Parquet part of rows that have been through the gate, now or when they came, in the order it wants.
+
+        `commit` is the one the rows came with, when they are not new.
+        """
+        _check_keys(table, checked, key)
+        self._need_dictionary(table, key)
+        with self._built(table, key, shard, ".parquet") as part, self._told():
+            write_parquet(table, checked, part.path)
+            part.rows = checked.num_rows
+            part.about = about or {}
+            part.commit = commit
+            if table == "labels" and checked.num_rows:
+                reach = pyarrow.compute.min_max(checked["feature"]).as_py()
+                part.about = part.about | {"first": reach["min"], "last": reach["max"]}
+
+    def add_corpus(self, corpus: str, documents: pyarrow.Table, stream: numpy.ndarray) -> None:
+        """Add a corpus: `documents` (columns document, name, tokenizer, length) and the token ids of all of them.
+
+        `stream` (sum of lengths,) int32 holds the documents' tokens one after another, in the order of their numbers.
+        It is kept as runs in the table `tokens`, for SQL, and whole, mapped into memory, for pages.
+        Raises as `add` does, and BadRequest when lengths and tokens do not agree.
+        """
+        names = pyarrow.array([corpus] * documents.num_rows, pyarrow.string())
+        self.add("documents", documents.append_column("corpus", names), key=corpus)
+        lengths = documents["length"].to_numpy()
+        if int(lengths.sum()) != len(stream):
+            raise BadRequest(
+                f"corpus {corpus}: its documents have {lengths.sum()} tokens, but {len(stream)} were given"
+            )
+        numbers = documents["document"].to_numpy()
+        for shard, table in tokens.runs(corpus, numbers, lengths, stream):
+            self.add("tokens", table, key=corpus, shard=shard)
+        self.add_built("token_stream", corpus, "", lambda path: tokens.write_stream(path, numbers, lengths, stream), {})
 
     def add_vectors(self, dictionary: str, vectors: numpy.ndarray, *, shard: int = 0) -> None:
         """Add decoder vectors, (rows, d_out), of features shard * 65,536 onwards; kept as float16.
@@ -77,34 +124,49 @@ class Writer:
         if len(bad):
             feature = shard * SHARD_FEATURES + int(bad[0])
             raise BadRequest(f"decoder vector {dictionary}/{feature} has a number that is not finite in float16")
-        with self._new("decoder_vectors", dictionary, shard, ".npy") as file:
-            numpy.save(file, half)
-        self._keep(file, "decoder_vectors", dictionary, shard, len(half))
+        self._need_dictionary("decoder_vectors", dictionary)
+        with self._built("decoder_vectors", dictionary, shard, ".npy") as part, self._told():
+            numpy.save(part.path, half)
+            part.rows = len(half)
 
     def add_built(self, table: str, key: str, suffix: str, build: Callable[[Path], int], about: dict[str, Any]) -> None:
         """Add an index: `build(path)` writes the file or directory and returns its rows. An older one is replaced."""
-        for part in self._directory.snapshot().parts(table, key):
-            self._removed.add(part.file)
-        with self._new(table, key, 0, suffix) as file:
-            rows = build(file)
-        self._keep(file, table, key, 0, rows, about)
+        self.remove(table, key)
+        with self._built(table, key, 0, suffix) as part, self._told():
+            part.rows = build(part.path)
+            part.about = about
+
+    def restate(self, part: Part) -> None:
+        """Say something else of a part that stays where it is."""
+        self.remove_parts([part])
+        self._added.append(part)
 
     def remove_dictionary(self, dictionary: str) -> None:
         """Remove a dictionary with its features, examples, labels and vectors, in the same commit."""
         for table in OF_A_DICTIONARY:
-            for part in self._directory.snapshot().parts(table, dictionary):
-                self._removed.add(part.file)
+            self.remove(table, dictionary)
 
     def remove(self, table: str, key: str) -> None:
         """Remove the parts of one table and key, in the same commit."""
-        self._removed |= {part.file for part in self._directory.snapshot().parts(table, key)}
+        self.remove_parts(self._directory.snapshot().parts(table, key))
+
+    def remove_parts(self, parts: list[Part]) -> None:
+        """Remove these parts, in the same commit."""
+        self._removed |= {part.file for part in parts}
 
     def commit(self) -> int:
         """Make everything visible; the commit's number. Raises Conflict when another writer came first."""
-        number = self._directory.commit(self._added, sorted(self._removed), self._tool)
-        self._added, self._removed, self._open = [], set(), []
-        self._directory.sweep()
-        return number
+        with self._told():
+            made = self._directory.commit(
+                self._added, sorted(self._removed), self._tool, self._staging.writer, self._needs - self._removed
+            )
+            self._staging.keep(made)
+        self._added, self._removed, self._needs = [], set(), set()
+        # What follows is housekeeping: the commit stands, whatever becomes of it.
+        with contextlib.suppress(OSError, Unavailable):
+            self._directory.sweep()
+            self._directory.log.tidy()
+        return made.commit
 
     def __enter__(self) -> Writer:
         return self
@@ -113,30 +175,75 @@ class Writer:
         try:
             if kind is None and (self._added or self._removed):
                 self.commit()
-        except OSError as error:
-            raise Unavailable(f"cannot write to {self._directory.path}: {error.strerror or error}") from None
         finally:
-            for file in self._open:
-                discard(file)
-            self._gate.close()
+            self.close()
+
+    def close(self) -> None:
+        """Leave what was not committed behind: its files are deleted."""
+        with contextlib.suppress(OSError, Unavailable):
+            self._staging.close()
+        self._gate.close()
 
     def _check_place(self, table: str, key: str, shard: int) -> None:
-        if table == "labels":
+        if table in APPENDED:
             return
         taken = self._added + [p for p in self._directory.snapshot().parts(table, key) if p.file not in self._removed]
         if any(part.place == (table, key, shard) for part in taken):
             raise Conflict(f"the store has {table} of {key} already; remove it first, or choose another name")
 
-    @contextlib.contextmanager
-    def _new(self, table: str, key: str, shard: int, suffix: str) -> Iterator[Path]:
-        try:
-            file = self._directory.new_file(table, key, shard, suffix)
-            self._open.append(file)
-            yield file
-        except OSError as error:
-            raise Unavailable(f"cannot write to {self._directory.path}: {error.strerror or error}") from None
+    def _need_dictionary(self, table: str, key: str) -> None:
+        """What is added to a dictionary is of the dictionary as it is now, not of one that replaces it meanwhile."""
+        if table in OF_A_DICTIONARY and table != "dictionaries":
+            self.has("dictionaries", key)
 
-    def _keep(
-        self, file: Path, table: str, key: str, shard: int, rows: int, about: dict[str, Any] | None = None
-    ) -> None:
-        self._added.append(self._directory.part(file, table=table, key=key, shard=shard, rows=rows, about=about))
+    @contextlib.contextmanager
+    def _built(self, table: str, key: str, shard: int, suffix: str) -> Iterator[_Building]:
+        with self._told():
+            name, path = self._staging.new_file(table, key, shard, suffix)
+        building = _Building(path)
+        yield building
+        with self._told():
+            self._added.append(
+                self._staging.part(
+                    name,
+                    path,
+                    table=table,
+                    key=key,
+                    shard=shard,
+                    rows=building.rows,
+                    about=building.about,
+                    commit=building.commit,
+                )
+            )
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as exc:
+            raise Unavailable(f"cannot write to {self._directory.location}: {exc.strerror or exc}") from None
+
+
+class _Building:
+    """A part being built."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.rows = 0
+        self.commit = 0
+        self.about: dict[str, Any] = {}
+
+
+def write_parquet(table: str, rows: pyarrow.Table, file: Path) -> None:
+    """Write rows of stored.<table> as its parts are written."""
+    _, group = ORDER.get(table, (None, 1024))
+    pyarrow.parquet.write_table(rows, file, compression="zstd", row_group_size=group)
+
+
+def _check_keys(table: str, rows: pyarrow.Table, key: str) -> None:
+    """Raises BadRequest when a row belongs to something else than the part's key."""
+    column = "dictionary" if table in OF_A_DICTIONARY else {"tokenizers": "tokenizer"}.get(table, "corpus")
+    if table not in ("decoder_vectors",) and rows.num_rows:
+        others = [name for name in rows[column].unique().to_pylist() if name != key]
+        if others:
+            raise BadRequest(f"{table}: a row is of {column} '{others[0]}', but the part is of '{key}'")

@@ -63,15 +63,14 @@ class Corpus:
         return pyarrow.table({"tokenizer": [self.tokenizer_id], "pieces": [pieces], "bytes": [self.bytes]})
 
     def document_table(self) -> pyarrow.Table:
-        """The rows of stored.documents."""
+        """The rows of stored.documents, without the corpus."""
         count = len(self.tokens)
         return pyarrow.table(
             {
-                "corpus": [self.id] * count,
                 "document": numpy.arange(count, dtype=numpy.int32),
                 "name": self.names,
                 "tokenizer": [self.tokenizer_id] * count,
-                "tokens": pyarrow.array(self.tokens, pyarrow.list_(pyarrow.int32())),
+                "length": numpy.array([len(ids) for ids in self.tokens], dtype=numpy.int32),
             }
         )
 

@@ -93,7 +93,7 @@ def harvest(
         if not writer.has("tokenizers", corpus.tokenizer_id):
             writer.add("tokenizers", corpus.tokenizer_table(), key=corpus.tokenizer_id)
         if not writer.has("documents", corpus.id):
-            writer.add("documents", corpus.document_table(), key=corpus.id)
+            writer.add_corpus(corpus.id, corpus.document_table(), numpy.concatenate(corpus.tokens))
         for source, sae in saes.items():
             point = points[source][0]
             tables.write(writer, model, model_id, source, sae, point, corpus, counts, accumulators[source])

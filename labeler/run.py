@@ -73,7 +73,7 @@ def _token_shares(store: Any, name: str) -> dict[str, float]:
         WITH mine AS (SELECT corpus, tokenizer FROM stored.dictionaries WHERE dictionary = '{name}'),
              counted AS (
                  SELECT t, count(*) AS n
-                 FROM (SELECT unnest(tokens) AS t FROM stored.documents WHERE corpus IN (SELECT corpus FROM mine))
+                 FROM (SELECT unnest(tokens) AS t FROM stored.tokens WHERE corpus IN (SELECT corpus FROM mine))
                  GROUP BY t)
         SELECT z.pieces[t + 1] AS piece, n FROM counted, stored.tokenizers z
         WHERE z.tokenizer IN (SELECT tokenizer FROM mine)
@@ -96,10 +96,13 @@ def _firings(store: Any, name: str) -> Iterator[tuple[int, list[tokens.Firing]]]
         """
     )
     # Windows are cut here: a join would copy a whole document, a novel say, for each of its examples.
-    documents = store.sql(f"SELECT document, tokens FROM stored.documents WHERE corpus IN {mine} ORDER BY document")
-    corpus = documents["tokens"].combine_chunks()
-    begins = dict(zip(documents["document"].to_pylist(), corpus.offsets.to_pylist(), strict=False))
-    stream = corpus.values.to_numpy()
+    runs = store.sql(f"SELECT document, run, tokens FROM stored.tokens WHERE corpus IN {mine} ORDER BY document, run")
+    corpus = runs["tokens"].combine_chunks()
+    stream = corpus.flatten().to_numpy()
+    first = runs["run"].to_numpy() == 0
+    begins = dict(
+        zip(runs["document"].to_numpy()[first].tolist(), corpus.offsets.to_numpy()[:-1][first].tolist(), strict=True)
+    )
     pieces = store.sql(
         "SELECT pieces FROM stored.tokenizers WHERE tokenizer IN "
         f"(SELECT tokenizer FROM stored.dictionaries WHERE dictionary = '{name}')"

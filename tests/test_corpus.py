@@ -66,9 +66,10 @@ def test_ids_are_hashes_of_what_they_name():
 def test_document_table_gives_the_texts_back():
     corpus = tokenise(small.tokenizer(), small.TEXTS)
     pieces = corpus.tokenizer_table()["bytes"].to_pylist()[0]
-    for row, (name, text) in zip(corpus.document_table().to_pylist(), small.TEXTS, strict=True):
-        assert row["name"] == name
-        assert b"".join(pieces[id] for id in row["tokens"]).decode() == text
+    rows = corpus.document_table().to_pylist()
+    for row, tokens, (name, text) in zip(rows, corpus.tokens, small.TEXTS, strict=True):
+        assert (row["name"], row["length"]) == (name, len(tokens))
+        assert b"".join(pieces[id] for id in tokens).decode() == text
     assert numpy.issubdtype(corpus.tokens[0].dtype, numpy.int32)
 
 

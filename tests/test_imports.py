@@ -13,15 +13,17 @@ ROOT = Path(__file__).parent.parent
 # A module may import those of its own line and of lines below it.
 LAYERS = [
     {"cli"},
-    {"web", "commands"},
+    {"web", "commands", "upkeep"},
     {"store", "client"},
-    {"page", "search"},
+    {"functions", "search", "check", "lifecycle", "migrate", "workers"},
+    {"page"},
     {"indexes"},
-    {"catalog"},
-    {"sql", "writer", "vectors", "text", "embed"},
+    {"catalog", "rows"},
+    {"sql", "writer", "vectors", "text", "embed", "formats"},
+    {"labelling", "tokens"},
     {"parts", "interface", "schema"},
-    {"records"},
-    {"query"},
+    {"log", "records"},
+    {"query", "storage"},
     {"errors"},
 ]
 HEAVY = {

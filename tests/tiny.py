@@ -127,10 +127,10 @@ def write_tiny_store(path: Path, index: bool = True) -> featurestore.FeatureStor
     with store.writer("tests") as writer:
         writer.add("tokenizers", table([{"tokenizer": TOKENIZER, "pieces": PIECES, "bytes": BYTES}]), key=TOKENIZER)
         documents = [
-            {"corpus": CORPUS, "document": i, "name": f"document {i}", "tokenizer": TOKENIZER, "tokens": tokens}
+            {"document": i, "name": f"document {i}", "tokenizer": TOKENIZER, "length": len(tokens)}
             for i, tokens in enumerate(DOCUMENTS)
         ]
-        writer.add("documents", table(documents), key=CORPUS)
+        writer.add_corpus(CORPUS, table(documents), numpy.concatenate(DOCUMENTS))
         for layer, source in enumerate(SOURCES):
             add_dictionary(writer, source, layer)
     if index:

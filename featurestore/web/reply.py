@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import http
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 import pyarrow
 from flask import Response, request
 
+from featurestore import formats
 from featurestore.errors import BadRequest, FeatureStoreError
 from featurestore.query import Query
 
 ARROW = "application/vnd.apache.arrow.stream"
+MIME = {
+    "json": "application/x-ndjson",
+    "csv": "text/csv",
+    "arrow": ARROW,
+    "parquet": "application/vnd.apache.parquet",
+}
 
 
 def json(value: Any, status: int = 200) -> Response:
@@ -27,6 +35,50 @@ def arrow(table: pyarrow.Table) -> Response:
     with pyarrow.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     return Response(sink.getvalue().to_pybytes(), mimetype=ARROW)
+
+
+def stream(reader: pyarrow.RecordBatchReader, form: str, max_rows: int | None) -> Response:
+    """The rows of a reader in one of formats.FORMATS, sent as they come.
+
+    What goes wrong under way breaks the answer off, so that nobody takes it for whole.
+    """
+    formats.check(form)
+    return Response(_pieces(reader, form, max_rows), mimetype=MIME[form])
+
+
+def _pieces(reader: pyarrow.RecordBatchReader, form: str, max_rows: int | None) -> Iterator[bytes]:
+    buffer = _Buffer()
+    with reader:
+        with formats.sink_of(form, buffer, reader.schema) as add:
+            for batch in formats.limited(reader, max_rows):
+                add(batch)
+                yield buffer.taken()
+        yield buffer.taken()
+
+
+class _Buffer(io.RawIOBase):
+    """A file to write to, whose bytes are taken away as they come."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+        self._before = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._bytes += bytes(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._before + len(self._bytes)
+
+    def taken(self) -> bytes:
+        """What was written since it was last asked."""
+        found = bytes(self._bytes)
+        self._before += len(found)
+        self._bytes.clear()
+        return found
 
 
 def rows(table: pyarrow.Table) -> dict[str, Any]:
@@ -140,6 +192,14 @@ def seconds(value: Any) -> float:
     """A kind for `given`: a positive number of seconds."""
     found = float(value)
     if isinstance(value, bool) or not 0 < found < float("inf"):
+        raise ValueError
+    return found
+
+
+def truth(value: Any) -> bool:
+    """A kind for `given`: true or false."""
+    found = {True: True, False: False, "true": True, "false": False}.get(value)
+    if found is None:
         raise ValueError
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, request
 
+from featurestore import formats
 from featurestore.errors import BadRequest
 from featurestore.interface import FeatureStore
 from featurestore.web import reply
@@ -61,16 +62,24 @@ def blueprint(store: FeatureStore) -> Blueprint:
 
     @api.route("/sql", methods=["GET", "POST"])
     def sql() -> Response:
-        fields = reply.given(sql=reply.text, max_rows=reply.whole, timeout=reply.seconds)
+        fields = reply.given(
+            sql=reply.text, max_rows=reply.whole, timeout=reply.seconds, format=reply.text, stream=reply.truth
+        )
         if "sql" not in fields:
             raise BadRequest("sql: say which SELECT to run")
+        timeout = min(fields.get("timeout", SQL_SECONDS), SQL_SECONDS)
+        as_arrow = reply.ARROW in request.accept_mimetypes.values()
+        if "format" in fields or (as_arrow and fields.get("stream")):
+            form = fields.get("format", "arrow")
+            formats.check(form)
+            most = fields.get("max_rows")
+            if most is not None and most < 1:
+                raise BadRequest(f"max_rows: {most} is not a number of rows")
+            return reply.stream(store.stream(fields["sql"], timeout), form, most)
         max_rows = fields.get("max_rows", MAX_ROWS)
         if not 1 <= max_rows <= MOST_ROWS:
             raise BadRequest(f"max_rows: {max_rows} is not between 1 and {MOST_ROWS:,}")
-        table = store.sql(
-            fields["sql"], max_rows=max_rows, timeout=min(fields.get("timeout", SQL_SECONDS), SQL_SECONDS)
-        )
-        as_arrow = reply.ARROW in request.accept_mimetypes.values()
+        table = store.sql(fields["sql"], max_rows=max_rows, timeout=timeout)
         answer = reply.arrow(table) if as_arrow else reply.json(reply.rows(table))
         answer.headers["Vary"] = "Accept"
         return answer
