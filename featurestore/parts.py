@@ -106,7 +106,7 @@ class Directory:
         wanted, remove, needs = tuple(add), tuple(remove), tuple(needs)
         while True:
             snapshot = self.snapshot()
-            add = _new_parts(snapshot, wanted)
+            add = _new_parts(snapshot, wanted, remove)
             _check_conflicts(snapshot, add, remove, needs)
             commit = Commit(
                 commit=snapshot.commit + 1, at=_now(), by=by, writer=writer, format=format, add=add, remove=remove
@@ -246,9 +246,10 @@ def write_about(storage: Storage, format: int, created_at: datetime.datetime | N
     storage.write(STORE_FILE, seal({"format": format, "created_at": created_at}))
 
 
-def _new_parts(snapshot: Snapshot, wanted: tuple[Part, ...]) -> tuple[Part, ...]:
+def _new_parts(snapshot: Snapshot, wanted: tuple[Part, ...], remove: tuple[str, ...]) -> tuple[Part, ...]:
     """`wanted` without what another writer has added meanwhile, content for content."""
-    shared = {(part.place, part.sha256) for table in SHARED for part in snapshot.parts(table)}
+    there = [part for table in SHARED for part in snapshot.parts(table) if part.file not in remove]
+    shared = {(part.place, part.sha256) for part in there}
     return tuple(part for part in wanted if (part.place, part.sha256) not in shared)
 
 

@@ -69,8 +69,9 @@ class Workers:
             while True:
                 kind, body = worker.receive(deadline + PATIENCE_SECONDS, asked.timeout)
                 if kind == FAILED:
-                    worker.idle = True
                     code, message = msgspec.msgpack.decode(body, type=tuple[str, str])
+                    # One that ran out of memory keeps what it has, and has none for the next query.
+                    worker.idle = code != Unavailable.code
                     raise error_of(code, message.replace(f"{left:g} s", f"{asked.timeout:g} s"))
                 if kind == DONE:
                     worker.idle = True
