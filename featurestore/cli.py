@@ -235,8 +235,8 @@ def sql(
     if form is not None:
         from featurestore import formats
 
-        with featurestore.connect(store) as opened, opened.stream(statement, timeout) as reader:
-            rows = formats.write(reader, form, output, max_rows)
+        with featurestore.connect(store) as opened, opened.stream(statement, timeout) as found:
+            rows = formats.write(found, form, output, max_rows)
         if output:
             click.echo(f"{rows:,} rows in {output}", err=True)
         return

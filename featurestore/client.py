@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
@@ -15,6 +15,7 @@ from featurestore.errors import BadRequest, Unavailable, error_of
 from featurestore.interface import FeatureStore
 from featurestore.query import Query
 from featurestore.records import Activating, Dictionary, Feature, FeatureId, Hit, Hits, StoreInfo
+from featurestore.stream import RowStream
 
 if TYPE_CHECKING:
     import numpy
@@ -84,14 +85,12 @@ class Client(FeatureStore):
         except pyarrow.ArrowInvalid as exc:
             raise self._strange(exc) from None
 
-    def stream(self, statement: str, timeout: float | None = None) -> pyarrow.RecordBatchReader:
+    def stream(self, statement: str, timeout: float | None = None) -> RowStream:
         """As the interface says; the service's limit on time, 30 seconds, holds for all of it."""
-        batches = self._batches({"sql": statement, "stream": True} | ({"timeout": timeout} if timeout else {}))
-        import pyarrow
+        fields = {"sql": statement, "stream": True} | ({"timeout": timeout} if timeout else {})
+        return RowStream(self._batches(fields))
 
-        return pyarrow.RecordBatchReader.from_batches(next(batches), batches)
-
-    def _batches(self, fields: dict[str, Any]) -> Iterator[Any]:
+    def _batches(self, fields: dict[str, Any]) -> Generator[Any, None, None]:
         import pyarrow
 
         with self._http.stream("POST", "sql", content=msgspec.json.encode(fields), headers={"Accept": ARROW}) as answer:

@@ -16,24 +16,25 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from featurestore.errors import BadRequest, Unavailable
+from featurestore.stream import RowStream
 
 FORMATS = ("json", "csv", "arrow", "parquet")
 
 
-def write(reader: pyarrow.RecordBatchReader, form: str, output: str | None, max_rows: int | None = None) -> int:
-    """Write the rows of a reader to a file, which appears whole or not at all, or to standard output; how many.
+def write(found: RowStream, form: str, output: str | None, max_rows: int | None = None) -> int:
+    """Write the rows of a stream to a file, which appears whole or not at all, or to standard output; how many.
 
     Raises BadRequest for a format that is none, Unavailable when the file cannot be written.
     """
     check(form)
     if output is None:
-        return _copy(reader, form, sys.stdout.buffer, max_rows)
+        return _copy(found, form, sys.stdout.buffer, max_rows)
     beside = Path(output).absolute().parent
     try:
         handle, name = tempfile.mkstemp(dir=beside, prefix=".featurestore-")
         try:
             with open(handle, "wb") as sink:
-                rows = _copy(reader, form, sink, max_rows)
+                rows = _copy(found, form, sink, max_rows)
             os.chmod(name, 0o644)
             os.replace(name, output)
         finally:
@@ -49,19 +50,19 @@ def check(form: str) -> None:
         raise BadRequest(f"format: '{form}' is not one of {', '.join(FORMATS)}")
 
 
-def _copy(reader: pyarrow.RecordBatchReader, form: str, sink: BinaryIO, max_rows: int | None) -> int:
+def _copy(found: RowStream, form: str, sink: BinaryIO, max_rows: int | None) -> int:
     rows = 0
-    with sink_of(form, sink, reader.schema) as add:
-        for batch in limited(reader, max_rows):
+    with sink_of(form, sink, found.schema) as add:
+        for batch in limited(found, max_rows):
             add(batch)
             rows += batch.num_rows
     return rows
 
 
-def limited(reader: pyarrow.RecordBatchReader, max_rows: int | None) -> Iterator[pyarrow.RecordBatch]:
-    """The first rows of a reader, all where no limit is set."""
+def limited(found: RowStream, max_rows: int | None) -> Iterator[pyarrow.RecordBatch]:
+    """The first rows of a stream, all where no limit is set."""
     left = max_rows
-    for batch in reader:
+    for batch in found:
         if left is not None:
             batch = batch.slice(0, left)
             left -= batch.num_rows

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from featurestore.query import Query
 from featurestore.records import Activating, Dictionary, Feature, Hits, StoreInfo
+from featurestore.stream import RowStream
 
 if TYPE_CHECKING:
     import numpy
@@ -67,10 +68,10 @@ class FeatureStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    def stream(self, statement: str, timeout: float | None = None) -> pyarrow.RecordBatchReader:
-        """As `sql`, the rows in batches as they come, however many: close the reader, or read it to its end.
+    def stream(self, statement: str, timeout: float | None = None) -> RowStream:
+        """As `sql`, the rows in batches as they come, however many: close the stream, or read it to its end.
 
-        What goes wrong under way is raised by the reader.
+        What goes wrong under way is raised by the stream.
         """
 
     def close(self) -> None:  # noqa: B027 - a store may have nothing to let go of

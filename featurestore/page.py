@@ -128,7 +128,7 @@ class Pages:
         name, tokenizer = self._rows.document(self._one("documents", corpus), document)
         vocabulary = self._rows.vocabulary(self._one("tokenizers", tokenizer))
         ids = self._rows.stream(self._one("token_stream", corpus)).window(document, start, length)
-        return name, texts([vocabulary[id] for id in ids.tolist()])
+        return name, vocabulary.texts(ids.tolist())
 
     def _one(self, table: str, key: str) -> Part:
         found = self._snapshot.parts(table, key)
@@ -144,22 +144,3 @@ def state_of(active_tokens: int | None, density: float | None) -> str:
     if active_tokens == 0:
         return "dead"
     return "always-on" if density is not None and density > ALWAYS_ON else "live"
-
-
-def texts(pieces: list[bytes]) -> tuple[str, ...]:
-    """Text of each token; a character split over tokens is shown whole on the first, and the rest are empty."""
-    found = []
-    at = 0
-    while at < len(pieces):
-        for size in range(1, 5):
-            try:
-                joined = b"".join(pieces[at : at + size]).decode("utf-8")
-            except UnicodeDecodeError:
-                continue
-            found += [joined] + [""] * (len(pieces[at : at + size]) - 1)
-            at += size
-            break
-        else:
-            found.append(pieces[at].decode("utf-8", errors="replace"))
-            at += 1
-    return tuple(found)

@@ -32,6 +32,43 @@ class _Groups(NamedTuple):
     last: numpy.ndarray
 
 
+class Vocabulary:
+    """The tokens of a tokenizer as text."""
+
+    def __init__(self, pieces: list[bytes]):
+        self._pieces = pieces
+        self._texts = [_text(piece) for piece in pieces]  # None for a piece of a character
+
+    def texts(self, ids: Sequence[int]) -> tuple[str, ...]:
+        """Text of each token; a character split over tokens is shown whole on the first, and the rest are empty."""
+        alone = [self._texts[id] for id in ids]
+        return tuple(alone) if None not in alone else joined([self._pieces[id] for id in ids])  # type: ignore[arg-type]
+
+
+def _text(piece: bytes) -> str | None:
+    try:
+        return piece.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def joined(pieces: list[bytes]) -> tuple[str, ...]:
+    """Text of each token where some are pieces of characters; what never makes one is shown as U+FFFD."""
+    found = []
+    at = 0
+    while at < len(pieces):
+        for size in range(1, 5):
+            text = _text(b"".join(pieces[at : at + size]))
+            if text is not None:
+                found += [text] + [""] * (len(pieces[at : at + size]) - 1)
+                at += size
+                break
+        else:
+            found.append(pieces[at].decode("utf-8", errors="replace"))
+            at += 1
+    return tuple(found)
+
+
 class Rows:
     """Reads rows of parts; keeps what never changes: files' metadata, vocabularies, token streams. Safe between threads."""
 
@@ -52,11 +89,10 @@ class Rows:
         """The rows of some features in a part ordered by feature, in the part's order."""
         try:
             groups = self._groups(part)
-            wanted = [
-                n
-                for n, (first, last) in enumerate(zip(groups.first, groups.last, strict=True))
-                if ((features >= first) & (features <= last)).any()
-            ]
+            # Groups follow one another by feature: those from the first that can hold one to the last.
+            low = numpy.searchsorted(groups.last, features, side="left")
+            high = numpy.searchsorted(groups.first, features, side="right")
+            wanted = sorted({n for one, end in zip(low.tolist(), high.tolist(), strict=True) for n in range(one, end)})
             with pyarrow.parquet.ParquetFile(self._directory.open(part), metadata=groups.metadata) as file:
                 if not wanted:
                     return file.schema_arrow.empty_table()
@@ -108,8 +144,8 @@ class Rows:
     def _dictionary(self, part: Part) -> Dictionary:
         return msgspec.convert(self.all(part).to_pylist()[0], Dictionary)
 
-    def _vocabulary(self, part: Part) -> list[bytes]:
-        return self.all(part, ["bytes"])["bytes"][0].as_py()
+    def _vocabulary(self, part: Part) -> Vocabulary:
+        return Vocabulary(self.all(part, ["bytes"])["bytes"][0].as_py())
 
 
 def shard_part(snapshot: Snapshot, table: str, dictionary: str, feature: int) -> Part | None:

@@ -11,7 +11,7 @@ import functools
 import json
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,11 +21,14 @@ import pyarrow
 from featurestore import schema
 from featurestore.errors import BadRequest, BadStore, FeatureStoreError, Unavailable
 from featurestore.labelling import stale_features
-from featurestore.parts import Directory, Snapshot
+from featurestore.log import Snapshot
+from featurestore.parts import Directory
+from featurestore.stream import RowStream
 
 TRUNCATED = b"featurestore.truncated"
 BATCH_ROWS = 8192
 MAX_STATEMENT = 200_000  # characters
+TOO_LARGE = "the query needs more memory than it may use"
 
 
 class Engine:
@@ -61,18 +64,18 @@ class Engine:
 
     def stream(
         self, statement: str, tables: Mapping[str, pyarrow.Table] | None = None, timeout: float | None = None
-    ) -> pyarrow.RecordBatchReader:
+    ) -> RowStream:
         """The result of one SELECT that somebody else wrote, in batches as they come; `tables` can be named in it.
 
-        Raises BadRequest for anything else than one readable SELECT; the reader raises Unavailable when it takes longer
+        Raises BadRequest for anything else than one readable SELECT; the stream raises Unavailable when it takes longer
         than `timeout` seconds in all, or too much memory.
         """
         check_select(statement)
-        batches = self._batches(_bare(statement), tables or {}, timeout)
-        result_schema = next(batches)
-        return pyarrow.RecordBatchReader.from_batches(result_schema, batches)
+        return RowStream(self._batches(_bare(statement), tables or {}, timeout))
 
-    def _batches(self, statement: str, tables: Mapping[str, pyarrow.Table], timeout: float | None) -> Iterator[Any]:
+    def _batches(
+        self, statement: str, tables: Mapping[str, pyarrow.Table], timeout: float | None
+    ) -> Generator[Any, None, None]:
         with self._cursor(timeout, tables) as cursor:
             reader = cursor.sql(statement).to_arrow_reader(BATCH_ROWS)
             yield reader.schema
@@ -144,18 +147,18 @@ def too_slow(timeout: float | None) -> Unavailable:
 
 def too_large(why: str) -> Unavailable:
     """The error of a query that ran out of memory."""
-    return Unavailable(f"the query needs more memory than it may use; narrow it ({why})")
+    return Unavailable(f"{TOO_LARGE}; narrow it ({why})")
 
 
-def gathered(reader: pyarrow.RecordBatchReader, max_rows: int | None) -> pyarrow.Table:
-    """The rows of a reader; with more than `max_rows`, the first ones, and the metadata key `featurestore.truncated`."""
+def gathered(stream: RowStream, max_rows: int | None) -> pyarrow.Table:
+    """The rows of a stream; with more than `max_rows`, the first ones, and the metadata key `featurestore.truncated`."""
     batches, rows = [], 0
-    for batch in reader:
+    for batch in stream:
         batches.append(batch)
         rows += batch.num_rows
         if max_rows is not None and rows > max_rows:
             break
-    table = pyarrow.Table.from_batches(batches, schema=reader.schema)
+    table = pyarrow.Table.from_batches(batches, schema=stream.schema)
     if max_rows is not None and rows > max_rows:
         table = table.slice(0, max_rows).replace_schema_metadata({TRUNCATED: str(max_rows).encode()})
     return table

@@ -40,7 +40,8 @@ from featurestore.query import Query
 from featurestore.records import Activating, ActiveFeature, Dictionary, Feature, Hits, StoreInfo
 from featurestore.rows import Rows, shard_part
 from featurestore.search import Searcher
-from featurestore.sql import Engine, check_select, gathered
+from featurestore.sql import Engine, gathered
+from featurestore.stream import RowStream
 from featurestore.workers import Workers
 from featurestore.writer import SHARD_FEATURES, Writer
 
@@ -98,7 +99,7 @@ class _View:
 
 
 # How a statement that somebody else wrote is run: with the tables it may name, within some seconds.
-Sql = Callable[[_View, str, Mapping[str, pyarrow.Table], float | None], pyarrow.RecordBatchReader]
+Sql = Callable[[_View, str, Mapping[str, pyarrow.Table], float | None], RowStream]
 
 
 class Store(FeatureStore):
@@ -122,10 +123,9 @@ class Store(FeatureStore):
 
     def _sql(
         self, view: _View, statement: str, tables: Mapping[str, pyarrow.Table], timeout: float | None
-    ) -> pyarrow.RecordBatchReader:
+    ) -> RowStream:
         if self._workers is None:
             return view.engine.stream(statement, tables, timeout)
-        check_select(statement)
         return self._workers.stream(statement, tables, timeout or ISOLATED_SECONDS)
 
     @property
@@ -176,10 +176,10 @@ class Store(FeatureStore):
         return self._now.searcher.run(query)
 
     def sql(self, statement: str, max_rows: int | None = None, timeout: float | None = None) -> pyarrow.Table:
-        with self.stream(statement, timeout) as reader:
-            return gathered(reader, max_rows)
+        with self.stream(statement, timeout) as found:
+            return gathered(found, max_rows)
 
-    def stream(self, statement: str, timeout: float | None = None) -> pyarrow.RecordBatchReader:
+    def stream(self, statement: str, timeout: float | None = None) -> RowStream:
         view = self._now
         bound, tables = bind(statement, view.searcher.run, self.activating)
         return self._sql(view, bound, tables, timeout)

@@ -17,20 +17,22 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any, BinaryIO
 
 import msgspec
 import pyarrow
 
 from featurestore.errors import Unavailable, error_of
-from featurestore.sql import too_large, too_slow
+from featurestore.sql import TOO_LARGE, too_large, too_slow
+from featurestore.stream import RowStream
 
 # A query is told to stop at its limit, and killed when it has not by then.
 PATIENCE_SECONDS = 1.0
+START_SECONDS = 60.0
 # Code, stacks and results take memory that DuckDB does not count.
 OVERHEAD_BYTES = 1_000_000_000
-SCHEMA, BATCH, FAILED, DONE = b"s", b"b", b"e", b"d"
+READY, SCHEMA, BATCH, FAILED, DONE = b"r", b"s", b"b", b"e", b"d"
 
 
 class Asked(msgspec.Struct):
@@ -39,6 +41,14 @@ class Asked(msgspec.Struct):
     statement: str
     tables: dict[str, bytes]
     timeout: float
+
+
+class Failure(msgspec.Struct):
+    """Why a worker has no result. One that is `spent` ran out of memory: it keeps what it has and has none to spare."""
+
+    code: str
+    message: str
+    spent: bool = False
 
 
 class Workers:
@@ -55,24 +65,24 @@ class Workers:
         self._live: set[_Worker] = set()
         self._closed = False
 
-    def stream(self, statement: str, tables: Mapping[str, pyarrow.Table], timeout: float) -> pyarrow.RecordBatchReader:
+    def stream(self, statement: str, tables: Mapping[str, pyarrow.Table], timeout: float) -> RowStream:
         """As Engine.stream; `timeout` includes waiting for a free process. Raises Unavailable when none becomes free."""
         asked = Asked(statement, {name: _ipc(table) for name, table in tables.items()}, timeout)
-        batches = self._batches(asked, time.monotonic() + timeout)
-        schema = next(batches)
-        return pyarrow.RecordBatchReader.from_batches(schema, batches)
+        return RowStream(self._batches(asked, time.monotonic() + timeout))
 
-    def _batches(self, asked: Asked, deadline: float) -> Iterator[Any]:
+    def _batches(self, asked: Asked, deadline: float) -> Generator[Any, None, None]:
         with self._worker(deadline) as worker:
-            left = deadline - time.monotonic()
-            worker.send(msgspec.structs.replace(asked, timeout=max(left, 0.1)))
+            # Waiting for a free process counts, starting one does not.
+            left = max(deadline - time.monotonic(), 0.1)
+            worker.ready()
+            deadline = time.monotonic() + left + PATIENCE_SECONDS
+            worker.send(msgspec.structs.replace(asked, timeout=left))
             while True:
-                kind, body = worker.receive(deadline + PATIENCE_SECONDS, asked.timeout)
+                kind, body = worker.receive(deadline, asked.timeout)
                 if kind == FAILED:
-                    code, message = msgspec.msgpack.decode(body, type=tuple[str, str])
-                    # One that ran out of memory keeps what it has, and has none for the next query.
-                    worker.idle = code != Unavailable.code
-                    raise error_of(code, message.replace(f"{left:g} s", f"{asked.timeout:g} s"))
+                    failure = msgspec.msgpack.decode(body, type=Failure)
+                    worker.idle = not failure.spent
+                    raise error_of(failure.code, failure.message.replace(f"{left:g} s", f"{asked.timeout:g} s"))
                 if kind == DONE:
                     worker.idle = True
                     return
@@ -90,17 +100,21 @@ class Workers:
             raise Unavailable(f"{self._count} queries are running and none ended in time; try again later") from None
         try:
             if worker is None or not worker.alive():
-                worker = _Worker(self._location, self._memory)
-                self._live.add(worker)
+                worker = self._start()
             worker.idle = False
             yield worker
         finally:
-            # One that was left in the middle of a query is of no use to the next.
+            # One that was left in the middle of a query is of no use to the next: another warms up in its place.
             if worker is not None and not worker.idle:
                 self._live.discard(worker)
                 worker.kill()
-                worker = None
+                worker = None if self._closed else self._start()
             self._free.put(worker)
+
+    def _start(self) -> _Worker:
+        worker = _Worker(self._location, self._memory)
+        self._live.add(worker)
+        return worker
 
     def warm(self) -> None:
         """Start one process, so that the first query need not wait for it."""
@@ -109,6 +123,7 @@ class Workers:
 
     def close(self) -> None:
         """End every process."""
+        self._closed = True
         for worker in list(self._live):
             worker.kill()
         self._live.clear()
@@ -119,11 +134,18 @@ class _Worker:
 
     def __init__(self, location: str, memory: int):
         self.idle = True
+        self._ready = False
         command = [sys.executable, "-m", "featurestore.workers", location, str(memory)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def alive(self) -> bool:
         return self._process.poll() is None
+
+    def ready(self) -> None:
+        """Wait until the process has started."""
+        if not self._ready:
+            self.receive(time.monotonic() + START_SECONDS, START_SECONDS)
+            self._ready = True
 
     def send(self, asked: Asked) -> None:
         try:
@@ -193,6 +215,7 @@ def main() -> None:
     asks, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not be taken for an answer
     directory, engine = None, None
+    _write(answers, READY, b"")
     while True:
         _, size = struct.unpack("<cI", _read(asks, 5))
         asked = msgspec.msgpack.decode(_read(asks, size), type=Asked)
@@ -211,9 +234,11 @@ def main() -> None:
                     _write(answers, BATCH, _ipc(batch))
             _write(answers, DONE, b"")
         except FeatureStoreError as exc:
-            _write(answers, FAILED, msgspec.msgpack.encode((exc.code, str(exc))))
+            spent = isinstance(exc, Unavailable) and str(exc).startswith(TOO_LARGE)
+            _write(answers, FAILED, msgspec.msgpack.encode(Failure(exc.code, str(exc), spent)))
         except MemoryError:
-            _write(answers, FAILED, msgspec.msgpack.encode(("unavailable", str(too_large("no more is to be had")))))
+            failure = Failure(Unavailable.code, str(too_large("no more is to be had")), True)
+            _write(answers, FAILED, msgspec.msgpack.encode(failure))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 import pyarrow
@@ -18,14 +18,25 @@ from featurestore.log import Part
 from featurestore.parts import APPENDED, OF_A_DICTIONARY, Directory, Staging
 from featurestore.schema import Gate
 
-# Rows are kept in the order they are asked for, in row groups small enough that one feature's page decodes little.
-ORDER = {
-    "features": ("feature", 2048),
-    "examples": ("feature, band = 'top' DESC, band_low DESC, rank", 8192),
-    "documents": ("document", 65536),
-    "tokens": ("document, run", 256),
-    "labels": ("feature, explainer, created_at", 8192),
+
+class Layout(NamedTuple):
+    """How a table's parts are laid out: the order of the rows, rows in a row group, compression."""
+
+    order: str | None
+    group: int
+    compression: str = "zstd"
+
+
+# Rows are kept in the order they are asked for, in row groups small enough that one feature's page decodes little, under
+# a compression that scans quickly (docs/design.md has the figures).
+LAYOUTS = {
+    "features": Layout("feature", 2048, "lz4"),
+    "examples": Layout("feature, band = 'top' DESC, band_low DESC, rank", 2048, "lz4"),
+    "documents": Layout("document", 65536),
+    "tokens": Layout("document, run", 256),
+    "labels": Layout("feature, explainer, created_at", 2048, "lz4"),
 }
+OTHERS = Layout(None, 1024)
 SHARD_FEATURES = 65_536
 
 
@@ -63,8 +74,8 @@ class Writer:
         be written.
         """
         self._check_place(table, key, shard)
-        order, _ = ORDER.get(table, (None, 0))
-        self.add_checked(table, self._gate.checked(table, rows, order), key=key, shard=shard)
+        checked = self._gate.checked(table, rows, LAYOUTS.get(table, OTHERS).order)
+        self.add_checked(table, checked, key=key, shard=shard)
 
     def add_checked(
         self,
@@ -236,8 +247,8 @@ class _Building:
 
 def write_parquet(table: str, rows: pyarrow.Table, file: Path) -> None:
     """Write rows of stored.<table> as its parts are written."""
-    _, group = ORDER.get(table, (None, 1024))
-    pyarrow.parquet.write_table(rows, file, compression="zstd", row_group_size=group)
+    layout = LAYOUTS.get(table, OTHERS)
+    pyarrow.parquet.write_table(rows, file, compression=layout.compression, row_group_size=layout.group)
 
 
 def _check_keys(table: str, rows: pyarrow.Table, key: str) -> None:

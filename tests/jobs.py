@@ -109,7 +109,7 @@ def scatter_labels(store: featurestore.FeatureStore, parts: int = 12) -> None:
     for n in range(parts):
         for source in tiny.SOURCES:
             name = f"{tiny.MODEL}/{source}"
-            rows = [row | {"explainer": f"model-{n % 3}"} for row in tiny.label_rows(name)[n :: parts]]
+            rows = [row | {"explainer": f"model-{n % 3}"} for row in tiny.label_rows(name)[n::parts]]
             with store.writer("scatter") as writer:
                 writer.add("labels", tiny.table(rows), key=name)
 

@@ -79,7 +79,9 @@ def test_a_changed_byte_anywhere_is_found_and_named(whole, tmp_path):
     assert damaged > 60
 
 
-@pytest.mark.parametrize("table", ["features", "examples", "labels", "documents", "tokens", "tokenizers", "dictionaries"])
+@pytest.mark.parametrize(
+    "table", ["features", "examples", "labels", "documents", "tokens", "tokenizers", "dictionaries"]
+)
 def test_a_missing_part_is_named_with_what_to_do(whole, tmp_path, invoke, table):
     copy = tmp_path / "copy"
     shutil.copytree(whole, copy)
@@ -215,7 +217,13 @@ def old_store(folder):
         file = folder / part.file
         if part.table == "documents":
             rows = [
-                {"corpus": tiny.CORPUS, "document": n, "name": f"document {n}", "tokenizer": tiny.TOKENIZER, "tokens": t}
+                {
+                    "corpus": tiny.CORPUS,
+                    "document": n,
+                    "name": f"document {n}",
+                    "tokenizer": tiny.TOKENIZER,
+                    "tokens": t,
+                }
                 for n, t in enumerate(tiny.DOCUMENTS)
             ]
             schema = pyarrow.schema(

@@ -23,7 +23,7 @@ LAYERS = [
     {"labelling", "tokens"},
     {"parts", "interface", "schema"},
     {"log", "records"},
-    {"query", "storage"},
+    {"query", "storage", "stream"},
     {"errors"},
 ]
 HEAVY = {

@@ -151,8 +151,7 @@ def _limited(job, store, world, most):
     try:
         job(store, world)
     except Unavailable as exc:
-        assert os.strerror(errno.EFBIG) in str(exc), exc
-        os._exit(6)
+        os._exit(exc.exit_code if os.strerror(errno.EFBIG) in str(exc) else 1)
     os._exit(0)
 
 
@@ -201,8 +200,7 @@ def _as_nobody(store, world):
         try:
             opened.compact()
         except Unavailable as exc:
-            assert "Permission denied" in str(exc), exc
-            os._exit(6)
+            os._exit(exc.exit_code if "Permission denied" in str(exc) else 1)
     os._exit(0)
 
 

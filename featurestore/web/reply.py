@@ -14,6 +14,7 @@ from flask import Response, request
 from featurestore import formats
 from featurestore.errors import BadRequest, FeatureStoreError
 from featurestore.query import Query
+from featurestore.stream import RowStream
 
 ARROW = "application/vnd.apache.arrow.stream"
 MIME = {
@@ -37,20 +38,20 @@ def arrow(table: pyarrow.Table) -> Response:
     return Response(sink.getvalue().to_pybytes(), mimetype=ARROW)
 
 
-def stream(reader: pyarrow.RecordBatchReader, form: str, max_rows: int | None) -> Response:
-    """The rows of a reader in one of formats.FORMATS, sent as they come.
+def stream(found: RowStream, form: str, max_rows: int | None) -> Response:
+    """The rows of a stream in one of formats.FORMATS, sent as they come.
 
     What goes wrong under way breaks the answer off, so that nobody takes it for whole.
     """
     formats.check(form)
-    return Response(_pieces(reader, form, max_rows), mimetype=MIME[form])
+    return Response(_pieces(found, form, max_rows), mimetype=MIME[form])
 
 
-def _pieces(reader: pyarrow.RecordBatchReader, form: str, max_rows: int | None) -> Iterator[bytes]:
+def _pieces(found: RowStream, form: str, max_rows: int | None) -> Iterator[bytes]:
     buffer = _Buffer()
-    with reader:
-        with formats.sink_of(form, buffer, reader.schema) as add:
-            for batch in formats.limited(reader, max_rows):
+    with found:
+        with formats.sink_of(form, buffer, found.schema) as add:
+            for batch in formats.limited(found, max_rows):
                 add(batch)
                 yield buffer.taken()
         yield buffer.taken()

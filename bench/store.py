@@ -1,0 +1,208 @@
+"""python -m bench.store: what a store of millions of features costs, in milliseconds and bytes.
+
+Builds a synthetic store (bench/synthetic.py) of the asked size and one of 100,000 features, and prints for both: one
+feature's whole page; aggregates over all features beside the same ones over a native DuckDB table; bytes per feature;
+opening until the first answer, in a fresh process; and how fast it was written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow
+
+import featurestore
+from bench import synthetic
+from featurestore.commands import progress
+
+AGGREGATES = {
+    "dead fraction by layer": "SELECT layer, avg((state = 'dead')::INT) FROM {f} GROUP BY layer",
+    "density outliers": "SELECT dictionary, feature, density FROM {f} ORDER BY density DESC LIMIT 20",
+    "histogram of log density": "SELECT floor(log10(density) * 4), count(*) FROM {f} WHERE density > 0 GROUP BY 1",
+    "labelled share by dictionary": "SELECT dictionary, avg(has_label::INT) FROM {f} GROUP BY dictionary",
+    "quantiles of the maximum by layer": "SELECT layer, quantile_cont(max_activation, [0.1, 0.5, 0.9]) FROM {f} GROUP BY 1",
+    "labels with a word": "SELECT count(*) FROM {f} WHERE label LIKE '%kato%' AND density < 0.001",
+    "most frequent labels": "SELECT label, count(*) n FROM {f} GROUP BY label ORDER BY n DESC, label LIMIT 10",
+    "rare and strong": "SELECT count(*) FROM {f} WHERE density < 1e-5 AND max_activation > 20",
+}
+COLUMNS = "dictionary, feature, layer, density, active_tokens, max_activation, label, has_label, state"
+PAGES = 300
+OPEN = """
+import sys, time
+began = time.perf_counter()
+import featurestore
+store = featurestore.connect(sys.argv[1])
+page = store.feature(sys.argv[2])
+first = time.perf_counter() - began
+rows = store.sql("SELECT count(*) FROM features WHERE density > 0.001")
+print(first, time.perf_counter() - began)
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--features", type=int, default=1_000_000)
+    parser.add_argument("--dim", type=int, default=64, help="width of decoder vectors; 0 leaves them out")
+    parser.add_argument("--keep", type=Path, help="build the stores here, use those that are there, and leave them")
+    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    asked = parser.parse_args()
+    folder = asked.keep or Path(tempfile.mkdtemp(prefix="bench-store-"))
+    try:
+        figures = measure(folder, asked.features, asked.dim)
+    finally:
+        if not asked.keep:
+            shutil.rmtree(folder)
+    if asked.json:
+        print(json.dumps(figures))
+
+
+def measure(folder: Path, features: int, dim: int) -> dict[str, Any]:
+    """Every figure, printed as it comes."""
+    said(
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, DuckDB {duckdb.__version__}"
+    )
+    small, _ = built(folder, 100_000, dim)
+    store, rate = built(folder, features, dim)
+    info = store.info()
+    figures: dict[str, Any] = {"features": features, "dim": dim}
+    if rate:
+        said(f"written at {rate:,.0f} features/s, checked against the schema, 20 examples each")
+        figures["write_features_per_s"] = round(rate)
+    figures |= sizes(info, features)
+    figures |= opening(store, features)
+    few = pages(small, 100_000)
+    many = pages(store, features)
+    peer = plain_page(store, features)
+    said(
+        f"page of a feature    p50 {many[0]:.1f} ms, p95 {many[1]:.1f} ms at {features:,} features; p50 {few[0]:.1f} ms at "
+        f"100,000 ({many[0] / few[0]:.2f}x); plain DuckDB on the same files, statistics alone: {peer:.0f} ms"
+    )
+    figures |= {
+        "page_p50_ms": round(many[0], 2),
+        "page_p95_ms": round(many[1], 2),
+        "page_p50_ms_100k": round(few[0], 2),
+    }
+    figures["sql_ratio_native"] = aggregates(store)
+    return figures
+
+
+def built(folder: Path, features: int, dim: int) -> tuple[featurestore.FeatureStore, float | None]:
+    """The store, built and compacted unless it is there, and features written per second."""
+    path = folder / f"{features}.features"
+    if path.exists():
+        return featurestore.connect(path), None
+    began = time.perf_counter()
+    with progress(f"writing {features:,} features", features) as bar:
+        store: Any = synthetic.build(path, features, dim, bar.advance)
+    took = time.perf_counter() - began
+    began = time.perf_counter()
+    store.compact()
+    said(f"{features:,} features written in {took:.0f} s, compacted in {time.perf_counter() - began:.0f} s")
+    return store, features / took
+
+
+def sizes(info: featurestore.StoreInfo, features: int) -> dict[str, Any]:
+    """Bytes per feature."""
+    of = {table: size / features for table, size in info.bytes.items()}
+    shared = sum(of.get(table, 0) for table in ("documents", "tokens", "token_stream", "tokenizers"))
+    plain = of["features"] + of["labels"] + of["dictionaries"]
+    said(
+        f"bytes per feature    {plain:,.0f} (statistics {of['features']:,.0f}, labels {of['labels']:,.0f}); "
+        f"with 20 examples of 64 tokens {plain + of['examples'] + shared:,.0f}; vectors {of.get('decoder_vectors', 0):,.0f}"
+    )
+    return {
+        "bytes_per_feature": round(plain, 1),
+        "bytes_per_feature_with_examples": round(plain + of["examples"] + shared, 1),
+        "vector_bytes_per_feature": round(of.get("decoder_vectors", 0), 1),
+    }
+
+
+def opening(store: featurestore.FeatureStore, features: int) -> dict[str, Any]:
+    """Seconds from starting to import until the first page, and until the first answer of SQL."""
+    id = next(synthetic.feature_ids(features, 1, seed=3))
+    runs = []
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", OPEN, store.location, id], capture_output=True, text=True, check=True
+        )
+        runs.append([float(x) for x in done.stdout.split()])
+    page, sql = (statistics.median(column) for column in zip(*runs, strict=True))
+    said(f"open to first answer {page:.2f} s for a page, {sql:.2f} s for a page and a count by SQL, imports included")
+    return {"open_first_answer_s": round(page, 3), "open_page_and_sql_s": round(sql, 3)}
+
+
+def pages(store: featurestore.FeatureStore, features: int) -> tuple[float, float]:
+    """p50 and p95 of a feature's whole page with its 20 examples, in ms, features drawn at random."""
+    for id in synthetic.feature_ids(features, 20, seed=2):
+        store.feature(id)
+    took = []
+    for id in synthetic.feature_ids(features, PAGES):
+        began = time.perf_counter()
+        page = store.feature(id)
+        took.append(1000 * (time.perf_counter() - began))
+        assert len(page.examples) == synthetic.EXAMPLES and page.label
+    return statistics.median(took), statistics.quantiles(took, n=20)[-1]
+
+
+def plain_page(store: featurestore.FeatureStore, features: int) -> float:
+    """The row of one feature by plain DuckDB over all files, as somebody without us would ask; ms, p50."""
+    con = duckdb.connect()
+    con.execute("SET parquet_metadata_cache = true").fetchall()
+    files = f"{store.location}/features/**/*.parquet"
+    took = []
+    for id in synthetic.feature_ids(features, 12):
+        dictionary, _, feature = id.rpartition("/")
+        began = time.perf_counter()
+        con.execute(
+            f"FROM read_parquet('{files}') WHERE dictionary = ? AND feature = ?", [dictionary, int(feature)]
+        ).fetchall()
+        took.append(1000 * (time.perf_counter() - began))
+    return statistics.median(took[2:])
+
+
+def aggregates(store: featurestore.FeatureStore) -> float:
+    """Time of all aggregates over ours, beside a native DuckDB table of the same rows: the ratio."""
+    native = duckdb.connect()
+    rows = store.stream(f"SELECT {COLUMNS} FROM features")
+    native.register("rows", pyarrow.RecordBatchReader.from_stream(rows))
+    native.execute("CREATE TABLE features AS FROM rows").fetchall()
+    total, peer = 0.0, 0.0
+    for name, statement in AGGREGATES.items():
+        ours = best(lambda: store.sql(statement.format(f="features")))  # noqa: B023 - called at once
+        theirs = best(lambda: native.sql(statement.format(f="features")).to_arrow_table())  # noqa: B023
+        total, peer = total + ours, peer + theirs
+        said(f"  {name:36} {1000 * ours:8.1f} ms, native {1000 * theirs:8.1f} ms ({ours / theirs:.2f}x)")
+    said(f"aggregate SQL        {total / peer:.2f}x a native table, all together")
+    return round(total / peer, 3)
+
+
+def best(run: Any) -> float:
+    """The shortest of three runs, in seconds, after one that warms up."""
+    run()
+    took = []
+    for _ in range(3):
+        began = time.perf_counter()
+        run()
+        took.append(time.perf_counter() - began)
+    return min(took)
+
+
+def said(line: str) -> None:
+    """Print at once: this runs for minutes."""
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,221 @@
+"""A store of any size with the shapes of a real one: heavy-tailed densities, logit effects, 20 examples of 64 tokens, labels."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pyarrow
+import pyarrow.compute
+
+import featurestore
+
+SHARD = 65_536
+D_SAE = 131_072  # of one dictionary
+LAYERS = 24
+VOCABULARY, TOKENS, DOCUMENT = 50_000, 4_000_000, 1_000
+COUNTED = 100_000_000  # tokens the densities are of
+EXAMPLES, WINDOW, LOGITS = 20, 64, 10
+WORDS = 20_000
+NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+
+
+def build(
+    path: Path, features: int, dim: int, advance: Callable[[int], None], examples: bool = True
+) -> featurestore.FeatureStore:
+    """Write a store of `features` features with decoder vectors of `dim` numbers, in one commit a dictionary."""
+    store = featurestore.create(path)
+    rng = numpy.random.default_rng(0)
+    with store.writer("bench") as writer:
+        _corpus(writer, rng)
+    for number, first in enumerate(range(0, features, D_SAE)):
+        d_sae = min(D_SAE, features - first)
+        name = f"synthetic/{number}-res"
+        with store.writer("bench") as writer:
+            writer.add("dictionaries", pyarrow.Table.from_pylist([_dictionary(number, d_sae, max(dim, 1))]), key=name)
+            for shard, start in enumerate(range(0, d_sae, SHARD)):
+                rows = numpy.arange(start, min(start + SHARD, d_sae), dtype=numpy.int32)
+                table, strongest = _features(rng, name, rows)
+                writer.add("features", table, key=name, shard=shard)
+                if examples:
+                    writer.add("examples", _examples(rng, name, rows, strongest), key=name, shard=shard)
+                writer.add("labels", _labels(rng, name, rows), key=name)
+                if dim:
+                    writer.add_vectors(name, rng.standard_normal((len(rows), dim), dtype=numpy.float32), shard=shard)
+                advance(len(rows))
+    return store
+
+
+def _zipf(rng: numpy.random.Generator, most: int, size: Any) -> numpy.ndarray:
+    """Numbers below `most`, the n-th some 1/n as frequent as the first."""
+    return (most ** rng.random(size) - 1).astype(numpy.int32)
+
+
+def _pieces() -> list[str]:
+    return [f" {_word(n)}" if n % 3 else _word(n) for n in range(VOCABULARY)]
+
+
+def _word(n: int) -> str:
+    """A word for each number: syllables, short for small numbers."""
+    syllables = ("ka", "to", "mi", "re", "su", "no", "la", "ve", "di", "po", "en", "ar")
+    text = ""
+    while True:
+        n, rest = divmod(n, len(syllables))
+        text += syllables[rest]
+        if not n:
+            return text
+
+
+def _corpus(writer: Any, rng: numpy.random.Generator) -> None:
+    pieces = _pieces()
+    row = {"tokenizer": "synthetic", "pieces": pieces, "bytes": [piece.encode() for piece in pieces]}
+    writer.add("tokenizers", pyarrow.Table.from_pylist([row]), key="synthetic")
+    count = TOKENS // DOCUMENT
+    documents = pyarrow.table(
+        {
+            "document": numpy.arange(count, dtype=numpy.int32),
+            "name": [f"document {n}" for n in range(count)],
+            "tokenizer": ["synthetic"] * count,
+            "length": numpy.full(count, DOCUMENT, dtype=numpy.int32),
+        }
+    )
+    writer.add_corpus("synthetic", documents, _zipf(rng, VOCABULARY, TOKENS))
+
+
+def _dictionary(number: int, d_sae: int, dim: int) -> dict[str, Any]:
+    layer = number % LAYERS
+    return {
+        "dictionary": f"synthetic/{number}-res",
+        "model": "synthetic",
+        "source": f"{number}-res",
+        "kind": "sae",
+        "architecture": "jumprelu",
+        "hook_point": f"blocks.{layer}.hook_resid_post",
+        "layer": layer,
+        "site": "resid_post",
+        "d_in": dim,
+        "d_out": dim,
+        "d_sae": d_sae,
+        "space": "synthetic",
+        "tokenizer": "synthetic",
+        "corpus": "synthetic",
+        "context_size": 1024,
+        "tokens_counted": COUNTED,
+        "tokens_excluded": 0,
+        "tool": "bench",
+        "created_at": NOW,
+    }
+
+
+def _features(rng: numpy.random.Generator, name: str, rows: numpy.ndarray) -> tuple[pyarrow.Table, numpy.ndarray]:
+    n = len(rows)
+    density = numpy.minimum(10 ** rng.normal(-4, 0.8, n), 0.6)
+    active = numpy.where(rng.random(n) < 0.03, 0, (density * COUNTED)).astype(numpy.int64)
+    strongest = (2 ** rng.normal(3, 1, n)).astype(numpy.float32)
+    # Counts fall by half every octave up to the largest activation.
+    bins = numpy.arange(featurestore.HISTOGRAM_BINS)
+    reach = numpy.log2(strongest)[:, None] * 4 + 24
+    share = numpy.where(bins < reach, 2.0 ** (-numpy.abs(bins - reach + 10) / 4), 0)
+    share /= share.sum(1, keepdims=True)
+    histogram = rng.poisson(share * active[:, None]).astype(numpy.int64)
+    dead = active == 0
+
+    def statistic(values: numpy.ndarray) -> pyarrow.Array:
+        return pyarrow.array(values.astype(numpy.float32), mask=dead)
+
+    table = pyarrow.table(
+        {
+            "dictionary": pyarrow.array([name] * n),
+            "feature": rows,
+            "density": active / COUNTED,
+            "active_tokens": active,
+            "active_contexts": active // 2,
+            "mean_activation": statistic(strongest / 4),
+            "std_activation": statistic(strongest / 5),
+            "max_activation": statistic(strongest),
+            "histogram": pyarrow.ListArray.from_arrays(
+                numpy.arange(0, (n + 1) * len(bins), len(bins), dtype=numpy.int32), pyarrow.array(histogram.reshape(-1))
+            ),
+            "decoder_norm": numpy.ones(n, numpy.float32),
+            "encoder_norm": (1 + rng.random(n)).astype(numpy.float32),
+            "encoder_decoder_cosine": rng.random(n).astype(numpy.float32),
+            "top_logits": _logits(rng, n, 1),
+            "bottom_logits": _logits(rng, n, -1),
+        }
+    )
+    return table, strongest
+
+
+_TEXTS = pyarrow.array(_pieces())
+
+
+def _logits(rng: numpy.random.Generator, n: int, sign: int) -> pyarrow.Array:
+    values = sign * -numpy.sort(-rng.gamma(2, 0.5, (n, LOGITS)).astype(numpy.float32), axis=1)
+    texts = _TEXTS.take(pyarrow.array(_zipf(rng, VOCABULARY, n * LOGITS)))
+    pairs = pyarrow.StructArray.from_arrays([texts, pyarrow.array(values.reshape(-1))], ["token", "value"])
+    return pyarrow.ListArray.from_arrays(numpy.arange(0, (n + 1) * LOGITS, LOGITS, dtype=numpy.int32), pairs)
+
+
+def _examples(rng: numpy.random.Generator, name: str, rows: numpy.ndarray, strongest: numpy.ndarray) -> pyarrow.Table:
+    n = len(rows) * EXAMPLES
+    which = numpy.tile(numpy.arange(EXAMPLES), len(rows))
+    top = which < EXAMPLES // 2
+    octave = 3 - (which - EXAMPLES // 2) // 5
+    low = numpy.where(top, numpy.nan, 2.0**octave).astype(numpy.float32)
+    # Some active tokens in each window, always the one the example is kept for.
+    fires = rng.random((n, WINDOW), dtype=numpy.float32) < (rng.gamma(1.5, 0.05, n)[:, None])
+    fires[:, WINDOW // 2] = True
+    counts = fires.sum(1)
+    offsets = numpy.nonzero(fires)[1].astype(numpy.uint16)
+    values = rng.random(len(offsets), dtype=numpy.float32) * numpy.repeat(numpy.repeat(strongest, EXAMPLES), counts)
+    ends = numpy.append(0, numpy.cumsum(counts)).astype(numpy.int32)
+    start = rng.integers(0, DOCUMENT - WINDOW, n).astype(numpy.int32)
+    bands = pyarrow.array(["top", "[8, 16)", "[4, 8)"]).take(pyarrow.array(numpy.where(top, 0, 4 - octave)))
+    return pyarrow.table(
+        {
+            "dictionary": pyarrow.array([name] * n),
+            "feature": numpy.repeat(rows, EXAMPLES),
+            "band": bands,
+            "band_low": pyarrow.array(low, mask=top),
+            "band_high": pyarrow.array(2 * low, mask=top),
+            "rank": numpy.where(top, which, (which - EXAMPLES // 2) % 5).astype(numpy.int32),
+            "weight": pyarrow.array(numpy.full(n, 7.5, numpy.float32), mask=top),
+            "corpus": pyarrow.array(["synthetic"] * n),
+            "document": rng.integers(0, TOKENS // DOCUMENT, n).astype(numpy.int32),
+            "start": start,
+            "length": numpy.full(n, WINDOW, numpy.int32),
+            "position": start + WINDOW // 2,
+            "activation": (numpy.repeat(strongest, EXAMPLES) * rng.random(n)).astype(numpy.float32),
+            "offsets": pyarrow.ListArray.from_arrays(ends, pyarrow.array(offsets)),
+            "activations": pyarrow.ListArray.from_arrays(ends, pyarrow.array(values)),
+        }
+    )
+
+
+_LEXICON = pyarrow.array([_word(n) for n in range(WORDS)])
+
+
+def _labels(rng: numpy.random.Generator, name: str, rows: numpy.ndarray) -> pyarrow.Table:
+    n = len(rows)
+    words = [_LEXICON.take(pyarrow.array(_zipf(rng, WORDS, n))) for _ in range(9)]
+    return pyarrow.table(
+        {
+            "dictionary": pyarrow.array([name] * n),
+            "feature": rows,
+            "label": pyarrow.compute.binary_join_element_wise(*words, " "),
+            "explainer": pyarrow.array(["a-model"] * n),
+            "prompt": pyarrow.array(["pairs/1"] * n),
+            "examples": numpy.full(n, EXAMPLES, numpy.int32),
+            "tool": pyarrow.array(["bench"] * n),
+            "created_at": pyarrow.array([NOW] * n, pyarrow.timestamp("us", tz="UTC")),
+        }
+    )
+
+
+def feature_ids(features: int, count: int, seed: int = 1) -> Iterator[str]:
+    """Ids of features drawn at random."""
+    for n in numpy.random.default_rng(seed).integers(0, features, count).tolist():
+        yield f"synthetic/{n // D_SAE}-res/{n % D_SAE}"
