@@ -20,21 +20,22 @@ from featurestore.schema import Gate
 
 
 class Layout(NamedTuple):
-    """How a table's parts are laid out: the order of the rows, rows in a row group, compression."""
+    """How a table's parts are laid out: the order of the rows, rows in a row group, compression of lists and of the rest."""
 
     order: str | None
     group: int
-    compression: str = "zstd"
+    lists: str = "zstd"
+    rest: str = "zstd"
 
 
 # Rows are kept in the order they are asked for, in row groups small enough that one feature's page decodes little, under
 # a compression that scans quickly (docs/design.md has the figures).
 LAYOUTS = {
-    "features": Layout("feature", 2048, "lz4"),
-    "examples": Layout("feature, band = 'top' DESC, band_low DESC, rank", 2048, "lz4"),
+    "features": Layout("feature", 4096, "lz4", "none"),
+    "examples": Layout("feature, band = 'top' DESC, band_low DESC, rank", 2048, "lz4", "lz4"),
     "documents": Layout("document", 65536),
     "tokens": Layout("document, run", 256),
-    "labels": Layout("feature, explainer, created_at", 2048, "lz4"),
+    "labels": Layout("feature, explainer, created_at", 2048, "lz4", "lz4"),
 }
 OTHERS = Layout(None, 1024)
 SHARD_FEATURES = 65_536
@@ -248,7 +249,21 @@ class _Building:
 def write_parquet(table: str, rows: pyarrow.Table, file: Path) -> None:
     """Write rows of stored.<table> as its parts are written."""
     layout = LAYOUTS.get(table, OTHERS)
-    pyarrow.parquet.write_table(rows, file, compression=layout.compression, row_group_size=layout.group)
+    compression = {
+        path: layout.lists if pyarrow.types.is_nested(field.type) else layout.rest
+        for field in rows.schema
+        for path in _leaves(field.name, field.type)
+    }
+    pyarrow.parquet.write_table(rows, file, compression=compression, row_group_size=layout.group)
+
+
+def _leaves(path: str, type_: pyarrow.DataType) -> list[str]:
+    """The names Parquet has for the columns a column is kept in."""
+    if pyarrow.types.is_list(type_):
+        return _leaves(f"{path}.list.element", type_.value_type)
+    if pyarrow.types.is_struct(type_):
+        return [leaf for field in type_ for leaf in _leaves(f"{path}.{field.name}", field.type)]
+    return [path]
 
 
 def _check_keys(table: str, rows: pyarrow.Table, key: str) -> None:

@@ -195,14 +195,14 @@ def test_the_log_there_gets_checkpoints(s3, fresh_cache, monkeypatch):
     monkeypatch.setattr(log, "CHECKPOINT_COMMITS", 3)
     monkeypatch.setattr(log, "GRACE_SECONDS", 0.0)
     location = f"{s3}/log"
-    with featurestore.create(location) as store:
-        for n in range(8):
+    with tiny.write_tiny_store(location, index=False) as store:
+        for n in range(2, 10):
             with store.writer("tests") as writer:
                 tiny.add_dictionary(writer, f"{n}-res", 0)
     names = [one.name for one in storage_at(location).entries("log")]
     assert any("checkpoint" in name for name in names)
     with featurestore.connect(location) as store:
-        assert len(store.dictionaries()) == 8
+        assert len(store.dictionaries()) == 10
         assert store.check().problems == ()
 
 
