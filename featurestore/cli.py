@@ -309,7 +309,7 @@ def _ago(when: datetime.datetime | None) -> str:
 @click.option("--embedder", help="A model directory, a hub name, or openai:MODEL@BASE_URL. Default: the store's.")
 @store_option
 def index(embedder: str | None, store: str) -> None:
-    """Build the indexes that are missing or stale: decoder vectors, and labels by meaning and by words.
+    """Build the indexes that are missing or stale: decoder vectors, and labels by meaning and by words. Compacts first.
 
     Example: featurestore index --store demo.features
     """
@@ -318,9 +318,13 @@ def index(embedder: str | None, store: str) -> None:
 
 
 def build_index(store: Any, embedder: str | None = None) -> list[str]:
-    """Build what is stale, with a progress bar; lines that say what was done."""
+    """Compact, then build what is stale, with progress bars; lines that say what was done."""
     with contextlib.ExitStack() as bars:
-        return store.index(embedder, lambda text, total: bars.enter_context(progress(text, total)).advance)
+
+        def bar(text: str, total: int) -> Any:
+            return bars.enter_context(progress(text, total)).advance if total else lambda done: None
+
+        return store.compact(bar) + store.index(embedder, bar)
 
 
 @main.command()

@@ -63,7 +63,9 @@ def test_it_says_the_same_as_a_directory(stored, tiny_store, fresh_cache):
         for query in ({"text": "exception"}, {"text": "self", "mode": "keyword", "where": "density < 0.01"}):
             assert there.search(**query) == here.search(**query)
         assert there.nearest("tiny/0-res/3", k=20) == here.nearest("tiny/0-res/3", k=20)
-        statement = "SELECT * EXCLUDE (why) FROM keyword('self') JOIN features USING (dictionary, feature) ORDER BY rank"
+        statement = (
+            "SELECT * EXCLUDE (why) FROM keyword('self') JOIN features USING (dictionary, feature) ORDER BY rank"
+        )
         assert there.sql(statement).to_pylist() == here.sql(statement).to_pylist()
         assert there.check().problems == ()
 
