@@ -268,11 +268,10 @@ class ObjectStorage(Storage):
         except ImportError as exc:
             raise Unavailable(f"{url} needs {exc.name}: pip install 'featurestore[s3]'") from None
         self.location = url.rstrip("/")
-        scheme, _, rest = self.location.partition("://")
-        self._root = f"{scheme}://{rest}"
+        self._root = self.location
         try:
             self._store = obstore.store.from_url(self._root)
-            self._files = FsspecStore(scheme)
+            self._files = FsspecStore("s3")
         except Exception as exc:  # obstore's own kinds, ValueError, TypeError: whatever a wrong URL meets
             raise Unavailable(f"{url} cannot be opened: {_first_line(exc)}") from None
         root = os.environ.get("FEATURESTORE_CACHE") or "~/.cache/featurestore"
@@ -424,7 +423,7 @@ class _ObjectLease(Lease):
 
 def is_object_url(location: str) -> bool:
     """Whether a location names an object store."""
-    return location.startswith(("s3://", "s3a://", "gs://", "az://"))
+    return location.startswith("s3://")
 
 
 def storage_at(location: str | Path) -> Storage:
