@@ -33,7 +33,7 @@ FORMAT = 1
 FLAT_NUMBERS = 2**25
 # Rows of a block, normalised, coded and kept at a time.
 BLOCK = 65_536
-LISTS_PER_ROOT = 1.3  # lists for each root of the number of rows
+LISTS_PER_ROOT = 1.0  # lists for each root of the number of rows
 SAMPLE_PER_LIST = 40
 # An older index's centroids serve as long as there are no more than this many times the rows they were trained for.
 OUTGROWN = 4

@@ -15,9 +15,9 @@ QUERIES = 128
 DEPTHS = (10, 100, 1000)  # of exact neighbours whose lists are looked up
 CANDIDATES = (256, 512, 1024, 2048, 4096)
 SLACKS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.13, 0.16, 0.2, 0.3, 2.0)
-# Half of the queries are rows of the index, half are such rows with noise of the same length added: a probe or steering
-# vector lies near features, not on one.
-NOISE = 1.0
+# Half of the queries are rows of the index, half are such rows with noise of half their length added (a cosine of 0.9 to
+# the row): a probe or steering vector lies near features, not on one.
+NOISE = 0.5
 BLOCK = 16_384
 # Held-out queries are few, so what they show is asked for with this much to spare.
 MARGIN = 0.01
