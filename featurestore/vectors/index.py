@@ -23,7 +23,7 @@ FEW = 4_096
 # Up to this many allowed rows are counted in their lists one by one; of more, those in a sample of this size are.
 COUNTED = 131_072
 # The share of hits that may come from the later half of the lists looked at, under a filter, before more are.
-LATE = 0.1
+LATE = 0.05
 # Under a filter up to this many times as many candidates are kept as the plan says.
 MOST_KEPT = 16
 
