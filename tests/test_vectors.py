@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from featurestore import vectors
 from featurestore.errors import BadRequest, BadStore, Conflict, UnsupportedVersion
 from featurestore.vectors import building, clusters, codes, index, plan, rows
+from tests import tiny
 
 DIM = 48
 
@@ -361,6 +363,30 @@ def test_vectors_that_are_all_alike(tmp_path, always_lists, parts):
     found, scores = index.search(numpy.ones(parts[0].shape[1]), 5)
     assert len(found) == 5
     numpy.testing.assert_allclose(scores, float(parts[0].any()), atol=1e-6)
+
+
+def test_a_store_whose_space_grew_large(tmp_path, monkeypatch):
+    """The same answers from lists as from an exact index, also when a dictionary is gone and before indexing again."""
+    store = tiny.write_tiny_store(tmp_path / "s")
+    ids = [f"tiny/0-res/{feature}" for feature in (0, 3, 11, 21)]
+
+    def answers(names):
+        return [[(hit.id, pytest.approx(hit.score, abs=2e-3)) for hit in store.nearest(name, k=6)] for name in names]
+
+    before = answers(ids)
+    monkeypatch.setattr(building, "FLAT_NUMBERS", 0)
+    with store.writer("test") as writer:
+        writer.remove("decoder_index", tiny.MODEL)
+    said = store.index()
+    assert re.search(r"48 vectors, recall (0.9\d\d|1.000) measured on 48 queries", said[0])
+    assert answers(ids) == before
+    with store.writer("test") as writer:
+        writer.remove_dictionary("tiny/1-res")
+    left = answers(ids)
+    assert all(hit.startswith("tiny/0-res/") for hits in left for hit, _ in hits)
+    coded = count_coded(monkeypatch)
+    assert "24 vectors" in store.index()[0]
+    assert coded == [] and answers(ids) == left
 
 
 def test_small_indexes_are_exact(tmp_path):
