@@ -386,7 +386,7 @@ def test_a_store_whose_space_grew_large(tmp_path, monkeypatch):
     assert all(hit.startswith("tiny/0-res/") for hits in left for hit, _ in hits)
     coded = count_coded(monkeypatch)
     assert "24 vectors" in store.index()[0]
-    assert coded == [] and answers(ids) == left
+    assert tiny.D_SAE not in coded and answers(ids) == left  # the labels' vectors are coded anew, the decoder's are not
 
 
 def test_small_indexes_are_exact(tmp_path):

@@ -10,7 +10,7 @@ import numpy
 
 ITERATIONS = 10
 # Groups a row is compared with before its nearest cluster is taken. On clustered vectors 3 find the nearest of all
-# clusters for 98 % of rows, and the others go to one about as near.
+# clusters for 97 % of rows, and the others go to one about as near.
 GROUPS_TRIED = 3
 
 

@@ -1,7 +1,7 @@
-"""One bit a dimension in inverted lists: rows coded by RaBitQ, packed for scanning, scanned.
+"""One bit a dimension in inverted lists: rows coded by RaBitQ, put in lists, scanned.
 
 RaBitQ (Gao and Long, SIGMOD 2024, arXiv:2405.12497) keeps the signs of a randomly rotated residual and two factors that
-make the estimate of an inner product unbiased. faiss scans its codes 32 at a time.
+make the estimate of an inner product unbiased.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from featurestore.vectors.rows import inner_products, unit
 CODED_AT_ONCE = 16_384
 # Codes are at least this wide: 1 bit a dimension of a narrow space would say too little.
 LEAST_CODE_DIM = 512
+# Bits a query's numbers are rounded to, so that codes are compared by counting bits. 8 are slower and find no more.
+QUERY_BITS = 4
 
 
 class Trained(NamedTuple):
@@ -55,12 +57,12 @@ def load_trained(file: Path) -> Trained:
 
 def code_type(trained: Trained) -> numpy.dtype:
     """What is kept of a row: the number of its list, and its code."""
-    return numpy.dtype([("list", "<u4"), ("code", "u1", (_plain(trained).code_size,))])
+    return numpy.dtype([("list", "<u4"), ("code", "u1", (_empty(trained).code_size,))])
 
 
 def encode(vectors: numpy.ndarray, trained: Trained) -> numpy.ndarray:
     """The codes of `vectors`, (n, d) of any float type and length: (n,) of `code_type`."""
-    index = _plain(trained)
+    index = _empty(trained)
     found = numpy.empty(len(vectors), code_type(trained))
     for start in range(0, len(vectors), CODED_AT_ONCE):
         rows = unit(vectors[start : start + CODED_AT_ONCE]) @ trained.rotation
@@ -73,31 +75,31 @@ def encode(vectors: numpy.ndarray, trained: Trained) -> numpy.ndarray:
 
 
 def pack(file: Path, blocks: Sequence[numpy.ndarray], trained: Trained) -> None:
-    """Write the lists of all `blocks` of codes, numbered in the order given, as `Lists` reads them."""
-    plain = _plain(trained)
-    sizes = numpy.zeros(plain.nlist, numpy.int64)
+    """Put all `blocks` of codes in their lists, numbered in the order given, as `Lists` reads them."""
+    index = _empty(trained)
+    sizes = numpy.zeros(index.nlist, numpy.int64)
     for block in blocks:
-        sizes += numpy.bincount(block["list"], minlength=plain.nlist)
-    lists = plain.invlists
+        sizes += numpy.bincount(block["list"], minlength=index.nlist)
+    lists = index.invlists
     assert lists is not None
     for number, size in enumerate(sizes.tolist()):
         lists.resize(number, size)
-    filled, first = numpy.zeros(plain.nlist, numpy.int64), 0
+    filled, first = numpy.zeros(index.nlist, numpy.int64), 0
     for block in blocks:
         order = numpy.argsort(block["list"], kind="stable")
         codes, rows = block["code"][order], order + first
-        bounds = numpy.searchsorted(block["list"][order], numpy.arange(plain.nlist + 1))
+        bounds = numpy.searchsorted(block["list"][order], numpy.arange(index.nlist + 1))
         for number in numpy.flatnonzero(bounds[1:] > bounds[:-1]).tolist():
             start, stop = int(bounds[number]), int(bounds[number + 1])
             pointers = faiss.swig_ptr(rows[start:stop]), faiss.swig_ptr(codes[start:stop])
             lists.update_entries(number, int(filled[number]), stop - start, *pointers)
             filled[number] += stop - start
         first += len(block)
-    plain.ntotal = first
-    faiss.write_index(faiss.IndexIVFRaBitQFastScan(plain, 32), str(file))
+    index.ntotal = first
+    faiss.write_index(index, str(file))
 
 
-def _plain(trained: Trained) -> faiss.IndexIVFRaBitQ:
+def _empty(trained: Trained) -> faiss.IndexIVFRaBitQ:
     centroids = trained.clusters.centroids
     quantizer = faiss.IndexFlatIP(centroids.shape[1])
     quantizer.add(centroids)
@@ -127,9 +129,7 @@ class Lists:
             raise BadStore(f"the index {file} cannot be read; run `featurestore index` ({first_line(exc)})") from None
         if index.ntotal != rows:
             raise BadStore(f"the index {file} has {index.ntotal} rows, not {rows}; run `featurestore index`")
-        # One list after another in the calling thread. Left to itself faiss divides the lists among threads, which wait for
-        # one another: 0.3 ms less on an idle machine, several more on a busy one.
-        index.implem = 10
+        index.qb = QUERY_BITS
         self._index = index
         self._centroids = numpy.ascontiguousarray(trained.clusters.centroids)
         self._rotation = numpy.ascontiguousarray(trained.rotation.T)  # (code_dim, d)
