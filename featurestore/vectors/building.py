@@ -5,7 +5,7 @@ A small index is one file, exact. A large one is a directory:
     trained.npz        rotation and centroids
     blocks/<name>.npy  list and code of each row of one run of rows; written once, shared by later indexes as hard links
     lists.npy          the list of each row
-    lists.faiss        all codes, packed for scanning
+    lists.faiss        all codes in their lists
     index.json         what the others are, with their sizes, and the plan of search; written last
 """
 
@@ -203,7 +203,7 @@ class _Build:
         reuse: Path | None,
         recall: float,
     ) -> None:
-        """Pack the lists, settle the plan and write index.json."""
+        """Fill the lists, settle the plan and write index.json."""
         codes.pack(self.path / "lists.faiss", blocks, trained)
         small = numpy.uint16 if len(trained.clusters.centroids) <= 2**16 else numpy.uint32
         list_of_row = numpy.concatenate([block["list"].astype(small) for block in blocks])

@@ -119,7 +119,7 @@ class Probe(NamedTuple):
 
 
 class Lists:
-    """Packed lists, opened for scanning. Safe to share between threads."""
+    """Lists of codes, opened for scanning. Safe to share between threads."""
 
     def __init__(self, file: Path, trained: Trained, rows: int):
         """Raises BadStore when the file does not hold the codes of `rows` rows."""
