@@ -15,6 +15,7 @@ import pyarrow.parquet
 
 from featurestore import schema, tokens, vectors
 from featurestore.errors import BadRequest, BadStore, FeatureStoreError
+from featurestore.indexes import open_vectors
 from featurestore.log import Part, Snapshot, checkpoint_name, checkpoint_number, commit_number
 from featurestore.parts import STORE_FILE, Directory, read_about, write_about
 from featurestore.rows import Rows
@@ -267,19 +268,20 @@ def _vector_problem(directory: Directory, snapshot: Snapshot, rows: Rows, part: 
 def _index_problem(directory: Directory, snapshot: Snapshot, part: Part) -> str:
     path = directory.local(part)
     if part.table == "decoder_index":
-        index = vectors.VectorIndex(path, part.rows)
+        live = {one.file: one for one in snapshot.parts("decoder_vectors")}
+        for file, count in zip(part.about["covers"], part.about["rows"], strict=True):
+            if file in live and live[file].rows != count:
+                return f"covers {count} vectors of {file}, which has {live[file].rows}"
+        covered = [open_vectors(directory, live[f]) if f in live else None for f in part.about["covers"]]
+        index = vectors.VectorIndex(path, covered)
         if sum(part.about["rows"]) != len(index):
             return f"covers {sum(part.about['rows'])} vectors, and has {len(index)}"
-        live = {one.file: one.rows for one in snapshot.parts("decoder_vectors")}
-        for file, count in zip(part.about["covers"], part.about["rows"], strict=True):
-            if live.get(file, count) != count:
-                return f"covers {count} vectors of {file}, which has {live[file]}"
         return ""
     found = pyarrow.parquet.read_metadata(path / "rows.parquet").num_rows
     if found != part.rows:
         return f"has {found} rows, the log says {part.rows}"
     if part.about["embedder_id"]:
-        vectors.VectorIndex(path / "index.faiss", part.rows)
+        vectors.VectorIndex(path / "index.faiss", [numpy.load(path / "vectors.npy", mmap_mode="r")])
     return ""
 
 

@@ -307,24 +307,25 @@ def _ago(when: datetime.datetime | None) -> str:
 
 @main.command()
 @click.option("--embedder", help="A model directory, a hub name, or openai:MODEL@BASE_URL. Default: the store's.")
+@click.option("--recall", type=float, help="Share of the true nearest vectors to find in large spaces. Default: 0.95.")
 @store_option
-def index(embedder: str | None, store: str) -> None:
+def index(embedder: str | None, recall: float | None, store: str) -> None:
     """Build the indexes that are missing or stale: decoder vectors, and labels by meaning and by words. Compacts first.
 
     Example: featurestore index --store demo.features
     """
-    for line in build_index(local(store), embedder) or ["every index is up to date"]:
+    for line in build_index(local(store), embedder, recall) or ["every index is up to date"]:
         click.echo(line)
 
 
-def build_index(store: Any, embedder: str | None = None) -> list[str]:
+def build_index(store: Any, embedder: str | None = None, recall: float | None = None) -> list[str]:
     """Compact, then build what is stale, with progress bars; lines that say what was done."""
     with contextlib.ExitStack() as bars:
 
         def bar(text: str, total: int) -> Any:
             return bars.enter_context(progress(text, total)).advance if total else lambda done: None
 
-        return store.compact(bar) + store.index(embedder, bar)
+        return store.compact(bar) + store.index(embedder, bar, recall)
 
 
 @main.command()

@@ -33,13 +33,14 @@ class DecoderIndex:
         self._catalog = catalog
         self._directory = directory
         self._parts = vector_parts(snapshot, catalog, space)
+        live = {part.file: part for part in self._parts}
         covered: list[str] = []
         self._index = None
         index = snapshot.parts("decoder_index", space)
         if index:
             covered = index[0].about["covers"]
-            self._index = vectors.VectorIndex(directory.local(index[0]), index[0].rows)
-        live = {part.file: part for part in self._parts}
+            mapped = [self._open(live[file]) if file in live else None for file in covered]
+            self._index = vectors.VectorIndex(directory.local(index[0]), mapped)
         # A dictionary that was removed leaves rows in an older index: number -1, never allowed.
         self._rows = numpy.concatenate(
             [
@@ -48,6 +49,10 @@ class DecoderIndex:
             ]
             or [numpy.empty(0, numpy.int64)]
         )
+        # Where the rows are numbered as in the catalog, what is allowed of them is a view, not a copy of millions.
+        first = int(self._rows[0]) if len(self._rows) else 0
+        run = slice(first, first + len(self._rows))
+        self._run = run if first >= 0 and (self._rows == numpy.arange(run.start, run.stop)).all() else None
         self._uncovered = [part for part in self._parts if part.file not in covered]
 
     @property
@@ -66,7 +71,7 @@ class DecoderIndex:
         """The k allowed features of largest cosine to `vector`: catalog numbers and cosines, best first."""
         numbers, scores = [numpy.empty(0, numpy.int64)], [numpy.empty(0, numpy.float32)]
         if self._index is not None:
-            among = (self._rows >= 0) & allowed[self._rows]
+            among = allowed[self._run] if self._run else (self._rows >= 0) & allowed[self._rows]
             rows, found = self._index.search(vector, k, among)
             numbers.append(self._rows[rows])
             scores.append(found)
@@ -104,7 +109,12 @@ class LabelIndex:
 
     @functools.cached_property
     def _vectors(self) -> vectors.VectorIndex:
-        return vectors.VectorIndex(self._path / "index.faiss", self._part.rows)
+        file = self._path / "vectors.npy"
+        try:
+            mapped = numpy.load(file, mmap_mode="r")
+        except (OSError, ValueError) as exc:
+            raise BadStore(f"{file} cannot be read; run `featurestore index` ({exc})") from None
+        return vectors.VectorIndex(self._path / "index.faiss", [mapped])
 
     @functools.cached_property
     def _keywords(self) -> text.KeywordIndex:
@@ -161,17 +171,46 @@ def open_vectors(directory: Directory, part: Part) -> numpy.ndarray:
     return mapped
 
 
-def build_decoder_index(writer: Writer, directory: Directory, snapshot: Snapshot, catalog: Catalog, space: str) -> str:
-    """Build the index of a space where it is stale; a line that says what was done, empty if nothing was."""
+def build_decoder_index(
+    writer: Writer,
+    directory: Directory,
+    snapshot: Snapshot,
+    catalog: Catalog,
+    space: str,
+    progress: vectors.Progress | None = None,
+    recall: float | None = None,
+) -> str:
+    """Build the index of a space where it is stale; a line that says what was done, empty if nothing was.
+
+    What an older index knows of parts that are still there is taken over; a build that was killed goes on.
+    """
     parts = vector_parts(snapshot, catalog, space)
     covers = [part.file for part in parts]
     old = snapshot.parts("decoder_index", space)
-    if not parts or (old and old[0].about["covers"] == covers):
+    known = old[0].about if old else {}
+    wanted = recall or known.get("recall", vectors.RECALL)
+    if not parts or (known.get("covers") == covers and known.get("recall", wanted) == wanted):
         return ""
     mapped = [open_vectors(directory, part) for part in parts]
-    about = {"covers": covers, "rows": [part.rows for part in parts], "dim": mapped[0].shape[1]}
-    writer.add_built("decoder_index", space, ".faiss", lambda file: vectors.build(file, mapped), about)
-    return f"decoder index of space {space}: {sum(part.rows for part in parts):,} vectors"
+    about: dict[str, Any] = {"covers": covers, "rows": [part.rows for part in parts], "dim": mapped[0].shape[1]}
+
+    def build(path: Path) -> int:
+        rows = vectors.build(
+            path,
+            mapped,
+            names=[part.sha256 for part in parts],
+            reuse=directory.local(old[0]) if old else None,
+            work=path.parent / "building",
+            recall=wanted,
+            progress=progress,
+        )
+        about.update(recall=wanted, search=vectors.VectorIndex(path, mapped).about)
+        return rows
+
+    writer.add_built("decoder_index", space, ".faiss", build, about)
+    reached = about["search"].get("reached")
+    found = "exact" if reached is None else f"recall {reached:.3f} measured on {about['search']['queries']} queries"
+    return f"decoder index of space {space}: {sum(part.rows for part in parts):,} vectors, {found}"
 
 
 def build_label_index(

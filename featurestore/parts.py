@@ -30,6 +30,8 @@ from featurestore.storage import LEASES, Entry, Lease, LocalStorage, Storage, st
 
 FORMAT = 2
 STORE_FILE = "store.json"
+# Where a large index is built: what is there after a kill is gone on with.
+UNFINISHED = {"building", "building.lock"}
 
 # Parts that belong to a dictionary and go with it; `key` is its id.
 OF_A_DICTIONARY = ("dictionaries", "features", "examples", "labels", "decoder_vectors")
@@ -147,7 +149,7 @@ class Directory:
                 left = words[-1] in dead
             elif words[-1].startswith("."):
                 left = time.time() - one.at > 60  # a small file under way takes milliseconds
-            elif words[0] == "log" or one.name == STORE_FILE:
+            elif words[0] == "log" or one.name == STORE_FILE or UNFINISHED & set(words):
                 left = False
             else:
                 covered = any("/".join(words[:n]) in named for n in range(2, len(words) + 1))

@@ -213,9 +213,12 @@ class Store(FeatureStore):
         self,
         embedder: str | None = None,
         progress: Progress = _no_progress,
+        recall: float | None = None,
     ) -> list[str]:
         """Build the indexes that are missing or stale; lines that say what was done.
 
+        `recall` is the share of the true nearest vectors that a search of a large space should find (default: as before,
+        or 0.95); what was reached on held-out queries is among the lines.
         `embedder` is a setting of embed.py; None keeps the store's. `progress(description, total)` gives a function
         that is called with each number of texts done. Raises Unavailable when the embedder is not at hand.
         """
@@ -223,7 +226,7 @@ class Store(FeatureStore):
         said: list[str] = []
         with self.writer("featurestore index") as writer:
             for space in sorted({d.space for d in view.catalog.dictionaries}):
-                line = build_decoder_index(writer, view.directory, view.snapshot, view.catalog, space)
+                line = build_decoder_index(writer, view.directory, view.snapshot, view.catalog, space, progress, recall)
                 said += [line] if line else []
             said += build_label_index(writer, view.directory, view.snapshot, view.engine, embedder, progress)
         return said

@@ -28,7 +28,7 @@ LAYERS = [
 ]
 HEAVY = {
     "duckdb": {"featurestore/schema.py", "featurestore/sql.py"},
-    "faiss": {"featurestore/vectors.py"},
+    "faiss": {f"featurestore/vectors/{name}.py" for name in ("building", "clusters", "codes", "index", "plan", "rows")},
     "tantivy": {"featurestore/text.py"},
     "httpx2": {"featurestore/client.py"},
     "openai": {"labeler/llm.py", "featurestore/embed.py"},

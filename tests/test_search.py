@@ -217,7 +217,7 @@ def test_vector_index_equals_a_full_sort(tmp_path):
     data = rng.normal(size=(3000, 16)).astype(numpy.float16)
     data[17] = 0
     assert vectors.build(tmp_path / "x", [data[:1000], data[1000:]]) == 3000
-    index = vectors.VectorIndex(tmp_path / "x", 3000)
+    index = vectors.VectorIndex(tmp_path / "x", [data[:1000], data[1000:]])
     query = rng.normal(size=16).astype(numpy.float32)
     exact = vectors.unit(data) @ vectors.unit(query[None])[0]
     for allowed in (None, rng.random(3000) < 0.01, numpy.arange(3000) == 17):

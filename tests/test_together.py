@@ -8,6 +8,8 @@ import threading
 import time
 import urllib.request
 
+import pytest
+
 import featurestore
 from featurestore.errors import Conflict
 from tests import jobs, tiny
@@ -125,11 +127,7 @@ def test_two_compactions_meet(tmp_path):
         writer.remove_parts(parts)
     first.close()
     store.compact()
-    try:
+    with pytest.raises(Conflict, match="meanwhile; nothing was written"):
         second.commit()
-        raise AssertionError("both went through")
-    except Conflict as exc:
-        assert "meanwhile; nothing was written" in str(exc)
-    finally:
-        second.close()
+    second.close()
     assert jobs.content(tmp_path / "s") == before

@@ -1,0 +1,231 @@
+"""VectorIndex: an index opened for searching, and the choice of how each query is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import faiss
+import msgspec
+import numpy
+
+from featurestore.errors import BadRequest, BadStore
+from featurestore.vectors import building, codes, plan
+from featurestore.vectors.rows import Rows, best, direction_of
+
+# Nanoseconds, measured at 768 dimensions with the files in memory; they decide between ways that all answer rightly.
+EXACT_ROW_NS = 600  # comparing one row of the mapped files
+SCAN_ROW_NS = 12  # scanning one code
+SCAN_NS = 500_000  # around a scan: comparing with the centroids, and its candidates exactly
+# Up to this many allowed rows are compared one by one without looking at lists.
+FEW = 4_096
+# Up to this many allowed rows are counted in their lists one by one; of more, those in a sample of this size are.
+COUNTED = 131_072
+# The share of hits that may come from the later half of the lists looked at, under a filter, before more are.
+LATE = 0.05
+# Under a filter up to this many times as many candidates are kept as the plan says.
+MOST_KEPT = 16
+
+
+class VectorIndex:
+    """An index written by `build`, opened for searching. Safe to share between threads."""
+
+    def __init__(self, path: Path, vectors: Sequence[numpy.ndarray | None]):
+        """`vectors` are the ones it was built of, None where some are gone: their rows are found no more.
+
+        Raises BadStore when the index is not readable, damaged, or not one of these vectors.
+        """
+        self._flat: faiss.Index | None = None
+        if not path.is_dir():
+            self._open_flat(path, vectors)
+            return
+        about = building.read_about(path)
+        self._rows = Rows(vectors, about.parts)
+        self._plan = about.plan
+        trained = codes.load_trained(path / "trained.npz")
+        self._lists = codes.Lists(path / "lists.faiss", trained, about.rows)
+        try:
+            self._list_of_row = numpy.asarray(numpy.load(path / "lists.npy", mmap_mode="r"))
+        except (OSError, ValueError) as exc:
+            raise BadStore(f"{path}/lists.npy cannot be read; run `featurestore index` ({exc})") from None
+        self._sizes = numpy.bincount(self._list_of_row, minlength=self._lists.count)
+        self._there = self._rows.there
+        self._about = about
+
+    def _open_flat(self, path: Path, vectors: Sequence[numpy.ndarray | None]) -> None:
+        try:
+            self._flat = faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
+        except RuntimeError as exc:
+            reason = codes.first_line(exc)
+            raise BadStore(f"the index {path} cannot be read; run `featurestore index` ({reason})") from None
+        rows = sum(len(part) for part in vectors if part is not None)
+        if self._flat.ntotal < rows or (self._flat.ntotal > rows and all(part is not None for part in vectors)):
+            raise BadStore(f"the index {path} has {self._flat.ntotal} rows, not {rows}; run `featurestore index`")
+
+    @property
+    def dim(self) -> int:
+        """Width of the vectors."""
+        return self._flat.d if self._flat else self._about.dim
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """How it searches: `kind` flat or lists; for lists the plan, with the recall asked for and the one reached."""
+        if self._flat:
+            return {"kind": "flat", "rows": len(self)}
+        return {"kind": "lists", "lists": self._lists.count, **msgspec.to_builtins(self._about.plan), "rows": len(self)}
+
+    def __len__(self) -> int:
+        return self._flat.ntotal if self._flat else self._about.rows
+
+    def search(
+        self, vector: numpy.ndarray, k: int, allowed: numpy.ndarray | None = None
+    ) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """The `k` rows of largest cosine to `vector`: row numbers (int64) and exact cosines (float32), best first.
+
+        With `allowed`, a boolean for each row, only rows that are allowed; min(k, allowed rows) are found. Rows of equal
+        cosine come in the order of their numbers. For several vectors, (m, d), both results are (m, found).
+        Raises BadRequest for a vector of another width, one that is not finite or zero, for k < 1, and for a filter of
+        another length.
+        """
+        if k < 1:
+            raise BadRequest(f"k is {k}; at least 1 is wanted")
+        if allowed is not None and (allowed.shape != (len(self),) or allowed.dtype != numpy.bool_):
+            raise BadRequest(
+                f"the filter has shape {allowed.shape} of {allowed.dtype}; {len(self)} booleans are wanted"
+            )
+        vector = numpy.asarray(vector)
+        directions = [direction_of(one, self.dim) for one in (vector if vector.ndim == 2 else vector[None])]
+        search = self._search_flat if self._flat else _Filtered(self, allowed).search
+        found = [search(direction, k, allowed) for direction in directions]
+        if vector.ndim == 1:
+            return found[0]
+        if not found:
+            return numpy.empty((0, 0), numpy.int64), numpy.empty((0, 0), numpy.float32)
+        return numpy.stack([rows for rows, _ in found]), numpy.stack([cosines for _, cosines in found])
+
+    def _search_flat(
+        self, direction: numpy.ndarray, k: int, allowed: numpy.ndarray | None
+    ) -> tuple[numpy.ndarray, numpy.ndarray]:
+        assert self._flat is not None
+        parameters = None
+        if allowed is not None:
+            bitmap = numpy.packbits(allowed, bitorder="little")
+            parameters = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bitmap))  # type: ignore[call-arg, arg-type]
+            k = min(k, int(numpy.count_nonzero(allowed)))
+        k = min(k, len(self))
+        if k == 0:
+            return numpy.empty(0, numpy.int64), numpy.empty(0, numpy.float32)
+        cosines, rows = self._flat.search(direction[None], k, params=parameters)
+        return best(rows[0], cosines[0], k)
+
+
+class _Filtered:
+    """The lists of an index under one filter: what is allowed of it, and how to find the best of that."""
+
+    def __init__(self, index: VectorIndex, allowed: numpy.ndarray | None):
+        self._index, self._plan, self._lists = index, index._plan, index._lists
+        if index._there is not None:
+            allowed = index._there if allowed is None else allowed & index._there
+        self._count = len(index) if allowed is None else int(numpy.count_nonzero(allowed))
+        self._allowed = allowed if self._count < len(index) else None
+        self._few: numpy.ndarray | None = None  # the allowed rows, where they are few enough to be written down
+        self._in_list = index._sizes  # allowed rows of each list, estimated where they are many
+        if self._allowed is None:
+            return
+        if self._count <= COUNTED:
+            self._few = numpy.flatnonzero(self._allowed)
+            self._in_list = numpy.bincount(index._list_of_row[self._few], minlength=self._lists.count)
+        else:
+            # A stride that is odd, so that it does not keep step with runs of rows that belong together.
+            some = slice(None, None, (len(index) // COUNTED) | 1)
+            sample = index._list_of_row[some][self._allowed[some]]
+            self._in_list = numpy.bincount(sample, minlength=self._lists.count) * some.step
+        self._bitmap: numpy.ndarray | None = None
+
+    def search(self, direction: numpy.ndarray, k: int, _: object) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """The `k` best of the allowed rows, or all of them."""
+        rows = self._index._rows
+        k = min(k, self._count)
+        if k == 0:
+            return numpy.empty(0, numpy.int64), numpy.empty(0, numpy.float32)
+        kept = self._plan.kept(k)
+        if self._few is not None and len(self._few) <= FEW:
+            return rows.nearest(direction, k, self._few)
+        if kept >= self._count // 4:  # nearly everything is a candidate
+            return rows.nearest(direction, k, self._among())
+        probe = self._lists.probe(direction)
+        order, wanted = self._order(probe, k)
+        found, cosines = numpy.empty(0, numpy.int64), numpy.empty(0, numpy.float32)
+        first = 0
+        while True:
+            more = self._nearest_in(order[first:wanted], probe, direction, k)
+            found, cosines = best(numpy.concatenate([found, more[0]]), numpy.concatenate([cosines, more[1]]), k)
+            if wanted >= len(order) or (len(found) == k and not self._still_coming(found, order, wanted)):
+                return found, cosines
+            first, wanted = wanted, min(len(order), 2 * wanted)
+
+    def _nearest_in(
+        self, chosen: numpy.ndarray, probe: codes.Probe, direction: numpy.ndarray, k: int
+    ) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """The `k` best of the allowed rows of some lists, one by one where that is quicker than scanning."""
+        rows, list_of_row = self._index._rows, self._index._list_of_row
+        in_chosen = int(self._in_list[chosen].sum())
+        scanned = int(self._index._sizes[chosen].sum())
+        if self._few is not None and in_chosen * EXACT_ROW_NS <= SCAN_NS + scanned * SCAN_ROW_NS:
+            mark = numpy.zeros(self._lists.count, bool)
+            mark[chosen] = True
+            return rows.nearest(direction, k, self._few[mark[list_of_row[self._few]]])
+        kept = self._plan.kept(k)
+        while True:
+            candidates, estimates = self._lists.scan(probe, chosen, min(kept, self._count), self._bits())
+            found, cosines = plan.compare(
+                candidates,
+                estimates,
+                min(k, len(candidates)),
+                self._plan.slack,
+                lambda some: rows.cosines(some, direction),
+            )
+            # Away from what is nearest, rows lie closer together than where the plan was made.
+            crowded = len(candidates) == kept and estimates[-1] >= cosines[-1] - self._plan.slack
+            if self._allowed is None or not crowded or kept >= MOST_KEPT * self._plan.kept(k):
+                return found, cosines
+            kept *= 4
+
+    def _still_coming(self, found: numpy.ndarray, order: numpy.ndarray, wanted: int) -> bool:
+        """Whether more than a few hits come from the later half of the lists looked at, so that more must lie beyond.
+
+        A filter that keeps away from the query shows itself by this, and by nothing else; without one the plan is right.
+        """
+        if self._allowed is None:
+            return False
+        place = numpy.full(self._lists.count, len(order))
+        place[order] = numpy.arange(len(order))
+        late = numpy.count_nonzero(place[self._index._list_of_row[found]] >= wanted // 2)
+        return bool(late > LATE * len(found))
+
+    def _order(self, probe: codes.Probe, k: int) -> tuple[numpy.ndarray, int]:
+        """The lists that may hold allowed rows, nearest first, and how many of them to look at.
+
+        The k best of a share s of the rows lie about as deep as the k / s best of all. Where few allowed rows lie near
+        the query, lists are added until they hold half of the rows that a filter of no liking leaves in as many.
+        """
+        wanted = self._plan.lists(k * len(self._index) / self._count, self._lists.count)
+        if self._allowed is None:
+            return probe.order, wanted
+        order = probe.order[self._in_list[probe.order] > 0] if self._few is not None else probe.order
+        enough = self._count * wanted / self._lists.count / 2
+        held = int(numpy.searchsorted(numpy.cumsum(self._in_list[order]), enough)) + 1
+        return order, min(len(order), max(wanted, held))
+
+    def _among(self) -> numpy.ndarray | None:
+        if self._allowed is None or self._few is not None:
+            return self._few
+        return numpy.flatnonzero(self._allowed)
+
+    def _bits(self) -> numpy.ndarray | None:
+        if self._allowed is None:
+            return None
+        if self._bitmap is None:
+            self._bitmap = numpy.packbits(self._allowed, bitorder="little")
+        return self._bitmap

@@ -1,0 +1,211 @@
+"""How far to look: lists to probe and candidates to compare exactly, tuned on held-out queries against exact search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import faiss
+import msgspec
+import numpy
+
+from featurestore.vectors.codes import Lists
+from featurestore.vectors.rows import Rows, best, unit
+
+QUERIES = 128
+DEPTHS = (10, 100, 1000)  # of exact neighbours whose lists are looked up
+CANDIDATES = (256, 512, 1024, 2048, 4096)
+SLACKS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.13, 0.16, 0.2, 0.3, 2.0)
+# Half of the queries are rows of the index, half are such rows with noise of half their length added (a cosine of 0.9 to
+# the row): a probe or steering vector lies near features, not on one.
+NOISE = 0.5
+BLOCK = 16_384
+# Held-out queries are few, so what they show is asked for with this much to spare.
+MARGIN = 0.01
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a search needs, and the recall it was measured to have.
+
+    `probes[i]` lists hold enough of the nearest `depths[i]` rows. `candidates[i]` rows of largest estimate are kept for
+    the first or second of `depths`; of these all are compared exactly whose estimate is less than `slack` below
+    the k-th best cosine.
+    """
+
+    depths: tuple[int, ...]
+    probes: tuple[int, ...]
+    candidates: tuple[int, ...]
+    slack: float
+    asked: float
+    reached: float
+    queries: int
+    rows: int
+
+    def lists(self, depth: float, count: int) -> int:
+        """Lists to probe, of `count`, for rows that are among the nearest `depth` of all."""
+        return int(min(count, max(1, numpy.ceil(_on_curve(depth, self.depths, self.probes)))))
+
+    def kept(self, k: int) -> int:
+        """Candidates to keep for `k` results."""
+        depths = self.depths[: len(self.candidates)]
+        return max(2 * k, int(numpy.ceil(_on_curve(k, depths, self.candidates))))
+
+
+def _on_curve(at: float, places: tuple[int, ...], values: tuple[int, ...]) -> float:
+    """Straight lines between the logarithms of the points; level before the first, as steep as ever after the last."""
+    if at <= places[0] or len(places) == 1:
+        return values[0] if at <= places[0] else values[0] * at / places[0]
+    x, y = numpy.log(places), numpy.log(values)
+    if at <= places[-1]:
+        return float(numpy.exp(numpy.interp(numpy.log(at), x, y)))
+    slope = max((y[-1] - y[-2]) / (x[-1] - x[-2]), 0.5)
+    return float(numpy.exp(y[-1] + slope * (numpy.log(at) - x[-1])))
+
+
+def compare(
+    rows: numpy.ndarray,
+    estimates: numpy.ndarray,
+    k: int,
+    slack: float,
+    cosines: Callable[[numpy.ndarray], numpy.ndarray],
+) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """The `k` best of candidates, largest estimate first, by exact cosines; and those cosines.
+
+    Candidates are compared in growing batches, until the next estimate is more than `slack` below the k-th best cosine.
+    """
+    if k == 0:
+        return rows[:0], numpy.empty(0, numpy.float32)
+    done, exact = 0, numpy.empty(len(rows), numpy.float32)
+    limit = min(len(rows), max(2 * k, 64))
+    while done < limit:
+        exact[done:limit] = cosines(rows[done:limit])
+        done = limit
+        if done < len(rows):
+            least = numpy.partition(exact[:done], -k)[-k] - slack
+            wanted = int(numpy.searchsorted(-estimates, -least, side="right"))
+            limit = min(len(rows), wanted, 4 * done)
+    return best(rows[:done], exact[:done], k)
+
+
+def tune(
+    lists: Lists, list_of_row: numpy.ndarray, rows: Rows, recall: float, advance: Callable[[int], None] | None = None
+) -> Plan:
+    """The cheapest plan that finds `recall` of the nearest 10 and 100, or the best there is."""
+    rng = numpy.random.default_rng(1)
+    queries, own = held_out(rows, rng)
+    if not len(queries):  # nothing but zeros, of which none is nearer than another
+        return Plan(
+            depths=(1,), probes=(1,), candidates=(1,), slack=0.0, asked=recall, reached=1.0, queries=0, rows=len(rows)
+        )
+    depths = tuple(depth for depth in DEPTHS if depth <= max(DEPTHS[0], len(rows) // 20))
+    truth, true_cosines = _nearest(rows, queries, own, depths[-1], advance)
+    aim = min(1.0, recall + MARGIN)
+    probes = _probes(lists, list_of_row, queries, truth, depths, 1 - (1 - aim) / 2)
+    search = _Search(lists, rows, queries, own, true_cosines)
+    candidates, slack = [], 0.0
+    for depth, count in zip(depths[:2], probes, strict=False):
+        kept, wanted = search.cheapest(depth, count, aim)
+        candidates.append(kept)
+        slack = max(slack, wanted)
+    reached = search.recall(depths[0], probes[0], candidates[0], slack)
+    return Plan(
+        depths=depths,
+        probes=probes,
+        candidates=tuple(candidates),
+        slack=slack,
+        asked=recall,
+        reached=round(reached, 4),
+        queries=len(queries),
+        rows=len(rows),
+    )
+
+
+def held_out(rows: Rows, rng: numpy.random.Generator) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Queries, (q, d) of length 1, and the row each must not find, -1 where there is none."""
+    chosen = numpy.sort(rng.choice(len(rows), min(QUERIES, len(rows)), replace=False))
+    queries = unit(rows.take(chosen))
+    kept = numpy.linalg.norm(queries, axis=1) > 0
+    queries, own = queries[kept], chosen[kept].astype(numpy.int64)
+    noise = unit(rng.standard_normal(queries.shape))
+    queries[::2] = unit(queries[::2] + NOISE * noise[::2])
+    own[::2] = -1
+    return queries, own
+
+
+def _nearest(
+    rows: Rows, queries: numpy.ndarray, own: numpy.ndarray, depth: int, advance: Callable[[int], None] | None
+) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Row numbers and cosines, (q, depth), of the exact neighbours of each query without its own row, best first."""
+    depth += 1
+    best_cosines = numpy.full((len(queries), depth), -numpy.inf, numpy.float32)
+    best_rows = numpy.full((len(queries), depth), -1, numpy.int64)
+    for first, block in rows.blocks(BLOCK):
+        count = min(depth, len(block))
+        cosines, found = faiss.knn(queries, unit(block), count, metric=faiss.METRIC_INNER_PRODUCT)
+        all_cosines = numpy.concatenate([best_cosines, cosines], axis=1)
+        all_rows = numpy.concatenate([best_rows, found + first], axis=1)
+        order = numpy.argsort(-all_cosines, axis=1, kind="stable")[:, :depth]
+        best_cosines = numpy.take_along_axis(all_cosines, order, axis=1)
+        best_rows = numpy.take_along_axis(all_rows, order, axis=1)
+        if advance:
+            advance(len(block))
+    other = best_rows != own[:, None]
+    other &= numpy.cumsum(other, axis=1) < depth  # the last one too many, where a query has no row of its own
+    shape = (len(queries), -1)
+    return best_rows[other].reshape(shape), best_cosines[other].reshape(shape)
+
+
+def _probes(
+    lists: Lists,
+    list_of_row: numpy.ndarray,
+    queries: numpy.ndarray,
+    truth: numpy.ndarray,
+    depths: tuple[int, ...],
+    share: float,
+) -> tuple[int, ...]:
+    """For each depth the fewest nearest lists that hold `share` of the neighbours up to it."""
+    places = numpy.empty(truth.shape, numpy.int64)  # of each neighbour's list in the order of its query's lists
+    for number, query in enumerate(queries):
+        place = numpy.empty(lists.count, numpy.int64)
+        place[lists.probe(query).order] = numpy.arange(lists.count)
+        places[number] = place[list_of_row[truth[number]]]
+    found = [int(numpy.quantile(places[:, :depth], share, method="higher")) + 1 for depth in depths]
+    return tuple(numpy.maximum.accumulate(found).tolist())
+
+
+class _Search:
+    """Searches of the held-out queries with other numbers each time; candidates are scanned and compared once."""
+
+    def __init__(self, lists: Lists, rows: Rows, queries: numpy.ndarray, own: numpy.ndarray, truth: numpy.ndarray):
+        """`truth`: cosines of each query's exact neighbours, best first."""
+        self._lists, self._rows, self._queries, self._own, self._truth = lists, rows, queries, own, truth
+        self._scanned: dict[int, list[tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]]] = {}
+
+    def _scan(self, probes: int) -> list[tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]]:
+        if probes not in self._scanned:
+            self._scanned[probes] = []
+            for query, own in zip(self._queries, self._own, strict=True):
+                probe = self._lists.probe(query)
+                rows, estimates = self._lists.scan(probe, probe.order[:probes], min(CANDIDATES[-1], len(self._rows)))
+                other = rows != own
+                rows, estimates = rows[other], estimates[other]
+                self._scanned[probes].append((rows, estimates, self._rows.cosines(rows, query)))
+        return self._scanned[probes]
+
+    def recall(self, k: int, probes: int, kept: int, slack: float) -> float:
+        """The share of each query's k nearest that is found; rows as near as the k-th are as good as it."""
+        shares = []
+        for (rows, estimates, cosines), truth in zip(self._scan(probes), self._truth, strict=True):
+            places = numpy.arange(min(kept, len(rows)))
+            _, found = compare(places, estimates[:kept], min(k, max(1, len(rows))), slack, cosines.__getitem__)
+            enough = truth[:k][-1] - 1e-6  # cosines computed in another order differ in their last digit
+            shares.append(numpy.count_nonzero(found >= enough) / len(truth[:k]))
+        return float(numpy.mean(shares))
+
+    def cheapest(self, k: int, probes: int, aim: float) -> tuple[int, float]:
+        """The fewest candidates that reach `aim`, or nearly the best recall there is; then the smallest slack."""
+        most = self.recall(k, probes, CANDIDATES[-1], SLACKS[-1])
+        aim = min(aim, most - 0.001)
+        kept = next(
+            count for count in CANDIDATES if count >= 2 * k and self.recall(k, probes, count, SLACKS[-1]) >= aim
+        )
+        return kept, next(slack for slack in SLACKS if self.recall(k, probes, kept, slack) >= aim)
