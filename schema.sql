@@ -223,7 +223,7 @@ CREATE VIEW best_labels AS
         FROM stored.labels GROUP BY dictionary, feature);
 COMMENT ON VIEW best_labels IS 'The one label shown for each feature.';
 
--- A left join with what has one row for each key costs nothing in queries that use no column of it.
+-- DuckDB leaves out a left join with what is grouped by the key, in queries that use no column of it.
 CREATE VIEW features AS
     SELECT f.*,
            d.model, d.source, d.layer, d.site, d.kind,
@@ -237,7 +237,9 @@ CREATE VIEW features AS
           SELECT u.* REPLACE (b.label AS label, b.explainer AS explainer)
           FROM stored.unlabelled_features u
           LEFT JOIN best_labels b ON b.dictionary = u.dictionary AND b.feature = u.feature) f
-    LEFT JOIN stored.dictionaries d ON d.dictionary = f.dictionary;
+    LEFT JOIN (SELECT dictionary, any_value(model) AS model, any_value(source) AS source, any_value(layer) AS layer,
+                      any_value(site) AS site, any_value(kind) AS kind
+               FROM stored.dictionaries GROUP BY dictionary) d ON d.dictionary = f.dictionary;
 COMMENT ON VIEW features IS 'Every feature with its dictionary''s model, source, layer, site and kind, its best label, and its state: live, dead, always-on (density above 0.2) or unharvested.';
 
 -- A window lies in one run of 512 tokens, or begins in one and ends in the next.

@@ -25,11 +25,14 @@ from featurestore.writer import SHARD_FEATURES, Writer
 
 LABELS = "labels"  # the key of the one label index
 
+# once(key, make) gives what was made for this key before, or makes it; key[0] is the file of the part it is of.
+Once = Callable[[tuple[Any, ...], Callable[[], Any]], Any]
+
 
 class DecoderIndex:
     """The decoder vectors of one space, searchable by the numbers of the catalog."""
 
-    def __init__(self, directory: Directory, snapshot: Snapshot, catalog: Catalog, space: str):
+    def __init__(self, directory: Directory, snapshot: Snapshot, catalog: Catalog, space: str, once: Once):
         self._catalog = catalog
         self._directory = directory
         self._parts = vector_parts(snapshot, catalog, space)
@@ -39,8 +42,13 @@ class DecoderIndex:
         index = snapshot.parts("decoder_index", space)
         if index:
             covered = index[0].about["covers"]
-            mapped = [self._open(live[file]) if file in live else None for file in covered]
-            self._index = vectors.VectorIndex(directory.local(index[0]), mapped)
+            there = tuple(file for file in covered if file in live)
+            self._index = once(
+                (index[0].file, there),
+                lambda: vectors.VectorIndex(
+                    directory.local(index[0]), [self._open(live[file]) if file in live else None for file in covered]
+                ),
+            )
         # A dictionary that was removed leaves rows in an older index: number -1, never allowed.
         self._rows = numpy.concatenate(
             [
@@ -89,36 +97,23 @@ class DecoderIndex:
 class LabelIndex:
     """The labels of a store, searchable by meaning and by words."""
 
-    def __init__(self, directory: Directory, snapshot: Snapshot, catalog: Catalog):
+    def __init__(self, directory: Directory, snapshot: Snapshot, catalog: Catalog, once: Once):
         found = snapshot.parts("label_index", LABELS)
         if not found:
             raise Unavailable("the store's labels are not indexed yet: run `featurestore index`")
         self._part = found[0]
-        self._path = directory.local(self._part)
         self.embedder_setting: str | None = self._part.about["embedder"]
         self._embedder_id: str | None = self._part.about["embedder_id"]
         newer = not_covered(snapshot, self._part)
         self.missing = sum(part.rows for part in newer)
-        try:
-            rows = pyarrow.parquet.read_table(self._path / "rows.parquet")
-        except (OSError, pyarrow.ArrowInvalid) as exc:
-            raise BadStore(f"{self._path}/rows.parquet cannot be read; run `featurestore index` ({exc})") from None
-        self.labels = rows["label"]
-        self.explainers = rows["explainer"]
-        self.numbers = catalog.numbers(rows["dictionary"], rows["feature"].to_numpy())
-
-    @functools.cached_property
-    def _vectors(self) -> vectors.VectorIndex:
-        file = self._path / "vectors.npy"
-        try:
-            mapped = numpy.load(file, mmap_mode="r")
-        except (OSError, ValueError) as exc:
-            raise BadStore(f"{file} cannot be read; run `featurestore index` ({exc})") from None
-        return vectors.VectorIndex(self._path / "index.faiss", [mapped])
-
-    @functools.cached_property
-    def _keywords(self) -> text.KeywordIndex:
-        return text.KeywordIndex(self._path / "keyword", self._part.rows)
+        self._files: _LabelFiles = once(
+            (self._part.file, "files"), lambda: _LabelFiles(directory.local(self._part), self._part.rows)
+        )
+        named = tuple((one.dictionary, one.d_sae) for one in catalog.dictionaries)
+        rows = self._files.rows
+        self.numbers: numpy.ndarray = once(
+            (self._part.file, named), lambda: catalog.numbers(rows["dictionary"], rows["feature"].to_numpy())
+        )
 
     @property
     def semantic(self) -> bool:
@@ -138,14 +133,39 @@ class LabelIndex:
                 f"the labels were embedded with {self._embedder_id}, but here {self.embedder_setting} is {embedder.id}: "
                 "run `featurestore index` to embed them again"
             )
-        return self._vectors.search(embedder([words])[0], k, self._among(allowed))
+        return self._files.vectors.search(embedder([words])[0], k, self._among(allowed))
 
     def by_words(self, words: str, k: int, allowed: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
         """The k labels of allowed features that match best by words: row numbers and BM25 scores, best first."""
-        return self._keywords.search(words, k, self._among(allowed))
+        return self._files.keywords.search(words, k, self._among(allowed))
 
     def _among(self, allowed: numpy.ndarray) -> numpy.ndarray:
         return (self.numbers >= 0) & allowed[self.numbers]
+
+
+class _LabelFiles:
+    """The files of a label index."""
+
+    def __init__(self, path: Path, rows: int):
+        self._path = path
+        self._count = rows
+        try:
+            self.rows = pyarrow.parquet.read_table(path / "rows.parquet", columns=["dictionary", "feature"])
+        except (OSError, pyarrow.ArrowInvalid) as exc:
+            raise BadStore(f"{path}/rows.parquet cannot be read; run `featurestore index` ({exc})") from None
+
+    @functools.cached_property
+    def vectors(self) -> vectors.VectorIndex:
+        file = self._path / "vectors.npy"
+        try:
+            mapped = numpy.load(file, mmap_mode="r")
+        except (OSError, ValueError) as exc:
+            raise BadStore(f"{file} cannot be read; run `featurestore index` ({exc})") from None
+        return vectors.VectorIndex(self._path / "index.faiss", [mapped])
+
+    @functools.cached_property
+    def keywords(self) -> text.KeywordIndex:
+        return text.KeywordIndex(self._path / "keyword", self._count)
 
 
 def not_covered(snapshot: Snapshot, index: Part) -> list[Part]:

@@ -26,6 +26,7 @@ from featurestore.functions import bind
 from featurestore.indexes import (
     DecoderIndex,
     LabelIndex,
+    Once,
     build_decoder_index,
     build_label_index,
     not_covered,
@@ -61,7 +62,7 @@ def _no_progress(description: str, total: int) -> Callable[[int], None]:
 class _View:
     """One snapshot, opened for reading; what is dear to open is opened when first asked for."""
 
-    def __init__(self, directory: Directory, snapshot: Snapshot, rows: Rows, sql: Sql):
+    def __init__(self, directory: Directory, snapshot: Snapshot, rows: Rows, sql: Sql, once: Once):
         self.directory = directory
         self.snapshot = snapshot
         self._lock = threading.Lock()
@@ -73,8 +74,10 @@ class _View:
         )
         self.pages = Pages(rows, snapshot, self.catalog, lambda: self.engine)
         # Opening an index reads its file: once for each view.
-        self._decoder_index = functools.cache(lambda space: DecoderIndex(directory, snapshot, self.catalog, space))
-        self._label_index = functools.cache(lambda: LabelIndex(directory, snapshot, self.catalog))
+        self._decoder_index = functools.cache(
+            lambda space: DecoderIndex(directory, snapshot, self.catalog, space, once)
+        )
+        self._label_index = functools.cache(lambda: LabelIndex(directory, snapshot, self.catalog, once))
         self.searcher = Searcher(self.pages, self.catalog, self._decoder_index, self._label_index, self.vector)
         self._engine: Engine | None = None
 
@@ -113,6 +116,7 @@ class Store(FeatureStore):
         self._lock = threading.Lock()
         self._view: _View | None = None
         self._workers: Workers | None = None
+        self._opened: dict[tuple[Any, ...], Any] = {}
 
     def isolate_sql(self, processes: int = 4, memory: int = 1_000_000_000) -> None:
         """From now on run SQL that callers write in processes of its own: `processes` at once, each within `memory` bytes.
@@ -134,8 +138,17 @@ class Store(FeatureStore):
             snapshot = self._directory.snapshot()
             if self._view is None or self._view.snapshot is not snapshot:
                 # The old view is left to the threads that still use it.
-                self._view = _View(self._directory, snapshot, self._rows, self._sql)
+                self._view = _View(self._directory, snapshot, self._rows, self._sql, self._once)
+                live = {part.file for part in snapshot.all()}
+                self._opened = {key: value for key, value in self._opened.items() if key[0] in live}
             return self._view
+
+    def _once(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+        """An index's files are opened once, not at every commit of somebody else."""
+        found = self._opened.get(key)
+        if found is None:
+            found = self._opened[key] = make()
+        return found
 
     def info(self) -> StoreInfo:
         view = self._now
@@ -258,6 +271,7 @@ class Store(FeatureStore):
             if self._view is not None:
                 self._view.close()
                 self._view = None
+            self._opened = {}
             if self._workers is not None:
                 self._workers.close()
 
