@@ -15,12 +15,12 @@ import featurestore
 from featurestore import upkeep
 from featurestore.commands import (
     Group,
+    bars,
     cell,
     console,
     json_lines,
     json_option,
     local,
-    progress,
     store_option,
     table,
 )
@@ -227,7 +227,7 @@ def sql(
 
     Searches are tables in it: search(...), semantic(...), keyword(...), nearest(...), activating(...).
 
-    Example: featurestore sql "select f.id, h.score from semantic('errors', k := 50) h join features f using
+    Example: featurestore sql "select f.label, h.score from semantic('errors', k := 50) h join features f using
     (dictionary, feature) where f.density < 0.01" --format csv -o errors.csv
     """
     if form is None and (as_json or output):
@@ -320,11 +320,7 @@ def index(embedder: str | None, recall: float | None, store: str) -> None:
 
 def build_index(store: Any, embedder: str | None = None, recall: float | None = None) -> list[str]:
     """Compact, then build what is stale, with progress bars; lines that say what was done."""
-    with contextlib.ExitStack() as bars:
-
-        def bar(text: str, total: int) -> Any:
-            return bars.enter_context(progress(text, total)).advance if total else lambda done: None
-
+    with bars() as bar:
         return store.compact(bar) + store.index(embedder, bar, recall)
 
 

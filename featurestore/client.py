@@ -98,10 +98,10 @@ class Client(FeatureStore):
                 answer.read()
                 raise self._error(answer)
             try:
-                with pyarrow.ipc.open_stream(_Body(answer.iter_bytes())) as reader:
+                with pyarrow.ipc.open_stream(io.BufferedReader(_Body(answer.iter_bytes()), 1 << 20)) as reader:
                     yield reader.schema
                     yield from reader
-            except httpx2.TransportError as exc:
+            except (httpx2.TransportError, OSError) as exc:
                 raise Unavailable(f"{self.location} broke off in the middle of the result: {exc}") from None
             except pyarrow.ArrowInvalid as exc:
                 raise self._strange(exc) from None

@@ -124,6 +124,17 @@ class Bar:
 
 
 @contextlib.contextmanager
+def bars() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
+    """Progress bars for a store's long jobs, one for each stage that has something to do."""
+    with contextlib.ExitStack() as shown:
+
+        def bar(description: str, total: int) -> Callable[[int], None]:
+            return shown.enter_context(progress(description, total)).advance if total else lambda done: None
+
+        yield bar
+
+
+@contextlib.contextmanager
 def progress(description: str, total: int | None) -> Iterator[Bar]:
     """A progress bar on stderr; where that is no terminal, one line at the end."""
     import time

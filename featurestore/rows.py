@@ -96,7 +96,7 @@ class Rows:
             with pyarrow.parquet.ParquetFile(self._directory.open(part), metadata=groups.metadata) as file:
                 if not wanted:
                     return file.schema_arrow.empty_table()
-                found = file.read_row_groups(wanted, columns=list(columns) if columns else None, use_threads=False)
+                found = file.read_row_groups(wanted, columns=list(columns) if columns else None)
         except (OSError, pyarrow.ArrowException) as exc:
             raise BadStore(f"{self._directory.location}/{part.file} cannot be read: {exc}") from None
         keep = numpy.isin(found["feature"].to_numpy(), features)

@@ -175,7 +175,10 @@ def check_select(statement: str) -> None:
     if len(parsed) != 1:
         found = "nothing" if not parsed else f"{len(parsed)} statements"
         raise BadRequest(f"SQL: one SELECT at a time is taken; found {found}")
-    kind = parsed[0].type
+    try:
+        kind = parsed[0].type
+    except ValueError:  # a kind of statement that DuckDB's Python has no name for
+        raise BadRequest("SQL: only reading is possible here, with SELECT; this is something else") from None
     if kind not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
         raise BadRequest(f"SQL: only reading is possible here, with SELECT; this is {kind.name}")
 

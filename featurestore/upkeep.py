@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-from typing import Any
-
 import click
 
 import featurestore
-from featurestore.commands import json_lines, json_option, local, progress, store_option, table
-
-
-@contextlib.contextmanager
-def _bars() -> Any:
-    """Progress bars for a store's long jobs."""
-    with contextlib.ExitStack() as bars:
-        yield lambda text, total: bars.enter_context(progress(text, total)).advance
+from featurestore.commands import bars, json_lines, json_option, local, store_option, table
 
 
 @click.command()
@@ -29,8 +19,8 @@ def check(repair: bool, store: str, as_json: bool) -> None:
 
     Example: featurestore check --store demo.features --repair
     """
-    with local(store) as opened, _bars() as bars:
-        found = opened.repair(bars) if repair else opened.check(bars)
+    with local(store) as opened, bars() as bar:
+        found = opened.repair(bar) if repair else opened.check(bar)
     if as_json:
         json_lines([found])
     else:
@@ -43,7 +33,8 @@ def check(repair: bool, store: str, as_json: bool) -> None:
                 f"{len(found.leftovers):,} files ({found.leftover_bytes:,} bytes) were left by writers that were killed; "
                 "--repair removes them, and so does the next writer"
             )
-        verdict = f"{len(found.problems):,} problems" if found.problems else "whole"
+        count = len(found.problems)
+        verdict = f"{count:,} problem{'s' if count > 1 else ''}" if count else "whole"
         click.echo(
             f"{found.location}: {found.files:,} parts, {found.bytes:,} bytes, commit {found.commit:,}: {verdict}"
         )
@@ -59,8 +50,8 @@ def compact(store: str) -> None:
 
     Example: featurestore compact --store demo.features
     """
-    with local(store) as opened, _bars() as bars:
-        for line in opened.compact(bars) or ["nothing to do"]:
+    with local(store) as opened, bars() as bar:
+        for line in opened.compact(bar) or ["nothing to do"]:
             click.echo(line)
 
 

@@ -25,6 +25,11 @@ QUERIES = {
         "SELECT label, count(*) AS features, list(dictionary || '/' || feature)[:5] AS some\n"
         "FROM best_labels GROUP BY label HAVING count(*) > 1\nORDER BY features DESC LIMIT 20"
     ),
+    "Where a concept lives": (
+        "SELECT f.layer, count(*) AS features, arg_max(f.label, h.score) AS best\n"
+        "FROM search('exception handling', k := 200) h\nJOIN features f USING (dictionary, feature)\n"
+        "GROUP BY f.layer ORDER BY f.layer"
+    ),
     "Encoder and decoder disagree": (
         "SELECT dictionary, feature, encoder_decoder_cosine AS cosine, density, label\n"
         "FROM features WHERE encoder_decoder_cosine IS NOT NULL AND state = 'live'\nORDER BY cosine LIMIT 20"
