@@ -24,7 +24,7 @@ from featurestore.storage import Entry
 from featurestore.writer import SHARD_FEATURES, Writer
 
 # What can be made again from the rest.
-REBUILT = ("token_stream", "decoder_index", "label_index")
+REBUILT = ("feature_rows", "token_stream", "decoder_index", "label_index")
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -106,15 +106,25 @@ def repair(directory: Directory, found: Checked, tool: str) -> list[str]:
     broken = [part for part in snapshot.all() if part.table in REBUILT and _touched(part, damaged)]
     missing = {key for key in snapshot.keys("tokens") if not snapshot.has("token_stream", key)}
     missing |= {part.key for part in broken if part.table == "token_stream"}
-    if broken or missing:
+    lacking = [part for part in snapshot.parts("features") if _copy_of(snapshot, part) in (None, *broken)]
+    lacking = [part for part in lacking if part.file not in damaged]
+    if broken or missing or lacking:
         with contextlib.closing(Writer(directory, tool)) as writer:
             writer.remove_parts(broken)
             for corpus in sorted(missing):
                 _rebuild_stream(writer, snapshot, rows, corpus)
+            for part in lacking:
+                writer.add_rows(part.key, part.shard, rows.all(part))
             writer.commit()
-        said += [f"removed {part.file}" for part in broken if part.table != "token_stream"]
+        said += [f"removed {part.file}" for part in broken if part.table in ("decoder_index", "label_index")]
+        said += [f"copied the rows of {part.file} again" for part in lacking]
         said += [f"built the token stream of corpus {corpus} again" for corpus in sorted(missing)]
     return said
+
+
+def _copy_of(snapshot: Snapshot, part: Part) -> Part | None:
+    """The feature_rows of a part of features."""
+    return next((one for one in snapshot.parts("feature_rows", part.key) if one.shard == part.shard), None)
 
 
 def _touched(part: Part, damaged: set[str]) -> bool:
@@ -207,6 +217,10 @@ def _content_problems(
             problem = _table_problem(snapshot, rows, gate, part)
         elif part.table == "decoder_vectors":
             problem = _vector_problem(directory, snapshot, rows, part)
+        elif part.table == "feature_rows":
+            features = [one for one in snapshot.parts("features", part.key) if one.shard == part.shard]
+            same = len(features) == 1 and rows.feature_rows(part).table().equals(rows.all(features[0]))
+            problem = "" if same else "has other rows than the features it is a copy of"
         elif part.table == "token_stream":
             tokens.Stream(directory.local(part))
             wanted = sum(_column(rows, one, "length").sum() for one in snapshot.parts("documents", part.key))

@@ -12,7 +12,7 @@ import pyarrow
 from featurestore import schema
 from featurestore.catalog import Catalog
 from featurestore.errors import Conflict
-from featurestore.labelling import label_state, stale_features
+from featurestore.labelling import UNLABELLED, label_state, stale_features
 from featurestore.log import Part, Snapshot
 from featurestore.parts import Directory
 from featurestore.records import Dictionary
@@ -64,7 +64,11 @@ def compact(
     said: list[str] = []
     snapshot = directory.snapshot()
     stale = {part.key for part in stale_features(snapshot)}
-    todo = [key for key in snapshot.keys("features") if key in stale or _loose(snapshot, key)]
+    todo = [
+        key
+        for key in snapshot.keys("features")
+        if key in stale or _loose(snapshot, key) or not snapshot.has("feature_rows", key)
+    ]
     advance = progress("compacting dictionaries", len(todo))
     for key in todo:
         try:
@@ -97,7 +101,8 @@ def _compact_one(directory: Directory, rows: Rows, key: str, tool: str) -> list[
             said.append(f"{key}: {merged.num_rows:,} labels from {len(loose):,} parts into {count:,}")
         state = label_state(snapshot, key)
         for part in snapshot.parts("features", key):
-            if part.about.get("labels") == state:
+            copies = [one for one in snapshot.parts("feature_rows", key) if one.shard == part.shard]
+            if part.about.get("labels", UNLABELLED) == state and copies:
                 continue
             table = engine.table(
                 "SELECT f.* REPLACE (b.label AS label, b.explainer AS explainer) FROM read_parquet(?) f "
@@ -110,7 +115,7 @@ def _compact_one(directory: Directory, rows: Rows, key: str, tool: str) -> list[
                     (part.shard + 1) * SHARD_FEATURES - 1,
                 ],
             )
-            writer.remove_parts([part])
+            writer.remove_parts([part, *copies])
             writer.add_checked(
                 "features",
                 table.cast(schema.arrow_schema("features")),

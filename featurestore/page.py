@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy
 import pyarrow.compute
 
 from featurestore.catalog import Catalog
@@ -15,6 +14,7 @@ from featurestore.log import Part, Snapshot
 from featurestore.records import Example, Feature, FeatureId, Label, LogitEffect
 from featurestore.rows import Rows, shard_part
 from featurestore.sql import Engine
+from featurestore.writer import SHARD_FEATURES
 
 # The view `features` in schema.sql says the same to SQL.
 ALWAYS_ON = 0.2
@@ -60,31 +60,22 @@ class Pages:
 
     def cards(self, ids: Sequence[FeatureId]) -> dict[FeatureId, dict[str, Any]]:
         """What a list of features shows of each: label, explainer, density, max_activation and state."""
-        by_part: dict[Part, list[int]] = {}
-        for id in ids:
-            part = shard_part(self._snapshot, "features", id.dictionary, id.feature)
-            if part is not None:
-                by_part.setdefault(part, []).append(id.feature)
-        if len(ids) > FEW or any(part.file in self._stale for part in by_part):
+        parts = {shard_part(self._snapshot, "features", id.dictionary, id.feature) for id in ids}
+        if len(ids) > FEW or any(part is not None and part.file in self._stale for part in parts):
             rows = self._engine().rows(
                 f"SELECT {', '.join(CARD)} FROM features WHERE (dictionary, feature) IN (SELECT unnest(?), unnest(?))",
                 [[id.dictionary for id in ids], [id.feature for id in ids]],
             )
             return {FeatureId(row[0], row[1]): dict(zip(CARD, row, strict=True)) for row in rows}
         found = {}
-        for part, features in by_part.items():
-            table = self._rows.of_features(part, numpy.array(features), [*CARD[:-1], "active_tokens"])
-            for row in table.to_pylist():
-                row["state"] = state_of(row["active_tokens"], row["density"])
-                found[FeatureId(part.key, row["feature"])] = row
+        for id in ids:
+            row = self._stored(id, (*CARD[:-1], "active_tokens"))
+            found[id] = row | {"state": state_of(row["active_tokens"], row["density"])}
         return found
 
     def _row(self, asked: FeatureId) -> dict[str, Any]:
         part = shard_part(self._snapshot, "features", asked.dictionary, asked.feature)
-        found = self._rows.of_feature(part, asked.feature).to_pylist() if part else []
-        if len(found) != 1:
-            raise BadStore(f"the store has {len(found)} rows of {asked}; one is wanted")
-        row = found[0]
+        row = self._stored(asked)
         if part and part.file in self._stale:
             best = self._engine().rows(
                 "SELECT label, explainer FROM best_labels WHERE dictionary = ? AND feature = ?",
@@ -92,6 +83,17 @@ class Pages:
             )
             row["label"], row["explainer"] = best[0] if best else (None, None)
         return row
+
+    def _stored(self, asked: FeatureId, columns: Sequence[str] | None = None) -> dict[str, Any]:
+        """A feature's row of stored.features."""
+        copy = shard_part(self._snapshot, "feature_rows", asked.dictionary, asked.feature)
+        if copy is not None:
+            return self._rows.feature_rows(copy).row(asked.feature % SHARD_FEATURES, columns)
+        part = shard_part(self._snapshot, "features", asked.dictionary, asked.feature)
+        found = self._rows.of_feature(part, asked.feature, columns).to_pylist() if part else []
+        if len(found) != 1:
+            raise BadStore(f"the store has {len(found)} rows of {asked}; one is wanted")
+        return found[0]
 
     def _labels(self, asked: FeatureId, best: str | None) -> tuple[Label, ...]:
         """The newest label of each explainer, the best first."""

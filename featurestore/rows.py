@@ -15,6 +15,7 @@ import pyarrow.compute
 import pyarrow.parquet
 
 from featurestore.errors import BadStore
+from featurestore.feature_rows import FeatureRows
 from featurestore.log import Part, Snapshot
 from featurestore.parts import Directory
 from featurestore.records import Dictionary
@@ -76,6 +77,7 @@ class Rows:
         self._directory = directory
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, _Groups] = OrderedDict()
+        self.feature_rows = functools.lru_cache(KEPT_FILES)(lambda part: FeatureRows(directory.open(part)))
         self.stream = functools.lru_cache(64)(lambda part: Stream(directory.local(part)))
         self.vocabulary = functools.lru_cache(16)(self._vocabulary)
         self._documents = functools.lru_cache(64)(self._of_corpus)

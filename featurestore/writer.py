@@ -12,7 +12,7 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
 
-from featurestore import tokens
+from featurestore import feature_rows, tokens
 from featurestore.errors import BadRequest, Conflict, Unavailable
 from featurestore.log import Part
 from featurestore.parts import APPENDED, OF_A_DICTIONARY, Directory, Staging
@@ -28,10 +28,10 @@ class Layout(NamedTuple):
     rest: str = "zstd"
 
 
-# Rows are kept in the order they are asked for, in row groups small enough that one feature's page decodes little, under
-# a compression that scans quickly (docs/design.md has the figures).
+# Rows are kept in the order they are asked for; where a page reads them, in row groups small enough that it decodes
+# little. Features, of which pages read another copy, lie as aggregates read them best (docs/design.md has the figures).
 LAYOUTS = {
-    "features": Layout("feature", 4096, "lz4", "none"),
+    "features": Layout("feature", 32_768, "lz4", "none"),
     "examples": Layout("feature, band = 'top' DESC, band_low DESC, rank", 2048, "lz4", "lz4"),
     "documents": Layout("document", 65536),
     "tokens": Layout("document, run", 256),
@@ -102,6 +102,13 @@ class Writer:
             if table == "labels" and checked.num_rows:
                 reach = pyarrow.compute.min_max(checked["feature"]).as_py()
                 part.about = part.about | {"first": reach["min"], "last": reach["max"]}
+        if table == "features":
+            self.add_rows(key, shard, checked)
+
+    def add_rows(self, key: str, shard: int, features: pyarrow.Table) -> None:
+        """Add the copy of a part of features that pages read."""
+        with self._built("feature_rows", key, shard, ".arrow") as part, self._told():
+            part.rows = feature_rows.write(part.path, features)
 
     def add_corpus(self, corpus: str, documents: pyarrow.Table, stream: numpy.ndarray) -> None:
         """Add a corpus: `documents` (columns document, name, tokenizer, length) and the token ids of all of them.

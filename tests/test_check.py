@@ -212,6 +212,7 @@ def old_store(folder):
     shutil.rmtree(folder / "log")
     shutil.rmtree(folder / "tokens")
     shutil.rmtree(folder / "token_stream")
+    shutil.rmtree(folder / "feature_rows")
     add = []
     for part in parts:
         file = folder / part.file
@@ -239,7 +240,7 @@ def old_store(folder):
         elif part.table == "features":
             table = pyarrow.parquet.read_table(file, partitioning=None)
             pyarrow.parquet.write_table(table.drop_columns(["label", "explainer"]), file)
-        if part.table not in ("tokens", "token_stream"):
+        if part.table not in ("tokens", "token_stream", "feature_rows"):
             old = msgspec.to_builtins(part)
             add.append({name: old[name] for name in ("file", "table", "key", "shard", "rows", "bytes", "sha256")})
     (folder / "log").mkdir()

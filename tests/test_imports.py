@@ -20,7 +20,7 @@ LAYERS = [
     {"indexes"},
     {"catalog", "rows"},
     {"sql", "writer", "vectors", "text", "embed", "formats"},
-    {"labelling", "tokens"},
+    {"labelling", "tokens", "feature_rows"},
     {"parts", "interface", "schema"},
     {"log", "records"},
     {"query", "storage", "stream"},
