@@ -117,9 +117,10 @@ def sizes(info: featurestore.StoreInfo, features: int) -> dict[str, Any]:
     """Bytes per feature."""
     of = {table: size / features for table, size in info.bytes.items()}
     shared = sum(of.get(table, 0) for table in ("documents", "tokens", "token_stream", "tokenizers"))
-    plain = of["features"] + of["labels"] + of["dictionaries"]
+    plain = of["features"] + of["feature_rows"] + of["labels"] + of["dictionaries"]
     said(
-        f"bytes per feature    {plain:,.0f} (statistics {of['features']:,.0f}, labels {of['labels']:,.0f}); "
+        f"bytes per feature    {plain:,.0f} (statistics {of['features']:,.0f}, the copy for pages "
+        f"{of['feature_rows']:,.0f}, labels {of['labels']:,.0f}); "
         f"with 20 examples of 64 tokens {plain + of['examples'] + shared:,.0f}; vectors {of.get('decoder_vectors', 0):,.0f}"
     )
     return {
