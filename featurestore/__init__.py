@@ -71,7 +71,7 @@ __all__ = [
 
 # A remote client needs no DuckDB, a local store no HTTP: what is needed is imported when it is.
 def connect(location: str | Path) -> FeatureStore:
-    """The store in a directory, or behind a URL. Raises NotFound, UnsupportedVersion, BadStore or Unavailable."""
+    """The store in a directory, at an s3:// prefix, or behind a service's URL. Raises NotFound, UnsupportedVersion, BadStore or Unavailable."""
     if str(location).startswith(("http://", "https://")):
         from featurestore.client import Client
 
@@ -82,7 +82,7 @@ def connect(location: str | Path) -> FeatureStore:
 
 
 def create(path: str | Path) -> Store:
-    """A new, empty store in a directory. Raises Conflict when something is there already."""
+    """A new, empty store in a directory or at an s3:// prefix. Raises Conflict when something is there already."""
     from featurestore.parts import Directory
     from featurestore.store import Store
 

@@ -18,7 +18,7 @@ store_option = click.option(
     default="features",
     show_default=True,
     metavar="PATH_OR_URL",
-    help="The store: a directory, or the URL of a service. Also taken from $FEATURESTORE.",
+    help="The store: a directory, an s3:// prefix, or the URL of a service. Also taken from $FEATURESTORE.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line instead of a table.")
 

@@ -12,6 +12,7 @@ import os
 import queue
 import resource
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -212,6 +213,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (memory + OVERHEAD_BYTES, memory + OVERHEAD_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.nice(5)  # pages come first
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which then ends this process
     asks, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not be taken for an answer
     directory, engine = None, None
@@ -244,4 +246,5 @@ def main() -> None:
 if __name__ == "__main__":
     # A thread that cannot be had, or memory that cannot be had in one, must end the process, not hang it.
     threading.excepthook = lambda args: os._exit(1)
-    main()
+    with contextlib.suppress(BrokenPipeError):  # the service was killed in the middle of an answer
+        main()

@@ -23,7 +23,7 @@ LAYERS = [
     {"labelling", "tokens", "feature_rows"},
     {"parts", "interface", "schema"},
     {"log", "records"},
-    {"query", "storage", "stream"},
+    {"query", "storage", "object_storage", "stream"},
     {"errors"},
 ]
 HEAVY = {

@@ -153,7 +153,7 @@ def test_a_killed_writer_is_swept_when_its_lease_is_old(s3, fresh_cache, monkeyp
     with featurestore.connect(location) as store:
         assert store.dictionaries() == []
         assert store.check().leftovers == (), "its lease is young: it may be at work elsewhere"
-        monkeypatch.setattr("featurestore.storage.LEASE_SECONDS", -1.0)
+        monkeypatch.setattr("featurestore.object_storage.LEASE_SECONDS", -1.0)
         assert len(store.check().leftovers) > 4
         assert store.repair().leftovers == ()
 
