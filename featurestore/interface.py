@@ -9,6 +9,7 @@ import abc
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from featurestore.errors import BadRequest
 from featurestore.query import Query
 from featurestore.records import Activating, Dictionary, Feature, Hits, StoreInfo
 from featurestore.stream import RowStream
@@ -104,6 +105,9 @@ class FeatureStore(abc.ABC):
 
 
 def _tidy(options: dict[str, Any]) -> dict[str, Any]:
+    # How Query.of reads its fields is no field of a query.
+    if "strict" in options:
+        raise BadRequest("Object contains unknown field `strict`")
     # `within="model/source"` reads better than a tuple of one, so both are taken.
     within = options.get("within")
     return options | {"within": (within,)} if isinstance(within, str) else options

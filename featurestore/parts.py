@@ -147,13 +147,14 @@ class Directory:
             words = one.name.split("/")
             if words[0] == LEASES:
                 left = words[-1] in dead
+            elif UNFINISHED & set(words) or any("/".join(words[:n]) in named for n in range(2, len(words) + 1)):
+                left = False
             elif words[-1].startswith("."):
                 left = time.time() - one.at > 60  # a small file under way takes milliseconds
-            elif words[0] == "log" or one.name == STORE_FILE or UNFINISHED & set(words):
+            elif words[0] == "log" or one.name == STORE_FILE:
                 left = False
             else:
-                covered = any("/".join(words[:n]) in named for n in range(2, len(words) + 1))
-                left = not covered and writer_of(one.name) not in working
+                left = writer_of(one.name) not in working
             if left:
                 found.append(one)
         return found

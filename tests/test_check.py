@@ -1,6 +1,7 @@
 """`featurestore check`: a changed byte anywhere is found and named; what can be built again is."""
 
 import json
+import os
 import random
 import shutil
 
@@ -58,6 +59,23 @@ def test_a_whole_store_has_no_problems(whole):
         found = store.check()
     assert (found.problems, found.leftovers) == ((), ())
     assert found.files >= 18
+
+
+def test_nothing_that_counts_is_ever_a_leftover(whole, tmp_path):
+    """However old it is, and whatever its name: indexes have files that begin with a dot."""
+    copy = tmp_path / "copy"
+    shutil.copytree(whole, copy)
+    for name in files_of(copy):
+        os.utime(copy / name, (0, 0))
+    assert any(name.rpartition("/")[2].startswith(".") for name in live_files(copy))
+    with featurestore.connect(copy) as store:
+        assert store.check().leftovers == ()
+        (copy / "log" / ".0000000099.json.abcd").write_bytes(b"half")
+        os.utime(copy / "log" / ".0000000099.json.abcd", (0, 0))
+        assert store.check().leftovers == ("log/.0000000099.json.abcd",)
+        assert store.repair().leftovers == ()
+        assert len(store.search("exceptions", mode="keyword")) > 0
+    assert set(live_files(copy)) == set(live_files(whole))
 
 
 def test_a_changed_byte_anywhere_is_found_and_named(whole, tmp_path):

@@ -257,3 +257,8 @@ def test_embedder_equals_the_published_cosines():
 def test_embedders_that_are_not_there(setting, kind, words):
     with pytest.raises(kind, match=words):
         embed.open_embedder(setting)
+
+
+def test_how_a_query_is_read_is_no_field_of_it(store):
+    with pytest.raises(BadRequest, match="unknown field `strict`"):
+        store.search("x", strict=False)
