@@ -163,9 +163,14 @@ class Log:
         self._highest = 0
         self._damage: BadStore | None = None
 
-    def snapshot(self) -> Snapshot:
-        """The newest snapshot; asking again when nothing was committed costs one look at a name."""
+    def snapshot(self, fresh: bool = True) -> Snapshot:
+        """The newest snapshot; asking again when nothing was committed costs one look at a name.
+
+        Unless `fresh`, one that is as old as the storage finds bearable, a second on an object store.
+        """
         now = time.monotonic()
+        if not fresh and self._snapshot is not None and now - self._looked < self._storage.look_seconds:
+            return self._snapshot
         # Commits are kept for the grace period: whoever looked more recently cannot have missed one.
         listed = self._snapshot is None or now - self._looked > GRACE_SECONDS / 2
         if listed:

@@ -27,6 +27,8 @@ class ObjectStorage(Storage):
     a cache directory, $FEATURESTORE_CACHE or ~/.cache/featurestore. Parts never change, so the cache is never stale.
     """
 
+    look_seconds = 1.0
+
     def __init__(self, url: str):
         try:
             import obstore.store

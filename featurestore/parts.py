@@ -75,9 +75,9 @@ class Directory:
             raise Unavailable(f"cannot create a store at {location}: {exc.strerror or exc}") from None
         return cls(storage)
 
-    def snapshot(self) -> Snapshot:
-        """The newest snapshot; asking again when nothing was committed costs one look at a name."""
-        return self.log.snapshot()
+    def snapshot(self, fresh: bool = True) -> Snapshot:
+        """The newest snapshot; see Log.snapshot."""
+        return self.log.snapshot(fresh)
 
     def local(self, part: Part) -> Path:
         """A path of this machine with the part's file or directory."""

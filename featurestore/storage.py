@@ -35,6 +35,8 @@ class Storage(abc.ABC):
     """Files by name; a name has words between slashes and is relative to the store."""
 
     location: str
+    # Readers look for new commits no more often than this; a look at a directory costs nothing, a request does.
+    look_seconds: float = 0.0
 
     @abc.abstractmethod
     def read(self, name: str) -> bytes:

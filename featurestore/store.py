@@ -135,7 +135,7 @@ class Store(FeatureStore):
     @property
     def _now(self) -> _View:
         with self._lock:
-            snapshot = self._directory.snapshot()
+            snapshot = self._directory.snapshot(fresh=False)
             if self._view is None or self._view.snapshot is not snapshot:
                 # The old view is left to the threads that still use it.
                 self._view = _View(self._directory, snapshot, self._rows, self._sql, self._once)

@@ -223,7 +223,7 @@ def main() -> None:
         asked = msgspec.msgpack.decode(_read(asks, size), type=Asked)
         try:
             directory = directory or Directory(location)
-            snapshot = directory.snapshot()
+            snapshot = directory.snapshot(fresh=False)
             if engine is None or engine.commit != snapshot.commit:
                 if engine is not None:
                     engine.close()
