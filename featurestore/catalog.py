@@ -6,7 +6,10 @@ A feature's number is its dictionary's start plus its index; dictionaries follow
 from __future__ import annotations
 
 import functools
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy
 import pyarrow
@@ -19,6 +22,26 @@ from featurestore.sql import condition
 
 WHERE_SECONDS = 30.0
 Guarded = Callable[[str, float], pyarrow.Table]
+KEPT_CHOICES = 16  # a megabyte for each million features
+
+
+class Choice:
+    """Which features a query may return. Never changes, and keeps what others derive of it for as long as it is kept."""
+
+    def __init__(self, mask: numpy.ndarray, notes: Sequence[str] = ()):
+        """`mask` has a boolean for each feature of the catalog; `notes` say what the reader should know of the choice."""
+        mask.flags.writeable = False
+        self.mask = mask
+        self.count = int(numpy.count_nonzero(mask))
+        self.notes = tuple(notes)
+        self._derived: dict[Any, Any] = {}
+
+    def once(self, key: Any, derive: Callable[[], Any]) -> Any:
+        """What was derived for this key before, or is now. Two threads may both derive it, the same."""
+        found = self._derived.get(key)
+        if found is None:
+            found = self._derived[key] = derive()
+        return found
 
 
 class Catalog:
@@ -36,6 +59,8 @@ class Catalog:
             self._starts[dictionary.dictionary] = self.size
             self.size += dictionary.d_sae
         self._ends = numpy.cumsum([d.d_sae for d in self.dictionaries], dtype=numpy.int64)
+        self._choices: OrderedDict[Any, Choice] = OrderedDict()
+        self._lock = threading.Lock()
 
     def dictionary(self, id: str) -> Dictionary:
         """One dictionary. Raises NotFound, naming those there are."""
@@ -50,6 +75,11 @@ class Catalog:
                 f"no feature {parsed.feature} in {parsed.dictionary}: d_sae is {d_sae}, so indices run 0 to {d_sae - 1}"
             )
         return parsed
+
+    def run(self, dictionary: str) -> slice:
+        """The numbers of a dictionary's features."""
+        start = self._starts[dictionary]
+        return slice(start, start + self._by_id[dictionary].d_sae)
 
     def number(self, id: FeatureId) -> int:
         """The feature's number."""
@@ -89,23 +119,38 @@ class Catalog:
         mask[found[found >= 0]] = True
         return mask
 
-    def allowed(self, query: Query) -> tuple[numpy.ndarray, list[str]]:
-        """Which features a query may return, (size,) bool, and what the reader should know of the choice."""
+    def choice(self, query: Query) -> Choice:
+        """Which features a query may return. Raises BadRequest or NotFound for what it names that is not there."""
+        key = (query.within, query.where, query.among, query.all)
+        with self._lock:
+            if key in self._choices:
+                self._choices.move_to_end(key)
+                return self._choices[key]
+        made = self._choose(query)
+        with self._lock:
+            self._choices[key] = made
+            while len(self._choices) > KEPT_CHOICES:
+                self._choices.popitem(last=False)
+        return made
+
+    def _choose(self, query: Query) -> Choice:
         mask = self._within(query.within)
+        if query.among:
+            some = numpy.zeros(self.size, dtype=bool)
+            some[[self.number(self.feature_id(id)) for id in query.among]] = True
+            mask &= some
         if query.where is not None:
             mask &= self._where(query.where)
         if query.all:
-            return mask, []
+            return Choice(mask)
         notes = []
         for state, those in self._states.items():
             hidden = int(numpy.count_nonzero(mask & those))
             if hidden:
                 notes.append(f"{hidden:,} {state}")
         for those in self._states.values():
-            mask = mask & ~those
-        if notes:
-            return mask, [f"left out: {' and '.join(notes)} features (all=true shows them)"]
-        return mask, []
+            mask &= ~those
+        return Choice(mask, [f"left out: {' and '.join(notes)} features (all=true shows them)"] if notes else [])
 
     def _within(self, names: Sequence[str]) -> numpy.ndarray:
         mask = numpy.full(self.size, not names)
@@ -114,8 +159,7 @@ class Catalog:
             if not chosen:
                 pick_dictionary(self.dictionaries, name)
             for dictionary in chosen:
-                start = self._starts[dictionary.dictionary]
-                mask[start : start + dictionary.d_sae] = True
+                mask[self.run(dictionary.dictionary)] = True
         return mask
 
     def _where(self, where: str) -> numpy.ndarray:

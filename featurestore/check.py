@@ -13,9 +13,10 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
 
-from featurestore import schema, tokens, vectors
+from featurestore import schema, text, tokens, vectors
+from featurestore.decoder_index import open_vectors
 from featurestore.errors import BadRequest, BadStore, FeatureStoreError
-from featurestore.indexes import open_vectors
+from featurestore.feature_rows import FeatureRows
 from featurestore.log import Part, Snapshot, checkpoint_name, checkpoint_number, commit_number
 from featurestore.parts import STORE_FILE, Directory, read_about, write_about
 from featurestore.rows import Rows
@@ -24,7 +25,8 @@ from featurestore.storage import Entry
 from featurestore.writer import SHARD_FEATURES, Writer
 
 # What can be made again from the rest.
-REBUILT = ("feature_rows", "token_stream", "decoder_index", "label_index")
+REBUILT = ("feature_rows", "token_stream", "decoder_index", "label_index", "token_index")
+INDEXES = ("decoder_index", "label_index", "token_index")
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -116,7 +118,7 @@ def repair(directory: Directory, found: Checked, tool: str) -> list[str]:
             for part in lacking:
                 writer.add_rows(part.key, part.shard, rows.all(part))
             writer.commit()
-        said += [f"removed {part.file}" for part in broken if part.table in ("decoder_index", "label_index")]
+        said += [f"removed {part.file}" for part in broken if part.table in INDEXES]
         said += [f"copied the rows of {part.file} again" for part in lacking]
         said += [f"built the token stream of corpus {corpus} again" for corpus in sorted(missing)]
     return said
@@ -291,7 +293,10 @@ def _index_problem(directory: Directory, snapshot: Snapshot, part: Part) -> str:
         if sum(part.about["rows"]) != len(index):
             return f"covers {sum(part.about['rows'])} vectors, and has {len(index)}"
         return ""
-    found = pyarrow.parquet.read_metadata(path / "rows.parquet").num_rows
+    if part.table == "token_index":
+        text.KeywordIndex(path, part.rows)
+        return ""
+    found = FeatureRows(path / "rows.arrow").table().num_rows
     if found != part.rows:
         return f"has {found} rows, the log says {part.rows}"
     if part.about["embedder_id"]:

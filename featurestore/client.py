@@ -59,7 +59,7 @@ class Client(FeatureStore):
     def run(self, query: Query) -> Hits:
         answer = self._post("search" if query.text is not None else "nearest", query.to_dict())
         found = self._decode(answer, _Found)
-        return Hits(found.query, found.hits, found.notes)
+        return Hits(found.query, found.hits, found.notes, found.next)
 
     def activating(
         self, text: str, dictionary: str | Sequence[str] | None = None, k: int = 10, order: str = "specific"
@@ -170,6 +170,7 @@ class _Found(msgspec.Struct):
     query: Query
     hits: tuple[Hit, ...]
     notes: tuple[str, ...]
+    next: str | None
 
 
 class _Body(io.RawIOBase):

@@ -43,6 +43,7 @@ class FeatureRows:
             batch = batch.select(list(columns))
         return batch.slice(number % BATCH_ROWS, 1).to_pylist()[0]
 
-    def table(self) -> pyarrow.Table:
+    def table(self, columns: Sequence[str] | None = None) -> pyarrow.Table:
         """Every row."""
-        return self._reader.read_all()
+        found = self._reader.read_all()
+        return found if columns is None else found.select(list(columns))

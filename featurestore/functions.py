@@ -154,14 +154,21 @@ def _found(
     fields = dict(values)
     if isinstance(fields.get("within"), str):
         fields["within"] = [fields["within"]]
-    unknown = sorted(set(fields) - {"k", "within", "where", "all", *(("space",) if name == "nearest" else ())})
+    unknown = sorted(
+        set(fields)
+        - {"k", "within", "where", "all", *(("space", "unlike", "opposite") if name == "nearest" else ("over",))}
+    )
     if unknown:
         raise BadRequest(f"SQL: {name}(...) does not take {unknown[0]}")
     if name == "nearest":
-        query = Query.of(near=of, **fields) if isinstance(of, str) else Query.of(vector=of, **fields)
+        query = Query.of(**{"vector" if _is_vector(of) else "near": of}, **fields)
     else:
-        query = Query.of(text=of, mode=MODES[name], **fields)
+        query = Query.of(text=of, mode=MODES[name], group=False, **fields)  # SQL groups as it likes
     return _hits_table(run(query))
+
+
+def _is_vector(of: Any) -> bool:
+    return isinstance(of, list) and not any(isinstance(one, str) for one in of)
 
 
 def _hits_table(hits: Hits) -> pyarrow.Table:

@@ -6,8 +6,10 @@ All sugar lives here, once; a store implements the primitives below it. Reads ar
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from featurestore.errors import BadRequest
 from featurestore.query import Query
@@ -81,14 +83,32 @@ class FeatureStore(abc.ABC):
     # --- sugar --------------------------------------------------------------------------------------------------
 
     def search(self, text: str, **options: Any) -> Hits:
-        """The features whose labels match `text`; options are the fields of Query (mode, within, where, k, all)."""
+        """The features whose labels match `text`; options are the fields of Query (mode, over, within, where, k, all)."""
         return self.run(Query.of(text=text, **_tidy(options)))
 
-    def nearest(self, to: str | Sequence[float] | numpy.ndarray, **options: Any) -> Hits:
-        """The features whose decoder vectors have the largest cosine to a feature's (by id) or to a vector."""
-        if isinstance(to, str):
+    def nearest(self, to: str | Sequence[str] | Sequence[float] | numpy.ndarray, **options: Any) -> Hits:
+        """The features whose decoder vectors have the largest cosine to a feature's (by id), several features' or a vector.
+
+        Options are the fields of Query; `unlike` names features whose directions are subtracted, `opposite` turns round.
+        """
+        if isinstance(to, str) or any(isinstance(one, str) for one in to):
             return self.run(Query.of(near=to, **_tidy(options)))
         return self.run(Query.of(vector=tuple(float(x) for x in to), **_tidy(options)))
+
+    def rerank(self, text: str, ids: Sequence[str], **options: Any) -> Hits:
+        """These features, by how well their labels match `text`; those without a label are left out."""
+        return self.search(text, among=tuple(ids), **{"k": max(1, len(ids)), "all": True} | options)
+
+    def pages(self, **query: Any) -> Iterator[Hits]:
+        """The answer to a query (its fields, as for Query.of) page by page, `k` hits each, until there are no more."""
+        asked = Query.of(**_tidy(query))
+        while True:
+            page = self.run(asked)
+            if page.hits or asked.cursor is None:
+                yield page
+            if page.next is None:
+                return
+            asked = msgspec.structs.replace(asked, cursor=page.next)
 
     def dictionary(self, id: str) -> Dictionary:
         """One dictionary. Raises NotFound, naming what is there."""
@@ -108,9 +128,7 @@ def _tidy(options: dict[str, Any]) -> dict[str, Any]:
     # How Query.of reads its fields is no field of a query.
     if "strict" in options:
         raise BadRequest("Object contains unknown field `strict`")
-    # `within="model/source"` reads better than a tuple of one, so both are taken.
-    within = options.get("within")
-    return options | {"within": (within,)} if isinstance(within, str) else options
+    return options
 
 
 def pick_dictionary(dictionaries: Sequence[Dictionary], id: str) -> Dictionary:

@@ -73,6 +73,10 @@ class Pages:
             found[id] = row | {"state": state_of(row["active_tokens"], row["density"])}
         return found
 
+    def top_logits(self, id: FeatureId) -> tuple[LogitEffect, ...]:
+        """The tokens whose logits a feature raises most, strongest first."""
+        return tuple(LogitEffect(**one) for one in self._stored(id, ("top_logits",))["top_logits"] or ())
+
     def _row(self, asked: FeatureId) -> dict[str, Any]:
         part = shard_part(self._snapshot, "features", asked.dictionary, asked.feature)
         row = self._stored(asked)

@@ -34,7 +34,7 @@ STORE_FILE = "store.json"
 UNFINISHED = {"building", "building.lock"}
 
 # Parts that belong to a dictionary and go with it; `key` is its id.
-OF_A_DICTIONARY = ("dictionaries", "features", "feature_rows", "examples", "labels", "decoder_vectors")
+OF_A_DICTIONARY = ("dictionaries", "features", "feature_rows", "examples", "labels", "decoder_vectors", "token_index")
 # Parts of which one key may have many: each writer appends its own.
 APPENDED = ("labels",)
 # Parts whose key is a hash of their content: two writers that add the same one agree.

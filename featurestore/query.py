@@ -12,20 +12,34 @@ from featurestore.errors import BadRequest
 MAX_K = 10_000
 
 _Text = Annotated[str, Meta(max_length=4000)]
+_Ids = Annotated[tuple[str, ...], Meta(max_length=MAX_K)]
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What to look for. Exactly one of `text`, `near` and `vector` says it; the rest narrows and shapes the answer."""
 
     text: Annotated[_Text | None, Meta(description="Words to find in labels.")] = None
-    near: Annotated[str | None, Meta(description="A feature id: rank by cosine to its decoder vector.")] = None
+    near: Annotated[
+        _Ids, Meta(description="Feature ids: rank by cosine to the mean of their decoder vectors' directions.")
+    ] = ()
     vector: Annotated[tuple[float, ...] | None, Meta(description="A vector: rank decoder vectors by cosine to it.")] = (
         None
     )
+    unlike: Annotated[
+        _Ids, Meta(description="Feature ids: the mean of their directions is subtracted from what is near or vector.")
+    ] = ()
+    opposite: Annotated[bool, Meta(description="Rank by the opposite direction: the least cosine first.")] = False
     mode: Annotated[
         Literal["hybrid", "semantic", "keyword"] | None,
         Meta(description="How text is matched: by meaning, by words, or both (hybrid, the default)."),
     ] = None
+    over: Annotated[
+        tuple[Literal["labels", "tokens", "logits"], ...],
+        Meta(
+            description="Where text is looked for: labels (the default), the tokens that top examples fire on, "
+            "the tokens whose logits are raised most."
+        ),
+    ] = ()
     space: Annotated[
         str | None, Meta(description="The coordinates a vector lives in; needed when the store has several.")
     ] = None
@@ -33,13 +47,24 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     where: Annotated[
         _Text | None, Meta(description="Only features for which this SQL condition over the view `features` holds.")
     ] = None
+    among: Annotated[_Ids, Meta(description="Only these features, by id: ranks a given set.")] = ()
     k: Annotated[int, Meta(description="How many hits.", ge=1, le=MAX_K)] = 10
     all: Annotated[bool, Meta(description="Also dead and always-on features, which are hidden otherwise.")] = False
+    group: Annotated[
+        bool | None,
+        Meta(
+            description="Show hits of the same label and nearly the same decoder vector (cosine > 0.9) as one. "
+            "By default so for text, unless it ranks a given set."
+        ),
+    ] = None
+    cursor: Annotated[_Text | None, Meta(description="The `next` of the page before.")] = None
 
     @classmethod
     def of(cls, strict: bool = True, **fields: Any) -> Query:
         """The query with these fields (None means not given). Raises BadRequest, naming the field, when they make none."""
         given = {name: value for name, value in fields.items() if value is not None}
+        # `within="model/source"` reads better than a tuple of one, so both are taken.
+        given |= {name: (given[name],) for name in MANY if isinstance(given.get(name), str)}
         try:
             query = msgspec.convert(given, cls, strict=strict)
         except msgspec.ValidationError as exc:
@@ -50,30 +75,48 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     @classmethod
     def from_text(cls, given: dict[str, list[str]]) -> Query:
         """The query in a URL's or a shell's words: every value a string, several for a field that takes many."""
-        many = {field.name for field in msgspec.structs.fields(cls) if isinstance(field.default, tuple)}
-        repeated = [name for name, values in given.items() if name not in many and len(values) > 1]
+        repeated = [name for name, values in given.items() if name not in MANY and len(values) > 1]
         if repeated:
             raise BadRequest(f"{repeated[0]}: given {len(given[repeated[0]])} times, takes one value")
-        fields: dict[str, Any] = {name: values if name in many else values[0] for name, values in given.items()}
+        fields: dict[str, Any] = {name: values if name in MANY else values[0] for name, values in given.items()}
         if "vector" in fields:
             fields["vector"] = fields["vector"].split(",")
         return cls.of(strict=False, **fields)
 
     def _checked(self) -> Query:
-        asked = [name for name in ("text", "near", "vector") if getattr(self, name) is not None]
+        asked = [name for name in ("text", "near", "vector") if getattr(self, name) not in (None, ())]
         if len(asked) != 1:
             found = " and ".join(asked) if asked else "none of them"
             raise BadRequest(f"a query takes exactly one of text, near and vector; given: {found}")
-        if self.text is not None and not self.text.strip():
-            raise BadRequest("text: nothing to search for, the text is empty")
-        if self.mode is not None and self.text is None:
-            raise BadRequest(f"mode: {self.mode} says how text is matched, but the query has no text")
+        if self.text is not None:
+            if not self.text.strip():
+                raise BadRequest("text: nothing to search for, the text is empty")
+            for name in ("unlike", "opposite", "space"):
+                if getattr(self, name):
+                    raise BadRequest(f"{name}: it goes with near or vector, but the query has a text")
+            if self.mode == "semantic" and self.over not in ((), ("labels",)):
+                raise BadRequest(
+                    f"mode: semantic is about labels; {self.over[-1]} are searched by words (mode keyword)"
+                )
+        elif self.mode is not None or self.over:
+            name = "mode" if self.mode else "over"
+            said = self.mode or ", ".join(self.over)
+            raise BadRequest(f"{name}: {said} says how text is matched, but the query has no text")
         if self.vector is not None and not any(self.vector):
             raise BadRequest("vector: all its numbers are zero, so it has no direction")
         if self.vector is not None and not all(abs(x) < float("inf") for x in self.vector):
             raise BadRequest("vector: every number must be finite; NaN or infinity found")
         return self
 
+    @property
+    def grouped(self) -> bool:
+        """Whether near-identical hits are shown as one."""
+        return self.text is not None and not self.among if self.group is None else self.group
+
     def to_dict(self) -> dict[str, Any]:
         """The fields that were given, as JSON-ready values."""
         return msgspec.to_builtins(self)
+
+
+# The fields that take several values.
+MANY = frozenset(field.name for field in msgspec.structs.fields(Query) if field.default == ())

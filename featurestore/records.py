@@ -137,7 +137,10 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):
-    """One search result. `score` is what hits are ordered by; `why` says in words what matched."""
+    """One search result. `score` is what hits are ordered by; `why` says in words what matched.
+
+    `copies` are the ids of near-identical features that this hit stands for, among those looked at for the page.
+    """
 
     id: str
     dictionary: str
@@ -149,14 +152,19 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
     max_activation: float | None
     state: str
     why: str
+    copies: tuple[str, ...] = ()
 
 
 class Hits(msgspec.Struct, frozen=True):
-    """Search results, best first, with the query as it was understood and whatever the reader should know of them."""
+    """Search results, best first, with the query as it was understood and whatever the reader should know of them.
+
+    `next` is the cursor of the page that follows, which may turn out to be empty; None where there is none.
+    """
 
     query: Query
     hits: tuple[Hit, ...]
     notes: tuple[str, ...] = ()
+    next: str | None = None
 
     def __len__(self) -> int:
         return len(self.hits)

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 
 import numpy
 
-from featurestore import embed
-from featurestore.catalog import Catalog
+from featurestore import embed, paging, vectors
+from featurestore.catalog import Catalog, Choice
+from featurestore.decoder_index import DecoderIndex
 from featurestore.errors import BadRequest, NotFound
-from featurestore.indexes import DecoderIndex, LabelIndex
+from featurestore.grouping import Groups
+from featurestore.label_index import LabelIndex
 from featurestore.page import Pages
+from featurestore.paging import Match, Ranking
 from featurestore.query import Query
-from featurestore.records import Hit, Hits
+from featurestore.records import FeatureId, Hit, Hits
+from featurestore.text import Words
+from featurestore.token_index import TokenIndex
+from featurestore.why import Why
 
-# Reciprocal-rank fusion, Cormack, Clarke and Büttcher 2009: score = sum over rankings of 1 / (60 + rank).
+# Reciprocal-rank fusion, Cormack, Clarke and Büttcher 2009: score = sum over rankings of weight / (FUSION + rank).
 FUSION = 60
+WEIGHTS = {"meaning": 1.0, "words": 1.0, "tokens": 1.0, "logits": 1.0}
 # Each ranking that is fused is this many times as deep as the answer.
 DEPTH = 5
 MIN_DEPTH = 100
 
-Found = dict[int, tuple[float, str]]  # catalog number -> score and why, best first
+# One ranking of features: the n best as (catalog number, score, what it is of: a row of labels or a feature), best first.
+Found = list[tuple[int, float, int]]
+Search = Callable[[int], Found]
 
 
 class Searcher:
@@ -28,48 +38,96 @@ class Searcher:
 
     def __init__(
         self,
+        commit: int,
         pages: Pages,
         catalog: Catalog,
         decoder_index: Callable[[str], DecoderIndex],
         label_index: Callable[[], LabelIndex],
+        token_index: Callable[[], TokenIndex],
         vector: Callable[[str], numpy.ndarray],
     ):
+        self._commit = commit
         self._pages = pages
         self._catalog = catalog
         self._decoder_index = decoder_index
         self._label_index = label_index
+        self._token_index = token_index
         self._vector = vector
 
     def run(self, query: Query) -> Hits:
-        """The best `query.k` features, best first."""
-        if query.near is not None:
-            self._catalog.feature_id(query.near)
-        allowed, notes = self._catalog.allowed(query)
-        if not allowed.any():
+        """The `query.k` features that follow the query's cursor, or the best, best first."""
+        for id in (*query.near, *query.unlike):
+            self._catalog.feature_id(id)
+        choice = self._catalog.choice(query)
+        notes = list(choice.notes)
+        start = paging.start_of(query, self._commit, notes)
+        if not choice.count:
             notes.append("no feature is left by the filter")
             return Hits(query, (), tuple(notes))
-        found = self._by_text(query, allowed, notes) if query.text is not None else self._by_vector(query, allowed)
-        return Hits(query, self._hits(found), tuple(notes))
+        ranking, why = self._by_text(query, choice, notes) if query.text is not None else self._by_vector(query, choice)
+        matches = paging.in_order(ranking, query.k)
+        hits = self._grouped(query, matches, why) if query.grouped else self._single(query, matches, why)
+        page = tuple(islice(hits, start, start + query.k))
+        full = len(page) == query.k and start + query.k < choice.count
+        return Hits(query, page, tuple(notes), paging.cursor_at(query, self._commit, start + query.k) if full else None)
 
-    def _by_vector(self, query: Query, allowed: numpy.ndarray) -> Found:
-        if query.near is not None:
-            asked = self._catalog.feature_id(query.near)
-            space = self._catalog.dictionary(asked.dictionary).space
-            if query.space not in (None, space):
-                raise BadRequest(f"space: {query.near} lives in {space}, not in {query.space}")
-            vector = self._vector(query.near)
-            allowed = allowed.copy()
-            allowed[self._catalog.number(asked)] = False
-            if not vector.any():
-                raise BadRequest(f"near: the decoder vector of {query.near} is zero, so nothing is near it")
-        else:
-            space = self._space(query.space)
-            vector = numpy.asarray(query.vector, dtype=numpy.float32)
+    # --- rankings -----------------------------------------------------------------------------------------------
+
+    def _by_vector(self, query: Query, choice: Choice) -> tuple[Ranking, Why]:
+        space, asked = self._direction(query)
         index = self._decoder_index(space)
-        if len(vector) != index.dim:
-            raise BadRequest(f"vector: it has {len(vector)} numbers, but vectors of space {space} have {index.dim}")
-        numbers, scores = index.search(vector, query.k, allowed)
-        return {int(n): (float(s), f"cosine {s:.3f}") for n, s in zip(numbers, scores, strict=True)}
+        if len(asked) != index.dim:
+            raise BadRequest(f"vector: it has {len(asked)} numbers, but vectors of space {space} have {index.dim}")
+        own = {self._catalog.number(FeatureId.parse(id)) for id in (*query.near, *query.unlike)}
+        sign = -1 if query.opposite else 1
+
+        def ranking(n: int) -> list[Match]:
+            numbers, cosines = index.search(sign * asked, n + len(own), choice)
+            found = zip(numbers.tolist(), (sign * cosines).tolist(), strict=True)
+            return [Match(number, cosine, f"cosine {cosine:.3f}") for number, cosine in found if number not in own][:n]
+
+        return ranking, Why(self._pages)
+
+    def _direction(self, query: Query) -> tuple[str, numpy.ndarray]:
+        """The space asked about, and the vector: mean direction of what it should be near less that of what it should not."""
+        spaces = {
+            id: self._catalog.dictionary(FeatureId.parse(id).dictionary).space for id in (*query.near, *query.unlike)
+        }
+        if len(set(spaces.values())) > 1:
+            one, other = list(dict.fromkeys(spaces.values()))[:2]
+            raise BadRequest(f"near: features of several spaces ({one}, {other}) have no mean direction")
+        space = next(iter(spaces.values()), None)
+        if space is not None and query.space not in (None, space):
+            raise BadRequest(f"space: {next(iter(spaces))} lives in {space}, not in {query.space}")
+        if query.vector is not None:
+            space = self._space(query.space or space)
+            vector = numpy.asarray(query.vector, dtype=numpy.float32)
+            if not query.unlike:
+                return space, vector
+            plus = vectors.unit(vector[None])[0]
+        else:
+            assert space is not None
+            plus = self._mean(query.near, "near")
+        if not query.unlike:
+            return space, plus
+        minus = self._mean(query.unlike, "unlike")
+        if plus.shape != minus.shape:
+            raise BadRequest(f"vector: it has {len(plus)} numbers, but vectors of space {space} have {len(minus)}")
+        if numpy.linalg.norm(plus - minus) < 1e-6:
+            raise BadRequest("unlike: it points where the rest of the query points, so nothing is left")
+        return space, plus - minus
+
+    def _mean(self, ids: tuple[str, ...], field: str) -> numpy.ndarray:
+        found = [self._vector(id) for id in ids]
+        zero = [id for id, vector in zip(ids, found, strict=True) if not vector.any()]
+        if zero:
+            raise BadRequest(f"{field}: the decoder vector of {zero[0]} is zero, so nothing is near it")
+        if len(found) == 1:
+            return vectors.unit(found[0][None])[0]
+        mean = vectors.unit(numpy.stack(found)).mean(axis=0)
+        if numpy.linalg.norm(mean) < 1e-6:
+            raise BadRequest(f"{field}: these features' directions cancel out, so nothing is near their mean")
+        return mean
 
     def _space(self, asked: str | None) -> str:
         spaces = sorted({d.space for d in self._catalog.dictionaries})
@@ -81,44 +139,95 @@ class Searcher:
             raise NotFound(f"no space '{asked}'; there are: {', '.join(spaces) or 'none'}")
         return asked
 
-    def _by_text(self, query: Query, allowed: numpy.ndarray, notes: list[str]) -> Found:
+    def _by_text(self, query: Query, choice: Choice, notes: list[str]) -> tuple[Ranking, Why]:
         assert query.text is not None
-        index = self._label_index()
-        if index.missing:
-            notes.append(f"{index.missing:,} labels are newer than the index: run `featurestore index`")
-        mode = query.mode or "hybrid"
-        if query.mode is None and not embed.available(index.embedder_setting or embed.DEFAULT):
-            notes.append("searched by words only: searching by meaning needs pip install 'featurestore[embed]'")
-            mode = "keyword"
-        elif query.mode is None and not index.semantic:
-            notes.append("searched by words only: the labels are not embedded yet, run `featurestore index`")
-            mode = "keyword"
-        if mode == "semantic":
-            ranked = self._features(index, index.by_meaning, query.text, query.k, allowed)
-            return {n: (s, f"meaning {s:.2f}") for n, s, _ in ranked}
-        if mode == "keyword":
-            ranked = self._features(index, index.by_words, query.text, query.k, allowed)
-            return {n: (s, f"words {s:.1f}") for n, s, _ in ranked}
-        depth = max(MIN_DEPTH, DEPTH * query.k)
-        scores: dict[int, float] = {}
-        why: dict[int, list[str]] = {}
-        for name, search in (("meaning", index.by_meaning), ("words", index.by_words)):
-            for rank, (number, score, _) in enumerate(self._features(index, search, query.text, depth, allowed), 1):
-                # Scaled so that first in both rankings is 1.
-                scores[number] = scores.get(number, 0.0) + (FUSION + 1) / 2 / (FUSION + rank)
-                shown = f"{score:.2f}" if name == "meaning" else f"{score:.1f}"
-                why.setdefault(number, []).append(f"{name} {shown} (#{rank})")
-        best = sorted(scores, key=lambda number: (-scores[number], number))[: query.k]
-        return {number: (scores[number], ", ".join(why[number])) for number in best}
+        words = Words.of(query.text) if query.mode != "semantic" else Words(query.text, ())
+        over = query.over or ("labels",)
+        searches: dict[str, Search] = {}
+        labels = self._label_index() if "labels" in over else None
+        if labels:
+            for mode in self._modes(query, labels, words, notes):
+                by = labels.by_meaning if mode == "meaning" else labels.by_words
+                asked = words.text if mode == "meaning" else words
+                searches[mode] = _by_feature(labels, lambda n, by=by, asked=asked: by(asked, n, choice))  # type: ignore[misc]
+        tokens = self._token_index() if set(over) - {"labels"} else None
+        if tokens:
+            if tokens.missing:
+                count = len(tokens.missing)
+                notes.append(
+                    f"tokens of {count} {'dictionaries are' if count > 1 else 'dictionary is'} not indexed yet: "
+                    "run `featurestore index`"
+                )
+            for name in over:
+                if name != "labels":
+                    searches[name] = _by_token(tokens, words, choice, name)
+        if not words.clauses and "meaning" not in searches and searches.keys() <= {"words"}:
+            notes.append("the text has no words to look for")
+        why = Why(self._pages, words, labels, tokens, self._catalog)
+        return _fused(searches, why) if len(searches) > 1 else _alone(*next(iter(searches.items())), why), why
 
     @staticmethod
-    def _features(
-        index: LabelIndex, search: Callable, words: str, k: int, allowed: numpy.ndarray
-    ) -> list[tuple[int, float, int]]:
-        """The best k features by their best label: (catalog number, score, label row), best first."""
+    def _modes(query: Query, index: LabelIndex, words: Words, notes: list[str]) -> list[str]:
+        """How labels are searched: by meaning, words or both."""
+        if index.missing:
+            notes.append(f"{index.missing:,} labels are newer than the index: run `featurestore index`")
+        if query.mode == "semantic":
+            return ["meaning"]
+        if query.mode == "keyword":
+            return ["words"]
+        if any(clause.sign for clause in words.clauses):
+            notes.append("searched by words only: + and - say which words a label must and must not have")
+        elif query.mode is None and not embed.available(index.embedder_setting or embed.DEFAULT):
+            notes.append("searched by words only: searching by meaning needs pip install 'featurestore[embed]'")
+        elif query.mode is None and not index.semantic:
+            notes.append("searched by words only: the labels are not embedded yet, run `featurestore index`")
+        else:
+            return ["meaning", "words"]
+        return ["words"]
+
+    # --- hits ---------------------------------------------------------------------------------------------------
+
+    def _single(self, query: Query, matches: Iterator[Match], why: Why) -> Iterator[Hit]:
+        while some := list(islice(matches, query.k)):
+            cards = self._pages.cards([self._catalog.id(match.number) for match in some])
+            for match in some:
+                id = self._catalog.id(match.number)
+                yield _hit(id, match, why.of(match, cards[id]), cards[id])
+
+    def _grouped(self, query: Query, matches: Iterator[Match], why: Why) -> Iterator[Hit]:
+        """Hits of the same label and nearly the same direction as one, with the others as its copies.
+
+        Copies are looked for among as many matches as it takes to fill the page.
+        """
+        groups = Groups(lambda id: self._vector(str(id)), lambda id: self._catalog.dictionary(id.dictionary).space)
+        waiting: list[tuple[FeatureId, Match, dict]] = []
+        while some := list(islice(matches, query.k)):
+            cards = self._pages.cards([self._catalog.id(match.number) for match in some])
+            for match in some:
+                id = self._catalog.id(match.number)
+                if groups.add(id, cards[id]["label"]):
+                    waiting.append((id, match, cards[id]))
+            # A page is given out when it is full, so that its hits know the copies among all that was looked at.
+            while len(waiting) >= query.k:
+                yield from (_hit(i, m, why.of(m, c), c, groups.copies(i)) for i, m, c in waiting[: query.k])
+                waiting = waiting[query.k :]
+        yield from (_hit(i, m, why.of(m, c), c, groups.copies(i)) for i, m, c in waiting)
+
+
+def _hit(id: FeatureId, match: Match, why: str, about: dict, copies: tuple[str, ...] = ()) -> Hit:
+    card = {name: about[name] for name in ("label", "explainer", "density", "max_activation", "state")}
+    return Hit(
+        id=str(id), dictionary=id.dictionary, feature=id.feature, score=match.score, why=why, copies=copies, **card
+    )
+
+
+def _by_feature(index: LabelIndex, search: Callable[[int], tuple[numpy.ndarray, numpy.ndarray]]) -> Search:
+    """The best features by their best label."""
+
+    def found(k: int) -> Found:
         limit = k
         while True:
-            rows, scores = search(words, limit, allowed)
+            rows, scores = search(limit)
             best: dict[int, tuple[int, float, int]] = {}
             for row, score in zip(rows.tolist(), scores.tolist(), strict=True):
                 number = int(index.numbers[row])
@@ -127,13 +236,36 @@ class Searcher:
                 return list(best.values())[:k]
             limit *= 2  # several labels of one feature took places
 
-    def _hits(self, found: Found) -> tuple[Hit, ...]:
-        if not found:
-            return ()
-        ids = [self._catalog.id(number) for number in found]
-        about = self._pages.cards(ids)
-        hits = []
-        for id, (score, why) in zip(ids, found.values(), strict=True):
-            card = {name: about[id][name] for name in ("label", "explainer", "density", "max_activation", "state")}
-            hits.append(Hit(id=str(id), dictionary=id.dictionary, feature=id.feature, score=score, why=why, **card))
-        return tuple(hits)
+    return found
+
+
+def _by_token(index: TokenIndex, words: Words, choice: Choice, over: str) -> Search:
+    def found(k: int) -> Found:
+        numbers, scores = index.search(words, k, choice, over)
+        return [(number, score, number) for number, score in zip(numbers.tolist(), scores.tolist(), strict=True)]
+
+    return found
+
+
+def _alone(name: str, search: Search, why: Why) -> Ranking:
+    def ranking(n: int) -> list[Match]:
+        return [Match(number, score, why.add(number, name, score, row)) for number, score, row in search(n)]
+
+    return ranking
+
+
+def _fused(searches: dict[str, Search], why: Why) -> Ranking:
+    """Reciprocal-rank fusion of rankings, scaled so that what is first in all of them has 1."""
+    weight = {name: WEIGHTS[name] / sum(WEIGHTS[name] for name in searches) for name in searches}
+
+    def ranking(n: int) -> list[Match]:
+        depth = max(MIN_DEPTH, DEPTH * n)
+        scores: dict[int, float] = {}
+        for name, search in searches.items():
+            for rank, (number, score, row) in enumerate(search(depth), 1):
+                scores[number] = scores.get(number, 0.0) + weight[name] * (FUSION + 1) / (FUSION + rank)
+                why.add(number, name, score, row, rank)
+        best = sorted(scores, key=lambda number: (-scores[number], number))[:n]
+        return [Match(number, scores[number], "") for number in best]
+
+    return ranking

@@ -18,21 +18,14 @@ import msgspec
 import numpy
 import pyarrow
 
-from featurestore import check, lifecycle
+from featurestore import check, label_index, lifecycle, token_index
 from featurestore.catalog import Catalog
 from featurestore.check import Checked
+from featurestore.decoder_index import DecoderIndex, Once, build_decoder_index, open_vectors
 from featurestore.errors import BadRequest, BadStore, Unavailable
 from featurestore.functions import bind
-from featurestore.indexes import (
-    DecoderIndex,
-    LabelIndex,
-    Once,
-    build_decoder_index,
-    build_label_index,
-    not_covered,
-    open_vectors,
-)
 from featurestore.interface import FeatureStore
+from featurestore.label_index import LabelIndex, not_covered
 from featurestore.labelling import stale_features
 from featurestore.log import Part, Snapshot
 from featurestore.page import Pages
@@ -43,6 +36,7 @@ from featurestore.rows import Rows, shard_part
 from featurestore.search import Searcher
 from featurestore.sql import Engine, gathered
 from featurestore.stream import RowStream
+from featurestore.token_index import TokenIndex
 from featurestore.workers import Workers
 from featurestore.writer import SHARD_FEATURES, Writer
 
@@ -78,7 +72,16 @@ class _View:
             lambda space: DecoderIndex(directory, snapshot, self.catalog, space, once)
         )
         self._label_index = functools.cache(lambda: LabelIndex(directory, snapshot, self.catalog, once))
-        self.searcher = Searcher(self.pages, self.catalog, self._decoder_index, self._label_index, self.vector)
+        token_index = functools.cache(lambda: TokenIndex(directory, snapshot, self.catalog, once))
+        self.searcher = Searcher(
+            snapshot.commit,
+            self.pages,
+            self.catalog,
+            self._decoder_index,
+            self._label_index,
+            token_index,
+            self.vector,
+        )
         self._engine: Engine | None = None
 
     @property
@@ -241,7 +244,8 @@ class Store(FeatureStore):
             for space in sorted({d.space for d in view.catalog.dictionaries}):
                 line = build_decoder_index(writer, view.directory, view.snapshot, view.catalog, space, progress, recall)
                 said += [line] if line else []
-            said += build_label_index(writer, view.directory, view.snapshot, view.engine, embedder, progress)
+            said += label_index.build(writer, view.directory, view.snapshot, view.engine, embedder, progress)
+            said += token_index.build(writer, view.directory, view.snapshot, view.catalog, self._rows, progress)
         return said
 
     def compact(self, progress: Progress = _no_progress) -> list[str]:
@@ -262,7 +266,7 @@ class Store(FeatureStore):
     def repair(self, progress: Progress = _no_progress) -> Checked:
         """Check, remove leftovers, make again what can be made from the rest, and check again."""
         said = check.repair(self._directory, check.check(self._directory), "featurestore check --repair")
-        if any(line.startswith("removed decoder_index") or line.startswith("removed label_index") for line in said):
+        if any(line.startswith(tuple(f"removed {name}" for name in check.INDEXES)) for line in said):
             said += self.index(progress=progress)
         return msgspec.structs.replace(check.check(self._directory, progress), repaired=tuple(said))
 

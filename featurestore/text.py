@@ -1,52 +1,121 @@
-"""Keyword search over numbered texts: stemming, phrases, +must and -not. Knows rows and words, not features."""
+"""Keyword search over numbered texts: stemming, "phrases", prefix*, +must and -not. Knows rows and words, not features."""
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy
 import tantivy
 
-from featurestore.errors import BadStore
+from featurestore.errors import BadRequest, BadStore
 
 # With at most this many rows allowed, they go into the query itself; with more, hits are looked through.
 FEW = 4096
+# The longest word that is kept, as tantivy's own analysers have it.
+LONGEST = 40
+
+# Each text is kept three times: as stems, which words and phrases are found by; as words, which prefixes are found by; and,
+# where it is a list of tokens, as these tokens, for what is no word: "->", say.
+STEMS, WORDS, TOKENS = "{}", "{}_words", "{}_tokens"
 
 
-def _schema() -> tantivy.Schema:
+def _analyser(stemmed: bool) -> tantivy.TextAnalyzer:
+    builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
+    builder = builder.filter(tantivy.Filter.remove_long(LONGEST)).filter(tantivy.Filter.lowercase())
+    return (builder.filter(tantivy.Filter.stemmer("English")) if stemmed else builder).build()
+
+
+_stems, _words = _analyser(stemmed=True), _analyser(stemmed=False)
+
+
+class Clause(NamedTuple):
+    """One piece of a query: `sign` is "", "+" or "-"; `words` are a phrase where there are several."""
+
+    sign: str
+    words: tuple[str, ...]
+    prefix: bool
+
+
+class Words(NamedTuple):
+    """A query as it is understood."""
+
+    text: str
+    clauses: tuple[Clause, ...]
+
+    @classmethod
+    def of(cls, text: str) -> Words:
+        """Any text is a query. Raises BadRequest when it only says what must not be there."""
+        clauses = []
+        # A minus or plus before a space is a character as any other.
+        for sign, phrase, word in re.findall(r'(?<!\S)([+-]?)(?:"([^"]*)"|(\S+))', text):
+            piece = phrase or word
+            # What the analyser would split, as in what's or os.path, stands together: a phrase.
+            words = tuple(_words.analyze(piece.replace("_", " ")))
+            if words:
+                clauses.append(Clause(sign, words, prefix=piece.endswith("*") and len(words) == 1))
+        if clauses and all(clause.sign == "-" for clause in clauses):
+            raise BadRequest(f"text: {text!r} only says what must not be there; add a word that should")
+        return cls(text, tuple(clauses))
+
+    def found_in(self, text: str) -> list[str]:
+        """The words of the query, as the text has them, that are found there; each once."""
+        wanted = {
+            stem for one in self.clauses if one.sign != "-" for word in one.words for stem in _stems.analyze(word)
+        }
+        starts = tuple(one.words[0] for one in self.clauses if one.prefix)
+        found = []
+        for word in _words.analyze(text):
+            stem = _stems.analyze(word)
+            if word not in found and ((stem and stem[0] in wanted) or (starts and word.startswith(starts))):
+                found.append(word)
+        return found
+
+
+@functools.lru_cache(maxsize=8)
+def _schema(fields: tuple[str, ...], tokens: tuple[str, ...], stored: bool) -> tantivy.Schema:
     builder = tantivy.SchemaBuilder()
     builder.add_unsigned_field("row", indexed=True, fast=True)
-    builder.add_text_field("text", tokenizer_name="en_stem", index_option="position")
+    for field in fields:
+        builder.add_text_field(STEMS.format(field), stored=stored, tokenizer_name="en_stem", index_option="position")
+        builder.add_text_field(WORDS.format(field), tokenizer_name="default", index_option="basic")
+    for field in tokens:
+        builder.add_text_field(TOKENS.format(field), tokenizer_name="raw", index_option="freq")
     return builder.build()
 
 
-def build(directory: Path, texts: Iterable[str]) -> int:
-    """Write the index of `texts`, numbered from 0, into a new directory; how many there were."""
+def build(
+    directory: Path,
+    rows: Iterable[Mapping[str, Any]],
+    fields: Sequence[str] = ("text",),
+    tokens: Sequence[str] = (),
+    stored: bool = False,
+) -> int:
+    """Write the index of `rows`, numbered from 0, into a new directory; how many there were.
+
+    Each row has a text for each of `fields`, and besides, as `{field}_tokens`, a list of tokens for each of `tokens`.
+    """
     directory.mkdir()
-    index = tantivy.Index(_schema(), path=str(directory))
+    index = tantivy.Index(_schema(tuple(fields), tuple(tokens), stored), path=str(directory))
     writer = index.writer(heap_size=64_000_000, num_threads=1)
-    rows = 0
-    for text in texts:
-        document = tantivy.Document(text=text)
-        document.add_unsigned("row", rows)
+    count = 0
+    for row in rows:
+        document = tantivy.Document()
+        document.add_unsigned("row", count)
+        for field in fields:
+            document.add_text(STEMS.format(field), row[field])
+            document.add_text(WORDS.format(field), row[field])
+        for field in tokens:
+            for token in row[TOKENS.format(field)]:
+                document.add_text(TOKENS.format(field), token)
         writer.add_document(document)
-        rows += 1
+        count += 1
     writer.commit()
     writer.wait_merging_threads()
-    return rows
-
-
-def _plain(text: str) -> str:
-    """A query in the words people type, without the parser's other syntax (fields, ranges, operators in capitals)."""
-    parts = []
-    for sign, phrase, word in re.findall(r'(?<!\S)([+-]?)(?:"([^"]*)"|(\S+))', text.replace("\\", " ")):
-        # What the analyser would split, as in what's or os.path, stands together: a phrase.
-        words = re.findall(r"\w+", (phrase or word).lower().replace("_", " "))
-        if words:
-            parts.append(f'{sign}"{" ".join(words)}"' if len(words) > 1 else sign + words[0])
-    return " ".join(parts)
+    return count
 
 
 class KeywordIndex:
@@ -70,33 +139,79 @@ class KeywordIndex:
     def __len__(self) -> int:
         return self._searcher.num_docs
 
-    def search(self, text: str, k: int, allowed: numpy.ndarray | None = None) -> tuple[numpy.ndarray, numpy.ndarray]:
-        """The `k` texts that match best by BM25: row numbers (int64) and scores (float32), best first.
+    def search(
+        self,
+        words: Words,
+        k: int,
+        allowed: numpy.ndarray | None = None,
+        field: str = "text",
+        tokens: bool = False,
+    ) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """The `k` rows that match best by BM25 in a field: row numbers (int64) and scores (float32), best first.
 
-        Words are stemmed; "a phrase" matches as one; +word must be there, -word must not. Anything else in the query is
-        taken as words. With `allowed`, a boolean for each row, only allowed rows.
+        With `tokens` also rows of which a token is the query's text as it stands. With `allowed`, a boolean for each row,
+        only allowed rows.
         """
-        query, _ = self._index.parse_query_lenient(_plain(text), ["text"])
-        if allowed is None:
-            allowed = numpy.ones(len(self), dtype=bool)
-        candidates = numpy.flatnonzero(allowed)
-        k = min(k, len(candidates))
-        if k == 0:
+        query = self._query(words, field, tokens)
+        candidates = len(self) if allowed is None else int(numpy.count_nonzero(allowed))
+        k = min(k, candidates)
+        if k == 0 or query is None:
             return numpy.empty(0, numpy.int64), numpy.empty(0, numpy.float32)
-        if len(candidates) <= FEW:
-            among = tantivy.Query.term_set_query(self._index.schema, "row", candidates.tolist())
+        if allowed is not None and candidates <= FEW:
+            some = numpy.flatnonzero(allowed).tolist()
+            among = tantivy.Query.term_set_query(self._index.schema, "row", some)
             # The weight of a row's own number must not count: only the words do.
             among = tantivy.Query.const_score_query(among, 0.0)
             query = tantivy.Query.boolean_query([(tantivy.Occur.Must, query), (tantivy.Occur.Must, among)])
-        limit = 2 * k
+            allowed = None
+        limit = k if candidates == len(self) else 2 * k
         while True:
             found = self._searcher.search(query, limit, count=False).hits
             addresses = [address for _, address in found]
             rows = numpy.array(self._searcher.fast_field_values("row", addresses), dtype=numpy.int64)
             scores = numpy.array([score for score, _ in found], dtype=numpy.float32)
-            kept = allowed[rows] if len(rows) else numpy.empty(0, dtype=bool)
+            kept = numpy.ones(len(rows), bool) if allowed is None else allowed[rows]
             if kept.sum() >= k or len(found) < limit:
                 rows, scores = rows[kept], scores[kept]
                 order = numpy.lexsort((rows, -scores))[:k]
                 return rows[order], scores[order]
             limit *= 4
+
+    def stored(self, rows: Sequence[int]) -> list[dict[str, str]]:
+        """The texts of rows by field, of an index that was built with `stored`."""
+        found = []
+        for row in rows:
+            query = tantivy.Query.term_query(self._index.schema, "row", int(row))
+            _, address = self._searcher.search(query, 1, count=False).hits[0]
+            found.append(
+                {field: values[0] for field, values in self._searcher.doc(address).to_dict().items() if values}
+            )
+        return found
+
+    def _query(self, words: Words, field: str, tokens: bool) -> tantivy.Query | None:
+        schema = self._index.schema
+        stems_field, words_field = STEMS.format(field), WORDS.format(field)
+        pieces = []
+        for clause in words.clauses:
+            occur = {"+": tantivy.Occur.Must, "-": tantivy.Occur.MustNot}.get(clause.sign, tantivy.Occur.Should)
+            if clause.prefix:
+                query = tantivy.Query.regex_query(schema, words_field, re.escape(clause.words[0]) + ".*")
+            else:
+                stems = [stem for word in clause.words for stem in _stems.analyze(word)]
+                if len(stems) == 1:
+                    query = tantivy.Query.term_query(schema, stems_field, stems[0], index_option="position")
+                else:
+                    query = tantivy.Query.phrase_query(schema, stems_field, stems)  # type: ignore[arg-type]
+            pieces.append((occur, query))
+        found = tantivy.Query.boolean_query(pieces) if pieces else None
+        if not tokens:
+            return found
+        # A token is told apart by its leading space, which people leave out as often as not.
+        exact = [
+            tantivy.Query.term_query(schema, TOKENS.format(field), token, index_option="freq")
+            for token in {words.text, words.text.strip(), " " + words.text.strip()}
+            if token
+        ]
+        return tantivy.Query.boolean_query(
+            [(tantivy.Occur.Should, query) for query in ([found] if found else []) + exact]
+        )

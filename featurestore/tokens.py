@@ -67,7 +67,7 @@ class Stream:
     def __init__(self, path: Path):
         """Raises BadStore when it cannot be read."""
         try:
-            self._tokens = numpy.load(path / "tokens.npy", mmap_mode="r")
+            self.tokens = numpy.asarray(numpy.load(path / "tokens.npy", mmap_mode="r"))
             self._documents = numpy.load(path / "documents.npy")
             self._starts = numpy.load(path / "starts.npy")
         except (OSError, ValueError) as exc:
@@ -82,4 +82,12 @@ class Stream:
         first = int(self._starts[at]) + start
         if first + length > self._starts[at + 1]:
             raise BadStore(f"{self._path}: document {document} ends before an example that refers to it")
-        return self._tokens[first : first + length]
+        return self.tokens[first : first + length]
+
+    def places(self, documents: numpy.ndarray, positions: numpy.ndarray) -> numpy.ndarray:
+        """Where in `tokens` positions of documents are, int64. Raises BadStore when a document is not there."""
+        at = numpy.minimum(numpy.searchsorted(self._documents, documents), len(self._documents) - 1)
+        lost = numpy.flatnonzero(self._documents[at] != documents)
+        if len(lost):
+            raise BadStore(f"{self._path} lacks document {documents[lost[0]]} that an example refers to")
+        return self._starts[at] + positions

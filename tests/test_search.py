@@ -61,7 +61,7 @@ def test_filters_are_inside_the_search(store, where, those):
     check_exact(hits, cosines(vector), those, 10)
     assert len(hits) == min(10, len(those))
     for mode in ("semantic", "keyword", "hybrid"):
-        found = store.search("exceptions and brackets", mode=mode, where=where, k=48)
+        found = store.search("exceptions and brackets", mode=mode, where=where, k=48, group=False)
         labelled = [i for i in those if i % 24 < 22]
         assert {IDS.index(hit.id) for hit in found} <= set(labelled)
         if mode != "keyword":
@@ -70,7 +70,10 @@ def test_filters_are_inside_the_search(store, where, those):
 
 def test_within_dictionaries_and_models(store):
     assert {hit.dictionary for hit in store.search("self", within="tiny/1-res")} == {"tiny/1-res"}
-    assert {hit.dictionary for hit in store.search("self", within="tiny", k=30)} == {"tiny/0-res", "tiny/1-res"}
+    assert {hit.dictionary for hit in store.search("self", within="tiny", k=30, group=False)} == {
+        "tiny/0-res",
+        "tiny/1-res",
+    }
     with pytest.raises(NotFound, match="no dictionary 'tiny/9'; there are: tiny/0-res, tiny/1-res"):
         store.search("self", within="tiny/9")
 
@@ -82,7 +85,7 @@ def test_semantic_scores_are_cosines_of_label_embeddings(store):
     scores = {}
     for row, score in zip(labels, matrix @ embedder(["handling of errors"])[0], strict=True):
         scores[row["id"]] = max(scores.get(row["id"], -1), float(score))
-    hits = store.search("handling of errors", mode="semantic", k=44)
+    hits = store.search("handling of errors", mode="semantic", k=44, group=False)
     assert len(hits) == 44
     for hit in hits:
         assert hit.score == pytest.approx(scores[hit.id], abs=2e-3)
@@ -103,7 +106,7 @@ def test_keyword_stems_phrases_and_negation(store):
 
 
 def test_hybrid_is_reciprocal_rank_fusion(store):
-    asked = {"k": 44}
+    asked = {"k": 44, "group": False}
     meaning = [hit.id for hit in store.search("exception names", mode="semantic", **asked)]
     words = [hit.id for hit in store.search("exception names", mode="keyword", **asked)]
     wanted = {}
@@ -126,7 +129,7 @@ def test_hidden_features_are_said(store):
 
 
 def test_hits_carry_the_best_label(store):
-    hit = next(hit for hit in store.search("exception handling", k=48) if hit.feature == 8)
+    hit = next(hit for hit in store.search("exception handling", k=48, group=False) if hit.feature == 8)
     assert (hit.explainer, hit.label) == ("gpt-x", "exception handling: raise and except, said a model")
 
 
@@ -230,11 +233,10 @@ def test_vector_index_equals_a_full_sort(tmp_path):
 
 def test_keyword_index_with_many_allowed_rows(tmp_path, monkeypatch):
     monkeypatch.setattr(text, "FEW", 10)
-    texts = [f"common word{n}" for n in range(500)]
-    text.build(tmp_path / "x", texts)
+    text.build(tmp_path / "x", [{"text": f"common word{n}"} for n in range(500)])
     index = text.KeywordIndex(tmp_path / "x", 500)
     allowed = numpy.arange(500) >= 480
-    rows, _ = index.search("common", 30, allowed)
+    rows, _ = index.search(text.Words.of("common"), 30, allowed)
     assert sorted(rows) == list(range(480, 500)), "allowed rows are found however many others match"
 
 

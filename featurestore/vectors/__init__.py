@@ -9,7 +9,7 @@ index.py     VectorIndex: which of these a query needs
 """
 
 from featurestore.vectors.building import RECALL, Progress, build
-from featurestore.vectors.index import VectorIndex
+from featurestore.vectors.index import Filter, VectorIndex
 from featurestore.vectors.rows import unit
 
-__all__ = ["RECALL", "Progress", "VectorIndex", "build", "unit"]
+__all__ = ["RECALL", "Filter", "Progress", "VectorIndex", "build", "unit"]

@@ -51,7 +51,7 @@ def blueprint(store: FeatureStore) -> Blueprint:
         if request.path.endswith("/nearest") and query.text is not None:
             raise BadRequest("text: /v1/nearest takes near (a feature's id) or vector; /v1/search takes text")
         hits = store.run(query)
-        return reply.json({"query": query, "hits": hits.hits, "notes": hits.notes, "next": None})
+        return reply.json({"query": query, "hits": hits.hits, "notes": hits.notes, "next": hits.next})
 
     @api.route("/activating", methods=["GET", "POST"])
     def activating() -> Response:

@@ -1,0 +1,88 @@
+"""Pages of an answer: one order of all hits, whatever the size of a page, and cursors that say where the next page begins."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from featurestore.errors import BadRequest
+from featurestore.query import Query
+
+# As far as pages go. Who wants more wants SQL: `FROM semantic('...', k := 10000)`, or all of `features`.
+DEEPEST = 100_000
+GROWTH = 4
+
+
+class Match(NamedTuple):
+    """A feature that was found: its number in the catalog, what it is ordered by, and why in words."""
+
+    number: int
+    score: float
+    why: str
+
+
+# ranking(n) gives the n best, best first: fewer only where there are no more.
+Ranking = Callable[[int], list[Match]]
+
+
+def in_order(ranking: Ranking, first: int) -> Iterator[Match]:
+    """Every match, each once: the best `first`, then what the best of growing numbers add to them.
+
+    A deeper look may put something before what was shown already (fused rankings do, approximate ones too); it comes next
+    then, so that nobody who turns pages misses it or meets it twice.
+    """
+    shown: set[int] = set()
+    depth = first
+    while True:
+        found = ranking(depth)
+        for match in found:
+            if match.number not in shown:
+                shown.add(match.number)
+                yield match
+        if len(found) < depth:
+            return
+        depth *= GROWTH
+
+
+class _Cursor(msgspec.Struct, array_like=True):
+    of: str
+    commit: int
+    start: int
+
+
+def start_of(query: Query, commit: int, notes: list[str]) -> int:
+    """How many hits come before the page that a query asks for. Raises BadRequest when its cursor is none of this query.
+
+    A cursor of an older commit is taken, and said so in `notes`.
+    """
+    if query.cursor is None:
+        return 0
+    try:
+        cursor = msgspec.msgpack.decode(base64.urlsafe_b64decode(query.cursor), type=_Cursor)
+    except (binascii.Error, ValueError, msgspec.DecodeError):
+        raise BadRequest(f"cursor: '{query.cursor[:60]}' is no cursor; take the `next` of the page before") from None
+    if cursor.of != _fingerprint(query):
+        raise BadRequest("cursor: it belongs to another query; all fields must be as they were on the page before")
+    if not 0 <= cursor.start < DEEPEST:
+        raise BadRequest(f"cursor: pages end after {DEEPEST:,} hits; narrow the query, or ask by SQL")
+    if cursor.commit != commit:
+        notes.append("the store has changed since the page before, so hits may be missing here or come twice")
+    return cursor.start
+
+
+def cursor_at(query: Query, commit: int, start: int) -> str | None:
+    """The cursor of the page that begins after `start` hits; None where pages end."""
+    if start >= DEEPEST:
+        return None
+    packed = msgspec.msgpack.encode(_Cursor(_fingerprint(query), commit, start))
+    return base64.urlsafe_b64encode(packed).decode()
+
+
+def _fingerprint(query: Query) -> str:
+    fields = msgspec.structs.replace(query, cursor=None)
+    return hashlib.sha256(msgspec.json.encode(fields)).hexdigest()[:8]

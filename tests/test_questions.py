@@ -1,0 +1,215 @@
+"""What a search can be asked besides: several features, less others, the opposite, given sets, tokens, pages, copies."""
+
+import numpy
+import pytest
+
+import featurestore
+from featurestore import BadRequest, Query, text
+from tests import tiny
+from tests.test_search import IDS, LIVE, MATRIX, check_exact, cosines
+
+
+@pytest.fixture(scope="module")
+def store(tiny_store):
+    with featurestore.connect(tiny_store) as opened:
+        yield opened
+
+
+def unit(rows):
+    return MATRIX[rows] / numpy.linalg.norm(MATRIX[rows], axis=-1, keepdims=True)
+
+
+def test_centroid_and_difference(store):
+    hits = store.nearest(["tiny/0-res/1", "tiny/0-res/2"], k=12)
+    wanted = unit([1, 2]).mean(axis=0)
+    check_exact(hits, cosines(wanted), [i for i in LIVE if i not in (1, 2)], 12)
+    hits = store.nearest(["tiny/0-res/1", "tiny/0-res/2"], unlike="tiny/1-res/2", k=12)
+    check_exact(hits, cosines(wanted - unit([26])[0]), [i for i in LIVE if i not in (1, 2, 26)], 12)
+    vector = numpy.random.default_rng(0).normal(size=8)
+    hits = store.nearest(vector, unlike=["tiny/0-res/5"], k=12)
+    check_exact(hits, cosines(vector / numpy.linalg.norm(vector) - unit([5])[0]), [i for i in LIVE if i != 5], 12)
+
+
+def test_the_least_similar_come_first_when_the_opposite_is_asked_for(store):
+    vector = numpy.random.default_rng(1).normal(size=8)
+    hits = store.nearest(vector, opposite=True, k=44)
+    scores = cosines(vector)
+    assert [hit.score for hit in hits] == pytest.approx(sorted(scores[LIVE]), abs=1e-5)
+    assert hits[0].why == f"cosine {hits[0].score:.3f}"
+
+
+def test_a_given_set_is_ranked_by_a_text(store):
+    ids = ["tiny/1-res/3", "tiny/0-res/0", "tiny/0-res/8", "tiny/1-res/5"]
+    hits = store.search("exceptions are raised", among=ids, k=4)
+    assert {hit.id for hit in hits} == set(ids), "copies are not put together: each was asked about"
+    assert {hit.feature for hit in hits[:2]} == {0, 8}
+    assert [hit.id for hit in store.rerank("exceptions are raised", ids)] == [hit.id for hit in hits]
+    with pytest.raises(featurestore.NotFound, match="no feature 99"):
+        store.search("x", among=["tiny/0-res/99"])
+
+
+@pytest.mark.parametrize("mode", ["semantic", "keyword", "hybrid"])
+@pytest.mark.parametrize("group", [True, False])
+def test_pages_have_every_hit_once(store, mode, group):
+    whole = store.search("exceptions and self", mode=mode, k=44, group=group)
+    seen, cursor = [], None
+    for _ in range(40):
+        page = store.search("exceptions and self", mode=mode, k=3, group=group, cursor=cursor)
+        seen += [hit.id for hit in page]
+        cursor = page.next
+        if cursor is None:
+            break
+    assert len(seen) == len(set(seen))
+    assert set(seen) == {hit.id for hit in whole}
+    assert seen[:3] == [hit.id for hit in whole[:3]]
+    iterated = [hit.id for page in store.pages(text="exceptions and self", mode=mode, k=3, group=group) for hit in page]
+    assert iterated == seen
+
+
+def test_pages_of_nearest_vectors_are_exact(store):
+    seen = [hit for page in store.pages(near="tiny/0-res/3", k=7) for hit in page]
+    assert [hit.score for hit in seen] == [hit.score for hit in store.nearest("tiny/0-res/3", k=43)]
+    assert len({hit.id for hit in seen}) == 43
+
+
+def test_cursors_belong_to_their_query(tmp_path):
+    store = tiny.write_tiny_store(tmp_path / "s")
+    page = store.search("self", k=2)
+    with pytest.raises(BadRequest, match="belongs to another query"):
+        store.search("brackets", k=2, cursor=page.next)
+    with pytest.raises(BadRequest, match="is no cursor; take the `next`"):
+        store.search("self", k=2, cursor="forged!")
+    with store.writer("tests") as writer:
+        tiny.add_dictionary(writer, "2-res", 2)
+    assert any(
+        "has changed since the page before" in note for note in store.search("self", k=2, cursor=page.next).notes
+    )
+
+
+def test_copies_are_shown_as_one(tmp_path):
+    store = featurestore.create(tmp_path / "s")
+    with store.writer("tests") as writer:
+        for layer, source in enumerate(tiny.SOURCES):
+            name = f"tiny/{source}"
+            writer.add("dictionaries", tiny.table([tiny.dictionary_row(source, layer)]), key=name)
+            writer.add("features", tiny.table(tiny.feature_rows(name)), key=name)
+            said = [{"label": f"Axis {i % 4}!" if layer else f"axis {i % 4}", "feature": i} for i in range(22)]
+            common = {"dictionary": name, "explainer": "x", "tool": "tests", "created_at": tiny.WHEN}
+            writer.add("labels", tiny.table([common | row for row in said]), key=name)
+            writer.add_vectors(name, tiny.vectors(layer))
+    store.index()
+    hits = store.search("axis 2", k=44)
+    groups = [{hit.id, *hit.copies} for hit in hits]
+    assert sorted(id for group in groups for id in group) == sorted(id for id in IDS if int(id.split("/")[2]) < 22)
+    for group in groups:  # features of a group have one label, and lie near the first of it
+        rows = [IDS.index(id) for id in group]
+        assert len({row % 24 % 4 for row in rows}) == 1
+    for hit, group in zip(hits, groups, strict=True):
+        first = unit([IDS.index(hit.id)])[0]
+        assert all(unit([IDS.index(id)])[0] @ first > 0.9 for id in group)
+    # Whoever is first of its label apart from another is too far from it.
+    for one in hits:
+        for other in hits:
+            if one.id < other.id and IDS.index(one.id) % 24 % 4 == IDS.index(other.id) % 24 % 4:
+                assert unit([IDS.index(one.id)])[0] @ unit([IDS.index(other.id)])[0] <= 0.9
+    assert len(store.search("axis 2", k=44, group=False)) == 44
+
+
+def test_tokens_of_top_examples_and_logits(store):
+    hits = store.search("self", over="tokens", k=48)
+    assert len(hits) == 0, "it stands in a window, but no feature fires on it at half strength"
+    hits = store.search("x", over="tokens", k=48, group=False)
+    assert {IDS.index(hit.id) for hit in hits} == set(LIVE), "all fire on the second token of the first document"
+    assert hits[0].why.startswith("fires on x in 1 of 2 top examples")
+    parts = store.search("caf*", over="tokens", k=48, group=False)
+    assert parts[0].why == "fires on cafédef in 1 of 2 top examples", "two bytes of a word fired: it is that word"
+    raised = store.search("valueerror", over="logits", k=48, group=False)
+    assert {IDS.index(hit.id) for hit in raised} == set(LIVE)
+    assert raised[0].why == "raises ' ValueError' +2.50 (its #1)"
+    assert store.search(")", over="logits", k=1)[0].why == "raises ')' +1.50 (its #2)"
+    both = store.search("x", over=["tokens", "labels"], mode="keyword", k=5)
+    assert "fires on x" in both[0].why
+    with pytest.raises(BadRequest, match="tokens are searched by words"):
+        store.search("x", over="tokens", mode="semantic")
+
+
+def test_words_of_top_examples_are_whole_and_phrases_stand_together(tmp_path):
+    """A slow reading of the windows gives the same words as the index was built of."""
+    store = tiny.write_tiny_store(tmp_path / "s")
+    index = store._now.searcher._token_index()
+    for number in (0, 7, 30):
+        page = store.feature(IDS[number])
+        wanted = []
+        for example in page.examples:
+            if example.band != "top":
+                continue
+            strong = [i for i, a in enumerate(example.activations) if a >= 0.5 * max(example.activations)]
+            inside = set()
+            for i in strong:
+                low = high = i
+                text = example.tokens  # the second byte of a character is shown on the first, and is empty
+                while low > 0 and (text[low][:1] or "x").isalnum() and (text[low - 1][-1:] or "x").isalnum():
+                    low -= 1
+                while (
+                    high + 1 < len(text) and (text[high][-1:] or "x").isalnum() and (text[high + 1] or "x")[0].isalnum()
+                ):
+                    high += 1
+                inside.update(range(low, high + 1))
+            words = [("" if i - 1 in inside else "\n") + example.tokens[i] for i in sorted(inside)]
+            wanted.append("".join(words))
+        assert [window.strip() for window in index.windows(number)] == [window.strip() for window in wanted]
+
+
+def test_why_names_the_words_and_another_label_that_matched(store):
+    hit = next(h for h in store.search("exceptions handled", mode="keyword", k=48, group=False) if h.feature == 0)
+    assert "exception handling" in hit.why
+    assert hit.explainer == "gpt-x"
+    only = store.search("0", mode="keyword", k=5)
+    assert any("in tokens's “" in hit.why for hit in only), "the shown label is another explainer's"
+
+
+def test_plus_and_minus_are_about_words(store):
+    hits = store.search("exceptions -handling", k=48, group=False)
+    assert {hit.feature % 8 for hit in hits} == {6}
+    assert "searched by words only: + and - say which words a label must and must not have" in hits.notes
+    with pytest.raises(BadRequest, match="only says what must not be there"):
+        store.search("-handling", mode="keyword")
+
+
+def test_prefixes_and_tokens_that_are_no_words(tmp_path):
+    rows = [
+        {"text": "exceptional", "text_tokens": ["->"]},
+        {"text": "exempt", "text_tokens": [" ->", "x"]},
+        {"text": "os.path joins", "text_tokens": []},
+    ]
+    text.build(tmp_path / "x", rows, tokens=("text",), stored=True)
+    index = text.KeywordIndex(tmp_path / "x", 3)
+
+    def found(words, **more):
+        return sorted(index.search(text.Words.of(words), 5, **more)[0].tolist())
+
+    assert found("exceptio*") == [0]
+    assert found("ex*") == [0, 1]
+    assert found("exceptions") == [0], "stems of both are one"
+    assert found("excepts") == [0]
+    assert found("exc") == []
+    assert found("->", tokens=True) == [0, 1]
+    assert found("->") == []
+    assert found("joined os.path") == [2]
+    assert index.stored([2, 0]) == [{"text": "os.path joins"}, {"text": "exceptional"}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"near": ["tiny/0-res/1"], "unlike": ["tiny/0-res/1"]}, "unlike: it points where the rest"),
+        ({"text": "x", "unlike": ["tiny/0-res/1"]}, "unlike: it goes with near or vector"),
+        ({"text": "x", "opposite": True}, "opposite: it goes with near or vector"),
+        ({"near": "tiny/0-res/1", "over": ["tokens"]}, "over: tokens says how text is matched"),
+        ({"text": "x", "over": ["dreams"]}, "Invalid enum value 'dreams'"),
+        ({"vector": [1.0, 2.0], "unlike": ["tiny/0-res/1"]}, "it has 2 numbers"),
+    ],
+)
+def test_questions_that_make_no_sense(store, fields, words):
+    with pytest.raises(BadRequest, match=words):
+        store.run(Query.of(**fields))
