@@ -35,6 +35,7 @@ from featurestore.records import (
     LogitEffect,
     StoreInfo,
 )
+from featurestore.relations import Contrast, ContrastFeature, Duplicate, Duplicates, Edge, Neighbourhood
 
 if TYPE_CHECKING:
     from featurestore.store import Store
@@ -49,7 +50,12 @@ __all__ = [
     "BadRequest",
     "BadStore",
     "Conflict",
+    "Contrast",
+    "ContrastFeature",
     "Dictionary",
+    "Duplicate",
+    "Duplicates",
+    "Edge",
     "Example",
     "Feature",
     "FeatureId",
@@ -59,6 +65,7 @@ __all__ = [
     "Hits",
     "Label",
     "LogitEffect",
+    "Neighbourhood",
     "NotFound",
     "Query",
     "StoreInfo",

@@ -12,9 +12,10 @@ import httpx2
 import msgspec
 
 from featurestore.errors import BadRequest, Unavailable, error_of
-from featurestore.interface import FeatureStore
+from featurestore.interface import FeatureStore, Progress, no_progress
 from featurestore.query import Query
 from featurestore.records import Activating, Dictionary, Feature, FeatureId, Hit, Hits, StoreInfo
+from featurestore.relations import Contrast, Duplicates, Neighbourhood
 from featurestore.stream import RowStream
 
 if TYPE_CHECKING:
@@ -68,6 +69,36 @@ class Client(FeatureStore):
         if dictionary:
             fields["dictionary"] = [dictionary] if isinstance(dictionary, str) else list(dictionary)
         return self._decode(self._post("activating", fields), Activating)
+
+    def contrast(
+        self,
+        texts: Sequence[str],
+        against: Sequence[str],
+        dictionary: str | Sequence[str] | None = None,
+        k: int = 10,
+    ) -> Contrast:
+        fields: dict[str, Any] = {"texts": _listed(texts), "against": _listed(against), "k": k}
+        if dictionary:
+            fields["dictionary"] = [dictionary] if isinstance(dictionary, str) else list(dictionary)
+        return self._decode(self._post("contrast", fields), Contrast)
+
+    def neighbourhood(self, id: str, k: int = 8, within: str | Sequence[str] = ()) -> Neighbourhood:
+        only = [within] if isinstance(within, str) else list(within)
+        return self._get(f"neighbourhood/{_path(id)}", Neighbourhood, {"k": k, "within": only})
+
+    def duplicates(
+        self,
+        dictionary: str,
+        against: str | Sequence[str] | None = None,
+        cosine: float = 0.9,
+        k: int = 100,
+        progress: Progress = no_progress,
+    ) -> Duplicates:
+        """As the interface says, of dictionaries of at most 65,536 features; a service tells nothing of its progress."""
+        fields: dict[str, Any] = {"dictionary": dictionary, "cosine": cosine, "k": k}
+        if against is not None:
+            fields["against"] = [against] if isinstance(against, str) else list(against)
+        return self._decode(self._post("duplicates", fields), Duplicates)
 
     def sql(self, statement: str, max_rows: int | None = None, timeout: float | None = None) -> pyarrow.Table:
         """As the interface says, and the service has limits of its own: 100,000 rows (more are cut off, and the
@@ -192,6 +223,10 @@ class _Body(io.RawIOBase):
         size = min(len(buffer), len(self._left))
         buffer[:size], self._left = self._left[:size], self._left[size:]
         return size
+
+
+def _listed(texts: Sequence[str]) -> Any:
+    return texts if isinstance(texts, str) else list(texts)
 
 
 def _path(id: str) -> str:

@@ -6,7 +6,7 @@ All sugar lives here, once; a store implements the primitives below it. Reads ar
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,11 +14,21 @@ import msgspec
 from featurestore.errors import BadRequest
 from featurestore.query import Query
 from featurestore.records import Activating, Dictionary, Feature, Hits, StoreInfo
+from featurestore.relations import Contrast, Duplicates, Neighbourhood
 from featurestore.stream import RowStream
 
 if TYPE_CHECKING:
     import numpy
     import pyarrow
+
+
+# progress(description, total) gives a function that is called with each number of steps done.
+Progress = Callable[[str, int], Callable[[int], None]]
+
+
+def no_progress(description: str, total: int) -> Callable[[int], None]:
+    """Progress that nobody is told of."""
+    return lambda done: None
 
 
 class FeatureStore(abc.ABC):
@@ -60,6 +70,39 @@ class FeatureStore(abc.ABC):
         `dictionary` names one or several (default: all of one model). `order` is "specific" (activation relative to the
         feature's largest in the corpus, weighted against dense features) or "activation" (as it is).
         Raises Unavailable when the model's files or torch are not at hand.
+        """
+
+    @abc.abstractmethod
+    def contrast(
+        self,
+        texts: Sequence[str],
+        against: Sequence[str],
+        dictionary: str | Sequence[str] | None = None,
+        k: int = 10,
+    ) -> Contrast:
+        """The k features that fire more on `texts` than on `against`: 1 to 200 texts on either side.
+
+        Of each text a feature's strongest activation counts; features are ordered by the difference of the means, as a
+        share of the feature's largest. Raises as `activating` does.
+        """
+
+    @abc.abstractmethod
+    def neighbourhood(self, id: str, k: int = 8, within: str | Sequence[str] = ()) -> Neighbourhood:
+        """A feature, its k nearest and theirs, as a graph: an edge from each of the first k + 1 to its k nearest."""
+
+    @abc.abstractmethod
+    def duplicates(
+        self,
+        dictionary: str,
+        against: str | Sequence[str] | None = None,
+        cosine: float = 0.9,
+        k: int = 100,
+        progress: Progress = no_progress,
+    ) -> Duplicates:
+        """The k pairs of largest cosine, above `cosine`, of a dictionary's features and their nearest of other dictionaries.
+
+        `against` names dictionaries of the same space (default: all others of it); the dictionary itself may be among
+        them. Dead and always-on features are left out on both sides. `progress` is told of each advance.
         """
 
     @abc.abstractmethod

@@ -71,6 +71,10 @@ class Searcher:
         full = len(page) == query.k and start + query.k < choice.count
         return Hits(query, page, tuple(notes), paging.cursor_at(query, self._commit, start + query.k) if full else None)
 
+    def space_of(self, id: str) -> str:
+        """The space a feature's decoder vector lives in."""
+        return self._catalog.dictionary(FeatureId.parse(id).dictionary).space
+
     # --- rankings -----------------------------------------------------------------------------------------------
 
     def _by_vector(self, query: Query, choice: Choice) -> tuple[Ranking, Why]:

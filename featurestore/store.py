@@ -7,10 +7,8 @@ a new one. A view is immutable, so any number of threads share it.
 from __future__ import annotations
 
 import functools
-import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +16,21 @@ import msgspec
 import numpy
 import pyarrow
 
-from featurestore import check, label_index, lifecycle, token_index
+from featurestore import activating, check, label_index, lifecycle, neighbours, token_index
 from featurestore.catalog import Catalog
 from featurestore.check import Checked
 from featurestore.decoder_index import DecoderIndex, Once, build_decoder_index, open_vectors
-from featurestore.errors import BadRequest, BadStore, Unavailable
+from featurestore.errors import BadRequest, BadStore
 from featurestore.functions import bind
-from featurestore.interface import FeatureStore
+from featurestore.interface import FeatureStore, Progress, no_progress
 from featurestore.label_index import LabelIndex, not_covered
 from featurestore.labelling import stale_features
 from featurestore.log import Part, Snapshot
 from featurestore.page import Pages
 from featurestore.parts import FORMAT, Directory
 from featurestore.query import Query
-from featurestore.records import Activating, ActiveFeature, Dictionary, Feature, Hits, StoreInfo
+from featurestore.records import Activating, Dictionary, Feature, Hits, StoreInfo
+from featurestore.relations import Contrast, Duplicates, Neighbourhood
 from featurestore.rows import Rows, shard_part
 from featurestore.search import Searcher
 from featurestore.sql import Engine, gathered
@@ -40,17 +39,8 @@ from featurestore.token_index import TokenIndex
 from featurestore.workers import Workers
 from featurestore.writer import SHARD_FEATURES, Writer
 
-ORDERS = ("specific", "activation")
 # How long a statement in a process of its own may take where its caller names no limit.
 ISOLATED_SECONDS = 600.0
-
-
-# progress(description, total) gives a function that is called with each number of steps done.
-Progress = Callable[[str, int], Callable[[int], None]]
-
-
-def _no_progress(description: str, total: int) -> Callable[[int], None]:
-    return lambda done: None
 
 
 class _View:
@@ -68,16 +58,14 @@ class _View:
         )
         self.pages = Pages(rows, snapshot, self.catalog, lambda: self.engine)
         # Opening an index reads its file: once for each view.
-        self._decoder_index = functools.cache(
-            lambda space: DecoderIndex(directory, snapshot, self.catalog, space, once)
-        )
+        self.decoder_index = functools.cache(lambda space: DecoderIndex(directory, snapshot, self.catalog, space, once))
         self._label_index = functools.cache(lambda: LabelIndex(directory, snapshot, self.catalog, once))
         token_index = functools.cache(lambda: TokenIndex(directory, snapshot, self.catalog, once))
         self.searcher = Searcher(
             snapshot.commit,
             self.pages,
             self.catalog,
-            self._decoder_index,
+            self.decoder_index,
             self._label_index,
             token_index,
             self.vector,
@@ -97,6 +85,11 @@ class _View:
         if part is None:
             raise BadStore(f"the store has no decoder vectors of {asked.dictionary}")
         return open_vectors(self.directory, part)[asked.feature % SHARD_FEATURES].astype(numpy.float32)
+
+    def vectors(self, dictionary: str) -> Iterator[numpy.ndarray]:
+        """A dictionary's decoder vectors, part by part, (rows, d_out) float16."""
+        for part in self.snapshot.parts("decoder_vectors", dictionary):
+            yield open_vectors(self.directory, part)
 
     def close(self) -> None:
         with self._lock:
@@ -204,22 +197,34 @@ class Store(FeatureStore):
         self, text: str, dictionary: str | Sequence[str] | None = None, k: int = 10, order: str = "specific"
     ) -> Activating:
         view = self._now
-        if not text.strip():
-            raise BadRequest("text: nothing to run the model on, the text is empty")
-        if order not in ORDERS:
-            raise BadRequest(f"order: '{order}' is not one of {', '.join(ORDERS)}")
-        if not 1 <= k <= 1000:
-            raise BadRequest(f"k: {k} is not between 1 and 1,000")
-        chosen = _one_model(view.catalog, dictionary)
-        tokens, active = _activations()(chosen, text)
-        found = _ranked(view, active, len(tokens), order)
-        said = (
-            "activation"
-            if order == "activation"
-            else "activation over the feature's maximum; dense features and those seen rarely count less"
+        return activating.activating(view.catalog, view.engine, text, dictionary, k, order)
+
+    def contrast(
+        self,
+        texts: Sequence[str],
+        against: Sequence[str],
+        dictionary: str | Sequence[str] | None = None,
+        k: int = 10,
+    ) -> Contrast:
+        view = self._now
+        return activating.contrast(view.catalog, view.engine, texts, against, dictionary, k)
+
+    def neighbourhood(self, id: str, k: int = 8, within: str | Sequence[str] = ()) -> Neighbourhood:
+        view = self._now
+        return neighbours.neighbourhood(view.searcher, view.vector, id, k, within)
+
+    def duplicates(
+        self,
+        dictionary: str,
+        against: str | Sequence[str] | None = None,
+        cosine: float = 0.9,
+        k: int = 100,
+        progress: Progress = no_progress,
+    ) -> Duplicates:
+        view = self._now
+        return neighbours.duplicates(
+            view.catalog, view.pages, view.decoder_index, view.vectors, dictionary, against, cosine, k, progress
         )
-        notes = (f"{len(found):,} features fire; ordered by {said}",)
-        return Activating(text=text, tokens=tuple(tokens), features=tuple(found[:k]), notes=notes)
 
     def writer(self, tool: str) -> Writer:
         """A writer to this store; `tool` is recorded as who wrote."""
@@ -228,7 +233,7 @@ class Store(FeatureStore):
     def index(
         self,
         embedder: str | None = None,
-        progress: Progress = _no_progress,
+        progress: Progress = no_progress,
         recall: float | None = None,
     ) -> list[str]:
         """Build the indexes that are missing or stale; lines that say what was done.
@@ -248,7 +253,7 @@ class Store(FeatureStore):
             said += token_index.build(writer, view.directory, view.snapshot, view.catalog, self._rows, progress)
         return said
 
-    def compact(self, progress: Progress = _no_progress) -> list[str]:
+    def compact(self, progress: Progress = no_progress) -> list[str]:
         """Merge small label parts and copy the best labels beside the features; lines that say what was done."""
         return lifecycle.compact(self._directory, self._rows, "featurestore compact", progress)
 
@@ -259,11 +264,11 @@ class Store(FeatureStore):
         """
         return lifecycle.remove(self._directory, self._now.catalog, ids, "featurestore remove")
 
-    def check(self, progress: Progress = _no_progress) -> Checked:
+    def check(self, progress: Progress = no_progress) -> Checked:
         """Read every byte of the store and say what is wrong with it."""
         return check.check(self._directory, progress)
 
-    def repair(self, progress: Progress = _no_progress) -> Checked:
+    def repair(self, progress: Progress = no_progress) -> Checked:
         """Check, remove leftovers, make again what can be made from the rest, and check again."""
         said = check.repair(self._directory, check.check(self._directory), "featurestore check --repair")
         if any(line.startswith(tuple(f"removed {name}" for name in check.INDEXES)) for line in said):
@@ -291,71 +296,3 @@ def _notes(snapshot: Snapshot) -> Iterator[str]:
     if stale:
         count = sum(part.rows for part in stale)
         yield f"the best labels of {count:,} features are looked up each time: run `featurestore compact`"
-
-
-def _one_model(catalog: Catalog, asked: str | Sequence[str] | None) -> list[Dictionary]:
-    names = [asked] if isinstance(asked, str) else list(asked or [])
-    chosen = [catalog.dictionary(name) for name in names] or catalog.dictionaries
-    models = sorted({dictionary.model for dictionary in chosen})
-    if not chosen:
-        raise BadRequest("the store has no dictionary yet: harvest one first")
-    if len(models) > 1:
-        raise BadRequest(f"dictionary: say which; the store has dictionaries of several models: {', '.join(models)}")
-    return chosen
-
-
-def _activations() -> Any:
-    found = list(entry_points(group="featurestore.activating"))
-    if not found:
-        raise Unavailable("running a model needs the harvest extra: pip install 'featurestore[harvest]'")
-    return found[0].load()
-
-
-def _specific(activation: float, largest: float, density: float, active: int) -> float:
-    """How much a text is what a feature is for: the share of its largest activation, weighed by how telling a firing is.
-
-    A dense feature fires anyway; of one that fired on few tokens the largest activation is hardly known; one that never
-    fired in the corpus has nothing to compare with and comes last.
-    """
-    if not active or not largest:
-        return 0.0
-    return activation / largest * math.log(1 / (density + 1e-3)) * active / (active + 10)
-
-
-def _ranked(view: _View, active: dict[str, Any], tokens: int, order: str) -> list[ActiveFeature]:
-    """The features of sparse activations {dictionary: (feature, token, value)}, hardest first."""
-    ranked: list[tuple[float, ActiveFeature]] = []
-    for dictionary, (features, positions, values) in active.items():
-        fired = numpy.unique(features)
-        rows = view.engine.rows(
-            "SELECT feature, label, density, max_activation, active_tokens FROM features "
-            "WHERE dictionary = ? AND feature IN (SELECT unnest(?))",
-            [dictionary, fired.tolist()],
-        )
-        for feature, label, density, largest, seen in rows:
-            mine = features == feature
-            dense = numpy.zeros(tokens, dtype=numpy.float32)
-            dense[positions[mine]] = values[mine]
-            token = int(numpy.abs(dense).argmax())
-            activation = float(dense[token])
-            score = abs(activation)
-            if order == "specific":
-                score = _specific(score, abs(largest or 0.0), density or 0.0, seen or 0)
-            ranked.append(
-                (
-                    float(score),
-                    ActiveFeature(
-                        id=f"{dictionary}/{feature}",
-                        dictionary=dictionary,
-                        feature=feature,
-                        label=label,
-                        density=density,
-                        max_activation=largest,
-                        activation=activation,
-                        token=token,
-                        activations=tuple(float(x) for x in dense),
-                    ),
-                )
-            )
-    ranked.sort(key=lambda pair: (-pair[0], pair[1].id))
-    return [feature for _, feature in ranked]

@@ -213,3 +213,78 @@ def test_prefixes_and_tokens_that_are_no_words(tmp_path):
 def test_questions_that_make_no_sense(store, fields, words):
     with pytest.raises(BadRequest, match=words):
         store.run(Query.of(**fields))
+
+
+def test_a_neighbourhood_has_the_edges_of_an_exact_scan(store):
+    found = store.neighbourhood("tiny/0-res/3", k=4)
+    edges = {(edge.source, edge.target): edge.cosine for edge in found.edges}
+    nodes = [node.id for node in found.nodes]
+    assert nodes[0] == found.id == "tiny/0-res/3"
+    assert sorted(set(nodes)) == sorted(nodes)
+    near = [target for source, target in edges if source == "tiny/0-res/3"]
+    for source in ["tiny/0-res/3", *near]:
+        at = IDS.index(source)
+        scores = cosines(MATRIX[at])
+        wanted = sorted((scores[i] for i in LIVE if i != at), reverse=True)[:4]
+        mine = [(cosine, target) for (one, target), cosine in edges.items() if one == source]
+        assert [cosine for cosine, _ in sorted(mine, reverse=True)] == pytest.approx(wanted, abs=1e-5)
+        assert all(cosine == pytest.approx(scores[IDS.index(target)], abs=1e-5) for cosine, target in mine)
+    assert {id for edge in edges for id in edge} == set(nodes)
+    scores = cosines(MATRIX[3])
+    assert [node.score for node in found.nodes] == pytest.approx([scores[IDS.index(id)] for id in nodes], abs=1e-5)
+    assert store.neighbourhood("tiny/0-res/22", k=2).nodes[0].state == "dead", "a dead feature has neighbours too"
+
+
+def test_duplicates_are_those_of_a_full_comparison(store):
+    full = unit(list(range(48))) @ unit(list(range(48))).T
+    ours, theirs = [i for i in LIVE if i < 24], [i for i in LIVE if i >= 24]
+    wanted = {(IDS[i], float(full[i, theirs].max())) for i in ours if full[i, theirs].max() >= 0.999}
+    found = store.duplicates("tiny/0-res", cosine=0.999)
+    assert {pair.id for pair in found.pairs} == {id for id, _ in wanted}
+    assert found.compared == len(ours)
+    best = dict(wanted)
+    for pair in found.pairs:
+        assert pair.cosine == pytest.approx(best[pair.id], abs=1e-5)
+        assert full[IDS.index(pair.id), IDS.index(pair.other)] == pytest.approx(pair.cosine, abs=1e-5)
+    within = store.duplicates("tiny/0-res", against="tiny/0-res", cosine=-1)
+    assert len({frozenset((pair.id, pair.other)) for pair in within.pairs}) == len(within.pairs)
+    assert all(pair.id != pair.other for pair in within.pairs)
+    assert len(store.duplicates("tiny/0-res", cosine=0.5, k=3).pairs) == 3
+    for bad in ({"cosine": 2.0}, {"k": 0}, {"against": "tiny/9-res"}):
+        with pytest.raises((BadRequest, featurestore.NotFound)):
+            store.duplicates("tiny/0-res", **bad)
+
+
+def test_probes_are_read_from_files(tmp_path):
+    import torch
+    from safetensors.torch import save_file
+
+    from featurestore import probes
+
+    vector = torch.tensor([0.5, -1.0, 2.0])
+    numpy.save(tmp_path / "v.npy", vector.numpy())
+    numpy.save(tmp_path / "m.npy", numpy.stack([vector, 2 * vector]))
+    save_file({"a": vector, "b": vector.bfloat16()[None]}, tmp_path / "v.safetensors")
+    torch.save(vector, tmp_path / "v.pt")
+    torch.save({"w": torch.stack([vector, vector])}, tmp_path / "d.pt")
+    for name in ("v.npy", "m.npy::0", "v.safetensors:a", "v.safetensors:b", "v.pt", "d.pt:w:1"):
+        assert probes.is_file(name)
+        numpy.testing.assert_array_equal(probes.read(str(tmp_path / name)), vector.numpy())
+    assert not probes.is_file("gpt2-small/8-res-jb/12")
+    (tmp_path / "x.pt").write_bytes(b"junk")
+    (tmp_path / "x.npy").write_bytes(b"junk")
+    (tmp_path / "x.safetensors").write_bytes(b"junk")
+    torch.save([1, 2], tmp_path / "list.pt")
+    for name, kind, words in [
+        ("m.npy", BadRequest, r"shape \(2, 3\); one vector is wanted, or a row's number as in FILE::0"),
+        ("m.npy::7", featurestore.NotFound, "no row 7"),
+        ("v.safetensors", BadRequest, "2 tensors; say which"),
+        ("v.safetensors:c", featurestore.NotFound, "no tensor 'c'; there are: a, b"),
+        ("none.npy", featurestore.NotFound, "no file"),
+        ("x.pt", BadRequest, "loads safely"),
+        ("x.npy", BadRequest, "not a .npy file"),
+        ("x.safetensors", BadRequest, "not a readable .safetensors file"),
+        ("list.pt", BadRequest, "holds a list"),
+    ]:
+        with pytest.raises(kind, match=words):
+            probes.read(str(tmp_path / name))

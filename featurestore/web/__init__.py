@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from featurestore.errors import BadRequest, FeatureStoreError, NotFound
 from featurestore.interface import FeatureStore
 from featurestore.web import draw, pages
-from featurestore.web.api import v1
+from featurestore.web.api import questions, v1
 from featurestore.web.reply import problem
 from featurestore.web.server import check_port, serve
 
@@ -34,6 +34,7 @@ def create_app(store: FeatureStore) -> Flask:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals["draw"] = draw
     app.register_blueprint(v1.blueprint(store), url_prefix="/v1")
+    app.register_blueprint(questions.blueprint(store), url_prefix="/v1")
     app.register_blueprint(pages.blueprint(store))
 
     @app.get("/healthz")

@@ -197,6 +197,14 @@ def seconds(value: Any) -> float:
     return found
 
 
+def real(value: Any) -> float:
+    """A kind for `given`: a finite number."""
+    found = float(value)
+    if isinstance(value, bool) or not abs(found) < float("inf"):
+        raise ValueError
+    return found
+
+
 def truth(value: Any) -> bool:
     """A kind for `given`: true or false."""
     found = {True: True, False: False, "true": True, "false": False}.get(value)
@@ -208,3 +216,10 @@ def truth(value: Any) -> bool:
 def many(value: Any) -> list[str]:
     """A kind for `given`: one string or several."""
     return [value] if isinstance(value, str) else [text(one) for one in value]
+
+
+def several(value: Any) -> list[str]:
+    """A kind for `given`: a list of strings."""
+    if not isinstance(value, list):
+        raise TypeError
+    return many(value)
