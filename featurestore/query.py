@@ -36,8 +36,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     over: Annotated[
         tuple[Literal["labels", "tokens", "logits"], ...],
         Meta(
-            description="Where text is looked for: labels (the default), the tokens that top examples fire on, "
-            "the tokens whose logits are raised most."
+            description="Where text is looked for: labels, the tokens that top examples fire on, the tokens whose logits "
+            "are raised most. By default in labels, and in hybrid mode in tokens too."
         ),
     ] = ()
     space: Annotated[

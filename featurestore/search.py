@@ -10,7 +10,7 @@ import numpy
 from featurestore import embed, paging, vectors
 from featurestore.catalog import Catalog, Choice
 from featurestore.decoder_index import DecoderIndex
-from featurestore.errors import BadRequest, NotFound
+from featurestore.errors import BadRequest, NotFound, Unavailable
 from featurestore.grouping import Groups
 from featurestore.label_index import LabelIndex
 from featurestore.page import Pages
@@ -21,9 +21,11 @@ from featurestore.text import Words
 from featurestore.token_index import TokenIndex
 from featurestore.why import Why
 
-# Reciprocal-rank fusion, Cormack, Clarke and Büttcher 2009: score = sum over rankings of weight / (FUSION + rank).
-FUSION = 60
-WEIGHTS = {"meaning": 1.0, "words": 1.0, "tokens": 1.0, "logits": 1.0}
+# Reciprocal-rank fusion, Cormack, Clarke and Büttcher 2009: score = sum over rankings of weight / (FUSION + rank). Their 60,
+# with equal weights, is worse than meaning alone on long labels that are much alike; `python -m bench.quality` measures it,
+# and docs/search.md has the figures these are chosen by.
+FUSION = 8
+WEIGHTS = {"meaning": 1.0, "words": 0.5, "tokens": 0.8, "logits": 0.8}
 # Each ranking that is fused is this many times as deep as the answer.
 DEPTH = 5
 MIN_DEPTH = 100
@@ -146,9 +148,16 @@ class Searcher:
     def _by_text(self, query: Query, choice: Choice, notes: list[str]) -> tuple[Ranking, Why]:
         assert query.text is not None
         words = Words.of(query.text) if query.mode != "semantic" else Words(query.text, ())
-        over = query.over or ("labels",)
+        over = query.over or (("labels",) if query.mode in ("semantic", "keyword") else ("labels", "tokens"))
         searches: dict[str, Search] = {}
-        labels = self._label_index() if "labels" in over else None
+        try:
+            labels = self._label_index() if "labels" in over else None
+        except Unavailable as exc:
+            # A store that was only harvested has no labels, and can be searched all the same.
+            if query.over or "tokens" not in over or not self._token_index():
+                raise
+            labels, over = None, ("tokens",)
+            notes.append(f"searched the tokens that top examples fire on only: {exc}")
         if labels:
             for mode in self._modes(query, labels, words, notes):
                 by = labels.by_meaning if mode == "meaning" else labels.by_words
@@ -156,7 +165,7 @@ class Searcher:
                 searches[mode] = _by_feature(labels, lambda n, by=by, asked=asked: by(asked, n, choice))  # type: ignore[misc]
         tokens = self._token_index() if set(over) - {"labels"} else None
         if tokens:
-            if tokens.missing:
+            if tokens.missing and query.over:
                 count = len(tokens.missing)
                 notes.append(
                     f"tokens of {count} {'dictionaries are' if count > 1 else 'dictionary is'} not indexed yet: "

@@ -25,7 +25,7 @@ TABLE = "token_index"
 FIELDS = {"tokens": "fires", "logits": "raises"}  # by the name a query has for them
 SHARE = 0.5  # of an example's largest activation, what a token must have to count
 REACH = 4  # tokens a word is looked for on either side
-GAP = "\n"  # between words that do not stand together
+GAP = "\x1f"  # between words that do not stand together; two of them between examples
 STEP = 4096  # features read at a time
 
 Once = Callable[[tuple[Any, ...], Callable[[], Any]], Any]
@@ -46,6 +46,9 @@ class TokenIndex:
             for d in catalog.dictionaries
             if is_stale(snapshot, d.dictionary, self._parts.get(d.dictionary))
         ]
+
+    def __len__(self) -> int:
+        return len(self._parts)
 
     def search(self, words: text.Words, k: int, choice: Choice, over: str) -> tuple[numpy.ndarray, numpy.ndarray]:
         """The k allowed features that match best over "tokens" or "logits": catalog numbers and BM25 scores, best first."""

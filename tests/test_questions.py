@@ -4,7 +4,7 @@ import numpy
 import pytest
 
 import featurestore
-from featurestore import BadRequest, Query, text
+from featurestore import BadRequest, Query, text, token_index
 from tests import tiny
 from tests.test_search import IDS, LIVE, MATRIX, check_exact, cosines
 
@@ -155,9 +155,11 @@ def test_words_of_top_examples_are_whole_and_phrases_stand_together(tmp_path):
                 ):
                     high += 1
                 inside.update(range(low, high + 1))
-            words = [("" if i - 1 in inside else "\n") + example.tokens[i] for i in sorted(inside)]
+            words = [("" if i - 1 in inside else token_index.GAP) + example.tokens[i] for i in sorted(inside)]
             wanted.append("".join(words))
-        assert [window.strip() for window in index.windows(number)] == [window.strip() for window in wanted]
+        assert [window.strip(token_index.GAP) for window in index.windows(number)] == [
+            window.strip(token_index.GAP) for window in wanted
+        ]
 
 
 def test_why_names_the_words_and_another_label_that_matched(store):
@@ -288,3 +290,52 @@ def test_probes_are_read_from_files(tmp_path):
     ]:
         with pytest.raises(kind, match=words):
             probes.read(str(tmp_path / name))
+
+
+def test_a_store_without_labels_is_searched_by_tokens(tmp_path):
+    store = tiny.write_tiny_store(tmp_path / "s", index=False)
+    with pytest.raises(featurestore.Unavailable, match="labels are not indexed yet"):
+        store.search("x")
+    with store.writer("tests") as writer:
+        for name in store.dictionaries():
+            writer.remove("labels", name.dictionary)
+    store.index()
+    hits = store.search("x", k=3)
+    assert hits[0].why.startswith("fires on x")
+    assert hits[0].label is None
+    assert "searched the tokens that top examples fire on only" in hits.notes[-1]
+
+
+def test_embedding_goes_on_where_it_was_killed(tmp_path, monkeypatch):
+    from featurestore import embed, label_vectors
+
+    store = tiny.write_tiny_store(tmp_path / "s", index=False)
+    monkeypatch.setattr(label_vectors, "BATCH", 8)
+    real = embed.open_embedder()
+    embedded = []
+
+    class Failing:
+        setting, id = real.setting, real.id
+
+        def __init__(self, most):
+            self.most = most
+
+        def __call__(self, texts, progress=None):
+            if len(embedded) >= self.most:
+                raise KeyboardInterrupt
+            embedded.extend(texts)
+            return real(texts)
+
+    monkeypatch.setattr(embed, "open_embedder", lambda setting: Failing(10))
+    with pytest.raises(KeyboardInterrupt):
+        store.index()
+    assert len(embedded) == 16
+    monkeypatch.setattr(embed, "open_embedder", lambda setting: Failing(10**9))
+    assert any(line.startswith("embedded ") for line in store.index())
+    labels = store.sql("SELECT DISTINCT label FROM labels")["label"].to_pylist()
+    assert sorted(embedded) == sorted(labels), "each text once, in both runs together"
+    hits = store.search("exception handling", mode="semantic", k=44, group=False)
+    monkeypatch.setattr(embed, "open_embedder", lambda setting: real)
+    fresh = tiny.write_tiny_store(tmp_path / "t")
+    again = fresh.search("exception handling", mode="semantic", k=44, group=False)
+    assert [hit.score for hit in hits] == [hit.score for hit in again]

@@ -106,13 +106,13 @@ def test_keyword_stems_phrases_and_negation(store):
 
 
 def test_hybrid_is_reciprocal_rank_fusion(store):
-    asked = {"k": 44, "group": False}
+    asked = {"k": 44, "group": False, "over": "labels"}
     meaning = [hit.id for hit in store.search("exception names", mode="semantic", **asked)]
     words = [hit.id for hit in store.search("exception names", mode="keyword", **asked)]
     wanted = {}
     for ranking in (meaning, words):
         for rank, id in enumerate(ranking, 1):
-            wanted[id] = wanted.get(id, 0) + 61 / 2 / (60 + rank)
+            wanted[id] = wanted.get(id, 0) + (9 / 1.5 if ranking is meaning else 9 / 3) / (8 + rank)
     hits = store.search("exception names", **asked)
     assert [hit.score for hit in hits] == pytest.approx(sorted(wanted.values(), reverse=True)[:44])
     for hit in hits:

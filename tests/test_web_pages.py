@@ -31,6 +31,8 @@ def http(app):
         "/?text=exception+handling&k=3",
         "/?near=tiny/0-res/3",
         "/?text=x&where=nose+%3D+1",
+        "/?text=x&over=tokens",
+        "/neighbourhood/tiny/0-res/8?k=4",
         "/features/tiny/0-res/8",
         "/features/tiny/0-res/22",
         "/features/tiny/0-res/99",
@@ -54,12 +56,15 @@ def test_the_json_link_of_a_search_is_its_data(http):
         shown = re.findall(r'class="label[^"]*" href="/features/([^"]+)"', page)
         assert shown == [hit["id"] for hit in http.get(link).json["hits"]]
         assert len(shown) == 4
-        assert "Show 50" in page
+        following = re.search(r'rel="next" href="([^"]+)"', page)[1].replace("&amp;", "&")
+        page = http.get(following, headers=HTML).text
+        assert "First page" in page
+        assert not set(shown) & set(re.findall(r'class="label[^"]*" href="/features/([^"]+)"', page))
 
 
 def test_more_is_offered_only_where_there_is_more(http):
     few = http.get("/?text=exception&where=feature+%3C+3", headers=HTML)
-    assert (few.status_code, "Show 50" in few.text) == (200, False)
+    assert (few.status_code, "Next page" in few.text) == (200, False)
 
 
 @pytest.mark.parametrize(

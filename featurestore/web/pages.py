@@ -13,14 +13,13 @@ from featurestore.interface import FeatureStore
 from featurestore.query import Query
 from featurestore.records import Feature
 from featurestore.schema import Column, columns
-from featurestore.web import draw
+from featurestore.web import draw, graph
 from featurestore.web.api.v1 import SQL_SECONDS
 from featurestore.web.examples import QUERIES, SEARCHES, TEXTS
 from featurestore.web.reply import given, query_of, rows, text, whole
 
 NEIGHBOURS = 8
 PAGE = 50  # features of a dictionary shown at once
-MORE = (50, 200)  # hits shown when ten do not do
 SQL_ROWS = 1000
 ORDERS = {
     "density": ("densest", "density DESC NULLS LAST"),
@@ -51,12 +50,13 @@ def blueprint(store: FeatureStore) -> Blueprint:
             shown["hits"] = hits = store.run(query)
         except FeatureStoreError as exc:
             return make_response(render_template("home.html", **shown | {"error": str(exc)}), exc.status)
-        more_k = next((k for k in MORE if k > query.k), None) if len(hits) == query.k else None
+        again = {name: values for name, values in fields.items() if name != "cursor"}
         return render_template(
             "home.html",
             json=f"/v1/{'nearest' if query.text is None else 'search'}?{urlencode(fields, doseq=True)}",
-            more=f"/?{urlencode(fields | {'k': [more_k]}, doseq=True)}" if more_k else None,
-            more_k=more_k,
+            first=f"/?{urlencode(again, doseq=True)}" if query.cursor else None,
+            more=f"/?{urlencode(again | {'cursor': [hits.next]}, doseq=True)}" if hits.next else None,
+            everything=None if query.all else f"/?{urlencode(again | {'all': ['true']}, doseq=True)}",
             **shown,
         )
 
@@ -76,6 +76,12 @@ def blueprint(store: FeatureStore) -> Blueprint:
             before=page.feature - 1 if page.feature else None,
             after=page.feature + 1 if page.feature + 1 < dictionary.d_sae else None,
         )
+
+    @pages.get("/neighbourhood/<model>/<source>/<index>")
+    def neighbourhood(model: str, source: str, index: str) -> str:
+        k = given(k=whole).get("k", NEIGHBOURS)
+        found = store.neighbourhood(f"{model}/{source}/{index}", k)
+        return render_template("neighbourhood.html", found=found, drawing=graph.drawing(found), k=k)
 
     @pages.get("/dictionaries/<model>/<source>")
     def dictionary(model: str, source: str) -> str:
