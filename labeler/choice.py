@@ -24,6 +24,11 @@ class Choice(Sequence[str]):
             return Choice(self._dictionaries, self._codes[at], self._features[at], self.skipped)
         return f"{self._dictionaries[self._codes[at]]}/{self._features[at]}"
 
+    def by_id(self) -> Choice:
+        """The same, in the order they lie in."""
+        order = numpy.lexsort((self._features, self._codes))
+        return Choice(self._dictionaries, self._codes[order], self._features[order], self.skipped)
+
     def __iter__(self) -> Iterator[str]:
         return (self[at] for at in range(len(self)))
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import queue
+import signal
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -43,35 +44,62 @@ def each(
     hands = [threading.Thread(target=hand, name=f"labeler-{n}", daemon=True) for n in range(threads)]
     for one in hands:
         one.start()
-    source = iter(items)
-    under_way = 0
-    exhausted = False
+    as_before = _on_interrupt(lambda: results.put((_END, KeyboardInterrupt())))
+    finished = False
     try:
-        while True:
-            while not exhausted and under_way < 2 * threads:
-                item = next(source, _END)
-                if item is _END:
-                    exhausted = True
-                else:
-                    under_way += 1
-                    todo.put(item)
-            if not under_way:
-                break
-            result, error = results.get()
-            under_way -= 1
-            if error is not None:
-                raise error
-            done(result)
+        _drive(iter(items), todo, results, done, 2 * threads)
+        finished = True
     finally:
-        # After an error or Ctrl-C too: what is under way has been paid for.
-        if under_way:
-            ended.set()
-            stop()
-        for _ in hands:
-            todo.put(_END)
-        for one in hands:
-            one.join()
-        while not results.empty():
-            result, error = results.get()
-            if error is None and result is not _END:
-                done(result)
+        try:
+            if not finished:  # what is under way has been paid for, and is waited for
+                ended.set()
+                stop()
+            for _ in hands:
+                todo.put(_END)
+            for one in hands:
+                one.join()
+            while not results.empty():
+                result, error = results.get()
+                if error is None:
+                    done(result)
+        finally:
+            as_before()
+
+
+def _drive(items: Iterator[Any], todo: Any, results: Any, done: Callable[[Any], None], ahead: int) -> None:
+    """Puts items in `todo`, no more than `ahead` of the results; raises what work raised."""
+    under_way, exhausted = 0, False
+    while True:
+        while not exhausted and under_way < ahead:
+            item = next(items, _END)
+            exhausted = item is _END
+            if not exhausted:
+                under_way += 1
+                todo.put(item)
+        if not under_way:
+            return
+        result, error = results.get()
+        under_way -= 1
+        if error is not None:
+            raise error
+        done(result)
+
+
+def _on_interrupt(tell: Callable[[], None]) -> Callable[[], None]:
+    """From now on the first Ctrl-C only tells, so that it breaks nothing off half-way; the second is as ever.
+
+    Gives the way back. Only the main thread can be interrupted: elsewhere nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None
+
+    def first(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGINT, before)
+        tell()
+
+    before = signal.signal(signal.SIGINT, first) or signal.default_int_handler
+
+    def back() -> None:
+        signal.signal(signal.SIGINT, before)
+
+    return back

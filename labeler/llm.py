@@ -94,6 +94,7 @@ class Endpoint:
         self._openai: Any = openai
         # Retries are ours: they slow everybody down, not one request after the other.
         self.client = openai.OpenAI(api_key=key or "none", base_url=base_url, max_retries=0, timeout=timeout)
+        self._completion: Any = openai.types.chat.ChatCompletion
         self._lacks: set[str] = set()  # what this endpoint refuses in a request, by the names of _PLAINER
 
     @property
@@ -137,7 +138,9 @@ class Endpoint:
         while True:
             request = request_body(self.model, messages, settings, self._lacks)
             try:
-                return answer_of(self.client.chat.completions.create(**request), messages)
+                # As chat.completions.create does it, without its walk through the types of the request, a third of the time.
+                completion = self.client.post("/chat/completions", body=request, cast_to=self._completion)
+                return answer_of(completion, messages)
             except self._openai.BadRequestError as exc:
                 lacked = _lacked(exc, request)
                 if lacked is None:

@@ -25,6 +25,7 @@ from labeler.prompts import Prompt
 
 BATCH, SECONDS = 2000, 60.0  # labels of one commit, or the time it holds, when a language model makes them
 NEIGHBOURS, OF_EACH = 5, 3  # whose texts the contrastive prompt shows, and how many of each
+CHUNK = 4096  # features read in the order they lie in, whatever the order asked for
 SAMPLE = 25  # features whose prompts tell what a run will cost
 ABOUT_OUT = 30  # tokens of a label in JSON
 REFUSALS = 5  # requests refused before any was answered: the fault is not the feature's
@@ -193,12 +194,10 @@ class Job(NamedTuple):
 
 def estimate(store: Any, job: Job, chosen: Choice, budget: Budget) -> Estimate:
     """What a job will cost, from the prompts of a few of its features; what the journal knows already is not left out."""
-    step = max(1, len(chosen) // SAMPLE)
     sizes = []
-    for at in range(0, len(chosen), step):
+    for page in _pages(store, chosen[:: max(1, len(chosen) // SAMPLE)], job.prompt):
         try:
-            page, others = _read(store, chosen[at], job.prompt)
-            sizes.append(tokens_about(messages(page, job.prompt, others)))
+            sizes.append(tokens_about(messages(page, job.prompt, _others(store, page, job.prompt))))
         except Lacking:
             sizes.append(0)
     tokens_in = round(sum(sizes) / max(1, len(sizes)) * len(chosen))
@@ -241,11 +240,13 @@ class _Run:
 
     def go(self, chosen: Choice, progress: Progress) -> Report:
         threads = self.asker.concurrency
-        # A few more hands than requests at once: they read the next features meanwhile.
+        # A few more hands than requests at once: they have the next prompts ready.
         threads += max(1, min(16, threads // 4))
         with progress(f"labelling with {self.job.explainer}", len(chosen)) as self.bar:
             try:
-                crew.each(chosen, self.one, self.done, threads=max(1, min(threads, len(chosen))), stop=self.asker.stop)
+                pages = _pages(self.store, chosen, self.job.prompt)
+                threads = max(1, min(threads, len(chosen)))
+                crew.each(pages, self.one, self.done, threads=threads, stop=self.asker.stop)
             except Spent as exc:
                 self.stopped = str(exc)
             finally:
@@ -271,17 +272,17 @@ class _Run:
             self.stopped,
         )
 
-    def one(self, id: str) -> tuple[str, Explained | str | Refused | None]:
+    def one(self, page: Feature) -> tuple[str, Explained | str | Refused | None]:
         """The feature's label, or why it has none; None when the run ended first. In many threads at once."""
         try:
-            page, others = _read(self.store, id, self.job.prompt)
-            return id, explain(page, self.job.prompt, self.asker.ask, others)
+            others = _others(self.store, page, self.job.prompt)
+            return page.id, explain(page, self.job.prompt, self.asker.ask, others)
         except (Lacking, Unreadable) as exc:
-            return id, str(exc)
+            return page.id, str(exc)
         except Refused as exc:
-            return id, exc
+            return page.id, exc
         except Stopped:
-            return id, None
+            return page.id, None
 
     def done(self, result: tuple[str, Explained | str | Refused | None]) -> None:
         id, found = result
@@ -327,18 +328,23 @@ class _Run:
         return ", ".join(parts)
 
 
-def _read(store: Any, id: str, prompt: Prompt) -> tuple[Feature, list[Example]]:
-    """A feature's page, and where the prompt asks for them, examples of its neighbours on which it is silent."""
+def _pages(store: Any, ids: Choice, prompt: Prompt) -> Iterator[Feature]:
+    """The features' pages. Of every few thousand in order, those come first that lie first, which are read together."""
+    examples = None if "others" in prompt.places else EXAMPLES
+    for first in range(0, len(ids), CHUNK):
+        yield from store.evidence(ids[first : first + CHUNK].by_id(), examples)
+
+
+def _others(store: Any, page: Feature, prompt: Prompt) -> list[Example]:
+    """Where the prompt asks for them, examples of the feature's neighbours on which it is silent."""
     if "others" not in prompt.places:
-        return store.feature(id, examples=EXAMPLES), []
-    page = store.feature(id)
-    theirs: list[Example] = []
-    for hit in store.nearest(id, k=NEIGHBOURS, within=page.dictionary):
-        if hit.id != id:
-            theirs += [one for one in store.feature(hit.id, examples=OF_EACH).examples if one.band == "top"]
+        return []
+    near = [hit.id for hit in store.nearest(page.id, k=NEIGHBOURS + 1, within=page.dictionary) if hit.id != page.id]
+    theirs = [
+        one for other in store.evidence(near[:NEIGHBOURS], OF_EACH) for one in other.examples if one.band == "top"
+    ]
     # The first of each neighbour before the second of any.
-    theirs.sort(key=lambda one: one.rank)
-    return page, silent(page.examples, theirs)
+    return silent(page.examples, sorted(theirs, key=lambda one: one.rank))
 
 
 def by_hand(store: Any, id: str, text: str) -> None:
