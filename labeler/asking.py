@@ -11,7 +11,7 @@ from typing import Any
 from featurestore import BadRequest, Unavailable
 from labeler.budget import Budget
 from labeler.journal import Journal, key_of
-from labeler.llm import Answer, Endpoint, Messages, Settings, tokens_about
+from labeler.llm import Answer, Endpoint, Messages, Settings, tokens_most
 
 REST = 60.0  # seconds that an endpoint which failed is left alone while another answers
 
@@ -54,7 +54,7 @@ class Asker:
                 with self._lock:
                     self.cached += 1
                 return known
-            with self.budget.reserved(tokens_about(messages), wanted.max_tokens) as spending:
+            with self.budget.reserved(tokens_most(messages), wanted.max_tokens) as spending:
                 answer = self._ask_one(messages, wanted)
                 spending.tokens = (answer.tokens_in, answer.tokens_out)
                 self.keep(key, answer, about)

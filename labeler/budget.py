@@ -10,9 +10,6 @@ from typing import NamedTuple
 
 from featurestore import BadRequest
 
-FIRST_RATIO = 1.3  # of tokens to our estimate of them, until answers tell
-MARGIN = 1.05
-
 
 class Prices(NamedTuple):
     """Money for a million tokens, in whatever currency budgets are in."""
@@ -61,7 +58,6 @@ class Budget:
         self.tokens_in = self.tokens_out = self.paid = 0
         self._reserved = 0.0
         self._under_way = 0
-        self._ratio = FIRST_RATIO
         self._settled = threading.Condition()
 
     @property
@@ -70,20 +66,19 @@ class Budget:
         return None if self.prices is None else self.prices.of(self.tokens_in, self.tokens_out)
 
     @contextlib.contextmanager
-    def reserved(self, about_in: int, most_out: int) -> Iterator[Spending]:
-        """Sets aside what a request may cost: `about_in` is an estimate of its tokens, corrected by what answers cost.
+    def reserved(self, most_in: int, most_out: int) -> Iterator[Spending]:
+        """Sets aside the most tokens that a request may cost, so that the limit holds whatever answers come.
 
-        Waits while what is set aside for others might come back. Raises Spent when it will not be enough.
+        Waits while some of what is set aside for others may come back. Raises Spent when it will not be enough.
         """
+        amount = self._amount(most_in, most_out)
         with self._settled:
-            while self.limit is not None:
-                amount = self._amount(about_in * self._ratio * MARGIN, most_out)
-                if self._amount(self.tokens_in, self.tokens_out) + self._reserved + amount <= self.limit.amount:
-                    break
+            while self.limit and self._amount(self.tokens_in, self.tokens_out) + self._reserved + amount > (
+                self.limit.amount
+            ):
                 if not self._under_way:
                     raise Spent(self._said())
                 self._settled.wait()
-            amount = self._amount(about_in * self._ratio * MARGIN, most_out)
             self._reserved += amount
             self._under_way += 1
         spending = Spending()
@@ -97,10 +92,6 @@ class Budget:
                     self.tokens_in += spending.tokens[0]
                     self.tokens_out += spending.tokens[1]
                     self.paid += 1
-                    # The largest ratio seen: an estimate that is too small would overspend.
-                    first = self._ratio == FIRST_RATIO
-                    seen = spending.tokens[0] / max(1, about_in)
-                    self._ratio = seen if first else max(self._ratio, seen)
                 self._settled.notify_all()
 
     def _amount(self, tokens_in: float, tokens_out: float) -> float:
@@ -111,8 +102,11 @@ class Budget:
     def _said(self) -> str:
         spent = f"{self.tokens_in + self.tokens_out:,} tokens" + (f", {self.money:,.2f}" if self.money else "")
         if not self.limit or not self.limit.amount:
-            return "the budget is 0: nothing was asked; name one with --budget"
-        return f"the budget of {self.limit} allows no further request ({spent} spent); run it again to go on"
+            return "the budget is 0, so nothing was asked; run it again with a larger --budget"
+        return (
+            f"the budget of {self.limit} might not be enough for another request ({spent} spent); "
+            "run it again to go on with a new one"
+        )
 
 
 class Spending:

@@ -243,6 +243,11 @@ def tokens_about(messages: Messages) -> int:
     return sum(len(one["content"].encode()) // 3 + 8 for one in messages)
 
 
+def tokens_most(messages: Messages) -> int:
+    """More tokens than messages can have: a tokenizer of bytes needs one for each, and templates add some around them."""
+    return sum(len(one["content"].encode()) + 16 for one in messages) + 128
+
+
 def retry_after(headers: Any) -> float | None:
     """Seconds the endpoint asks to wait (RFC 9110, 10.2.3: a number or a date), or None."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pyarrow
 
 import featurestore
-from featurestore import BadRequest, Example, Feature, FeatureStore
+from featurestore import BadRequest, Example, Feature, FeatureStore, Unavailable
 from labeler import crew, prompts, tokens
 from labeler.asking import Asker
 from labeler.budget import Budget, Spent
@@ -249,6 +249,10 @@ class _Run:
                 crew.each(pages, self.one, self.done, threads=threads, stop=self.asker.stop)
             except Spent as exc:
                 self.stopped = str(exc)
+            except Unavailable as exc:
+                self.write()
+                kept = f"; {self.labelled:,} labels are kept, run it again to go on" if self.labelled else ""
+                raise Unavailable(f"{exc}{kept}") from None
             finally:
                 self.write()
         if self.refused and not self.asker.budget.paid and not self.asker.cached:
