@@ -117,10 +117,10 @@ def console(stderr: bool = False) -> Any:
 
 
 class Bar:
-    """A job's progress: `advance(n)` after each n steps."""
+    """A job's progress: `advance(n)` after each n steps; `say(text)` puts a few words of its state beside the bar."""
 
-    def __init__(self, advance: Callable[[int], None]):
-        self.advance = advance
+    def __init__(self, advance: Callable[[int], None], say: Callable[[str], None] = lambda text: None):
+        self.advance, self.say = advance, say
 
 
 @contextlib.contextmanager
@@ -145,12 +145,13 @@ def progress(description: str, total: int | None) -> Iterator[Bar]:
         def count(n: int) -> None:
             done[0] += n
 
-        yield Bar(count)
-        click.echo(f"{description}: {done[0]:,} in {time.monotonic() - began:.1f} s", err=True)
+        said = [""]
+        yield Bar(count, lambda text: said.__setitem__(0, f", {text}"))
+        click.echo(f"{description}: {done[0]:,} in {time.monotonic() - began:.1f} s{said[0]}", err=True)
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console(stderr=True)) as bars:
         task = bars.add_task(description, total=total)
-        yield Bar(lambda n: bars.advance(task, n))
+        yield Bar(lambda n: bars.advance(task, n), lambda text: bars.update(task, description=f"{description}: {text}"))

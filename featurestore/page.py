@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy
 import pyarrow.compute
 
 from featurestore.catalog import Catalog
@@ -21,6 +23,8 @@ ALWAYS_ON = 0.2
 
 # More rows than this are quicker found by one scan than by one row group each.
 FEW = 64
+# Features whose examples are read at once: far from each other they are a row group each, all in memory.
+TOGETHER = 32
 CARD = ("dictionary", "feature", "label", "explainer", "density", "max_activation", "state")
 
 
@@ -41,8 +45,11 @@ class Pages:
         """
         asked = self._catalog.feature_id(id)
         row = self._row(asked)
-        labels = self._labels(asked, row["explainer"])
-        shown = self._examples(asked, examples)
+        return self._feature(asked, row, self._labels(asked, row["explainer"]), self._examples(asked, examples))
+
+    def _feature(
+        self, asked: FeatureId, row: dict[str, Any], labels: tuple[Label, ...], shown: tuple[Example, ...]
+    ) -> Feature:
         fields = {name: row[name] for name in Feature.__struct_fields__ if name in row}
         return Feature(
             **fields
@@ -57,6 +64,25 @@ class Pages:
                 "examples": shown,
             }
         )
+
+    def evidence(self, ids: Sequence[FeatureId], examples: int | None) -> Iterator[Feature]:
+        """Pages without labels, in the order of ids: what those who make labels read, a row group once for many."""
+        for first in range(0, len(ids), TOGETHER):
+            batch = [self._catalog.feature_id(str(id)) for id in sorted(ids[first : first + TOGETHER])]
+            for (dictionary, _), group in itertools.groupby(
+                batch, key=lambda id: (id.dictionary, id.feature // SHARD_FEATURES)
+            ):
+                asked = list(group)
+                part = shard_part(self._snapshot, "examples", dictionary, asked[0].feature)
+                found = self._rows.of_features(part, numpy.array([id.feature for id in asked])) if part else None
+                if found is not None and examples is not None:
+                    found = found.filter(pyarrow.compute.less(found["rank"], examples))
+                rows: dict[int, list[dict[str, Any]]] = {}
+                for row in found.to_pylist() if found is not None else ():
+                    rows.setdefault(row["feature"], []).append(row)
+                for id in asked:
+                    shown = tuple(self._example(row) for row in rows.get(id.feature, ()))
+                    yield self._feature(id, self._stored(id) | {"label": None, "explainer": None}, (), shown)
 
     def cards(self, ids: Sequence[FeatureId]) -> dict[FeatureId, dict[str, Any]]:
         """What a list of features shows of each: label, explainer, density, max_activation and state."""

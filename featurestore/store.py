@@ -178,6 +178,15 @@ class Store(FeatureStore):
         view = self._now
         return view.pages.page(id, examples)
 
+    def evidence(self, ids: Sequence[str], examples: int | None = None) -> Iterator[Feature]:
+        """Pages without their labels, as they are read, in the order of ids within every 32: for those who make labels.
+
+        Reading many is an order of magnitude quicker than `feature` for each, most of all in the order of their ids.
+        Raises as `feature` does.
+        """
+        view = self._now
+        yield from view.pages.evidence([view.catalog.feature_id(id) for id in ids], examples)
+
     def vector(self, id: str) -> numpy.ndarray:
         return self._now.vector(id)
 

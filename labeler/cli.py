@@ -2,41 +2,61 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import click
 
 from featurestore import BadRequest
 from featurestore.cli import build_index, local
-from featurestore.commands import json_lines, json_option, progress, store_option
+from featurestore.commands import json_lines, json_option, progress, store_option, table
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--model", metavar="NAME", help="A language model to ask. Without it, labels come from token statistics.")
-@click.option("--base-url", metavar="URL", help="An OpenAI-compatible endpoint. Default: the OpenAI API.")
+@click.option(
+    "--base-url",
+    "--endpoint",
+    "endpoints",
+    multiple=True,
+    metavar="URL",
+    help="An OpenAI-compatible endpoint; repeated, several share the work. Default: the OpenAI API.",
+)
 @click.option(
     "--api-key-env", default="OPENAI_API_KEY", show_default=True, help="Environment variable that holds the key."
 )
+@click.option(
+    "--prompt", metavar="NAME_OR_FILE", help="How to ask, see `featurestore label prompts`. Default: pairs. Or a file."
+)
+@click.option("--as", "explainer", metavar="NAME", help="The explainer's name on the labels. Default: the model's.")
 @click.option("--dictionary", "dictionaries", multiple=True, metavar="ID", help="Only this dictionary. Repeatable.")
 @click.option("--where", metavar="SQL", help="Only features for which this condition over the view `features` holds.")
+@click.option("--order", metavar="SQL", help="Which features come first, as in 'density desc'. Default: by id.")
 @click.option("--limit", type=click.IntRange(1), help="At most this many features.")
-@click.option("--concurrency", type=click.IntRange(1, 1000), default=8, show_default=True, help="Requests at once.")
-@click.option("--redo", is_flag=True, help="Also features that this model labelled before.")
+@click.option(
+    "--concurrency", type=click.IntRange(1, 1000), default=8, show_default=True, help="Requests at once, an endpoint."
+)
+@click.option("--budget", metavar="AMOUNT", help="The most to spend: money, as in 2.50, or tokens, as in 800ktokens.")
+@click.option("--price-in", type=click.FloatRange(0), metavar="MONEY", help="Price of a million tokens of prompts.")
+@click.option("--price-out", type=click.FloatRange(0), metavar="MONEY", help="Price of a million tokens of replies.")
+@click.option("--dry-run", is_flag=True, help="Say what it would ask and cost, and stop.")
+@click.option("--redo", is_flag=True, help="Also features that this explainer labelled before.")
+@click.option("--journal", metavar="FILE", help="Where answers are kept. Default: beside the store.")
 @click.option("--set", "by_hand", nargs=2, metavar="ID TEXT", help="Set your own label of one feature.")
 @click.option("--no-index", is_flag=True, help="Do not index the new labels.")
 @store_option
 @json_option
+@click.pass_context
 def label(
+    ctx: click.Context,
     model: str | None,
-    base_url: str | None,
+    endpoints: tuple[str, ...],
     api_key_env: str,
-    dictionaries: tuple[str, ...],
-    where: str | None,
-    limit: int | None,
-    concurrency: int,
-    redo: bool,
     by_hand: tuple[str, str] | None,
     no_index: bool,
     store: str,
     as_json: bool,
+    **given: Any,
 ) -> None:
     """Label features: from token statistics (the default), with a language model, or by hand.
 
@@ -45,39 +65,128 @@ def label(
     \b
     featurestore label --store my.features
     featurestore label --base-url http://localhost:8080/v1 --model qwen3 --where "density > 1e-4" --limit 100
+    featurestore label --model gpt-4.1-nano --price-in 0.1 --price-out 0.4 --budget 5 --order "density desc"
     featurestore label --set gpt2-small/8-res-jb/1234 "names of bridges"
+    featurestore label prompts
     """
+    if ctx.invoked_subcommand:
+        return
     from labeler import run
-    from labeler.llm import Endpoint
 
     opened = local(store)
     if by_hand:
         run.by_hand(opened, *by_hand)
         report = run.Report("human", 1, 0, {})
     elif model:
-        endpoint = Endpoint(model, base_url, api_key_env)
-        report = run.by_model(
-            opened,
-            endpoint,
-            dictionaries=dictionaries,
-            where=where,
-            limit=limit,
-            concurrency=concurrency,
-            redo=redo,
-            progress=progress,
-        )
+        made = _with_model(opened, model, endpoints, api_key_env, as_json, **given)
+        if made is None:
+            return
+        report = made
     else:
-        given = {"--base-url": base_url, "--where": where, "--limit": limit, "--redo": redo}
-        unused = [name for name, value in given.items() if value]
+        unused = [name for name, value in _of_models(given, endpoints).items() if value]
         if unused:
             raise BadRequest(f"{unused[0]} goes with --model; token statistics label every feature of a dictionary")
-        report = run.by_tokens(opened, run.choose_dictionaries(opened, dictionaries), progress)
-    said = [] if no_index else build_index(opened)
+        report = run.by_tokens(opened, run.choose_dictionaries(opened, given["dictionaries"]), progress)
+    said = [] if no_index or not report.labelled else build_index(opened)
     if as_json:
         json_lines([report._asdict()])
         return
-    click.echo(f"{report.labelled:,} features labelled by {report.explainer}, {report.skipped:,} skipped")
-    for reason, count in report.failed.items():
-        click.echo(f"{count:,} not labelled: {reason}", err=True)
+    _tell(report)
     for line in said:
         click.echo(line, err=True)
+
+
+@label.command()
+@click.argument("name", required=False)
+@json_option
+def prompts(name: str | None, as_json: bool) -> None:
+    """List the prompts there are, or print one, to copy and change.
+
+    Examples:
+
+    \b
+    featurestore label prompts
+    featurestore label prompts contrastive > mine.md
+    featurestore label --model qwen3 --base-url http://localhost:8080/v1 --prompt mine.md
+    """
+    from labeler import prompts as files
+
+    if name:
+        click.echo(files.load(name).path.read_text(encoding="utf-8"), nl=False)
+        return
+    rows = [{"prompt": one.id, "shows": one.about, "file": str(one.path)} for one in files.shipped()]
+    if as_json:
+        json_lines(rows)
+        return
+    table(rows, {"prompt": "prompt", "shows": "what the model is shown"})
+
+
+def _with_model(opened: Any, model: str, endpoints: tuple[str, ...], key: str, as_json: bool, **given: Any) -> Any:
+    """The report of a run with a model; None after a dry one."""
+    from labeler import budget, journal, run
+    from labeler.asking import Asker
+    from labeler.llm import Endpoint
+
+    prices = _prices(given["price_in"], given["price_out"])
+    limit = None if given["budget"] is None else budget.parse_limit(given["budget"], prices)
+    account = budget.Budget(limit, prices)
+    asked = {name: given[name] for name in ("dictionaries", "where", "order", "limit", "redo")}
+    job = run.Job.of(model, given["prompt"] or "pairs", given["explainer"], **asked)
+    choice = job.choose(opened)
+    about = run.estimate(opened, job, choice, account)
+    if given["dry_run"] and as_json:
+        json_lines([about._asdict()])
+        return None
+    cost = "" if about.money is None else f", {about.money:,.2f} at these prices"
+    click.echo(
+        f"{about.features:,} features to ask {model} about ({about.skipped:,} have its label): about "
+        f"{about.tokens_in:,} tokens of prompts and {about.tokens_out:,} of replies{cost}",
+        err=not given["dry_run"],
+    )
+    if given["dry_run"]:
+        return None
+    served = [Endpoint(model, url, key, concurrency=given["concurrency"]) for url in endpoints or (None,)]
+    with journal.Journal(Path(given["journal"] or journal.beside(opened.location))) as kept:
+        return run.by_model(opened, Asker(served, kept, account), job, choice=choice, progress=progress)
+
+
+def _prices(price_in: float | None, price_out: float | None) -> Any:
+    from labeler.budget import Prices
+
+    if (price_in is None) != (price_out is None):
+        raise BadRequest("--price-in and --price-out go together: what a million tokens of each kind cost")
+    return None if price_in is None or price_out is None else Prices(price_in, price_out)
+
+
+def _of_models(given: dict[str, Any], endpoints: tuple[str, ...]) -> dict[str, Any]:
+    """What was given on the command line that only a language model minds."""
+    names = {
+        "--base-url": endpoints,
+        "--prompt": given["prompt"],
+        "--as": given["explainer"],
+        "--where": given["where"],
+        "--order": given["order"],
+        "--limit": given["limit"],
+        "--budget": given["budget"],
+        "--dry-run": given["dry_run"],
+        "--redo": given["redo"],
+        "--journal": given["journal"],
+    }
+    return names
+
+
+def _tell(report: Any) -> None:
+    click.echo(f"{report.labelled:,} features labelled by {report.explainer}, {report.skipped:,} skipped")
+    if report.paid or report.cached:
+        money = "" if report.money is None else f", {report.money:,.2f}"
+        click.echo(
+            f"{report.paid:,} answers paid: {report.tokens_in:,} tokens of prompts, {report.tokens_out:,} of "
+            f"replies{money}; {report.cached:,} from the journal",
+            err=True,
+        )
+    for reason, count in report.failed.items():
+        click.echo(f"{count:,} not labelled: {reason}", err=True)
+    if report.vague:
+        click.echo(f"{report.vague:,} labels are vague, asked twice; their prompt ends in +vague", err=True)
+    if report.stopped:
+        click.echo(f"{report.left:,} features left: {report.stopped}", err=True)

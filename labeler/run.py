@@ -1,11 +1,11 @@
-"""Labelling a store: choose features, explain each, write labels in batches so that a killed run keeps what it has."""
+"""Labelling a store: choose features, explain each, write labels in batches; answers outlive the run in the journal."""
 
 from __future__ import annotations
 
 import collections
-import concurrent.futures
 import datetime
 import itertools
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
@@ -13,23 +13,56 @@ from typing import Any, NamedTuple
 import pyarrow
 
 import featurestore
-from featurestore import BadRequest, FeatureStore
-from labeler import explain, tokens
-from labeler.llm import Endpoint
+from featurestore import BadRequest, Example, Feature, FeatureStore, Unavailable
+from labeler import crew, prompts, tokens
+from labeler.asking import Asker
+from labeler.budget import Budget, Spent
+from labeler.choice import Choice, choose
+from labeler.explain import EXAMPLES, Explained, Lacking, Unreadable, explain, messages, silent
+from labeler.llm import Endpoint, Refused, tokens_about
+from labeler.pace import Stopped
+from labeler.prompts import Prompt
 
-BATCH = 200  # labels of one commit when a language model makes them
+BATCH, SECONDS = 2000, 60.0  # labels of one commit, or the time it holds, when a language model makes them
+NEIGHBOURS, OF_EACH = 5, 3  # whose texts the contrastive prompt shows, and how many of each
+CHUNK = 4096  # features read in the order they lie in, whatever the order asked for
+SAMPLE = 25  # features whose prompts tell what a run will cost
+ABOUT_OUT = 30  # tokens of a label in JSON
+REFUSALS = 5  # requests refused before any was answered: the fault is not the feature's
 TOP_SHARE = 0.5  # of a feature's mass, what its strongest examples get; sampled ones have the rest
 
 Progress = Callable[[str, int], AbstractContextManager[Any]]
 
 
 class Report(NamedTuple):
-    """What a run did. `failed` counts by reason; `skipped` had a label by this explainer already, or is dead."""
+    """What a run did. `failed` counts by reason; `skipped` had a label by this explainer already, or is dead.
+
+    `vague` labels are among the labelled. `paid` answers cost `tokens_in` and `tokens_out`, and `money` where prices
+    were given; `cached` ones came from the journal. `left` features were not come to, and `stopped` says why.
+    """
 
     explainer: str
     labelled: int
     skipped: int
     failed: dict[str, int]
+    vague: int = 0
+    paid: int = 0
+    cached: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    money: float | None = None
+    left: int = 0
+    stopped: str | None = None
+
+
+class Estimate(NamedTuple):
+    """What labelling so many features will cost, more or less; `money` where prices are given."""
+
+    features: int
+    skipped: int
+    tokens_in: int
+    tokens_out: int
+    money: float | None
 
 
 def by_tokens(store: Any, dictionaries: Sequence[str], progress: Progress) -> Report:
@@ -43,7 +76,7 @@ def by_tokens(store: Any, dictionaries: Sequence[str], progress: Progress) -> Re
         total = store.dictionary(dictionary).d_sae
         labelled, skipped = labelled + len(rows), skipped + total - len(rows)
         if rows:
-            _write(store, dictionary, rows, "tokens", tokens.PROMPT)
+            _write(store, {dictionary: [row | {"prompt": tokens.PROMPT} for row in rows]}, "tokens")
     return Report("tokens", labelled, skipped, {})
 
 
@@ -130,64 +163,192 @@ def _groups(table: pyarrow.Table) -> Iterator[list[tuple[int, bool, float, int, 
         yield list(group)
 
 
+class Job(NamedTuple):
+    """What a run with a language model is to do: which features, asked how, written under whose name.
+
+    `where` and `order` are SQL over the view `features`: features are taken in that order. Features that `explainer`
+    labelled before are left out unless `redo`.
+    """
+
+    prompt: Prompt
+    explainer: str
+    dictionaries: Sequence[str] = ()
+    where: str | None = None
+    order: str | None = None
+    limit: int | None = None
+    redo: bool = False
+
+    @classmethod
+    def of(cls, model: str, prompt: str = prompts.DEFAULT, explainer: str | None = None, **chosen: Any) -> Job:
+        """A job for a model. Its labels carry the model's name, and that of the prompt where it is not the usual one."""
+        loaded = prompts.load(prompt)
+        usual = model if loaded.name == prompts.DEFAULT else f"{model}+{loaded.name}"
+        return cls(loaded, explainer or usual, **chosen)
+
+    def choose(self, store: Any) -> Choice:
+        """The features it is about. Raises BadRequest or NotFound."""
+        names = choose_dictionaries(store, self.dictionaries)
+        live = bool(self.prompt.places & {"pairs", "windows", "others"})
+        return choose(store, names, self.explainer, self.where, self.order, self.limit, self.redo, live)
+
+
+def estimate(store: Any, job: Job, chosen: Choice, budget: Budget) -> Estimate:
+    """What a job will cost, from the prompts of a few of its features; what the journal knows already is not left out."""
+    sizes = []
+    for page in _pages(store, chosen[:: max(1, len(chosen) // SAMPLE)], job.prompt):
+        try:
+            sizes.append(tokens_about(messages(page, job.prompt, _others(store, page, job.prompt))))
+        except Lacking:
+            sizes.append(0)
+    tokens_in = round(sum(sizes) / max(1, len(sizes)) * len(chosen))
+    tokens_out = ABOUT_OUT * len(chosen)
+    money = None if budget.prices is None else budget.prices.of(tokens_in, tokens_out)
+    return Estimate(len(chosen), chosen.skipped, tokens_in, tokens_out, money)
+
+
 def by_model(
     store: Any,
-    endpoint: Endpoint,
+    asker: Asker | Endpoint,
+    job: Job | None = None,
     *,
-    dictionaries: Sequence[str] = (),
-    where: str | None = None,
-    limit: int | None = None,
-    concurrency: int = 8,
-    redo: bool = False,
+    choice: Choice | None = None,
     progress: Progress,
+    **chosen: Any,
 ) -> Report:
-    """Label live features with a language model; the label's explainer is the model's name.
+    """Label features with a language model; keywords are those of Job.of, where no job is given.
 
-    `where` is a SQL condition over the view `features`. Features this explainer labelled before are skipped unless
-    `redo`. Labels are written every 200, so a killed run goes on where it stopped. Replies that hold no label are
-    counted by reason and never stored. Raises Unavailable when the endpoint is down or refuses the key.
+    Answers are in the asker's journal before they are used, and labels are written every 2,000, so a killed run repeats
+    no answer that it had. Replies that hold no label are counted by reason and never stored. A spent budget ends the run
+    and the report says so. Raises Unavailable when the endpoint is down or refuses the key, with what was answered kept.
     """
-    if concurrency < 1:
-        raise BadRequest(f"concurrency: {concurrency} is not a number of requests")
-    chosen, skipped = _choose(store, endpoint.model, dictionaries, where, limit, redo)
-    failed: collections.Counter[str] = collections.Counter()
-    labelled = 0
+    if not isinstance(asker, Asker):
+        asker = Asker([asker])
+    job = job or Job.of(asker.model, **chosen)
+    return _Run(store, asker, job).go(choice or job.choose(store), progress)
 
-    def one(id: str) -> tuple[str, str | None, int, str | None]:
-        page = store.feature(id, examples=explain.EXAMPLES)
-        if not page.examples:
-            return id, None, 0, "no examples"
-        try:
-            return id, explain.label_of(endpoint.ask(explain.messages(page))), len(page.examples), None
-        except explain.UnreadableReply as exc:
-            return id, None, 0, str(exc)
 
-    with (
-        progress(f"labelling with {endpoint.model}", len(chosen)) as bar,
-        concurrent.futures.ThreadPoolExecutor(concurrency) as pool,
-    ):
-        # A few more are handed out than run at once, so that a stop has little to wait for.
-        for batch in _slices(chosen, BATCH):
-            done: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
-            tasks = [pool.submit(one, id) for id in batch]
+class _Run:
+    """One run: threads explain, this thread counts and writes."""
+
+    def __init__(self, store: Any, asker: Asker, job: Job):
+        self.store, self.asker, self.job = store, asker, job
+        self.failed: collections.Counter[str] = collections.Counter()
+        self.labelled = self.vague = self.held = self.refused = self.come_to = 0
+        self.rows: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
+        self.written_at = time.monotonic()
+        self.stopped: str | None = None
+
+    def go(self, chosen: Choice, progress: Progress) -> Report:
+        threads = self.asker.concurrency
+        # A few more hands than requests at once: they have the next prompts ready.
+        threads += max(1, min(16, threads // 4))
+        with progress(f"labelling with {self.job.explainer}", len(chosen)) as self.bar:
             try:
-                for task in concurrent.futures.as_completed(tasks):
-                    id, text, examples, reason = task.result()
-                    bar.advance(1)
-                    if text is None:
-                        failed[reason or "no label"] += 1
-                        continue
-                    parsed = featurestore.FeatureId.parse(id)
-                    row = {"feature": parsed.feature, "label": text, "examples": examples}
-                    done[parsed.dictionary].append(row)
+                pages = _pages(self.store, chosen, self.job.prompt)
+                threads = max(1, min(threads, len(chosen)))
+                crew.each(pages, self.one, self.done, threads=threads, stop=self.asker.stop)
+            except Spent as exc:
+                self.stopped = str(exc)
+            except Unavailable as exc:
+                self.write()
+                kept = f"; {self.labelled:,} labels are kept, run it again to go on" if self.labelled else ""
+                raise Unavailable(f"{exc}{kept}") from None
             finally:
-                for task in tasks:
-                    task.cancel()
-                # What was answered before a failure or Ctrl-C is kept.
-                for dictionary, rows in done.items():
-                    _write(store, dictionary, rows, endpoint.model, explain.PROMPT)
-                    labelled += len(rows)
-    return Report(endpoint.model, labelled, skipped, dict(failed))
+                self.write()
+        if self.refused and not self.asker.budget.paid and not self.asker.cached:
+            raise self.refusal
+        return self.report(chosen)
+
+    def report(self, chosen: Choice) -> Report:
+        spent = self.asker.budget
+        return Report(
+            self.job.explainer,
+            self.labelled,
+            chosen.skipped,
+            dict(self.failed),
+            self.vague,
+            spent.paid,
+            self.asker.cached,
+            spent.tokens_in,
+            spent.tokens_out,
+            spent.money,
+            len(chosen) - self.come_to,
+            self.stopped,
+        )
+
+    def one(self, page: Feature) -> tuple[str, Explained | str | Refused | None]:
+        """The feature's label, or why it has none; None when the run ended first. In many threads at once."""
+        try:
+            others = _others(self.store, page, self.job.prompt)
+            return page.id, explain(page, self.job.prompt, self.asker.ask, others)
+        except (Lacking, Unreadable) as exc:
+            return page.id, str(exc)
+        except Refused as exc:
+            return page.id, exc
+        except Stopped:
+            return page.id, None
+
+    def done(self, result: tuple[str, Explained | str | Refused | None]) -> None:
+        id, found = result
+        if found is None:
+            return
+        self.come_to += 1
+        self.bar.advance(1)
+        if isinstance(found, Refused):
+            self.refused, self.refusal = self.refused + 1, found
+            self.failed["refused by the endpoint"] += 1
+            if self.refused >= REFUSALS and not self.asker.budget.paid and not self.asker.cached:
+                raise found
+        elif isinstance(found, str):
+            self.failed[found] += 1
+        else:
+            parsed = featurestore.FeatureId.parse(id)
+            # That it stayed vague is said where it is said how the label was made.
+            made = self.job.prompt.id + ("+vague" if found.vague else "")
+            row = {"feature": parsed.feature, "label": found.label, "examples": found.examples, "prompt": made}
+            self.rows[parsed.dictionary].append(row)
+            self.vague += found.vague
+            self.held += 1
+        if self.held >= BATCH or (self.held and time.monotonic() - self.written_at > SECONDS):
+            self.write()
+        if hasattr(self.bar, "say"):
+            self.bar.say(self.said())
+
+    def write(self) -> None:
+        """Commit the labels at hand."""
+        if self.held:
+            self.asker.sync()
+            _write(self.store, self.rows, self.job.explainer)
+            self.labelled, self.held = self.labelled + self.held, 0
+            self.rows.clear()
+        self.written_at = time.monotonic()
+
+    def said(self) -> str:
+        """The run so far, in a few words."""
+        spent = self.asker.budget
+        parts = [f"{sum(self.failed.values()):,} failed", f"{(spent.tokens_in + spent.tokens_out) / 1e3:,.0f}k tokens"]
+        if spent.money is not None:
+            parts.append(f"{spent.money:,.2f} spent")
+        return ", ".join(parts)
+
+
+def _pages(store: Any, ids: Choice, prompt: Prompt) -> Iterator[Feature]:
+    """The features' pages. Of every few thousand in order, those come first that lie first, which are read together."""
+    examples = None if "others" in prompt.places else EXAMPLES
+    for first in range(0, len(ids), CHUNK):
+        yield from store.evidence(ids[first : first + CHUNK].by_id(), examples)
+
+
+def _others(store: Any, page: Feature, prompt: Prompt) -> list[Example]:
+    """Where the prompt asks for them, examples of the feature's neighbours on which it is silent."""
+    if "others" not in prompt.places:
+        return []
+    near = [hit.id for hit in store.nearest(page.id, k=NEIGHBOURS + 1, within=page.dictionary) if hit.id != page.id]
+    theirs = [
+        one for other in store.evidence(near[:NEIGHBOURS], OF_EACH) for one in other.examples if one.band == "top"
+    ]
+    # The first of each neighbour before the second of any.
+    return silent(page.examples, sorted(theirs, key=lambda one: one.rank))
 
 
 def by_hand(store: Any, id: str, text: str) -> None:
@@ -195,7 +356,8 @@ def by_hand(store: Any, id: str, text: str) -> None:
     page = store.feature(id, examples=0)
     if not text.strip():
         raise BadRequest("the label is empty")
-    _write(store, page.dictionary, [{"feature": page.feature, "label": text.strip(), "examples": None}], "human", None)
+    row = {"feature": page.feature, "label": text.strip(), "examples": None, "prompt": None}
+    _write(store, {page.dictionary: [row]}, "human")
 
 
 def choose_dictionaries(store: FeatureStore, asked: Sequence[str]) -> list[str]:
@@ -206,42 +368,16 @@ def choose_dictionaries(store: FeatureStore, asked: Sequence[str]) -> list[str]:
     return names
 
 
-def _choose(
-    store: Any, explainer: str, dictionaries: Sequence[str], where: str | None, limit: int | None, redo: bool
-) -> tuple[list[str], int]:
-    names = ", ".join(_quoted(name) for name in choose_dictionaries(store, dictionaries))
-    condition = f"AND (\n{where}\n)" if where else ""
-    rows = store.sql(
-        f"""
-        SELECT f.dictionary || '/' || f.feature AS id,
-               (f.dictionary, f.feature) IN
-                   (SELECT (dictionary, feature) FROM labels WHERE explainer = {_quoted(explainer)}) AS done
-        FROM (SELECT * FROM features
-              WHERE dictionary IN ({names}) AND active_tokens > 0 {condition}) f
-        ORDER BY f.dictionary, f.feature
-        """
-    ).to_pylist()
-    wanted = [row["id"] for row in rows if redo or not row["done"]]
-    return wanted[:limit], len(rows) - len(wanted)
-
-
-def _write(store: Any, dictionary: str, rows: list[dict[str, Any]], explainer: str, prompt: str | None) -> None:
+def _write(store: Any, rows: dict[str, list[dict[str, Any]]], explainer: str) -> None:
+    """Labels of several dictionaries, in one commit."""
     tool = f"featurestore {featurestore.__version__}"
     now = datetime.datetime.now(datetime.UTC)
-    common = {"dictionary": dictionary, "explainer": explainer, "prompt": prompt, "tool": tool, "created_at": now}
     schema = pyarrow.schema([("examples", pyarrow.int32()), ("prompt", pyarrow.string())])
-    table = pyarrow.Table.from_pylist([row | common for row in rows])
-    for field in schema:  # a column of nulls has no type of its own
-        at = table.column_names.index(field.name)
-        table = table.set_column(at, field.name, table[field.name].cast(field.type))
     with store.writer(f"{tool} label") as writer:
-        writer.add("labels", table, key=dictionary)
-
-
-def _slices(items: list[str], size: int) -> Iterator[list[str]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+        for dictionary, those in rows.items():
+            common = {"dictionary": dictionary, "explainer": explainer, "tool": tool, "created_at": now}
+            table = pyarrow.Table.from_pylist([row | common for row in those])
+            for field in schema:  # a column of nulls has no type of its own
+                at = table.column_names.index(field.name)
+                table = table.set_column(at, field.name, table[field.name].cast(field.type))
+            writer.add("labels", table, key=dictionary)

@@ -14,6 +14,8 @@ from ingest import weights
 from ingest.harvest import harvest
 from ingest.model import Model
 from labeler import run
+from labeler.llm import Answer
+from labeler.pace import Pace
 from tests import small, tiny
 
 IMPORTED = tuple(f"{n}-imported" for n in range(4))
@@ -23,9 +25,13 @@ class _Judge:
     """Answers like a language model, at once."""
 
     model = "a-model"
+    pace = Pace(2)
 
-    def ask(self, messages, *args, **keywords) -> str:
-        return '{"label": "about ' + str(len(str(messages))) + ' characters"}'
+    def ask(self, messages, **settings) -> Answer:
+        return Answer('{"label": "about ' + str(len(str(messages))) + ' characters"}')
+
+    def stop(self) -> None:
+        pass
 
 
 class _Bar:
@@ -61,7 +67,7 @@ def labelling(store: str, world: str) -> None:
     """Label every live feature, a commit for every four."""
     run.BATCH = 4
     with featurestore.connect(store) as opened:
-        run.by_model(opened, _Judge(), concurrency=2, progress=_progress)
+        run.by_model(opened, _Judge(), progress=_progress)
 
 
 def compacting(store: str, world: str) -> None:

@@ -1,0 +1,155 @@
+"""python -m bench.labels: labelling through a language model, beside the endpoint's own limit, and in flat memory.
+
+Throughput: an endpoint in a process of its own answers after a fixed time; no client with so many requests at once can
+get more answers a second out of it than their number divided by that time. Memory: features are labelled one after
+the other by a judge in the same process, which is quicker, with journal and commits as ever; the resident memory is
+noted on the way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import featurestore
+from bench import synthetic
+from labeler import run
+from labeler.asking import Asker
+from labeler.journal import Journal
+from labeler.llm import Answer, Endpoint
+from labeler.pace import Pace
+from tests import llm_endpoint
+
+TARGET = 0.95
+PROCESSES = multiprocessing.get_context("spawn")
+
+
+class Judge:
+    """Answers at once, without a network."""
+
+    model = "judge-in-process"
+
+    def __init__(self, concurrency: int):
+        self.pace = Pace(concurrency)
+
+    def ask(self, messages: Any, **settings: Any) -> Answer:
+        with self.pace.turn():
+            size = len(messages[1]["content"])
+            return Answer(json.dumps({"label": f"texts of {size} characters"}), size // 4, 12)
+
+    def stop(self) -> None:
+        self.pace.stop()
+
+
+class Noting:
+    """A progress bar that notes the memory, in MB, at each tenth."""
+
+    def __init__(self, total: int):
+        self.total, self.done, self.noted = total, 0, [rss_mb()]
+
+    def advance(self, n: int) -> None:
+        self.done += n
+        if self.done * 10 // self.total >= len(self.noted):
+            self.noted.append(rss_mb())
+
+
+def rss_mb() -> float:
+    """Resident memory of this process now, without the files it has mapped: those belong to the system's cache."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("RssAnon:")[1].split()[0]) * 1024 / 1e6
+
+
+def build(path: str, features: int) -> None:
+    """Write a store, in a process of its own: what that takes is not labelling's."""
+    synthetic.build(Path(path), features, 0, lambda n: None).close()
+
+
+def throughput(path: str, folder: str, requests: int, concurrency: int, latency: float, found: Any) -> None:
+    """Puts into `found` the requests answered a second, and the processor's share."""
+    with (
+        llm_endpoint.in_a_process("--latency", str(latency)) as url,
+        featurestore.connect(path) as store,
+        Journal(Path(folder) / "throughput.jsonl") as kept,
+    ):
+        endpoint = Endpoint("judge", url, concurrency=concurrency)
+        job = run.Job.of("judge", order="density DESC", limit=requests)
+        choice = job.choose(store)
+        began, worked = time.perf_counter(), time.process_time()
+        report = run.by_model(
+            store, Asker([endpoint], kept), job, choice=choice, progress=lambda d, t: contextlib.nullcontext(Noting(t))
+        )
+        took = time.perf_counter() - began
+        answered = llm_endpoint.account(url)
+    if report.labelled != requests or answered["completed"] != requests:
+        sys.exit(f"{requests} were wanted, {report.labelled} labelled, {answered['completed']} answered")
+    found["requests_per_s"] = requests / took
+    found["cpu_ms_per_request"] = 1000 * (time.process_time() - worked) / requests
+
+
+def memory(path: str, folder: str, found: Any) -> None:
+    """Puts into `found` the peak of resident memory over all features of the store, and how it went."""
+    noting: list[Noting] = []
+
+    def progress(description: str, total: int | None) -> Any:
+        noting.append(Noting(total or 1))
+        return contextlib.nullcontext(noting[0])
+
+    with featurestore.connect(path) as store, Journal(Path(folder) / "memory.jsonl") as kept:
+        began = time.perf_counter()
+        report = run.by_model(store, Asker([Judge(8)], kept), progress=progress)  # type: ignore[list-item]
+        found["memory_features"] = report.labelled
+        found["memory_features_per_s"] = report.labelled / (time.perf_counter() - began)
+    found["anonymous_mb"] = [round(one, 1) for one in noting[0].noted]
+    found["peak_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=3000, help="of the measurement of throughput")
+    parser.add_argument("--concurrency", type=int, default=64)
+    parser.add_argument("--latency", type=float, default=1.0, help="seconds the endpoint takes for an answer")
+    parser.add_argument("--features", type=int, default=50_000, help="of the measurement of memory")
+    parser.add_argument("--keep", type=Path, help="build the store here, use the one that is there, and leave it")
+    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, PROCESSES.Manager() as manager:
+        path = str(asked.keep or Path(folder) / "s")
+        if not Path(path).exists():
+            _apart(build, path, max(asked.features, asked.requests))
+        found = manager.dict()
+        _apart(throughput, path, folder, asked.requests, asked.concurrency, asked.latency, found)
+        _apart(memory, path, folder, found)
+        figures = dict(found)
+    figures["limit_requests_per_s"] = asked.concurrency / asked.latency
+    figures["ratio"] = figures["requests_per_s"] / figures["limit_requests_per_s"]
+    print(
+        f"{asked.concurrency} requests at once, answered in {asked.latency:g} s: {figures['requests_per_s']:.1f} a second, "
+        f"limit {figures['limit_requests_per_s']:.1f}, ratio {figures['ratio']:.3f} (target {TARGET}); "
+        f"{figures['cpu_ms_per_request']:.1f} ms of processor each"
+    )
+    print(
+        f"{figures['memory_features']:,} features by a judge in the process: {figures['memory_features_per_s']:.0f} a second, "
+        f"peak {figures['peak_rss_mb']:.0f} MB; without mapped files at each tenth: {figures['anonymous_mb']}"
+    )
+    if asked.json:
+        print(json.dumps(figures))
+
+
+def _apart(work: Any, *arguments: Any) -> None:
+    process = PROCESSES.Process(target=work, args=arguments)
+    process.start()
+    process.join()
+    if process.exitcode:
+        sys.exit(f"{work.__name__} ended with {process.exitcode}")
+
+
+if __name__ == "__main__":
+    main()

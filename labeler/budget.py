@@ -1,0 +1,115 @@
+"""What a run may spend, in tokens or money, and what it has spent. Nothing is asked that might cost more than is left."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from featurestore import BadRequest
+
+
+class Prices(NamedTuple):
+    """Money for a million tokens, in whatever currency budgets are in."""
+
+    tokens_in: float
+    tokens_out: float
+
+    def of(self, tokens_in: float, tokens_out: float) -> float:
+        """What so many tokens cost."""
+        return (tokens_in * self.tokens_in + tokens_out * self.tokens_out) / 1e6
+
+
+class Spent(Exception):
+    """The budget does not allow another request; the message says what it was and how to go on."""
+
+
+class Limit(NamedTuple):
+    """The most a run may spend: `amount` tokens, or money when `money`."""
+
+    amount: float
+    money: bool
+
+    def __str__(self) -> str:
+        return f"{self.amount:,.2f}" if self.money else f"{self.amount:,.0f} tokens"
+
+
+def parse_limit(text: str, prices: Prices | None) -> Limit:
+    """`2.50` is money and needs prices; `800000tokens`, `800k tokens` and `2Mtokens` are tokens. Raises BadRequest."""
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(?:([kM]?)\s*(tokens?))?\s*", text)
+    if found is None:
+        raise BadRequest(f"budget: '{text}' is no amount: write money, as in 2.50, or tokens, as in 800ktokens")
+    amount = float(found[1]) * {"k": 1e3, "M": 1e6}.get(found[2] or "", 1.0)
+    if found[3] is None and prices is None and amount:
+        raise BadRequest(
+            f"budget: {text} is money, which needs --price-in and --price-out (for a million tokens); "
+            f"for tokens write {text}tokens"
+        )
+    return Limit(amount, found[3] is None)
+
+
+class Budget:
+    """A running account. Safe to share between threads."""
+
+    def __init__(self, limit: Limit | None = None, prices: Prices | None = None):
+        self.limit, self.prices = limit, prices
+        self.tokens_in = self.tokens_out = self.paid = 0
+        self._reserved = 0.0
+        self._under_way = 0
+        self._settled = threading.Condition()
+
+    @property
+    def money(self) -> float | None:
+        """What has been spent; None without prices."""
+        return None if self.prices is None else self.prices.of(self.tokens_in, self.tokens_out)
+
+    @contextlib.contextmanager
+    def reserved(self, most_in: int, most_out: int) -> Iterator[Spending]:
+        """Sets aside the most tokens that a request may cost, so that the limit holds whatever answers come.
+
+        Waits while some of what is set aside for others may come back. Raises Spent when it will not be enough.
+        """
+        amount = self._amount(most_in, most_out)
+        with self._settled:
+            while self.limit and self._amount(self.tokens_in, self.tokens_out) + self._reserved + amount > (
+                self.limit.amount
+            ):
+                if not self._under_way:
+                    raise Spent(self._said())
+                self._settled.wait()
+            self._reserved += amount
+            self._under_way += 1
+        spending = Spending()
+        try:
+            yield spending
+        finally:
+            with self._settled:
+                self._reserved -= amount
+                self._under_way -= 1
+                if spending.tokens is not None:
+                    self.tokens_in += spending.tokens[0]
+                    self.tokens_out += spending.tokens[1]
+                    self.paid += 1
+                self._settled.notify_all()
+
+    def _amount(self, tokens_in: float, tokens_out: float) -> float:
+        if self.limit is None or not self.limit.money:
+            return tokens_in + tokens_out
+        return self.prices.of(tokens_in, tokens_out) if self.prices else tokens_in + tokens_out
+
+    def _said(self) -> str:
+        spent = f"{self.tokens_in + self.tokens_out:,} tokens" + (f", {self.money:,.2f}" if self.money else "")
+        if not self.limit or not self.limit.amount:
+            return "the budget is 0, so nothing was asked; run it again with a larger --budget"
+        return (
+            f"the budget of {self.limit} might not be enough for another request ({spent} spent); "
+            "run it again to go on with a new one"
+        )
+
+
+class Spending:
+    """What one request cost; nothing until `tokens` (in, out) is set."""
+
+    tokens: tuple[int, int] | None = None

@@ -1,0 +1,106 @@
+"""How many requests an endpoint gets at once, and when the next may begin. Knows nothing of what is asked.
+
+The number is halved when the endpoint refuses for load and grows by one for each round of answers: additive increase,
+multiplicative decrease, as TCP does (Chiu and Jain, 1989), so that several users of one endpoint end with equal shares.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0  # seconds, when the endpoint does not say how long
+
+
+class Stopped(Exception):
+    """No further request begins: the run is ending."""
+
+
+class Pace:
+    """Turns at one endpoint, `most` at once. Safe to share between threads."""
+
+    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic):
+        self.most = most
+        self.limit = float(most)
+        self.busy = 0
+        self._clock = clock
+        self._free = threading.Condition()
+        self._not_before = 0.0
+        self._cut_at = float("-inf")
+        self._refusals = 0  # since the last answer
+        self._stopped = False
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[float]:
+        """Waits for a turn and holds it; gives the time it began. Raises Stopped after `stop`."""
+        with self._free:
+            while not self._stopped and (wait := self._wait()) != 0.0:
+                self._free.wait(wait)
+            if self._stopped:
+                raise Stopped
+            self.busy += 1
+        try:
+            yield self._clock()
+        finally:
+            with self._free:
+                self.busy -= 1
+                self._free.notify()
+
+    def _wait(self) -> float | None:
+        """Seconds until a turn may begin; 0 for now, None for when another ends."""
+        if self.busy >= max(1, int(self.limit)):
+            return None
+        return max(0.0, self._not_before - self._clock())
+
+    def answered(self) -> None:
+        """The endpoint gave an answer."""
+        with self._free:
+            self._refusals = 0
+            if self.limit < self.most:
+                self.limit = min(self.most, self.limit + 1 / self.limit)
+                self._free.notify()
+
+    def refused(self, began: float, after: float | None) -> None:
+        """The endpoint refused, for load, a request of a turn that `began` then; nobody asks again for `after` seconds.
+
+        Requests that were under way together are refused together, which counts as one refusal.
+        """
+        with self._free:
+            now = self._clock()
+            if began >= self._cut_at:
+                self.limit = max(1.0, min(self.limit, self.busy) / 2)
+                self._cut_at = now
+                self._refusals += 1
+            wait = backoff(self._refusals) if after is None else after
+            self._not_before = max(self._not_before, now + wait)
+
+    def stop(self) -> None:
+        """Let nobody begin any more."""
+        with self._free:
+            self._stopped = True
+            self._free.notify_all()
+
+    @property
+    def load(self) -> float:
+        """Turns held, of those that may be held; above 1 while nobody may begin."""
+        with self._free:
+            waits = self._not_before > self._clock()
+            return self.busy / max(1, int(self.limit)) + (10.0 if waits else 0.0)
+
+    def pause(self, seconds: float) -> None:
+        """Wait before trying one thing again; others go on meanwhile. Raises Stopped after `stop`."""
+        until = self._clock() + seconds
+        with self._free:
+            while not self._stopped and (left := until - self._clock()) > 0:
+                self._free.wait(left)
+            if self._stopped:
+                raise Stopped
+
+
+def backoff(failures: int) -> float:
+    """Seconds to wait after so many failures in a row: doubling, with chance, so that many do not come back at once."""
+    most = min(LONGEST_WAIT, FIRST_WAIT * 2 ** max(0, failures - 1))
+    return most * random.uniform(0.5, 1.0)
