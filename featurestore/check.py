@@ -14,7 +14,7 @@ import pyarrow.compute
 import pyarrow.parquet
 
 from featurestore import schema, text, tokens, vectors
-from featurestore.decoder_index import open_vectors
+from featurestore.decoder_index import open_vectors, targets_of
 from featurestore.errors import BadRequest, BadStore, FeatureStoreError
 from featurestore.feature_rows import FeatureRows
 from featurestore.log import Part, Snapshot, checkpoint_name, checkpoint_number, commit_number
@@ -275,7 +275,7 @@ def _d_sae(snapshot: Snapshot, rows: Rows, dictionary: str) -> int:
 def _vector_problem(directory: Directory, snapshot: Snapshot, rows: Rows, part: Part) -> str:
     mapped = numpy.load(directory.local(part), mmap_mode="r")
     dictionary = rows.dictionary(snapshot.parts("dictionaries", part.key)[0])
-    size = min(SHARD_FEATURES, dictionary.d_sae - part.shard * SHARD_FEATURES)
+    size = min(SHARD_FEATURES, dictionary.d_sae - part.shard * SHARD_FEATURES) * len(targets_of(part))
     if mapped.shape != (size, dictionary.d_out) or mapped.dtype != numpy.float16:
         return f"is {mapped.dtype} of shape {mapped.shape}; float16 of ({size}, {dictionary.d_out}) is wanted"
     return "" if numpy.isfinite(mapped).all() else "has numbers that are not finite"

@@ -52,10 +52,11 @@ class Client(FeatureStore):
     def feature(self, id: str, examples: int | None = None) -> Feature:
         return self._get(f"features/{_path(id)}", Feature, {} if examples is None else {"examples": examples})
 
-    def vector(self, id: str) -> numpy.ndarray:
+    def vector(self, id: str, target: int | None = None) -> numpy.ndarray:
         import numpy
 
-        return numpy.asarray(self._get(f"vectors/{_path(id)}", _Vector).vector, dtype=numpy.float32)
+        which = {} if target is None else {"target": target}
+        return numpy.asarray(self._get(f"vectors/{_path(id)}", _Vector, which).vector, dtype=numpy.float32)
 
     def run(self, query: Query) -> Hits:
         answer = self._post("search" if query.text is not None else "nearest", query.to_dict())

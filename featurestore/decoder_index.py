@@ -50,6 +50,15 @@ class DecoderIndex:
             ]
             or [numpy.empty(0, numpy.int64)]
         )
+        # Most spaces have one vector a feature, and need no note of layers.
+        self._writes_to: numpy.ndarray | None = None
+        if any("targets" in live[file].about for file in covered if file in live):
+            self._writes_to = numpy.concatenate(
+                [
+                    self._layers(live[file]) if file in live else numpy.full(rows, -1)
+                    for file, rows in zip(covered, index[0].about["rows"], strict=True)
+                ]
+            )
         # Where the rows are numbered as in the catalog, what is allowed of them is a view, not a copy of millions.
         first = int(self._rows[0]) if len(self._rows) else 0
         run = slice(first, first + len(self._rows))
@@ -62,30 +71,56 @@ class DecoderIndex:
         return self._open(self._parts[0]).shape[1] if self._parts else 0
 
     def _numbers(self, part: Part) -> numpy.ndarray:
-        features = numpy.arange(part.rows) + part.shard * SHARD_FEATURES
+        features = numpy.arange(part.rows) // len(targets_of(part)) + part.shard * SHARD_FEATURES
         return self._catalog.numbers([part.key] * part.rows, features)
+
+    def _layers(self, part: Part) -> numpy.ndarray:
+        """The layer that each row writes to, -1 where a feature has one vector alone."""
+        layers = targets_of(part)
+        return numpy.tile([-1 if layer is None else layer for layer in layers], part.rows // len(layers))
 
     def _open(self, part: Part) -> numpy.ndarray:
         return open_vectors(self._directory, part)
 
-    def search(self, vector: numpy.ndarray, k: int, choice: Choice) -> tuple[numpy.ndarray, numpy.ndarray]:
-        """The k allowed features of largest cosine to `vector`: catalog numbers and cosines, best first."""
+    def search(
+        self, vector: numpy.ndarray, k: int, choice: Choice
+    ) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+        """The k allowed features of largest cosine to `vector`: catalog numbers, cosines and layers, best first.
+
+        A feature with a vector for each of several layers is found by the nearest of them, and that layer is said; it is -1
+        for others.
+        """
+        limit = k
+        while True:
+            numbers, cosines, layers = self._rows_near(vector, limit, choice)
+            _, first = numpy.unique(numbers, return_index=True)
+            if len(first) >= k or len(numbers) < limit:
+                first = numpy.sort(first)[:k]
+                return numbers[first], cosines[first], layers[first]
+            limit *= 2  # several vectors of one feature took places
+
+    def _rows_near(
+        self, vector: numpy.ndarray, k: int, choice: Choice
+    ) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
         numbers, scores = [numpy.empty(0, numpy.int64)], [numpy.empty(0, numpy.float32)]
+        layers = [numpy.empty(0, numpy.int64)]
         if self._index is not None:
             index = self._index
             among = choice.once(index, lambda: index.filter(self._among(choice.mask)))
             rows, found = index.search(vector, k, among)
             numbers.append(self._rows[rows])
             scores.append(found)
+            layers.append(numpy.full(len(rows), -1) if self._writes_to is None else self._writes_to[rows])
         direction = vectors.unit(vector[None])[0]
         for part in self._uncovered:
             of_part = self._numbers(part)
             some = numpy.flatnonzero(choice.mask[of_part])
             numbers.append(of_part[some])
             scores.append(vectors.unit(self._open(part)[some]) @ direction)
+            layers.append(self._layers(part)[some])
         all_numbers, all_scores = numpy.concatenate(numbers), numpy.concatenate(scores)
         order = numpy.lexsort((all_numbers, -all_scores))[:k]
-        return all_numbers[order], all_scores[order]
+        return all_numbers[order], all_scores[order], numpy.concatenate(layers)[order]
 
     def _among(self, mask: numpy.ndarray) -> numpy.ndarray:
         """Which rows of the index are allowed."""
@@ -96,6 +131,11 @@ def vector_parts(snapshot: Snapshot, catalog: Catalog, space: str) -> list[Part]
     """The decoder-vector parts of a space, in order of dictionary and shard."""
     of_space = [d.dictionary for d in catalog.dictionaries if d.space == space]
     return [part for dictionary in of_space for part in snapshot.parts("decoder_vectors", dictionary)]
+
+
+def targets_of(part: Part) -> list[int] | list[None]:
+    """The layers that a feature's vectors in a part write to, in their order; one None where there is one vector alone."""
+    return part.about.get("targets") or [None]
 
 
 def open_vectors(directory: Directory, part: Part) -> numpy.ndarray:

@@ -54,8 +54,12 @@ class FeatureStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    def vector(self, id: str) -> numpy.ndarray:
-        """The feature's decoder vector, (d_out,) float32. Raises as `feature` does."""
+    def vector(self, id: str, target: int | None = None) -> numpy.ndarray:
+        """The feature's decoder vector, (d_out,) float32. Raises as `feature` does.
+
+        A feature of a cross-layer transcoder has one for each layer it writes to: `target` says which, and the first is
+        taken else, by searches too. Raises NotFound for a layer it does not write to.
+        """
 
     @abc.abstractmethod
     def run(self, query: Query) -> Hits:

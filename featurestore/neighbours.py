@@ -115,7 +115,7 @@ def _others(catalog: Catalog, dictionary: str, against: str | Sequence[str] | No
 def _nearest(
     index: DecoderIndex, vector: numpy.ndarray, number: int, choice: Choice, cosine: float
 ) -> list[tuple[float, int, int]]:
-    numbers, cosines = index.search(vector, 2, choice)  # the feature itself may be among them
+    numbers, cosines, _ = index.search(vector, 2, choice)  # the feature itself may be among them
     for other, score in zip(numbers.tolist(), cosines.tolist(), strict=True):
         if other != number:
             return [(score, number, other)] if score >= cosine else []

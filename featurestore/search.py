@@ -88,9 +88,13 @@ class Searcher:
         sign = -1 if query.opposite else 1
 
         def ranking(n: int) -> list[Match]:
-            numbers, cosines = index.search(sign * asked, n + len(own), choice)
-            found = zip(numbers.tolist(), (sign * cosines).tolist(), strict=True)
-            return [Match(number, cosine, f"cosine {cosine:.3f}") for number, cosine in found if number not in own][:n]
+            numbers, cosines, layers = index.search(sign * asked, n + len(own), choice)
+            found = zip(numbers.tolist(), (sign * cosines).tolist(), layers.tolist(), strict=True)
+            return [
+                Match(number, cosine, f"cosine {cosine:.3f}" + (f" into layer {layer}" if layer >= 0 else ""))
+                for number, cosine, layer in found
+                if number not in own
+            ][:n]
 
         return ranking, Why(self._pages)
 

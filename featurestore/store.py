@@ -19,8 +19,8 @@ import pyarrow
 from featurestore import activating, check, label_index, lifecycle, neighbours, token_index
 from featurestore.catalog import Catalog
 from featurestore.check import Checked
-from featurestore.decoder_index import DecoderIndex, Once, build_decoder_index, open_vectors
-from featurestore.errors import BadRequest, BadStore
+from featurestore.decoder_index import DecoderIndex, Once, build_decoder_index, open_vectors, targets_of
+from featurestore.errors import BadRequest, BadStore, NotFound
 from featurestore.functions import bind
 from featurestore.interface import FeatureStore, Progress, no_progress
 from featurestore.label_index import LabelIndex, not_covered
@@ -79,17 +79,23 @@ class _View:
                 self._engine = Engine(self.directory, self.snapshot)
             return self._engine
 
-    def vector(self, id: str) -> numpy.ndarray:
+    def vector(self, id: str, target: int | None = None) -> numpy.ndarray:
         asked = self.catalog.feature_id(id)
         part = shard_part(self.snapshot, "decoder_vectors", asked.dictionary, asked.feature)
         if part is None:
             raise BadStore(f"the store has no decoder vectors of {asked.dictionary}")
-        return open_vectors(self.directory, part)[asked.feature % SHARD_FEATURES].astype(numpy.float32)
+        layers = targets_of(part)
+        if target is not None and target not in layers:
+            there = ", ".join(map(str, layers)) if layers[0] is not None else "one vector alone, of no layer"
+            raise NotFound(f"{id} has no decoder vector into layer {target}; there are: {there}")
+        place = layers.index(target) if target is not None else 0  # type: ignore[arg-type]
+        row = asked.feature % SHARD_FEATURES * len(layers) + place
+        return open_vectors(self.directory, part)[row].astype(numpy.float32)
 
     def vectors(self, dictionary: str) -> Iterator[numpy.ndarray]:
-        """A dictionary's decoder vectors, part by part, (rows, d_out) float16."""
+        """A dictionary's decoder vectors, the first of each feature, part by part, (rows, d_out) float16."""
         for part in self.snapshot.parts("decoder_vectors", dictionary):
-            yield open_vectors(self.directory, part)
+            yield open_vectors(self.directory, part)[:: len(targets_of(part))]
 
     def close(self) -> None:
         with self._lock:
@@ -187,8 +193,8 @@ class Store(FeatureStore):
         view = self._now
         yield from view.pages.evidence([view.catalog.feature_id(id) for id in ids], examples)
 
-    def vector(self, id: str) -> numpy.ndarray:
-        return self._now.vector(id)
+    def vector(self, id: str, target: int | None = None) -> numpy.ndarray:
+        return self._now.vector(id, target)
 
     def run(self, query: Query) -> Hits:
         return self._now.searcher.run(query)

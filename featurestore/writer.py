@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -129,24 +129,32 @@ class Writer:
             self.add("tokens", table, key=corpus, shard=shard)
         self.add_built("token_stream", corpus, "", lambda path: tokens.write_stream(path, numbers, lengths, stream), {})
 
-    def add_vectors(self, dictionary: str, vectors: numpy.ndarray, *, shard: int = 0) -> None:
+    def add_vectors(
+        self, dictionary: str, vectors: numpy.ndarray, *, shard: int = 0, targets: Sequence[int] | None = None
+    ) -> None:
         """Add decoder vectors, (rows, d_out), of features shard * 65,536 onwards; kept as float16.
 
-        Raises BadRequest when they are not a finite matrix, or overflow float16.
+        A cross-layer transcoder has one for each layer it writes to: (rows, len(targets), d_out), and `targets` are these
+        layers. Raises BadRequest when they are not finite numbers of that shape, or overflow float16.
         """
         self._check_place("decoder_vectors", dictionary, shard)
-        if vectors.ndim != 2:
-            raise BadRequest(f"decoder vectors of {dictionary} have shape {vectors.shape}; (rows, d_out) is wanted")
+        many = 1 if targets is None else len(targets)
+        if vectors.ndim != (2 if targets is None else 3) or (targets is not None and vectors.shape[1] != many):
+            wanted = "(rows, d_out)" if targets is None else f"(rows, {many}, d_out)"
+            raise BadRequest(f"decoder vectors of {dictionary} have shape {vectors.shape}; {wanted} is wanted")
+        if targets is not None and (not many or len(set(targets)) != many):
+            raise BadRequest(f"targets {list(targets)} of {dictionary} are no layers, or one stands twice")
         with numpy.errstate(over="ignore"):
-            half = numpy.ascontiguousarray(vectors, dtype=numpy.float16)
+            half = numpy.ascontiguousarray(vectors, dtype=numpy.float16).reshape(-1, vectors.shape[-1])
         bad = numpy.flatnonzero(~numpy.isfinite(half).all(axis=1))
         if len(bad):
-            feature = shard * SHARD_FEATURES + int(bad[0])
+            feature = shard * SHARD_FEATURES + int(bad[0]) // many
             raise BadRequest(f"decoder vector {dictionary}/{feature} has a number that is not finite in float16")
         self._need_dictionary("decoder_vectors", dictionary)
         with self._built("decoder_vectors", dictionary, shard, ".npy") as part, self._told():
             numpy.save(part.path, half)
             part.rows = len(half)
+            part.about = {} if targets is None else {"targets": [int(layer) for layer in targets]}
 
     def add_built(self, table: str, key: str, suffix: str, build: Callable[[Path], int], about: dict[str, Any]) -> None:
         """Add an index: `build(path)` writes the file or directory and returns its rows. An older one is replaced."""

@@ -339,3 +339,36 @@ def test_embedding_goes_on_where_it_was_killed(tmp_path, monkeypatch):
     fresh = tiny.write_tiny_store(tmp_path / "t")
     again = fresh.search("exception handling", mode="semantic", k=44, group=False)
     assert [hit.score for hit in hits] == [hit.score for hit in again]
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+def test_cross_layer_transcoders_have_a_vector_for_each_layer(tmp_path, indexed):
+    store = tiny.write_tiny_store(tmp_path / "s")
+    rng = numpy.random.default_rng(3)
+    many = rng.normal(size=(24, 3, 8)).astype(numpy.float16)
+    with store.writer("tests") as writer:
+        row = tiny.dictionary_row("2-clt", 2) | {"kind": "clt"}
+        writer.add("dictionaries", tiny.table([row]), key="tiny/2-clt")
+        writer.add("features", tiny.table(tiny.feature_rows("tiny/2-clt")), key="tiny/2-clt")
+        writer.add_vectors("tiny/2-clt", many, targets=[2, 3, 5])
+        with pytest.raises(BadRequest, match=r"shape \(24, 3, 8\); \(rows, 2, d_out\) is wanted"):
+            writer.add_vectors("tiny/3-clt", many, targets=[2, 3])
+    if indexed:
+        store.index()
+    directions = many.astype(numpy.float32) / numpy.linalg.norm(many.astype(numpy.float32), axis=2, keepdims=True)
+    vector = rng.normal(size=8)
+    of_layer = directions @ (vector / numpy.linalg.norm(vector))
+    hits = store.nearest(vector, k=24, within="tiny/2-clt", all=True)
+    assert [hit.score for hit in hits] == pytest.approx(sorted(of_layer.max(axis=1), reverse=True), abs=1e-5)
+    for hit in hits:
+        layer = [2, 3, 5][int(of_layer[hit.feature].argmax())]
+        assert hit.why == f"cosine {hit.score:.3f} into layer {layer}"
+    whole = store.nearest(vector, k=72, all=True)
+    assert len({hit.id for hit in whole}) == len(whole) == 72
+    wanted = numpy.sort(numpy.concatenate([cosines(vector), of_layer.max(axis=1)]))[::-1]
+    assert [hit.score for hit in whole] == pytest.approx(wanted.tolist(), abs=1e-5)
+    numpy.testing.assert_array_equal(store.vector("tiny/2-clt/4", target=5), many[4, 2].astype(numpy.float32))
+    numpy.testing.assert_array_equal(store.vector("tiny/2-clt/4"), many[4, 0].astype(numpy.float32))
+    with pytest.raises(featurestore.NotFound, match="no decoder vector into layer 4; there are: 2, 3, 5"):
+        store.vector("tiny/2-clt/4", target=4)
+    assert store.check().problems == ()

@@ -38,9 +38,8 @@ def blueprint(store: FeatureStore) -> Blueprint:
 
     @api.get("/vectors/<model>/<source>/<index>")
     def vector(model: str, source: str, index: str) -> Response:
-        reply.given()
         id = f"{model}/{source}/{index}"
-        return reply.json({"id": id, "vector": store.vector(id).tolist()})
+        return reply.json({"id": id, "vector": store.vector(id, **reply.given(target=reply.whole)).tolist()})
 
     @api.route("/search", methods=["GET", "POST"])
     @api.route("/nearest", methods=["GET", "POST"])
