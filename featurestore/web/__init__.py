@@ -10,8 +10,8 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from featurestore.errors import BadRequest, FeatureStoreError, NotFound
 from featurestore.interface import FeatureStore
-from featurestore.web import draw, pages
-from featurestore.web.api import v1
+from featurestore.web import describe, draw, pages
+from featurestore.web.api import ROUTES
 from featurestore.web.reply import problem
 from featurestore.web.server import check_port, serve
 
@@ -33,13 +33,11 @@ def create_app(store: FeatureStore) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals["draw"] = draw
-    app.register_blueprint(v1.blueprint(store), url_prefix="/v1")
+    families = [make(store) for make in ROUTES] + [describe.health(store)]
+    for family in families:
+        app.register_blueprint(family.blueprint)
+    app.register_blueprint(describe.documents([one for family in families for one in family.operations]))
     app.register_blueprint(pages.blueprint(store))
-
-    @app.get("/healthz")
-    def healthz() -> Response:
-        """Alive."""
-        return Response('{"status":"ok"}', mimetype="application/json")
 
     @app.errorhandler(FeatureStoreError)
     def refused(exc: FeatureStoreError) -> Response:
