@@ -11,7 +11,7 @@ from flask import Blueprint, Response, render_template
 import featurestore
 from featurestore.errors import FeatureStoreError, Unavailable
 from featurestore.interface import FeatureStore
-from featurestore.web import reply
+from featurestore.web import metrics, reply
 from featurestore.web.api.models import Health, Nothing
 from featurestore.web.api.openapi import document
 from featurestore.web.api.routes import Operation, Routes
@@ -55,6 +55,10 @@ def documents(operations: Sequence[Operation]) -> Blueprint:
     def docs() -> str:
         reply.given()
         return render_template("docs.html", document=whole(), kind=_kind, errors=_errors())
+
+    @made.get("/metrics")
+    def measured() -> Response:
+        return Response(metrics.exposition(), content_type=metrics.CONTENT_TYPE)
 
     return made
 

@@ -23,7 +23,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a route beside its function.
 
     `lane` says with which requests it queues (limits.py), `scope` which right a key needs for it. `requires` and `without`
-    are fields of `takes` that this route cannot do without, or refuses. `media` are forms of the answer beside JSON.
+    are fields of `takes` that this route cannot do without, or refuses. `media` are forms of the answer beside JSON. An
+    answer that is `tagged` changes with the store only, and is not sent again to who has it.
     """
 
     path: str  # with the parts that vary in <>, below `prefix`
@@ -38,6 +39,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     media: tuple[str, ...]
     scope: str
     lane: str
+    tagged: bool
 
 
 class Routes:
@@ -60,6 +62,7 @@ class Routes:
         media: tuple[str, ...] = (),
         scope: str = "read",
         lane: str = "light",
+        tagged: bool = False,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Answer `path` with a function of the request (a value of `takes`) and of the parts of the path that vary.
 
@@ -80,6 +83,7 @@ class Routes:
                 media=media,
                 scope=scope,
                 lane=lane,
+                tagged=tagged,
             )
 
             @functools.wraps(answer)

@@ -43,22 +43,22 @@ def routes(store: FeatureStore) -> Routes:
         # Where the store lies on the server's disk is nobody's business.
         return msgspec.structs.replace(found, location=_last_name(found.location))
 
-    @api.add("/dictionaries", gives=Dictionaries)
+    @api.add("/dictionaries", gives=Dictionaries, tagged=True)
     def dictionaries(asked: Nothing) -> Dictionaries:
         """Every dictionary, ordered by id."""
         return Dictionaries(store.dictionaries())
 
-    @api.add("/dictionaries/<model>/<source>", gives=Dictionary)
+    @api.add("/dictionaries/<model>/<source>", gives=Dictionary, tagged=True)
     def dictionary(asked: Nothing, model: str, source: str) -> Dictionary:
         """One dictionary."""
         return store.dictionary(f"{model}/{source}")
 
-    @api.add("/features/<model>/<source>/<index>", gives=Feature, takes=FeatureAsked)
+    @api.add("/features/<model>/<source>/<index>", gives=Feature, takes=FeatureAsked, tagged=True)
     def feature(asked: FeatureAsked, model: str, source: str, index: str) -> Feature:
         """One feature's whole page: statistics, histogram, examples, logit effects, labels."""
         return store.feature(f"{model}/{source}/{index}", asked.examples)
 
-    @api.add("/vectors/<model>/<source>/<index>", gives=Vector)
+    @api.add("/vectors/<model>/<source>/<index>", gives=Vector, tagged=True)
     def vector(asked: Nothing, model: str, source: str, index: str) -> Vector:
         """A feature's decoder vector."""
         id = f"{model}/{source}/{index}"
