@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ from typing import Any
 import click
 
 import featurestore
-from featurestore import upkeep
+from featurestore import serving, upkeep
 from featurestore.commands import (
     Group,
     bars,
@@ -25,6 +23,7 @@ from featurestore.commands import (
     store_option,
     table,
 )
+from featurestore.serving import serve_store  # noqa: F401 - the demo serves what it built
 
 # Threads of torch that wait for one another should sleep, not spin: with another program on one of two cores, embedding
 # 600 labels took 17 s spinning and 4 s sleeping. OpenMP reads this once, so it is set before torch is imported.
@@ -439,43 +438,6 @@ def build_index(store: Any, embedder: str | None = None, recall: float | None = 
 
 
 @main.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port to listen on.")
-@click.option("--threads", type=click.IntRange(1, 256), default=8, show_default=True, help="Requests served at once.")
-@store_option
-def serve(host: str, port: int, threads: int, store: str) -> None:
-    """Serve the store over HTTP: JSON under /v1, pages for a browser at /.
-
-    Example: featurestore serve --store demo.features --port 8000
-    """
-    serve_store(store, host, port, threads)
-
-
-def serve_store(store: str, host: str, port: int, threads: int = 8) -> None:
-    """Serve until interrupted. Raises Unavailable when Flask or the port is not to be had."""
-    try:
-        from featurestore import web
-    except ImportError as exc:
-        raise featurestore.Unavailable(f"serving needs {exc.name}: pip install 'featurestore[serve]'") from None
-    web.check_port(host, port)
-    with featurestore.connect(store) as opened:
-        if hasattr(opened, "isolate_sql"):  # a service of a service leaves that to the one behind it
-            opened.isolate_sql()
-        # The first search loads an embedder, which takes seconds: better before anybody waits for it.
-        warming = threading.Thread(target=_warm, args=(opened,))
-        warming.start()
-        try:
-            web.serve(opened, host=host, port=port, threads=threads)
-        finally:
-            warming.join()  # a thread inside torch must not outlive the interpreter
-
-
-def _warm(store: featurestore.FeatureStore) -> None:
-    with contextlib.suppress(featurestore.FeatureStoreError):  # whoever asks will be told
-        store.search("warm", k=1)
-
-
-@main.command()
 @click.argument("path", metavar="PATH_OR_URL")
 def create(path: str) -> None:
     """Make a new, empty store, in a directory or at an s3:// prefix.
@@ -486,7 +448,7 @@ def create(path: str) -> None:
     click.echo(f"made an empty store at {path}")
 
 
-for command in (upkeep.check, upkeep.compact, upkeep.remove, upkeep.migrate):
+for command in (upkeep.check, upkeep.compact, upkeep.remove, upkeep.migrate, serving.serve, serving.keys):
     main.add_command(command)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import re
 import time
 from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,11 +37,20 @@ class Client(FeatureStore):
     """The store behind a URL. Safe to share between threads."""
 
     def __init__(self, url: str, transport: httpx2.BaseTransport | None = None, timeout: float = 60.0):
-        """Raises BadRequest when `url` is none; whether something answers there shows with the first question."""
+        """Raises BadRequest when `url` is none; whether something answers there shows with the first question.
+
+        A key is taken from the URL (`https://any:KEY@host`) or from $FEATURESTORE_KEY.
+        """
+        url, key = _without_key(url)
         self.location = url.rstrip("/")
         self._timeout = timeout
         try:
-            self._http = httpx2.Client(base_url=self.location + "/v1/", transport=transport, timeout=timeout)
+            self._http = httpx2.Client(
+                base_url=self.location + "/v1/",
+                transport=transport,
+                timeout=timeout,
+                headers={"Authorization": f"Bearer {key}"} if key else None,
+            )
         except httpx2.InvalidURL as exc:
             raise BadRequest(f"'{url}' is not a URL of a service, as http://127.0.0.1:8000 is: {exc}") from None
 
@@ -228,6 +239,14 @@ class _Body(io.RawIOBase):
 
 def _listed(texts: Sequence[str]) -> Any:
     return texts if isinstance(texts, str) else list(texts)
+
+
+def _without_key(url: str) -> tuple[str, str | None]:
+    """The URL as it may be shown, and the key."""
+    found = re.fullmatch(r"(https?://)[^/@]*?:([^/@]+)@(.*)", url)
+    if found:
+        return found[1] + found[3], found[2]
+    return url, os.environ.get("FEATURESTORE_KEY")
 
 
 def _path(id: str) -> str:

@@ -7,6 +7,9 @@
       UnsupportedVersion          501  exit 5   the store is of another format version
       Unavailable                 503  exit 6   something needed is not there: a package, a server, a model, time
       BadStore                    500  exit 7   the store's files are damaged or incomplete
+      Unauthorized                401  exit 8   a service wants a key, or does not know the one given
+      Forbidden                   403  exit 9   the key, or the page that asks, may not do this
+      TooManyRequests             429  exit 10  more at once, or in a row, than a service takes
 
 The tree is flat, so a client finds the class again by its `code`. Messages say what was asked, what is there and what
 to do; they are written once, where the fact is known, and doors only translate the type.
@@ -21,6 +24,8 @@ class FeatureStoreError(Exception):
     status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 1
     code: ClassVar[str] = "error"
+    # Seconds after which asking again may help; None where it is not known.
+    retry_after: float | None = None
 
 
 class BadRequest(FeatureStoreError):
@@ -57,6 +62,24 @@ class BadStore(FeatureStoreError):
     """The store's files are damaged or incomplete."""
 
     status, exit_code, code = 500, 7, "bad_store"
+
+
+class Unauthorized(FeatureStoreError):
+    """The service wants a key, or does not know the one that was given."""
+
+    status, exit_code, code = 401, 8, "unauthorized"
+
+
+class Forbidden(FeatureStoreError):
+    """The key does not allow this, or the request comes from a page or for a host that the service does not trust."""
+
+    status, exit_code, code = 403, 9, "forbidden"
+
+
+class TooManyRequests(FeatureStoreError):
+    """More requests at once, or in a row, than the service takes: ask again after `retry_after` seconds."""
+
+    status, exit_code, code = 429, 10, "too_many_requests"
 
 
 def error_of(code: str, message: str) -> FeatureStoreError:

@@ -10,6 +10,7 @@ from msgspec import Meta
 from featurestore.errors import BadRequest
 
 MAX_K = 10_000
+MAX_FLOAT32 = 3.4028234663852886e38
 
 _Text = Annotated[str, Meta(max_length=4000)]
 _Ids = Annotated[tuple[str, ...], Meta(max_length=MAX_K)]
@@ -104,7 +105,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             raise BadRequest(f"{name}: {said} says how text is matched, but the query has no text")
         if self.vector is not None and not any(self.vector):
             raise BadRequest("vector: all its numbers are zero, so it has no direction")
-        if self.vector is not None and not all(abs(x) < float("inf") for x in self.vector):
+        # Decoder vectors are compared in 32 bits, where larger numbers are infinite.
+        if self.vector is not None and not all(abs(x) <= MAX_FLOAT32 for x in self.vector):
             raise BadRequest("vector: every number must be finite; NaN or infinity found")
         return self
 

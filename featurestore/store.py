@@ -152,6 +152,11 @@ class Store(FeatureStore):
             found = self._opened[key] = make()
         return found
 
+    @property
+    def version(self) -> str:
+        """Text that changes whenever anything in the store does."""
+        return f"{self._directory.created_at}-{self._now.snapshot.commit}"
+
     def info(self) -> StoreInfo:
         view = self._now
         parts: dict[str, list[Part]] = {}

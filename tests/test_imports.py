@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 # A module may import those of its own line and of lines below it.
 LAYERS = [
     {"cli"},
-    {"web", "commands", "upkeep", "probes"},
+    {"web", "commands", "upkeep", "probes", "serving"},
     {"store", "client"},
     {"functions", "neighbours", "check", "lifecycle", "migrate", "workers"},
     {"search"},

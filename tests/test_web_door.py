@@ -34,14 +34,20 @@ def test_names_of_pythons_own_arguments_are_no_fields(http, name):
     [
         ("/v1/features/tiny/0-res/1?examples=1&examples=2", "examples: given 2 times, takes one value"),
         ("/v1/sql?sql=SELECT+1&sql=SELECT+2", "sql: given 2 times, takes one value"),
-        ("/v1/sql?sql=SELECT+1&timeout=0", "timeout: '0' cannot be read"),
-        ("/v1/sql?sql=SELECT+1&timeout=nan", "timeout: 'nan' cannot be read"),
+        ("/v1/sql?sql=SELECT+1&timeout=0", "timeout: '0' cannot be read (expected `float` > 0.0)"),
+        ("/v1/sql?sql=SELECT+1&timeout=nan", "timeout: 'nan' cannot be read (expected `float` > 0.0)"),
         ("/v1/info?x=1", "unknown field 'x'; there are: none here"),
     ],
 )
 def test_fields_are_never_dropped_silently(http, path, words):
     answer = http.get(path)
     assert (answer.status_code, answer.json["detail"]) == (400, words)
+
+
+@pytest.mark.parametrize("number", [1e39, 1e-60])
+def test_numbers_beyond_32_bits_are_the_senders_mistake(http, number):
+    answer = http.post("/v1/nearest", json={"vector": [number, 0, 0, 0, 0, 0, 0, 0]})
+    assert (answer.status_code, answer.json["code"]) == (400, "bad_request")
 
 
 def test_a_post_takes_fields_from_its_body_alone(http):

@@ -4,43 +4,53 @@ from __future__ import annotations
 
 import http
 import logging
+import math
+import os
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from featurestore.errors import BadRequest, FeatureStoreError, NotFound
 from featurestore.interface import FeatureStore
-from featurestore.web import draw, pages
-from featurestore.web.api import questions, v1
+from featurestore.web import describe, draw, pages
+from featurestore.web.api import ROUTES
+from featurestore.web.guard import Guard
+from featurestore.web.keys import VARIABLE, Keys
+from featurestore.web.logs import AccessLog
 from featurestore.web.reply import problem
 from featurestore.web.server import check_port, serve
+from featurestore.web.settings import Settings, loopback, trusted_hosts
+from featurestore.web.workers import serve_workers
 
-__all__ = ["check_port", "create_app", "serve"]
+__all__ = [
+    "AccessLog",
+    "Settings",
+    "check_port",
+    "create_app",
+    "keys_of",
+    "loopback",
+    "serve",
+    "serve_workers",
+    "trusted_hosts",
+]
 
 MAX_BODY = 10_000_000  # bytes of a request
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
 log = logging.getLogger("featurestore.web")
 
 
-def create_app(store: FeatureStore) -> Flask:
-    """The application that answers for `store`."""
+def create_app(store: FeatureStore, settings: Settings | None = None) -> Flask:
+    """The application that answers for `store`, protected as `settings` say."""
+    settings = settings or Settings()
     app = Flask("featurestore.web", root_path=__path__[0], static_url_path="/static", static_folder="static")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals["draw"] = draw
-    app.register_blueprint(v1.blueprint(store), url_prefix="/v1")
-    app.register_blueprint(questions.blueprint(store), url_prefix="/v1")
+    Guard(app, store, settings)
+    families = [make(store) for make in ROUTES] + [describe.health(store)]
+    for family in families:
+        app.register_blueprint(family.blueprint)
+    app.register_blueprint(describe.documents([one for family in families for one in family.operations]))
     app.register_blueprint(pages.blueprint(store))
-
-    @app.get("/healthz")
-    def healthz() -> Response:
-        """Alive."""
-        return Response('{"status":"ok"}', mimetype="application/json")
 
     @app.errorhandler(FeatureStoreError)
     def refused(exc: FeatureStoreError) -> Response:
@@ -65,17 +75,25 @@ def create_app(store: FeatureStore) -> Flask:
         log.exception("%s %s failed", request.method, request.path)
         return _error(FeatureStoreError("something failed inside the service; its log says what"), 500)
 
-    @app.after_request
-    def secured(response: Response) -> Response:
-        for name, value in HEADERS.items():
-            response.headers.setdefault(name, value)
-        return response
-
     return app
+
+
+def keys_of(path: str | None) -> Keys | None:
+    """The keys to ask for: those of a file, or of the environment; None where there are neither."""
+    if path:
+        return Keys(path)
+    return Keys(text=os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None
 
 
 def _error(exc: FeatureStoreError, status: int) -> Response:
     """A problem document for programs, a page for people."""
     if request.path.startswith("/v1") or not request.accept_mimetypes.accept_html:
-        return problem(exc, status)
-    return pages.error_page(exc, status)
+        answer = problem(exc, status)
+    else:
+        answer = pages.error_page(exc, status)
+    if exc.retry_after is not None:
+        answer.headers["Retry-After"] = str(max(1, math.ceil(exc.retry_after)))
+    if status == 401:
+        # A browser asks its user: the key is the password.
+        answer.headers["WWW-Authenticate"] = 'Bearer, Basic realm="featurestore: the key as password"'
+    return answer

@@ -5,17 +5,21 @@ from __future__ import annotations
 import http
 import io
 from collections.abc import Callable, Iterator
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin
 
 import msgspec
 import pyarrow
-from flask import Response, request
+from flask import Response, g, request
 
 from featurestore import formats
 from featurestore.errors import BadRequest, FeatureStoreError
 from featurestore.query import Query
 from featurestore.stream import RowStream
+from featurestore.web.api.models import Problem
 
+T = TypeVar("T", bound=msgspec.Struct)
+TRUTH = {"true": True, "false": False}
 ARROW = "application/vnd.apache.arrow.stream"
 MIME = {
     "json": "application/x-ndjson",
@@ -110,14 +114,70 @@ def _values(table: pyarrow.Table, n: int) -> list[Any]:
 
 def problem(exc: FeatureStoreError, status: int) -> Response:
     """An RFC 9457 problem document; `code` names the error's class for clients."""
-    body = {
-        "type": "about:blank",
-        "title": http.HTTPStatus(status).phrase,
-        "status": status,
-        "detail": str(exc),
-        "code": exc.code,
-    }
+    body = Problem(
+        type="about:blank",
+        title=http.HTTPStatus(status).phrase,
+        status=status,
+        detail=str(exc),
+        code=exc.code,
+        request=g.get("request_id"),
+    )
     return Response(msgspec.json.encode(body), status=status, mimetype="application/problem+json")
+
+
+def read(type_: type[T]) -> T:
+    """The request as a value of `type_`, from its URL or its JSON body. Raises BadRequest, naming the field.
+
+    A field that is null counts as not given.
+    """
+    if issubclass(type_, Query):
+        return cast(T, query())
+    fields = {field.name: field for field in msgspec.structs.fields(type_)}
+    in_url = request.method not in ("POST", "PUT")
+    found = _from_url(fields) if in_url else body()
+    unknown = sorted(set(found) - set(fields))
+    if unknown:
+        raise BadRequest(f"unknown field '{unknown[0]}'; there are: {', '.join(fields) or 'none here'}")
+    found = {name: value for name, value in found.items() if value is not None}
+    for name, field in fields.items():
+        if field.required and name not in found:
+            raise BadRequest(f"{name}: say {_said(field)}")
+    try:
+        return msgspec.convert(found, type_, strict=not in_url)
+    except msgspec.ValidationError as exc:
+        what, _, where = str(exc).partition(" - at `$.")
+        name = where.partition("[")[0].rstrip("`")
+        raise BadRequest(f"{name}: {found.get(name)!r:.200} cannot be read ({what[0].lower()}{what[1:]})") from None
+
+
+def _from_url(fields: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, values in request.args.to_dict(flat=False).items():
+        kinds = _kinds(fields[name].type) if name in fields else set()
+        several = tuple in kinds or list in kinds
+        if name in fields and len(values) > 1 and not several:
+            raise BadRequest(f"{name}: given {len(values)} times, takes one value")
+        found[name] = values if several else values[0]
+        if bool in kinds and values[0] in TRUTH:
+            found[name] = TRUTH[values[0]]
+    return found
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The plain types that a field's annotation allows."""
+    if get_origin(annotation) is Annotated:
+        return _kinds(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return set().union(*map(_kinds, get_args(annotation)))
+    return {get_origin(annotation) or annotation}
+
+
+def _said(field: Any) -> str:
+    """What a field is for, in the words of its type."""
+    for one in getattr(field.type, "__metadata__", ()):
+        if isinstance(one, msgspec.Meta) and one.description:
+            return one.description[0].lower() + one.description[1:].rstrip(".")
+    return "what it is"
 
 
 def given(**kinds: Callable[[str], Any]) -> dict[str, Any]:
@@ -189,37 +249,6 @@ def whole(value: Any) -> int:
     return int(value)
 
 
-def seconds(value: Any) -> float:
-    """A kind for `given`: a positive number of seconds."""
-    found = float(value)
-    if isinstance(value, bool) or not 0 < found < float("inf"):
-        raise ValueError
-    return found
-
-
-def real(value: Any) -> float:
-    """A kind for `given`: a finite number."""
-    found = float(value)
-    if isinstance(value, bool) or not abs(found) < float("inf"):
-        raise ValueError
-    return found
-
-
-def truth(value: Any) -> bool:
-    """A kind for `given`: true or false."""
-    found = {True: True, False: False, "true": True, "false": False}.get(value)
-    if found is None:
-        raise ValueError
-    return found
-
-
 def many(value: Any) -> list[str]:
     """A kind for `given`: one string or several."""
     return [value] if isinstance(value, str) else [text(one) for one in value]
-
-
-def several(value: Any) -> list[str]:
-    """A kind for `given`: a list of strings."""
-    if not isinstance(value, list):
-        raise TypeError
-    return many(value)

@@ -2,57 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from flask import Blueprint, Response
-
 from featurestore.errors import BadRequest
 from featurestore.interface import FeatureStore
-from featurestore.web import reply
+from featurestore.relations import Contrast, Duplicates, Neighbourhood
+from featurestore.web.api.models import ContrastAsked, DuplicatesAsked, Found, NeighbourhoodAsked, RerankAsked
+from featurestore.web.api.routes import Routes
 
 # Comparing a dictionary's features takes a millisecond each, and keeps a thread of the service for it.
 MOST_COMPARED = 65_536
 
 
-def blueprint(store: FeatureStore) -> Blueprint:
+def routes(store: FeatureStore) -> Routes:
     """The routes over `store`."""
-    api = Blueprint("questions", __name__)
+    api = Routes("questions")
 
-    @api.route("/rerank", methods=["GET", "POST"])
-    def rerank() -> Response:
-        fields = _with(reply.given(text=reply.text, features=reply.many, mode=reply.text), "text", "features")
-        text, ids = fields.pop("text"), fields.pop("features")
-        hits = store.rerank(text, ids, **fields)
-        return reply.json({"query": hits.query, "hits": hits.hits, "notes": hits.notes, "next": None})
+    @api.add("/rerank", gives=Found, takes=RerankAsked, methods=("POST",), lane="search")
+    def rerank(asked: RerankAsked) -> Found:
+        """Given features, by how well their labels match a text."""
+        hits = store.rerank(asked.text, asked.features, mode=asked.mode)
+        return Found(hits.query, hits.hits, hits.notes)
 
-    @api.post("/contrast")
-    def contrast() -> Response:
-        fields = reply.given(texts=reply.several, against=reply.several, dictionary=reply.many, k=reply.whole)
-        return reply.json(store.contrast(**_with(fields, "texts", "against")))
+    @api.add("/contrast", gives=Contrast, takes=ContrastAsked, methods=("POST",), lane="activating")
+    def contrast(asked: ContrastAsked) -> Contrast:
+        """The features that fire more on some texts than on others."""
+        return store.contrast(asked.texts, asked.against, asked.dictionary, asked.k)
 
-    @api.get("/neighbourhood/<model>/<source>/<index>")
-    def neighbourhood(model: str, source: str, index: str) -> Response:
-        return reply.json(
-            store.neighbourhood(f"{model}/{source}/{index}", **reply.given(k=reply.whole, within=reply.many))
-        )
+    @api.add("/neighbourhood/<model>/<source>/<index>", gives=Neighbourhood, takes=NeighbourhoodAsked, lane="search")
+    def neighbourhood(asked: NeighbourhoodAsked, model: str, source: str, index: str) -> Neighbourhood:
+        """A feature, its nearest and theirs, as a graph."""
+        return store.neighbourhood(f"{model}/{source}/{index}", asked.k, asked.within)
 
-    @api.route("/duplicates", methods=["GET", "POST"])
-    def duplicates() -> Response:
-        fields = reply.given(dictionary=reply.text, against=reply.many, cosine=reply.real, k=reply.whole)
-        name = _with(fields, "dictionary")["dictionary"]
-        d_sae = store.dictionary(name).d_sae
+    @api.add("/duplicates", gives=Duplicates, takes=DuplicatesAsked, methods=("POST",), lane="activating")
+    def duplicates(asked: DuplicatesAsked) -> Duplicates:
+        """The features of a dictionary that others of its space have too."""
+        d_sae = store.dictionary(asked.dictionary).d_sae
         if d_sae > MOST_COMPARED:
             raise BadRequest(
-                f"dictionary: {name} has {d_sae:,} features; a service compares {MOST_COMPARED:,} at most. Run "
-                "`featurestore duplicates` beside the store"
+                f"dictionary: {asked.dictionary} has {d_sae:,} features; a service compares {MOST_COMPARED:,} at most. "
+                "Run `featurestore duplicates` beside the store"
             )
-        return reply.json(store.duplicates(**fields))
+        return store.duplicates(asked.dictionary, asked.against, asked.cosine, asked.k)
 
     return api
-
-
-def _with(fields: dict[str, Any], *names: str) -> dict[str, Any]:
-    for name in names:
-        if name not in fields:
-            raise BadRequest(f"{name}: it is needed here")
-    return fields

@@ -2,85 +2,132 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, request
+import re
+from typing import Any
+
+import msgspec
+from flask import Response, request
 
 from featurestore import formats
 from featurestore.errors import BadRequest
 from featurestore.interface import FeatureStore
+from featurestore.query import Query
+from featurestore.records import Activating, Dictionary, Feature, StoreInfo
 from featurestore.web import reply
+from featurestore.web.api.models import (
+    MOST_ROWS,
+    ActivatingAsked,
+    Dictionaries,
+    FeatureAsked,
+    Found,
+    Nothing,
+    SqlAsked,
+    Table,
+    Vector,
+    VectorAsked,
+)
+from featurestore.web.api.routes import Routes
 
-MAX_ROWS, MOST_ROWS = 10_000, 100_000
+MAX_ROWS = 10_000
 SQL_SECONDS = 30.0
+BOTH = ("GET", "POST")
 
 
-def blueprint(store: FeatureStore) -> Blueprint:
+def routes(store: FeatureStore) -> Routes:
     """The routes of /v1 over `store`."""
-    api = Blueprint("v1", __name__)
+    api = Routes("v1")
 
-    @api.get("/info")
-    def info() -> Response:
-        reply.given()
-        return reply.json(store.info())
+    @api.add("/info", gives=StoreInfo)
+    def info(asked: Nothing) -> StoreInfo:
+        """What the store holds."""
+        found = store.info()
+        # Where the store lies on the server's disk is nobody's business.
+        return msgspec.structs.replace(found, location=_last_name(found.location))
 
-    @api.get("/dictionaries")
-    def dictionaries() -> Response:
-        reply.given()
-        return reply.json({"dictionaries": store.dictionaries(), "next": None})
+    @api.add("/dictionaries", gives=Dictionaries, tagged=True)
+    def dictionaries(asked: Nothing) -> Dictionaries:
+        """Every dictionary, ordered by id."""
+        return Dictionaries(store.dictionaries())
 
-    @api.get("/dictionaries/<model>/<source>")
-    def dictionary(model: str, source: str) -> Response:
-        reply.given()
-        return reply.json(store.dictionary(f"{model}/{source}"))
+    @api.add("/dictionaries/<model>/<source>", gives=Dictionary, tagged=True)
+    def dictionary(asked: Nothing, model: str, source: str) -> Dictionary:
+        """One dictionary."""
+        return store.dictionary(f"{model}/{source}")
 
-    @api.get("/features/<model>/<source>/<index>")
-    def feature(model: str, source: str, index: str) -> Response:
-        return reply.json(store.feature(f"{model}/{source}/{index}", **reply.given(examples=reply.whole)))
+    @api.add("/features/<model>/<source>/<index>", gives=Feature, takes=FeatureAsked, tagged=True)
+    def feature(asked: FeatureAsked, model: str, source: str, index: str) -> Feature:
+        """One feature's whole page: statistics, histogram, examples, logit effects, labels."""
+        return store.feature(f"{model}/{source}/{index}", asked.examples)
 
-    @api.get("/vectors/<model>/<source>/<index>")
-    def vector(model: str, source: str, index: str) -> Response:
+    @api.add("/vectors/<model>/<source>/<index>", gives=Vector, takes=VectorAsked, tagged=True)
+    def vector(asked: VectorAsked, model: str, source: str, index: str) -> Vector:
+        """A feature's decoder vector."""
         id = f"{model}/{source}/{index}"
-        return reply.json({"id": id, "vector": store.vector(id, **reply.given(target=reply.whole)).tolist()})
+        return Vector(id, store.vector(id, asked.target).tolist())
 
-    @api.route("/search", methods=["GET", "POST"])
-    @api.route("/nearest", methods=["GET", "POST"])
-    def search() -> Response:
-        query = reply.query()
-        if request.path.endswith("/search") and query.text is None:
+    @api.add(
+        "/search",
+        gives=Found,
+        takes=Query,
+        methods=BOTH,
+        requires=("text",),
+        without=("near", "vector", "unlike", "opposite", "space"),
+        lane="search",
+    )
+    def search(query: Query) -> Found:
+        """The features whose labels match a text, best first."""
+        if query.text is None:
             raise BadRequest("text: say what to search for; /v1/nearest takes near or vector")
-        if request.path.endswith("/nearest") and query.text is not None:
+        return _found(store, query)
+
+    @api.add("/nearest", gives=Found, takes=Query, methods=BOTH, without=("text", "mode", "over"), lane="search")
+    def nearest(query: Query) -> Found:
+        """The features whose decoder vectors have the largest cosine to a feature's, or to a vector."""
+        if query.text is not None:
             raise BadRequest("text: /v1/nearest takes near (a feature's id) or vector; /v1/search takes text")
-        hits = store.run(query)
-        return reply.json({"query": query, "hits": hits.hits, "notes": hits.notes, "next": hits.next})
+        return _found(store, query)
 
-    @api.route("/activating", methods=["GET", "POST"])
-    def activating() -> Response:
-        fields = reply.given(text=reply.text, dictionary=reply.many, k=reply.whole, order=reply.text)
-        if "text" not in fields:
-            raise BadRequest("text: say which text to run the model on")
-        return reply.json(store.activating(**fields))
+    @api.add("/activating", gives=Activating, takes=ActivatingAsked, methods=BOTH, lane="activating")
+    def activating(asked: ActivatingAsked) -> Activating:
+        """The features that fire hardest on a text, with their activation on each token."""
+        return store.activating(asked.text, asked.dictionary, asked.k, asked.order)
 
-    @api.route("/sql", methods=["GET", "POST"])
-    def sql() -> Response:
-        fields = reply.given(
-            sql=reply.text, max_rows=reply.whole, timeout=reply.seconds, format=reply.text, stream=reply.truth
-        )
-        if "sql" not in fields:
-            raise BadRequest("sql: say which SELECT to run")
-        timeout = min(fields.get("timeout", SQL_SECONDS), SQL_SECONDS)
-        as_arrow = reply.ARROW in request.accept_mimetypes.values()
-        if "format" in fields or (as_arrow and fields.get("stream")):
-            form = fields.get("format", "arrow")
-            formats.check(form)
-            most = fields.get("max_rows")
-            if most is not None and most < 1:
-                raise BadRequest(f"max_rows: {most} is not a number of rows")
-            return reply.stream(store.stream(fields["sql"], timeout), form, most)
-        max_rows = fields.get("max_rows", MAX_ROWS)
-        if not 1 <= max_rows <= MOST_ROWS:
-            raise BadRequest(f"max_rows: {max_rows} is not between 1 and {MOST_ROWS:,}")
-        table = store.sql(fields["sql"], max_rows=max_rows, timeout=timeout)
-        answer = reply.arrow(table) if as_arrow else reply.json(reply.rows(table))
-        answer.headers["Vary"] = "Accept"
-        return answer
+    @api.add(
+        "/sql",
+        gives=Table,
+        takes=SqlAsked,
+        methods=BOTH,
+        media=tuple(reply.MIME.values()),
+        scope="sql",
+        lane="sql",
+    )
+    def sql(asked: SqlAsked) -> Response:
+        """The rows of one SELECT over the views of schema.sql, and of searches inside it."""
+        return _rows(store, asked)
 
     return api
+
+
+def _found(store: FeatureStore, query: Query) -> Found:
+    hits = store.run(query)
+    return Found(query, hits.hits, hits.notes, hits.next)
+
+
+def _rows(store: FeatureStore, asked: SqlAsked) -> Response:
+    timeout = min(asked.timeout or SQL_SECONDS, SQL_SECONDS)
+    as_arrow = reply.ARROW in request.accept_mimetypes.values()
+    if asked.format is not None or (as_arrow and asked.stream):
+        form = asked.format or "arrow"
+        formats.check(form)
+        return reply.stream(store.stream(asked.sql, timeout), form, asked.max_rows)
+    max_rows = MAX_ROWS if asked.max_rows is None else asked.max_rows
+    if max_rows > MOST_ROWS:
+        raise BadRequest(f"max_rows: {max_rows} is more than {MOST_ROWS:,}; give a format, and rows are streamed")
+    table = store.sql(asked.sql, max_rows=max_rows, timeout=timeout)
+    answer = reply.arrow(table) if as_arrow else reply.json(reply.rows(table))
+    answer.headers["Vary"] = "Accept"
+    return answer
+
+
+def _last_name(location: str) -> Any:
+    return re.split(r"[/\\]", location.rstrip("/\\"))[-1] or "store"

@@ -1,0 +1,99 @@
+"""Registering a route once: how it is answered, what it takes and gives, and who may ask how often.
+
+A module of questions makes a `Routes`, adds functions to it, and is listed in `api/__init__.py`; the application registers
+its blueprint, and the OpenAPI document is made of its operations. Nothing else has to be told of a new route.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from flask import Blueprint, Response
+
+from featurestore.web import reply
+from featurestore.web.api.models import Nothing
+
+JSON = "application/json"
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a route beside its function.
+
+    `lane` says with which requests it queues (limits.py), `scope` which right a key needs for it. `requires` and `without`
+    are fields of `takes` that this route cannot do without, or refuses. `media` are forms of the answer beside JSON. An
+    answer that is `tagged` changes with the store only, and is not sent again to who has it.
+    """
+
+    path: str  # with the parts that vary in <>, below `prefix`
+    prefix: str
+    name: str
+    summary: str
+    methods: tuple[str, ...]
+    takes: type
+    gives: Any
+    requires: tuple[str, ...]
+    without: tuple[str, ...]
+    media: tuple[str, ...]
+    scope: str
+    lane: str
+    tagged: bool
+
+
+class Routes:
+    """Routes below one prefix: a Flask blueprint, and the operations it answers."""
+
+    def __init__(self, name: str, prefix: str = "/v1"):
+        self.blueprint = Blueprint(name, __name__, url_prefix=prefix)
+        self.prefix = prefix
+        self.operations: list[Operation] = []
+
+    def add(
+        self,
+        path: str,
+        *,
+        gives: Any,
+        takes: type = Nothing,
+        methods: tuple[str, ...] = ("GET",),
+        requires: tuple[str, ...] = (),
+        without: tuple[str, ...] = (),
+        media: tuple[str, ...] = (),
+        scope: str = "read",
+        lane: str = "light",
+        tagged: bool = False,
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Answer `path` with a function of the request (a value of `takes`) and of the parts of the path that vary.
+
+        What it returns is sent as JSON, unless it is a Response. Its docstring's first line is the summary in the document.
+        """
+
+        def registered(answer: Callable[..., Any]) -> Callable[..., Any]:
+            operation = Operation(
+                path=path,
+                prefix=self.prefix,
+                name=answer.__name__,
+                summary=(answer.__doc__ or answer.__name__).strip().splitlines()[0],
+                methods=methods,
+                takes=takes,
+                gives=gives,
+                requires=requires,
+                without=without,
+                media=media,
+                scope=scope,
+                lane=lane,
+                tagged=tagged,
+            )
+
+            @functools.wraps(answer)
+            def view(**parts: str) -> Response:
+                found = answer(reply.read(takes), **parts)
+                return found if isinstance(found, Response) else reply.json(found)
+
+            view.operation = operation  # type: ignore[attr-defined]
+            self.operations.append(operation)
+            self.blueprint.add_url_rule(path, answer.__name__, view, methods=list(methods))
+            return answer
+
+        return registered

@@ -1,0 +1,50 @@
+"""What Prometheus reads at /metrics. Several worker processes share counters where $PROMETHEUS_MULTIPROC_DIR is set."""
+
+from __future__ import annotations
+
+import os
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+_registry = CollectorRegistry()
+_requests = Counter("featurestore_requests", "Requests answered.", ["route", "status"], registry=_registry)
+_seconds = Histogram(
+    "featurestore_request_seconds", "Time to an answer's first byte.", ["route"], buckets=SECONDS, registry=_registry
+)
+_under_way = Gauge(
+    "featurestore_requests_under_way", "Requests being answered.", registry=_registry, multiprocess_mode="livesum"
+)
+_refused = Counter(
+    "featurestore_requests_refused", "Requests refused because too many came.", ["route"], registry=_registry
+)
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+
+def began() -> None:
+    """A request came."""
+    _under_way.inc()
+
+
+def ended() -> None:
+    """It was answered, or broke off."""
+    _under_way.dec()
+
+
+def answered(route: str, status: int, seconds: float) -> None:
+    """A request to a route (its rule, so that there are few of them) got this answer."""
+    _requests.labels(route, str(status)).inc()
+    _seconds.labels(route).observe(seconds)
+    if status == 429:
+        _refused.labels(route).inc()
+
+
+def exposition() -> bytes:
+    """All of it in Prometheus's text format."""
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        shared = CollectorRegistry()
+        MultiProcessCollector(shared)
+        return generate_latest(shared)
+    return generate_latest(_registry)

@@ -1,0 +1,128 @@
+"""The OpenAPI document: it describes every route, and requests made from it find nothing the service does otherwise."""
+
+import re
+
+import msgspec
+import numpy
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import CHECKS
+
+import featurestore
+from featurestore.web import create_app
+
+# A request that fits its types may still mean nothing: SQL that is none, a dictionary that is not there.
+MEANT = {"positive_data_acceptance"}
+
+
+def activations(dictionaries, text):
+    """Five visible lines instead of a model: every token fires feature 3 of each dictionary."""
+    tokens = text.split() or [text]
+    n = len(tokens)
+    fired = (numpy.full(n, 3), numpy.arange(n), numpy.ones(n, dtype=numpy.float32))
+    return tokens, {one.dictionary: fired for one in dictionaries}
+
+
+@pytest.fixture(scope="module")
+def app(tiny_store):
+    with featurestore.connect(tiny_store) as store, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("featurestore.activating._activations", lambda: activations)
+        yield create_app(store)
+
+
+@pytest.fixture(scope="module")
+def document(app):
+    return app.test_client().get("/openapi.json").json
+
+
+OPERATIONS = [
+    *(("GET", f"/v1/{name}") for name in ("info", "dictionaries", "search", "nearest", "activating", "sql")),
+    *(("POST", f"/v1/{name}") for name in ("search", "nearest", "activating", "sql")),
+    *(("POST", f"/v1/{name}") for name in ("rerank", "contrast", "duplicates")),
+    ("GET", "/v1/neighbourhood/{model}/{source}/{index}"),
+    ("GET", "/v1/dictionaries/{model}/{source}"),
+    ("GET", "/v1/features/{model}/{source}/{index}"),
+    ("GET", "/v1/vectors/{model}/{source}/{index}"),
+    ("GET", "/healthz"),
+    ("GET", "/readyz"),
+]
+
+
+PLAIN = ("/healthz", "/readyz", "/v1/info", "/v1/dictionaries")  # nothing can be wrong with a request to these
+
+
+@pytest.mark.parametrize(
+    ("mode", "method", "path"),
+    [
+        (mode, *one)
+        for mode in GenerationMode
+        for one in OPERATIONS
+        if mode is GenerationMode.POSITIVE or one[1] not in PLAIN
+    ],
+)
+def test_requests_made_from_the_document_find_nothing(app, method, path, mode):
+    operation = schemathesis.openapi.from_wsgi("/openapi.json", app)[path][method]
+
+    @given(operation.as_strategy(generation_mode=mode))
+    @settings(max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    def ask(case):
+        # Over WSGI nobody unpacks what is compressed; test_security.py tries that.
+        meant = [check for check in CHECKS.get_all() if check.__name__ in MEANT]
+        case.call_and_validate(headers={"Accept-Encoding": "identity"}, excluded_checks=meant)
+
+    ask()
+
+
+def test_every_operation_is_tried(document):
+    assert set(OPERATIONS) == {
+        (method.upper(), path) for path, methods in document["paths"].items() for method in methods
+    }
+
+
+def test_every_route_for_programs_is_in_the_document(app, document):
+    routes = {re.sub("<([a-z]+)>", r"{\1}", rule.rule) for rule in app.url_map.iter_rules()}
+    assert {path for path in routes if path.startswith("/v1/")} | {"/healthz", "/readyz"} <= set(document["paths"])
+    assert set(document["paths"]) <= routes
+
+
+def test_the_document_is_made_of_the_types_that_check_requests(document):
+    assert document["openapi"] == "3.1.0"
+    told = document["components"]["schemas"]["Query"]["properties"]
+    assert set(told) == set(featurestore.Query.__struct_fields__)
+    text = document["paths"]["/v1/search"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert (text["required"], "near" in text["properties"]) == (["text"], False)
+    answer = document["paths"]["/v1/features/{model}/{source}/{index}"]["get"]["responses"]["200"]
+    assert answer["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Feature"}
+    assert set(document["components"]["schemas"]["Feature"]["required"]) == set(featurestore.Feature.__struct_fields__)
+
+
+def test_every_reference_of_the_document_leads_somewhere(document):
+    for found in re.findall(r'"\$ref":"#/([^"]+)"', msgspec.json.encode(document).decode()):
+        there = document
+        for name in found.split("/"):
+            there = there[name]
+
+
+def test_the_docs_are_a_page_of_our_own(app, document):
+    page = app.test_client().get("/docs", headers={"Accept": "text/html"})
+    assert page.status_code == 200
+    for path in document["paths"]:
+        assert path in page.text
+    for error in featurestore.FeatureStoreError.__subclasses__():
+        assert f"<code>{error.code}</code>" in page.text
+    assert "max_rows" in page.text
+    assert not re.search(r'(src|href)="(https?:)?//', page.text)
+    assert "style=" not in page.text
+    assert "<script>" not in page.text
+
+
+def test_ready_only_where_the_store_can_be_read(app, monkeypatch):
+    def broken(self):
+        raise featurestore.BadStore("no such disk")
+
+    http = app.test_client()
+    assert (http.get("/readyz").status_code, http.get("/readyz").json) == (200, {"status": "ok"})
+    monkeypatch.setattr("featurestore.store.Store.dictionaries", broken)
+    assert (http.get("/readyz").status_code, http.get("/healthz").status_code) == (503, 200)
