@@ -43,21 +43,31 @@ def demo_seconds(path: Path) -> dict[str, float]:
     """Seconds from the command to the first answered request, and of a second start over the same store."""
     found = {}
     for name in ("demo_first_s", "demo_again_s"):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         command = [sys.executable, "-m", "featurestore.cli", "demo", "--store", str(path), "--port", str(port)]
         began = time.perf_counter()
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            while process.poll() is None:
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=1).read()
-                    break
-                except (urllib.error.URLError, OSError):
-                    time.sleep(0.05)
+            wait_for(f"http://127.0.0.1:{port}/healthz", process)
             found[name] = time.perf_counter() - began
             process.terminate()
     return found
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def wait_for(url: str, process: subprocess.Popen) -> None:
+    """Until a service answers there, or has ended."""
+    while process.poll() is None:
+        try:
+            urllib.request.urlopen(url, timeout=1).read()
+            return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.05)
 
 
 def measure(path: Path) -> dict[str, float]:

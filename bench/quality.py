@@ -43,7 +43,7 @@ def main() -> None:
         place = given.store or Path(temporary) / "demo.features"
         if given.store is None:
             subprocess.run(
-                [sys.executable, "-m", "featurestore", "demo", "--store", str(place), "--no-serve"], check=True
+                [sys.executable, "-m", "featurestore.cli", "demo", "--store", str(place), "--no-serve"], check=True
             )
         with featurestore.connect(place) as store:
             pairs = read_pairs(given.pairs, given.dictionary, store)

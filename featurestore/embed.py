@@ -38,7 +38,12 @@ class Embedder(Protocol):
 
 def open_embedder(setting: str = DEFAULT) -> Embedder:
     """The embedder a setting names, opened once. Raises Unavailable when its package, files or endpoint are not at hand."""
-    return _open(setting)
+    with _opening:
+        return _open(setting)
+
+
+# One at a time: of two threads that import transformers at once, one finds half of it and fails.
+_opening = threading.Lock()
 
 
 @functools.lru_cache(maxsize=4)

@@ -27,6 +27,7 @@ SHARE = 0.5  # of an example's largest activation, what a token must have to cou
 REACH = 4  # tokens a word is looked for on either side
 GAP = "\x1f"  # between words that do not stand together; two of them between examples
 STEP = 4096  # features read at a time
+LAYOUT = 1  # of the index's documents: one of another layout is built again
 
 Once = Callable[[tuple[Any, ...], Callable[[], Any]], Any]
 Progress = Callable[[str, int], Callable[[int], None]]
@@ -73,7 +74,9 @@ class TokenIndex:
 def is_stale(snapshot: Snapshot, dictionary: str, index: Part | None) -> bool:
     """Whether there is something to index that the index was not built of."""
     covers = _covers(snapshot, dictionary)
-    return bool(covers) if index is None else index.about["covers"] != covers
+    if index is None:
+        return bool(covers)
+    return index.about["covers"] != covers or index.about.get("layout") != LAYOUT
 
 
 def _covers(snapshot: Snapshot, dictionary: str) -> list[str]:
@@ -101,7 +104,7 @@ def build(
             name,
             "",
             lambda path: _write(path, reader, name, one.d_sae, advance),  # noqa: B023 - called at once
-            {"covers": _covers(snapshot, name)},
+            {"covers": _covers(snapshot, name), "layout": LAYOUT},
         )
         said.append(f"token index of {name}: top examples and logits of {one.d_sae:,} features")
     return said
