@@ -24,7 +24,7 @@ from featurestore import BadRequest, Unavailable
 GROUP, SECONDS = 64, 1.0  # lines, and time, between two syncs
 _HEAD = b'{"key":"'
 _KEY = 32  # hex digits
-_MERGE = 65_536  # new lines, before they join the sorted ones
+_MERGE = 16_384  # new lines, before they join the sorted ones
 
 
 def key_of(request: Any) -> str:
