@@ -185,7 +185,8 @@ class Endpoint:
             if exc.status_code in BUSY:
                 return Failed(Unavailable(error), True, retry_after(exc.response.headers))
             if exc.status_code in AGAIN or exc.status_code >= 500:
-                return Failed(Unavailable(error))
+                # `transformers serve` says no more than this of a model it cannot find.
+                return Failed(Unavailable(f"{error} (is '{self.model}' a model it serves?)"))
             return Refused(f"{self.name} refuses the request: {said}")
         if isinstance(exc, of.APITimeoutError):
             return Failed(Unavailable(f"{self.name} takes longer than {self.client.timeout:g} s for an answer"), True)
