@@ -10,6 +10,7 @@ Format: https://platform.openai.com/docs/guides/batch
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import hashlib
 import json
@@ -60,7 +61,7 @@ def by_batch(
     """
     recorder = Recorder(endpoint, journal, budget)
     book = Book(Path(f"{journal.path}.batches"), endpoint)
-    labelled = vague = 0
+    labelled, flawed = 0, collections.Counter[str]()
     while True:
         for handed in book.open():
             _collect(handed, book, recorder, poll, progress)
@@ -68,12 +69,13 @@ def by_batch(
             recorder.begin(Path(folder))
             report = run.by_model(store, recorder, job, progress=progress)
             files = recorder.end()
-            labelled, vague = labelled + report.labelled, vague + report.vague
+            labelled += report.labelled
+            flawed.update(report.flawed)
             if not files:
                 break
             for path, requests in files:
                 book.hand_over(path, requests)
-    return report._replace(labelled=labelled, vague=vague)
+    return report._replace(labelled=labelled, flawed=dict(flawed))
 
 
 def _collect(handed: Handed, book: Book, recorder: Recorder, poll: float, progress: run.Progress) -> None:

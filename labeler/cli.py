@@ -194,7 +194,7 @@ def _tell(report: Any) -> None:
         )
     for reason, count in report.failed.items():
         click.echo(f"{count:,} not labelled: {reason}", err=True)
-    if report.vague:
-        click.echo(f"{report.vague:,} labels are vague, asked twice; their prompt ends in +vague", err=True)
+    for flaw, count in report.flawed.items():
+        click.echo(f"{count:,} labels are {flaw}, though asked twice: their prompt ends in +{flaw}", err=True)
     if report.stopped:
         click.echo(f"{report.left:,} features left: {report.stopped}", err=True)
