@@ -66,17 +66,17 @@ class Budget:
         return None if self.prices is None else self.prices.of(self.tokens_in, self.tokens_out)
 
     @contextlib.contextmanager
-    def reserved(self, most_in: int, most_out: int) -> Iterator[Spending]:
+    def reserved(self, most_in: int, most_out: int, wait: bool = True) -> Iterator[Spending]:
         """Sets aside the most tokens that a request may cost, so that the limit holds whatever answers come.
 
-        Waits while some of what is set aside for others may come back. Raises Spent when it will not be enough.
+        Waits (or not) while some of what is set aside for others may come back. Raises Spent when it is not enough.
         """
         amount = self._amount(most_in, most_out)
         with self._settled:
             while self.limit and self._amount(self.tokens_in, self.tokens_out) + self._reserved + amount > (
                 self.limit.amount
             ):
-                if not self._under_way:
+                if not (wait and self._under_way):
                     raise Spent(self._said())
                 self._settled.wait()
             self._reserved += amount

@@ -39,6 +39,7 @@ from featurestore.commands import json_lines, json_option, progress, store_optio
 @click.option("--budget", metavar="AMOUNT", help="The most to spend: money, as in 2.50, or tokens, as in 800ktokens.")
 @click.option("--price-in", type=click.FloatRange(0), metavar="MONEY", help="Price of a million tokens of prompts.")
 @click.option("--price-out", type=click.FloatRange(0), metavar="MONEY", help="Price of a million tokens of replies.")
+@click.option("--batch", is_flag=True, help="Ask through the Batch API: cheaper, and answered within a day.")
 @click.option("--dry-run", is_flag=True, help="Say what it would ask and cost, and stop.")
 @click.option("--redo", is_flag=True, help="Also features that this explainer labelled before.")
 @click.option("--journal", metavar="FILE", help="Where answers are kept. Default: beside the store.")
@@ -147,6 +148,12 @@ def _with_model(opened: Any, model: str, endpoints: tuple[str, ...], key: str, a
         return None
     served = [Endpoint(model, url, key, concurrency=given["concurrency"]) for url in endpoints or (None,)]
     with journal.Journal(Path(given["journal"] or journal.beside(opened.location))) as kept:
+        if given["batch"]:
+            if len(served) > 1:
+                raise BadRequest("--batch asks one endpoint: name one")
+            from labeler.batch import by_batch
+
+            return by_batch(opened, served[0], kept, job, budget=account, progress=progress)
         return run.by_model(opened, Asker(served, kept, account), job, choice=choice, progress=progress)
 
 
@@ -168,6 +175,7 @@ def _of_models(given: dict[str, Any], endpoints: tuple[str, ...]) -> dict[str, A
         "--order": given["order"],
         "--limit": given["limit"],
         "--budget": given["budget"],
+        "--batch": given["batch"],
         "--dry-run": given["dry_run"],
         "--redo": given["redo"],
         "--journal": given["journal"],
@@ -186,7 +194,7 @@ def _tell(report: Any) -> None:
         )
     for reason, count in report.failed.items():
         click.echo(f"{count:,} not labelled: {reason}", err=True)
-    if report.vague:
-        click.echo(f"{report.vague:,} labels are vague, asked twice; their prompt ends in +vague", err=True)
+    for flaw, count in report.flawed.items():
+        click.echo(f"{count:,} labels are {flaw}, though asked twice: their prompt ends in +{flaw}", err=True)
     if report.stopped:
         click.echo(f"{report.left:,} features left: {report.stopped}", err=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -28,10 +29,11 @@ SCHEMA = {
 }
 LONGER = 4  # times the tokens, when a reply was cut off
 NOT_READ = 'That was not readable. Answer with one line of JSON and nothing else: {"label": "..."}'
-TOO_VAGUE = (
-    "That says too little: it would fit almost any text. Look again at what the marked tokens and their surroundings "
-    'share that other texts do not have, and be specific. Answer with JSON only: {"label": "..."}'
-)
+SAY_BETTER = {
+    "vague": "That says too little: it would fit almost any text. Look again at what the marked tokens and their "
+    'surroundings share that other texts do not have, and be specific. Answer with JSON only: {"label": "..."}',
+    "foreign": 'Say the same in the language of the instructions. Answer with JSON only: {"label": "..."}',
+}
 _REFUSAL = re.compile(r"^(i'm sorry|i am sorry|sorry,|i cannot|i can't|as an ai)", re.IGNORECASE)
 # A label of these words alone says nothing: it fits every feature.
 _EMPTY = frozenset(
@@ -175,15 +177,15 @@ class Lacking(Exception):
 
 
 class Explained(NamedTuple):
-    """A label, whether it stayed vague after a second question, and how many examples the model saw."""
+    """A label, how many examples the model saw, and its `flaw`, "vague" or "foreign", where a second question did not help."""
 
     label: str
-    vague: bool
     examples: int
+    flaw: str | None = None
 
 
 def explain(page: Feature, prompt: Prompt, ask: Callable[..., Answer], others: Sequence[Example] = ()) -> Explained:
-    """A label of the feature. Asks once more, in the same conversation, after a reply that is unreadable or vague.
+    """A label of the feature. Asks once more, in the same conversation, after a reply that is unreadable, vague or foreign.
 
     `others` are examples of its neighbours on which it is silent. Raises Lacking or Unreadable.
     """
@@ -199,14 +201,15 @@ def explain(page: Feature, prompt: Prompt, ask: Callable[..., Answer], others: S
         else:
             again = ask(_further(talk, answer, NOT_READ), about=page.id, schema=SCHEMA)
         answer, label = again, label_of(again)
-    if not vague(label):
-        return Explained(label, False, seen)
-    again = ask(_further(talk, answer, TOO_VAGUE), about=page.id, schema=SCHEMA)
+    flaw = flaw_of(label, prompt)
+    if flaw is None:
+        return Explained(label, seen)
+    again = ask(_further(talk, answer, SAY_BETTER[flaw]), about=page.id, schema=SCHEMA)
     try:
         second = label_of(again)
     except Unreadable:
-        return Explained(label, True, seen)
-    return Explained(second, vague(second), seen)
+        return Explained(label, seen, flaw)
+    return Explained(second, seen, flaw_of(second, prompt))
 
 
 def _further(talk: list[dict[str, str]], answer: Answer, question: str) -> list[dict[str, str]]:
@@ -333,6 +336,21 @@ def _json_in(text: str) -> dict[str, Any] | None:
             continue
         return value
     return None
+
+
+def flaw_of(label: str, prompt: Prompt) -> str | None:
+    """What is wrong with a label: "vague", "foreign" (in another script than the prompt), or None."""
+    if vague(label):
+        return "vague"
+    return "foreign" if foreign(label) and not foreign(prompt.system) else None
+
+
+def foreign(text: str) -> bool:
+    """Whether most letters, outside quotes, are of another script than the Latin one."""
+    outside = re.sub("\"[^\"]*\"|'[^']*'|`[^`]*`|“[^”]*”|‘[^’]*’|«[^»]*»|「[^」]*」", "", text)
+    letters = [one for one in outside if one.isalpha()]
+    latin = sum(one.isascii() or unicodedata.name(one, "").startswith("LATIN") for one in letters)
+    return 2 * latin < len(letters)
 
 
 def vague(label: str) -> bool:

@@ -24,7 +24,7 @@ from featurestore import BadRequest, Unavailable
 GROUP, SECONDS = 64, 1.0  # lines, and time, between two syncs
 _HEAD = b'{"key":"'
 _KEY = 32  # hex digits
-_MERGE = 65_536  # new lines, before they join the sorted ones
+_MERGE = 16_384  # new lines, before they join the sorted ones
 
 
 def key_of(request: Any) -> str:
@@ -55,6 +55,7 @@ class Journal:
         self._prefixes = numpy.empty(0, numpy.uint64)  # sorted
         self._offsets = numpy.empty(0, numpy.int64)  # of the lines they begin
         self._new: dict[int, list[int]] = {}
+        self._torn = False  # the last line was cut off: the next one begins its own
         self.damaged = 0  # lines that are no answers: cut off by a full disk, say
         self._read()
 
@@ -79,11 +80,12 @@ class Journal:
         with self._lock:
             try:
                 # One write, so that processes that append side by side do not mix their lines.
-                wrote = os.write(self._file, line)
+                wrote = os.write(self._file, b"\n" + line if self._torn else line) - self._torn
                 end = os.lseek(self._file, 0, os.SEEK_CUR)
             except OSError as exc:
                 raise Unavailable(f"cannot write the journal {self.path}: {exc.strerror}") from None
-            if wrote < len(line):
+            self._torn = wrote < len(line)
+            if self._torn:
                 raise Unavailable(f"cannot write the journal {self.path}: the disk is full")
             self._new.setdefault(int(key[:16], 16), []).append(end - len(line))
             if len(self._new) >= _MERGE:

@@ -149,6 +149,25 @@ class Endpoint:
             except Exception as exc:
                 raise self.explain(exc) from None
 
+    def call(self, action: Callable[[Any], Any]) -> Any:
+        """What `action(client)` gives, tried again after failures that pass. Raises as `ask` does."""
+        failures = 0
+        while True:
+            try:
+                return action(self.client)
+            except Exception as exc:
+                raised = self.explain(exc)
+            failures += 1
+            if not isinstance(raised, Failed):
+                raise raised
+            if failures > self.retries:
+                raise raised.error
+            self.pace.pause(max(raised.after or 0.0, backoff(failures)))
+
+    def answer_in(self, body: dict[str, Any]) -> Answer:
+        """The answer in a completion's JSON. Raises ValueError, or another error of something that is no completion."""
+        return answer_of(self._completion.construct(**body), ())
+
     def explain(self, exc: Exception) -> Exception:
         """What a failure of the client means to a user: an error of ours, or Failed for what may pass."""
         of, said = self._openai, _said(exc)
@@ -166,7 +185,8 @@ class Endpoint:
             if exc.status_code in BUSY:
                 return Failed(Unavailable(error), True, retry_after(exc.response.headers))
             if exc.status_code in AGAIN or exc.status_code >= 500:
-                return Failed(Unavailable(error))
+                # `transformers serve` says no more than this of a model it cannot find.
+                return Failed(Unavailable(f"{error} (is '{self.model}' a model it serves?)"))
             return Refused(f"{self.name} refuses the request: {said}")
         if isinstance(exc, of.APITimeoutError):
             return Failed(Unavailable(f"{self.name} takes longer than {self.client.timeout:g} s for an answer"), True)

@@ -37,7 +37,7 @@ Progress = Callable[[str, int], AbstractContextManager[Any]]
 class Report(NamedTuple):
     """What a run did. `failed` counts by reason; `skipped` had a label by this explainer already, or is dead.
 
-    `vague` labels are among the labelled. `paid` answers cost `tokens_in` and `tokens_out`, and `money` where prices
+    `flawed` labels, by flaw, are among the labelled: vague or foreign after a second question. `paid` answers cost `tokens_in` and `tokens_out`, and `money` where prices
     were given; `cached` ones came from the journal. `left` features were not come to, and `stopped` says why.
     """
 
@@ -45,7 +45,7 @@ class Report(NamedTuple):
     labelled: int
     skipped: int
     failed: dict[str, int]
-    vague: int = 0
+    flawed: dict[str, int] = {}  # noqa: RUF012 - nobody writes to a report
     paid: int = 0
     cached: int = 0
     tokens_in: int = 0
@@ -233,7 +233,8 @@ class _Run:
     def __init__(self, store: Any, asker: Asker, job: Job):
         self.store, self.asker, self.job = store, asker, job
         self.failed: collections.Counter[str] = collections.Counter()
-        self.labelled = self.vague = self.held = self.refused = self.come_to = 0
+        self.flawed: collections.Counter[str] = collections.Counter()
+        self.labelled = self.held = self.refused = self.come_to = 0
         self.rows: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
         self.written_at = time.monotonic()
         self.stopped: str | None = None
@@ -266,7 +267,7 @@ class _Run:
             self.labelled,
             chosen.skipped,
             dict(self.failed),
-            self.vague,
+            dict(self.flawed),
             spent.paid,
             self.asker.cached,
             spent.tokens_in,
@@ -303,11 +304,11 @@ class _Run:
             self.failed[found] += 1
         else:
             parsed = featurestore.FeatureId.parse(id)
-            # That it stayed vague is said where it is said how the label was made.
-            made = self.job.prompt.id + ("+vague" if found.vague else "")
+            # A flaw is said where it is said how the label was made.
+            made = self.job.prompt.id + (f"+{found.flaw}" if found.flaw else "")
             row = {"feature": parsed.feature, "label": found.label, "examples": found.examples, "prompt": made}
             self.rows[parsed.dictionary].append(row)
-            self.vague += found.vague
+            self.flawed.update([found.flaw] if found.flaw else [])
             self.held += 1
         if self.held >= BATCH or (self.held and time.monotonic() - self.written_at > SECONDS):
             self.write()

@@ -218,7 +218,9 @@ class Endpoint:
             made |= {"endpoint": asked["endpoint"], "input_file_id": asked["input_file_id"], "output_file_id": None}
             self.batches[id] = made | {"metadata": asked.get("metadata"), "error_file_id": None, "errors": None}
             return 200, self.batches[id]
-        if (method, kind) == ("GET", "batches") and rest:
+        if (method, kind, rest) == ("GET", "batches", []):
+            return 200, {"object": "list", "data": list(self.batches.values()), "has_more": False}
+        if (method, kind) == ("GET", "batches"):
             batch = self.batches.get(rest[0])
             if batch is None:
                 return 404, error("no such batch", "not_found")
@@ -235,7 +237,7 @@ class Endpoint:
         return {"id": id, "object": "file", "status": "processed", **about}
 
     def _run(self, batch: dict[str, Any]) -> None:
-        lines = [json.loads(line) for line in self.files[batch["input_file_id"]].splitlines()]
+        lines = list(map(json.loads, self.files[batch["input_file_id"]].splitlines()))
         good, bad = [], []
         for line in lines:
             self.requests += 1
@@ -247,6 +249,8 @@ class Endpoint:
                 continue
             completion = self.completion(line["body"], fault)
             self.completed[question(line["body"])] += 1
+            self.tokens_in += completion["usage"]["prompt_tokens"]
+            self.tokens_out += completion["usage"]["completion_tokens"]
             good.append(said | {"response": {"status_code": 200, "request_id": "x", "body": completion}})
         for name, those in (("output_file_id", good), ("error_file_id", bad)):
             if those:

@@ -135,14 +135,28 @@ def test_not_vague(label):
 def test_a_vague_label_is_asked_about_once(page):
     ask, asked = ask_of('{"label": "various topics"}', '{"label": "self in signatures"}')
     found = explain.explain(page, prompts.load(), ask)
-    assert found == ("self in signatures", False, 3)
+    assert found == ("self in signatures", 3, None)
     talk = asked[1][0]
     assert [one["role"] for one in talk] == ["system", "user", "assistant", "user"]
     assert "says too little" in talk[3]["content"]
     ask, asked = ask_of('{"label": "various topics"}', '{"label": "many things"}', "never asked")
-    assert explain.explain(page, prompts.load(), ask) == ("many things", True, 3)
+    assert explain.explain(page, prompts.load(), ask) == ("many things", 3, "vague")
     ask, _ = ask_of('{"label": "various topics"}', "")
-    assert explain.explain(page, prompts.load(), ask) == ("various topics", True, 3)
+    assert explain.explain(page, prompts.load(), ask) == ("various topics", 3, "vague")
+
+
+@pytest.mark.parametrize("label", ["异常处理代码", "имена исключений", "the 名前 of 例外クラスの名前"])
+def test_a_label_in_another_script_is_asked_about_once(page, label):
+    ask, asked = ask_of(json.dumps({"label": label}), '{"label": "names of exceptions"}')
+    assert explain.explain(page, prompts.load(), ask) == ("names of exceptions", 3, None)
+    assert "language of the instructions" in asked[1][0][3]["content"]
+    ask, _ = ask_of(json.dumps({"label": label}), json.dumps({"label": label}))
+    assert explain.explain(page, prompts.load(), ask).flaw == "foreign"
+
+
+@pytest.mark.parametrize("label", ["the particle 'の' after a noun", "Größenangaben in Überschriften", "(", "“имена”"])
+def test_labels_of_the_script_of_the_prompt(label):
+    assert explain.flaw_of(label, prompts.load()) is None
 
 
 def test_a_reply_that_was_cut_off_gets_more_room(page):
@@ -196,7 +210,7 @@ def test_unreadable(answer, why):
 def test_vague_labels_are_marked_and_counted(store):
     with llm_endpoint.Endpoint(answer=lambda asked: '{"label": "various topics"}') as endpoint:
         report = run.by_model(store, Endpoint("judge", endpoint.url), progress=quiet, limit=5)
-    assert (report.labelled, report.vague) == (5, 5)
+    assert (report.labelled, report.flawed) == (5, {"vague": 5})
     assert store.sql("SELECT DISTINCT prompt FROM labels WHERE explainer = 'judge'")["prompt"].to_pylist() == [
         "pairs/1+vague"
     ]

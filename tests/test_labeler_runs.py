@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import random
 import signal
 import subprocess
@@ -348,3 +349,19 @@ def test_evidence_is_the_page_without_labels(tiny_store):
                 assert page == whole
         with pytest.raises(featurestore.NotFound):
             list(store.evidence(["tiny/0-res/24"]))
+
+
+def test_a_full_disk_is_told_and_the_next_line_is_whole(tmp_path, monkeypatch):
+    keys = [journal.key_of({"n": n}) for n in range(3)]
+    write = os.write
+    with Journal(tmp_path / "j") as kept:
+        kept.put(keys[0], {"text": "one"})
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "write", lambda file, raw: write(file, raw[:30]))
+            with pytest.raises(Unavailable, match="the disk is full"):
+                kept.put(keys[1], {"text": "two"})
+        kept.put(keys[2], {"text": "three"})
+        assert [(kept.get(key) or {}).get("text") for key in keys] == ["one", None, "three"]
+    with Journal(tmp_path / "j") as kept:
+        assert [(kept.get(key) or {}).get("text") for key in keys] == ["one", None, "three"]
+        assert kept.damaged == 1

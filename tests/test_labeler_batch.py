@@ -1,0 +1,111 @@
+"""The Batch API against the local endpoint: the same labels as live calls, nothing handed over twice."""
+
+import json
+
+import pytest
+
+import featurestore
+from featurestore import Unavailable
+from featurestore.cli import main
+from labeler import batch, run
+from labeler.budget import Budget, Limit
+from labeler.journal import Journal
+from labeler.llm import Endpoint
+from tests import labelling, llm_endpoint
+from tests.labelling import quiet
+
+
+@pytest.fixture
+def many(tmp_path):
+    with labelling.write_many(tmp_path / "s", 120) as store:
+        yield store
+
+
+def label(store, endpoint, journal, budget=None):
+    with Journal(journal) as kept:
+        return batch.by_batch(
+            store, Endpoint("judge", endpoint.url), kept, run.Job.of("judge"), budget=budget, poll=0.01, progress=quiet
+        )
+
+
+def labels(store):
+    rows = store.sql("SELECT feature, label FROM stored.labels WHERE explainer = 'judge'").to_pylist()
+    assert len({row["feature"] for row in rows}) == len(rows)
+    return {row["feature"]: row["label"] for row in rows}
+
+
+def test_batches_give_what_live_calls_give(many, tmp_path, monkeypatch):
+    monkeypatch.setattr(batch, "MOST_REQUESTS", 50)
+    with llm_endpoint.Endpoint(fault=llm_endpoint.fault_on_schedule(9)) as endpoint:
+        report = label(many, endpoint, tmp_path / "j")
+        account = endpoint.account()
+        first = [id for id in endpoint.batches.values() if id["request_counts"]["total"] == 50]
+        assert len(first) == 2, "120 requests are handed over in files of 50"
+    found = labels(many)
+    assert account["twice"] == 0
+    assert report.paid == account["completed"]
+    assert (report.tokens_in, report.tokens_out) == (account["tokens_in"], account["tokens_out"])
+    assert report.labelled == len(found) > 100
+    assert report.labelled + sum(report.failed.values()) == 120
+    assert report.failed["the batch has no answer"] > 0
+    for feature in list(found)[::20]:
+        assert {"label": found[feature]} == json.loads(labelling.expected(many, feature))
+
+
+@pytest.mark.parametrize("moment", ["before the id is noted", "while it waits"])
+def test_a_killed_run_finds_its_batch_again(many, tmp_path, monkeypatch, moment):
+    class Killed(BaseException):
+        pass
+
+    def killed(*arguments):
+        raise Killed
+
+    with llm_endpoint.Endpoint() as endpoint:
+        with monkeypatch.context() as patched:
+            if moment == "while it waits":
+                patched.setattr(batch.Book, "look", killed)
+            else:
+                saved, saves = batch.Book._save, []
+                patched.setattr(batch.Book, "_save", lambda book: killed() if saves else saves.append(saved(book)))
+            with pytest.raises(Killed):
+                label(many, endpoint, tmp_path / "j")
+        assert len(endpoint.batches) == 1
+        report = label(many, endpoint, tmp_path / "j")
+        assert (report.labelled, len(labels(many))) == (120, 120)
+        assert len(endpoint.batches) == 1
+        assert endpoint.account()["completed"] == 120
+        assert json.loads((tmp_path / "j.batches").read_text()) == []
+
+
+def test_a_batch_that_failed_says_why(many, tmp_path):
+    with llm_endpoint.Endpoint() as endpoint:
+        failed = {"status": "failed", "errors": {"object": "list", "data": [{"message": "no such model", "code": "x"}]}}
+        endpoint._run = lambda made: made.update(failed)
+        with pytest.raises(Unavailable, match="failed batch batch_0: no such model"):
+            label(many, endpoint, tmp_path / "j")
+        assert labels(many) == {}
+
+
+def test_a_budget_holds_for_batches(many, tmp_path):
+    with llm_endpoint.Endpoint() as endpoint:
+        report = label(many, endpoint, tmp_path / "j", Budget(Limit(20_000, False)))
+        account = endpoint.account()
+        assert 10_000 < account["tokens_in"] + account["tokens_out"] <= 20_000
+        assert report.stopped
+        assert report.labelled == len(labels(many)) == account["completed"]
+        assert label(many, endpoint, tmp_path / "j").skipped == account["completed"]
+        assert len(labels(many)) == 120
+
+
+def test_the_command(tmp_path, invoke, monkeypatch):
+    monkeypatch.setattr(batch, "POLL", 0.01)
+    monkeypatch.setattr(batch.by_batch, "__kwdefaults__", batch.by_batch.__kwdefaults__ | {"poll": 0.01})
+    labelling.write_many(tmp_path / "s", 10).close()
+    with llm_endpoint.Endpoint() as endpoint:
+        asked = ["label", "--store", str(tmp_path / "s"), "--model", "judge", "--endpoint", endpoint.url]
+        done = invoke(main, [*asked, "--batch", "--no-index", "--json"])
+        assert json.loads(done.stdout)["labelled"] == 10
+        two = invoke(main, [*asked, "--endpoint", endpoint.url, "--batch", "--no-index"])
+        assert (two.exit_code, "--batch asks one endpoint" in two.stderr) == (2, True)
+    with featurestore.connect(tmp_path / "s") as store:
+        assert len(labels(store)) == 10

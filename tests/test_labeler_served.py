@@ -1,0 +1,80 @@
+"""The protocol as a real server speaks it: `transformers serve` with a small random model, no key."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from featurestore import Unavailable
+from labeler import run
+from labeler.asking import Asker
+from labeler.journal import Journal
+from labeler.llm import Endpoint
+from tests import labelling, small
+from tests.labelling import quiet
+
+pytestmark = pytest.mark.slow
+TEMPLATE = "{% for one in messages %}{{ one['content'] }}\n{% endfor %}"
+SERVE = "import sys; from transformers.cli.transformers import main; sys.exit(main())"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """URL of the server and path of the model, which is its name."""
+    for needed in ("fastapi", "uvicorn", "accelerate"):  # what `pip install transformers[serving]` brings
+        pytest.importorskip(needed)
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("model")
+    tokenizer = small.tokenizer()
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = LlamaConfig(vocab_size=257, max_position_embeddings=4096, bos_token_id=0, eos_token_id=0, **sizes)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", SERVE, "serve", "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as process:
+        try:
+            began = time.monotonic()
+            while time.monotonic() - began < 120 and process.poll() is None:
+                with contextlib.suppress(urllib.error.HTTPError, urllib.error.URLError, OSError):
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
+                    break
+                time.sleep(0.2)
+            assert process.poll() is None, "the server ended"
+            yield f"http://127.0.0.1:{port}/v1", str(folder)
+        finally:
+            process.terminate()
+
+
+def test_a_served_model_labels(served, tmp_path):
+    url, model = served
+    with labelling.write_many(tmp_path / "s", 4) as store, Journal(tmp_path / "j") as kept:
+        asker = Asker([Endpoint(model, url, concurrency=2)], kept)
+        report = run.by_model(store, asker, progress=quiet, explainer="random")
+        assert report.labelled + sum(report.failed.values()) == 4
+        assert report.paid == kept.keys() >= 4
+        assert report.tokens_in > 4 * 500, "it counts tokens itself, a byte each"
+        again = run.by_model(store, Asker([Endpoint(model, url)], kept), progress=quiet, explainer="random", redo=True)
+        assert (again.paid, again.labelled, again.failed) == (0, report.labelled, report.failed)
+
+
+def test_a_model_it_does_not_have(served, tmp_path):
+    url, _ = served
+    with (
+        labelling.write_many(tmp_path / "s", 2) as store,
+        pytest.raises(Unavailable, match="is 'no/such-model' a model it serves"),
+    ):
+        run.by_model(store, Endpoint("no/such-model", url, retries=0), progress=quiet)
