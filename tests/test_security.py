@@ -1,6 +1,7 @@
 """What SECURITY.md promises, tried: keys, scopes, quotas, lanes, hosts, origins, headers, paths, and what logs keep to themselves."""
 
 import json
+import re
 import stat
 import threading
 
@@ -347,7 +348,13 @@ def test_metrics_count_requests_by_route(store):
     )
     text = http.get("/metrics").text
     assert "stranger" not in text
-    assert "featurestore_requests_under_way 1.0" in text
+
+    def under_way():
+        return re.search(r"^featurestore_requests_under_way (.*)$", http.get("/metrics").text, re.MULTILINE)[1]
+
+    before = under_way()
+    http.get("/v1/features/tiny/0-res/3")
+    assert under_way() == before  # the request that asks, and streams that other tests left open
 
 
 # --- what travels --------------------------------------------------------------------------------------------------------
