@@ -381,6 +381,29 @@ def test_what_has_not_changed_is_not_sent_again(tmp_path):
         assert "ETag" not in http.get("/v1/features/tiny/0-res/99").headers
 
 
+def test_kept_answers_are_those_asked_for_last():
+    from featurestore.web.travel import Answers
+
+    answers = Answers(most=25)
+    for name in ("a", "b"):
+        answers.keep(name, name.encode() * 10)
+    assert answers.get("a") == b"a" * 10
+    answers.keep("c", b"c" * 10)
+    assert [answers.get(name) is not None for name in ("a", "b", "c", None)] == [True, False, True, False]
+    answers.keep("a", b"x" * 15)
+    assert (answers.get("a"), answers.get("c")) == (b"x" * 15, b"c" * 10)
+
+
+def test_an_answer_kept_is_the_answer_computed(store, monkeypatch):
+    http = create_app(store).test_client()
+    paths = ("/v1/features/tiny/0-res/8", "/v1/features/tiny/0-res/8?examples=1", "/v1/features/tiny/1-res/8")
+    first = [http.get(path).data for path in paths]
+    monkeypatch.setattr(featurestore.store.Store, "feature", lambda *arguments: 1 / 0)
+    assert [http.get(path).data for path in paths] == first
+    assert len(set(first)) == 3
+    assert http.get("/v1/features/tiny/0-res/9").status_code == 500
+
+
 def test_large_answers_are_compressed_for_who_can_read_them(store):
     import gzip
 
