@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import random
 import re
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -29,8 +30,11 @@ ARROW = "application/vnd.apache.arrow.stream"
 # A busy or restarting service is asked again after these pauses, in seconds. Every request of this client only reads.
 PAUSES = (0.2, 0.5, 1.0)
 RETRIED = (502, 503, 504)
+MOST_PAUSE = 10.0
 # The most rows one SQL answer of a service holds; asked for where the caller sets no limit.
 MOST_ROWS = 100_000
+# The most features a service gives in one answer.
+MOST_IDS = 1000
 
 
 class Client(FeatureStore):
@@ -68,6 +72,26 @@ class Client(FeatureStore):
 
         which = {} if target is None else {"target": target}
         return numpy.asarray(self._get(f"vectors/{_path(id)}", _Vector, which).vector, dtype=numpy.float32)
+
+    def features(self, ids: Sequence[str], examples: int | None = None) -> list[Feature]:
+        more = {} if examples is None else {"examples": examples}
+        asked = [self._post("features", {"ids": some, **more}) for some in _batches_of(ids)]
+        return [one for answer in asked for one in self._decode(answer, _Features).features]
+
+    def vectors(self, ids: Sequence[str]) -> numpy.ndarray:
+        import numpy
+
+        rows = [
+            one.vector
+            for some in _batches_of(ids)
+            for one in self._decode(self._post("vectors", {"ids": some}), _Vectors).vectors
+        ]
+        widths = sorted({len(row) for row in rows})
+        if len(widths) > 1:
+            raise BadRequest(
+                f"ids: their vectors have several widths ({', '.join(map(str, widths))}): ask for each alone"
+            )
+        return numpy.array(rows, dtype=numpy.float32) if rows else numpy.zeros((0, 0), dtype=numpy.float32)
 
     def run(self, query: Query) -> Hits:
         answer = self._post("search" if query.text is not None else "nearest", query.to_dict())
@@ -173,12 +197,18 @@ class Client(FeatureStore):
                         f"nothing answers at {self.location}: is `featurestore serve` running there? ({exc})"
                     ) from None
             else:
-                # Our own errors are final; only what stands in front of a service answers so without a code.
+                # Our own errors are final, unless they say when to ask again; a gateway's have no code.
                 if answer.is_success:
                     return answer
-                if pause is None or answer.status_code not in RETRIED or _code(answer):
+                later = _retry_after(answer)
+                again = (
+                    answer.status_code in (429, 503) if later else answer.status_code in RETRIED and not _code(answer)
+                )
+                if pause is None or not again:
                     raise self._error(answer)
-            time.sleep(pause)
+                pause = max(pause, min(later or 0.0, MOST_PAUSE))
+            # Clients that were refused together should not come back together.
+            time.sleep(pause * random.uniform(0.75, 1.25))
         raise AssertionError("the last try returns or raises")
 
     def _error(self, answer: httpx2.Response) -> Exception:
@@ -207,6 +237,14 @@ class _Dictionaries(msgspec.Struct):
 
 class _Vector(msgspec.Struct):
     vector: list[float]
+
+
+class _Features(msgspec.Struct):
+    features: list[Feature]
+
+
+class _Vectors(msgspec.Struct):
+    vectors: list[_Vector]
 
 
 class _Found(msgspec.Struct):
@@ -241,6 +279,10 @@ def _listed(texts: Sequence[str]) -> Any:
     return texts if isinstance(texts, str) else list(texts)
 
 
+def _batches_of(ids: Sequence[str]) -> list[list[str]]:
+    return [list(ids[at : at + MOST_IDS]) for at in range(0, len(ids), MOST_IDS)]
+
+
 def _without_key(url: str) -> tuple[str, str | None]:
     """The URL as it may be shown, and the key."""
     found = re.fullmatch(r"(https?://)[^/@]*?:([^/@]+)@(.*)", url)
@@ -252,6 +294,11 @@ def _without_key(url: str) -> tuple[str, str | None]:
 def _path(id: str) -> str:
     parsed = FeatureId.parse(id)
     return f"{quote(parsed.dictionary, safe='/')}/{parsed.feature}"
+
+
+def _retry_after(answer: httpx2.Response) -> float | None:
+    text = answer.headers.get("Retry-After", "")
+    return float(text) if text.isdigit() else None
 
 
 def _code(answer: httpx2.Response) -> str | None:

@@ -62,6 +62,15 @@ class FeatureStore(abc.ABC):
         """
 
     @abc.abstractmethod
+    def features(self, ids: Sequence[str], examples: int | None = None) -> list[Feature]:
+        """Many features' pages, in the order of the ids; over HTTP 1,000 in a request. Raises as `feature` does."""
+
+    @abc.abstractmethod
+    def vectors(self, ids: Sequence[str]) -> numpy.ndarray:
+        """Decoder vectors of features of one width, (n, d_out) float32. Raises as `feature` does, and BadRequest for
+        several widths."""
+
+    @abc.abstractmethod
     def run(self, query: Query) -> Hits:
         """The answer to a query. Raises BadRequest or NotFound naming what is wrong with it."""
 

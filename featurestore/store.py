@@ -184,8 +184,7 @@ class Store(FeatureStore):
         return list(self._now.catalog.dictionaries)
 
     def feature(self, id: str, examples: int | None = None) -> Feature:
-        if examples is not None and examples < 0:
-            raise BadRequest(f"examples: {examples} is not a number of examples")
+        _check_examples(examples)
         view = self._now
         return view.pages.page(id, examples)
 
@@ -200,6 +199,20 @@ class Store(FeatureStore):
 
     def vector(self, id: str, target: int | None = None) -> numpy.ndarray:
         return self._now.vector(id, target)
+
+    def features(self, ids: Sequence[str], examples: int | None = None) -> list[Feature]:
+        _check_examples(examples)
+        return [self.feature(id, examples) for id in ids]
+
+    def vectors(self, ids: Sequence[str]) -> numpy.ndarray:
+        view = self._now
+        found = [view.vector(id) for id in ids]
+        widths = sorted({len(row) for row in found})
+        if len(widths) > 1:
+            raise BadRequest(
+                f"ids: their vectors have several widths ({', '.join(map(str, widths))}): ask for each alone"
+            )
+        return numpy.stack(found) if found else numpy.zeros((0, 0), dtype=numpy.float32)
 
     def run(self, query: Query) -> Hits:
         return self._now.searcher.run(query)
@@ -303,6 +316,11 @@ class Store(FeatureStore):
             self._opened = {}
             if self._workers is not None:
                 self._workers.close()
+
+
+def _check_examples(examples: int | None) -> None:
+    if examples is not None and examples < 0:
+        raise BadRequest(f"examples: {examples} is not a number of examples")
 
 
 def _notes(snapshot: Snapshot) -> Iterator[str]:

@@ -87,6 +87,17 @@ def test_equal_values(local, remote):
     assert remote.vector("tiny/1-res/5").dtype == numpy.float32
 
 
+def test_equal_batches(local, remote):
+    ids = [f"tiny/{layer}-res/{n}" for n in (8, 3, 22, 8) for layer in (0, 1)]
+    assert remote.features(ids, examples=1) == local.features(ids, examples=1) == [local.feature(id, 1) for id in ids]
+    assert remote.vectors(ids).dtype == numpy.float32
+    numpy.testing.assert_array_equal(remote.vectors(ids), [local.vector(id) for id in ids])
+    numpy.testing.assert_array_equal(remote.vectors(ids), local.vectors(ids))
+    assert remote.features([]) == local.features([]) == []
+    assert remote.vectors([]).shape == local.vectors([]).shape
+    assert len(remote.features(ids[:1] * 1001, examples=0)) == 1001
+
+
 def test_equal_sql(local, remote):
     statement = "SELECT feature, label, histogram, top_logits, density FROM features ORDER BY dictionary, feature"
     assert remote.sql(statement).equals(local.sql(statement))
@@ -103,6 +114,8 @@ def test_equal_sql(local, remote):
         lambda s: s.feature("tiny/0-res/1", examples=-1),
         lambda s: s.dictionary("tiny/nope"),
         lambda s: s.vector("tiny/0-res/99"),
+        lambda s: s.features(["tiny/0-res/1", "tiny/0-res/99"]),
+        lambda s: s.vectors(["tiny/0-res/1", "tiny"]),
         lambda s: s.search("x", where="nose = 1"),
         lambda s: s.search("x", k=0),
         lambda s: s.search(" "),

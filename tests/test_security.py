@@ -1,6 +1,7 @@
 """What SECURITY.md promises, tried: keys, scopes, quotas, lanes, hosts, origins, headers, paths, and what logs keep to themselves."""
 
 import json
+import re
 import stat
 import threading
 
@@ -347,7 +348,13 @@ def test_metrics_count_requests_by_route(store):
     )
     text = http.get("/metrics").text
     assert "stranger" not in text
-    assert "featurestore_requests_under_way 1.0" in text
+
+    def under_way():
+        return re.search(r"^featurestore_requests_under_way (.*)$", http.get("/metrics").text, re.MULTILINE)[1]
+
+    before = under_way()
+    http.get("/v1/features/tiny/0-res/3")
+    assert under_way() == before  # the request that asks, and streams that other tests left open
 
 
 # --- what travels --------------------------------------------------------------------------------------------------------
@@ -372,6 +379,29 @@ def test_what_has_not_changed_is_not_sent_again(tmp_path):
         for path, tag in tags.items():
             assert changed.get(path, headers={"If-None-Match": tag}).status_code == 200
         assert "ETag" not in http.get("/v1/features/tiny/0-res/99").headers
+
+
+def test_kept_answers_are_those_asked_for_last():
+    from featurestore.web.travel import Answers
+
+    answers = Answers(most=25)
+    for name in ("a", "b"):
+        answers.keep(name, name.encode() * 10)
+    assert answers.get("a") == b"a" * 10
+    answers.keep("c", b"c" * 10)
+    assert [answers.get(name) is not None for name in ("a", "b", "c", None)] == [True, False, True, False]
+    answers.keep("a", b"x" * 15)
+    assert (answers.get("a"), answers.get("c")) == (b"x" * 15, b"c" * 10)
+
+
+def test_an_answer_kept_is_the_answer_computed(store, monkeypatch):
+    http = create_app(store).test_client()
+    paths = ("/v1/features/tiny/0-res/8", "/v1/features/tiny/0-res/8?examples=1", "/v1/features/tiny/1-res/8")
+    first = [http.get(path).data for path in paths]
+    monkeypatch.setattr(featurestore.store.Store, "feature", lambda *arguments: 1 / 0)
+    assert [http.get(path).data for path in paths] == first
+    assert len(set(first)) == 3
+    assert http.get("/v1/features/tiny/0-res/9").status_code == 500
 
 
 def test_large_answers_are_compressed_for_who_can_read_them(store):

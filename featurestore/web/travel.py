@@ -4,12 +4,41 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import threading
+from collections import OrderedDict
 from typing import Any
 
 import pyarrow
 from flask import Response, request
 
+KEPT = 64_000_000  # bytes of answers kept by a process
 SMALL = 1024  # bytes below which compressing costs more than it saves
+
+
+class Answers:
+    """Bodies of answers by their tags, the last ones asked for; a tag says all that an answer depends on."""
+
+    def __init__(self, most: int = KEPT):
+        self._most = most
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._size = 0
+
+    def get(self, tag: str | None) -> bytes | None:
+        """The body, if it is kept."""
+        with self._lock:
+            if tag not in self._kept:
+                return None
+            self._kept.move_to_end(tag)
+            return self._kept[tag]
+
+    def keep(self, tag: str, body: bytes) -> None:
+        """Keep a body, and let go of those not asked for longest."""
+        with self._lock:
+            self._size += len(body) - len(self._kept.pop(tag, b""))
+            self._kept[tag] = body
+            while self._size > self._most:
+                self._size -= len(self._kept.popitem(last=False)[1])
 
 
 def tag(version: str) -> str:

@@ -1,6 +1,6 @@
 """What the routes of /v1 take and give, as types: requests are checked against them, and the OpenAPI document is made of them.
 
-A bound that the store itself checks, with its own words, is only told here (`_told`): one error text whichever door is used.
+A bound that the store itself checks, with its own words, is only told here (`told`): one error text whichever door is used.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ MOST_TEXT = 20_000  # characters of a text that a model runs on
 MOST_SQL = 100_000  # characters of a statement
 
 
-def _told(description: str, **schema: Any) -> Meta:
+def told(description: str, **schema: Any) -> Meta:
+    """What the document says of a field, bounds among it, without checking them here."""
     return Meta(description=description, extra_json_schema=schema)
 
 
@@ -33,7 +34,7 @@ class Nothing(Asked, frozen=True):
 class FeatureAsked(Asked, frozen=True):
     """How much of a feature's page."""
 
-    examples: Annotated[int | None, _told("At most this many examples of each band.", minimum=0)] = None
+    examples: Annotated[int | None, told("At most this many examples of each band.", minimum=0)] = None
 
 
 class ActivatingAsked(Asked, frozen=True):
@@ -43,10 +44,10 @@ class ActivatingAsked(Asked, frozen=True):
     dictionary: Annotated[
         tuple[str, ...] | None, Meta(description="Only these dictionaries; all of the one model unless given.")
     ] = None
-    k: Annotated[int, _told("How many features.", minimum=1, maximum=1000)] = 10
+    k: Annotated[int, told("How many features.", minimum=1, maximum=1000)] = 10
     order: Annotated[
         str,
-        _told(
+        told(
             "specific: activation over the feature's largest, weighted against dense features. activation: as it is.",
             enum=["specific", "activation"],
         ),

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from flask import Blueprint, Response
+from flask import Blueprint, Response, g
 
 from featurestore.web import reply
 from featurestore.web.api.models import Nothing
+from featurestore.web.travel import Answers
 
 JSON = "application/json"
 
@@ -49,6 +50,7 @@ class Routes:
         self.blueprint = Blueprint(name, __name__, url_prefix=prefix)
         self.prefix = prefix
         self.operations: list[Operation] = []
+        self._answers = Answers()
 
     def add(
         self,
@@ -88,8 +90,17 @@ class Routes:
 
             @functools.wraps(answer)
             def view(**parts: str) -> Response:
+                tag = g.get("tag")
+                body = self._answers.get(tag)
+                if body is not None:
+                    return Response(body, mimetype=JSON)
                 found = answer(reply.read(takes), **parts)
-                return found if isinstance(found, Response) else reply.json(found)
+                if isinstance(found, Response):
+                    return found
+                encoded = reply.json(found)
+                if tag is not None:
+                    self._answers.keep(tag, encoded.get_data())
+                return encoded
 
             view.operation = operation  # type: ignore[attr-defined]
             self.operations.append(operation)
