@@ -76,18 +76,18 @@ class RerankAsked(Asked, frozen=True):
 class ContrastAsked(Asked, frozen=True):
     """Two sets of texts to tell apart."""
 
-    texts: Annotated[tuple[str, ...], _told("Texts that features should fire on.", minItems=1, maxItems=200)]
-    against: Annotated[tuple[str, ...], _told("Texts that they should not.", minItems=1, maxItems=200)]
+    texts: Annotated[tuple[str, ...], told("Texts that features should fire on.", minItems=1, maxItems=200)]
+    against: Annotated[tuple[str, ...], told("Texts that they should not.", minItems=1, maxItems=200)]
     dictionary: Annotated[
         tuple[str, ...] | None, Meta(description="Only these dictionaries; all of the one model unless given.")
     ] = None
-    k: Annotated[int, _told("How many features.", minimum=1, maximum=1000)] = 10
+    k: Annotated[int, told("How many features.", minimum=1, maximum=1000)] = 10
 
 
 class NeighbourhoodAsked(Asked, frozen=True):
     """How far around a feature."""
 
-    k: Annotated[int, _told("Nearest features of each.", minimum=1, maximum=50)] = 8
+    k: Annotated[int, told("Nearest features of each.", minimum=1, maximum=50)] = 8
     within: Annotated[tuple[str, ...], Meta(description="Only these dictionaries (model/source) or models.")] = ()
 
 
@@ -98,8 +98,8 @@ class DuplicatesAsked(Asked, frozen=True):
     against: Annotated[
         tuple[str, ...] | None, Meta(description="Other dictionaries of its space; all of them unless given.")
     ] = None
-    cosine: Annotated[float, _told("Pairs of at least this cosine.", minimum=-1, maximum=1)] = 0.9
-    k: Annotated[int, _told("How many pairs.", minimum=1, maximum=10_000)] = 100
+    cosine: Annotated[float, told("Pairs of at least this cosine.", minimum=-1, maximum=1)] = 0.9
+    k: Annotated[int, told("How many pairs.", minimum=1, maximum=10_000)] = 100
 
 
 class SqlAsked(Asked, frozen=True):
