@@ -23,14 +23,24 @@ class Asker:
     is asked once. `cached` and `budget` count what came from the journal and what was paid.
     """
 
-    def __init__(self, endpoints: Sequence[Endpoint], journal: Journal | None = None, budget: Budget | None = None):
-        """Raises BadRequest when the endpoints serve different models."""
+    def __init__(
+        self,
+        endpoints: Sequence[Endpoint],
+        journal: Journal | None = None,
+        budget: Budget | None = None,
+        take: int = 1,
+    ):
+        """`take` tells answers to the same prompts apart: those of take 1 are no answers to take 2.
+
+        Raises BadRequest when the endpoints serve different models.
+        """
         if len({one.model for one in endpoints}) != 1:
             raise BadRequest("the endpoints of one run serve one model")
         self.endpoints = list(endpoints)
         self.model = endpoints[0].model
         self.journal = journal
         self.budget = budget or Budget()
+        self.take = take
         self.cached = 0
         self._lock = threading.Lock()
         self._flying: dict[str, list[Any]] = {}  # a lock, and how many hold it or wait for it
@@ -62,7 +72,8 @@ class Asker:
 
     def key(self, messages: Messages, settings: Settings) -> str:
         """What the journal knows a request by: a hash of model, messages and settings, whichever endpoint answers."""
-        return key_of({"model": self.model, "messages": list(messages), **settings._asdict()})
+        further = {"take": self.take} if self.take > 1 else {}
+        return key_of({"model": self.model, "messages": list(messages), **settings._asdict(), **further})
 
     def known(self, key: str) -> Answer | None:
         """The journal's answer."""

@@ -22,6 +22,11 @@ class Prices(NamedTuple):
         return (tokens_in * self.tokens_in + tokens_out * self.tokens_out) / 1e6
 
 
+def shown(money: float) -> str:
+    """An amount of money for people: cents, or for less than one two digits that count."""
+    return f"{money:,.2f}" if money >= 1 or not money else f"{money:.2g}"
+
+
 class Spent(Exception):
     """The budget does not allow another request; the message says what it was and how to go on."""
 
@@ -33,7 +38,7 @@ class Limit(NamedTuple):
     money: bool
 
     def __str__(self) -> str:
-        return f"{self.amount:,.2f}" if self.money else f"{self.amount:,.0f} tokens"
+        return shown(self.amount) if self.money else f"{self.amount:,.0f} tokens"
 
 
 def parse_limit(text: str, prices: Prices | None) -> Limit:
@@ -100,7 +105,7 @@ class Budget:
         return self.prices.of(tokens_in, tokens_out) if self.prices else tokens_in + tokens_out
 
     def _said(self) -> str:
-        spent = f"{self.tokens_in + self.tokens_out:,} tokens" + (f", {self.money:,.2f}" if self.money else "")
+        spent = f"{self.tokens_in + self.tokens_out:,} tokens" + (f", {shown(self.money)}" if self.money else "")
         if not self.limit or not self.limit.amount:
             return "the budget is 0, so nothing was asked; run it again with a larger --budget"
         return (

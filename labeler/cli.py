@@ -42,6 +42,7 @@ from featurestore.commands import json_lines, json_option, progress, store_optio
 @click.option("--batch", is_flag=True, help="Ask through the Batch API: cheaper, and answered within a day.")
 @click.option("--dry-run", is_flag=True, help="Say what it would ask and cost, and stop.")
 @click.option("--redo", is_flag=True, help="Also features that this explainer labelled before.")
+@click.option("--take", type=click.IntRange(1), default=1, show_default=True, help="Ask again, for a further answer.")
 @click.option("--journal", metavar="FILE", help="Where answers are kept. Default: beside the store.")
 @click.option("--set", "by_hand", nargs=2, metavar="ID TEXT", help="Set your own label of one feature.")
 @click.option("--no-index", is_flag=True, help="Do not index the new labels.")
@@ -138,7 +139,7 @@ def _with_model(opened: Any, model: str, endpoints: tuple[str, ...], key: str, a
     if given["dry_run"] and as_json:
         json_lines([about._asdict()])
         return None
-    cost = "" if about.money is None else f", {about.money:,.2f} at these prices"
+    cost = "" if about.money is None else f", {budget.shown(about.money)} at these prices"
     click.echo(
         f"{about.features:,} features to ask {model} about ({about.skipped:,} have its label): about "
         f"{about.tokens_in:,} tokens of prompts and {about.tokens_out:,} of replies{cost}",
@@ -151,10 +152,12 @@ def _with_model(opened: Any, model: str, endpoints: tuple[str, ...], key: str, a
         if given["batch"]:
             if len(served) > 1:
                 raise BadRequest("--batch asks one endpoint: name one")
+            if given["take"] > 1:
+                raise BadRequest("--take goes with live requests, not with --batch")
             from labeler.batch import by_batch
 
             return by_batch(opened, served[0], kept, job, budget=account, progress=progress)
-        return run.by_model(opened, Asker(served, kept, account), job, choice=choice, progress=progress)
+        return run.by_model(opened, Asker(served, kept, account, given["take"]), job, choice=choice, progress=progress)
 
 
 def _prices(price_in: float | None, price_out: float | None) -> Any:
@@ -178,15 +181,18 @@ def _of_models(given: dict[str, Any], endpoints: tuple[str, ...]) -> dict[str, A
         "--batch": given["batch"],
         "--dry-run": given["dry_run"],
         "--redo": given["redo"],
+        "--take": given["take"] > 1,
         "--journal": given["journal"],
     }
     return names
 
 
 def _tell(report: Any) -> None:
+    from labeler.budget import shown
+
     click.echo(f"{report.labelled:,} features labelled by {report.explainer}, {report.skipped:,} skipped")
     if report.paid or report.cached:
-        money = "" if report.money is None else f", {report.money:,.2f}"
+        money = "" if report.money is None else f", {shown(report.money)}"
         click.echo(
             f"{report.paid:,} answers paid: {report.tokens_in:,} tokens of prompts, {report.tokens_out:,} of "
             f"replies{money}; {report.cached:,} from the journal",

@@ -17,6 +17,7 @@ from featurestore import BadRequest, Example, Feature, FeatureStore, Unavailable
 from labeler import crew, prompts, tokens
 from labeler.asking import Asker
 from labeler.budget import Budget, Spent
+from labeler.budget import shown as money_shown
 from labeler.choice import Choice, choose
 from labeler.explain import EXAMPLES, Explained, Lacking, Unreadable, explain, messages, silent
 from labeler.llm import Endpoint, Refused, tokens_about
@@ -329,7 +330,7 @@ class _Run:
         spent = self.asker.budget
         parts = [f"{sum(self.failed.values()):,} failed", f"{(spent.tokens_in + spent.tokens_out) / 1e3:,.0f}k tokens"]
         if spent.money is not None:
-            parts.append(f"{spent.money:,.2f} spent")
+            parts.append(f"{money_shown(spent.money)} spent")
         return ", ".join(parts)
 
 

@@ -365,3 +365,11 @@ def test_a_full_disk_is_told_and_the_next_line_is_whole(tmp_path, monkeypatch):
     with Journal(tmp_path / "j") as kept:
         assert [(kept.get(key) or {}).get("text") for key in keys] == ["one", None, "three"]
         assert kept.damaged == 1
+
+
+def test_a_further_take_asks_again_once(many, tmp_path):
+    with llm_endpoint.Endpoint() as endpoint, Journal(tmp_path / "j") as kept:
+        for take, redo, paid in ((1, False, 20), (1, True, 0), (2, True, 20), (2, True, 0)):
+            asker = Asker([Endpoint("judge", endpoint.url)], kept, take=take)
+            report = run.by_model(many, asker, progress=quiet, where="feature < 20", redo=redo)
+            assert (report.labelled, report.paid) == (20, paid)
