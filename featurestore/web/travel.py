@@ -27,7 +27,7 @@ class Answers:
     def get(self, tag: str | None) -> bytes | None:
         """The body, if it is kept."""
         with self._lock:
-            if tag not in self._kept:
+            if tag is None or tag not in self._kept:
                 return None
             self._kept.move_to_end(tag)
             return self._kept[tag]
