@@ -114,3 +114,34 @@ def test_a_query_past_its_time_fails_alike(local):
         for store in (local, remote):
             with pytest.raises(Unavailable, match=r"the query ran longer than 0\.2 s and was stopped"):
                 store.sql(endless, timeout=0.2)
+
+
+def test_a_refusal_that_says_when_is_asked_again(monkeypatch, local):
+    monkeypatch.setattr(client, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(client, "MOST_PAUSE", 0.01)
+    app, calls = create_app(local), []
+
+    def busy(environ, start_response):
+        calls.append(environ["PATH_INFO"])
+        if len(calls) < 3:
+            start_response(
+                "429 Too Many Requests", [("Content-Type", "application/problem+json"), ("Retry-After", "1")]
+            )
+            return [b'{"code": "too_many_requests", "detail": "busy"}']
+        return app(environ, start_response)
+
+    with Client("http://x", transport=httpx2.WSGITransport(app=busy)) as store:
+        assert len(store.dictionaries()) == 2
+    assert len(calls) == 3
+
+
+def test_a_key_in_the_url_is_sent_and_not_shown(tmp_path, local):
+    from featurestore.web import Settings, keys
+
+    key = keys.create(tmp_path / "keys.json", "reader")
+    app = create_app(local, Settings(keys=keys.Keys(tmp_path / "keys.json")))
+    with Client(f"http://any:{key}@x", transport=httpx2.WSGITransport(app=app)) as store:
+        assert len(store.dictionaries()) == 2
+        assert key not in repr(store)
+    with Client("http://x", transport=httpx2.WSGITransport(app=app)) as store, pytest.raises(featurestore.Unauthorized):
+        store.dictionaries()
