@@ -25,7 +25,7 @@ from featurestore.why import Why
 # with equal weights, is worse than meaning alone on long labels that are much alike; `python -m bench.quality` measures it,
 # and docs/search.md has the figures these are chosen by.
 FUSION = 8
-WEIGHTS = {"meaning": 1.0, "words": 0.5, "tokens": 0.8, "logits": 0.8}
+WEIGHTS = {"meaning": 1.0, "words": 0.5, "tokens": 0.5, "logits": 0.5}
 # Each ranking that is fused is this many times as deep as the answer.
 DEPTH = 5
 MIN_DEPTH = 100

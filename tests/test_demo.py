@@ -184,8 +184,8 @@ def test_searches_find_what_a_programmer_means(demo_store):
         "exception class names": ("Error", "Exception", "Warning", "except", "raise"),
         "function definition": ("def",),
     }.items():
-        # A feature that fired a few times on this little text has a label of chance.
-        hits = demo_store.search(words, k=3, where="active_tokens >= 30")
+        # A feature that fired a few times on this little text has a label of chance, and others have one in part.
+        hits = demo_store.search(words, k=5, where="active_tokens >= 30")
         shown = [" ".join(strongest(demo_store.feature(hit.id))) for hit in hits]
         assert sum(any(token in text for token in tokens) for text in shown) >= 2, (words, [hit.label for hit in hits])
 

@@ -8,6 +8,7 @@ import threading
 import pyarrow
 import pyarrow.parquet
 import pytest
+from flask.testing import FlaskClient
 from waitress.server import create_server
 
 import featurestore
@@ -27,9 +28,18 @@ def store(tiny_store):
         yield opened
 
 
+class Reading(FlaskClient):
+    """Reads each answer to its end and closes it, as servers do: a stream holds its turn until then."""
+
+    def open(self, *arguments, **more):
+        return super().open(*arguments, buffered=True, **more)
+
+
 @pytest.fixture(scope="module")
 def http(store):
-    return create_app(store).test_client()
+    app = create_app(store)
+    app.test_client_class = Reading
+    return app.test_client()
 
 
 @pytest.fixture(scope="module")

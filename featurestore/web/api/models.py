@@ -115,8 +115,11 @@ class SqlAsked(Asked, frozen=True):
         Meta(description="Seconds after which the statement is stopped; 30 unless given and at most."),
     ] = None
     format: Annotated[
-        Literal["json", "csv", "arrow", "parquet"] | None,
-        Meta(description="All rows, streamed as they come in this form (json: a line for each row)."),
+        str | None,
+        told(
+            "All rows, streamed as they come in this form (json: a line for each row).",
+            enum=["json", "csv", "arrow", "parquet", None],
+        ),
     ] = None
     stream: Annotated[bool | None, Meta(description="With Accept: Arrow, all rows as they come.")] = None
 
