@@ -31,8 +31,8 @@ def activations(dictionaries: Sequence[Dictionary], text: str) -> tuple[list[str
     try:
         import torch
 
-        from ingest import corpus
-        from ingest.harvest import sparse
+        from ingest.encoding import active
+        from ingest.vocabulary import token_bytes
     except ImportError as exc:
         raise Unavailable(f"running a model needs {exc.name}: pip install 'featurestore[harvest]'") from None
     model = _model(dictionaries[0])
@@ -43,14 +43,12 @@ def activations(dictionaries: Sequence[Dictionary], text: str) -> tuple[list[str
         if not ids:
             raise BadRequest("text: the tokenizer makes no token of it")
         saes = {dictionary.dictionary: _sae(dictionary) for dictionary in dictionaries}
-        points = {name: model.hook_point(sae.hook_point) for name, sae in saes.items()}
+        points = {name: model.hook_point(sae.hook_point, sae.centred) for name, sae in saes.items()}
         found: dict[str, list[tuple[Any, Any, Any]]] = {name: [] for name in saes}
         # Dictionaries harvested in contexts of one kind share the model's runs.
         kinds: dict[tuple[int, tuple[int, ...]], list[str]] = {}
         for dictionary in dictionaries:
-            bos: tuple[int, ...] = (
-                (model.bos,) if saes[dictionary.dictionary].prepend_bos and model.bos is not None else ()
-            )
+            bos = tuple(model.begin(saes[dictionary.dictionary].prepend_bos))
             kinds.setdefault((dictionary.context_size or model.max_context, bos), []).append(dictionary.dictionary)
         for (size, bos), names in kinds.items():
             unique = list({points[name].name: points[name] for name in names}.values())
@@ -58,10 +56,10 @@ def activations(dictionaries: Sequence[Dictionary], text: str) -> tuple[list[str
                 run = ids[start : start + size - len(bos)]
                 read = model.read(torch.tensor([[*bos, *run]]), unique)
                 for name in names:
-                    inputs = read[points[name].name][:, len(bos) :]
-                    feature, _, position, value = sparse(saes[name], inputs, numpy.array([len(run)]))
-                    found[name].append((feature, position + start, value))
-        pieces = corpus.token_bytes(model.tokenizer)
+                    inputs = read[points[name].name][0, len(bos) :]
+                    feature, position, value = active(saes[name], inputs, 0, saes[name].d_sae)
+                    found[name].append((feature.numpy(), position.numpy() + start, value.numpy()))
+        pieces = token_bytes(model.tokenizer)
     tokens = [pieces[id].decode("utf-8", errors="replace") for id in ids]
     joined: Found = {}
     for name, parts in found.items():

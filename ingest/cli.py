@@ -1,4 +1,4 @@
-"""`featurestore harvest` and `featurestore inspect`."""
+"""`featurestore harvest`."""
 
 from __future__ import annotations
 
@@ -10,22 +10,16 @@ from typing import Any
 
 import click
 
-from featurestore import BadRequest, Unavailable, create
+from featurestore import BadRequest, create
 from featurestore.cli import build_index, local
-from featurestore.commands import cell, json_lines, json_option, progress, store_option, table
-
-
-def _import_torch() -> None:
-    try:
-        import torch  # noqa: F401
-        import transformers  # noqa: F401
-    except ImportError as exc:
-        raise Unavailable(f"this needs {exc.name}: pip install 'featurestore[harvest]'") from None
+from featurestore.commands import json_lines, json_option, progress, store_option, table
+from ingest.corpus_options import chosen, corpus_options
+from ingest.inspecting import import_torch
 
 
 @click.command()
 @click.option(
-    "--model", "model_path", required=True, metavar="DIR", help="The language model: a directory or hub name."
+    "--model", "model_path", metavar="DIR", help="The language model: a directory or hub name. Needed with --text."
 )
 @click.option("--model-id", metavar="NAME", help="What the model is called in ids. Default: the directory's name.")
 @click.option(
@@ -33,19 +27,34 @@ def _import_torch() -> None:
     "weights_given",
     required=True,
     multiple=True,
-    metavar="[SOURCE=]DIR",
-    help="A dictionary's weights, and what it is called in ids (default: the directory's name). Repeatable.",
+    metavar="[SOURCE=]PLACE",
+    help="A dictionary's weights: a directory, a file or hf://org/repo//dir; and what it is called in ids (default: the "
+    "directory's name). Repeatable.",
+)
+@corpus_options
+@click.option("--context", type=click.IntRange(2), help="Tokens the model sees at once. Default: as in training.")
+@click.option(
+    "--max-norm",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    show_default=True,
+    metavar="TIMES",
+    help="Leave out tokens whose input is so many times as long as the median of their context: attention sinks. 0: none.",
 )
 @click.option(
-    "--text",
-    "texts",
-    required=True,
-    multiple=True,
-    metavar="PATH",
-    help="A text file or a directory of them. Repeatable.",
+    "--exclude-special", is_flag=True, help="Leave out the tokenizer's special tokens, as chat templates have."
 )
-@click.option("--tokens", type=click.IntRange(1), help="Stop after this many tokens.")
-@click.option("--context", type=click.IntRange(2), help="Tokens the model sees at once. Default: as in training.")
+@click.option("--memory", type=click.IntRange(1), metavar="GB", help="For what is counted. Default: 8.")
+@click.option(
+    "--lean", is_flag=True, help="Leave large matrices in their file: slower, for weights larger than memory."
+)
+@click.option(
+    "--fresh", is_flag=True, help="Begin anew, though an interrupted harvest of the same was kept beside the store."
+)
+@click.option("--ray", metavar="ADDRESS", help="Count on a Ray cluster: its address, auto, or local to start one here.")
+@click.option(
+    "--workers", type=click.IntRange(1), help="Workers on the cluster. Default: one for each GPU, or processor."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides which examples are sampled.")
 @click.option("--device", default="cpu", show_default=True, help="Where the model runs: cpu, cuda, cuda:1, ...")
 @click.option("--replace", is_flag=True, help="Replace dictionaries that the store has already, with their labels.")
@@ -53,12 +62,22 @@ def _import_torch() -> None:
 @store_option
 @json_option
 def harvest(
-    model_path: str,
+    model_path: str | None,
     model_id: str | None,
     weights_given: tuple[str, ...],
     texts: tuple[str, ...],
+    corpus_id: str | None,
     tokens: int | None,
+    pack: int | None,
+    drop_duplicates: bool,
     context: int | None,
+    max_norm: float,
+    exclude_special: bool,
+    memory: int | None,
+    lean: bool,
+    fresh: bool,
+    ray: str | None,
+    workers: int | None,
     seed: int,
     device: str,
     replace: bool,
@@ -68,43 +87,63 @@ def harvest(
 ) -> None:
     """Run a model over texts once and store every statistic and example of its dictionaries' features.
 
-    The store is made if there is none. Example:
+    The store is made if there is none. Interrupted, the same command goes on where it stopped: what is counted is kept
+    in STORE.harvest until it is in the store. Without --text or --corpus only what weights alone say is stored: norms,
+    neighbours and, with --model, effects on logits. Example:
 
     featurestore harvest --store my.features --model ./gpt2 --weights 8-res=./sae-l8 --text ./books --tokens 1000000
     """
-    _import_torch()
+    import_torch()
     from ingest import weights
-    from ingest.corpus import read_texts
+    from ingest.harvest import MEMORY, harvest_weights
     from ingest.harvest import harvest as run
     from ingest.model import Model
+    from ingest.weights.listing import named
 
+    if (texts or corpus_id) and not model_path:
+        raise BadRequest("a harvest runs a model over the texts: name it with --model DIR")
     saes = {}
     for given in weights_given:
-        source, _, path = given.rpartition("=")
-        source = source or Path(path).resolve().name
+        source, path = named(given)
         if source in saes:
             raise BadRequest(f"two dictionaries are called {source}: name them, as in --weights other={path}")
-        saes[source] = weights.read(path)
-    documents = read_texts(texts)
-    model = Model(model_path, check_device(device))
+        saes[source] = weights.read(path, lean=lean)
+    name = model_id or (Path(model_path).resolve().name if model_path else _one_name(saes))
+    corpus_of = chosen(texts, corpus_id, tokens, pack, drop_duplicates)
+    model = Model(model_path, check_device(device)) if model_path else None
+    report = None
     with store_to_write(store) as target:
-        report = run(
-            target,
-            model,
-            saes,
-            documents,
-            model_id=model_id or Path(model_path).resolve().name,
-            context_size=context,
-            max_tokens=tokens,
-            seed=seed,
-            replace=replace,
-            progress=progress,
-        )
+        if corpus_of is None or model is None:
+            harvest_weights(target, saes, model_id=name, model=model, replace=replace, progress=progress)
+        else:
+            kept = None if store.startswith("s3://") else Path(store.rstrip("/") + ".harvest")
+            if fresh and kept:
+                shutil.rmtree(kept, ignore_errors=True)
+            report = run(
+                target,
+                model,
+                saes,
+                lambda tokenizer: corpus_of(target, tokenizer, progress),
+                model_id=name,
+                context_size=context,
+                seed=seed,
+                max_norm=max_norm,
+                exclude_special=exclude_special,
+                replace=replace,
+                memory=memory << 30 if memory else MEMORY,
+                checkpoint=kept,
+                ray=ray,
+                workers=workers,
+                progress=progress,
+            )
     said = [] if no_index else build_index(local(store))
     if as_json:
-        json_lines([vars(report)])
+        json_lines([vars(report)] if report else [{"dictionaries": [f"{name}/{source}" for source in saes]}])
         return
-    show_report(report)
+    if report:
+        show_report(report)
+    else:
+        click.echo(f"stored what the weights of {', '.join(f'{name}/{source}' for source in saes)} say")
     for line in said:
         click.echo(line, err=True)
 
@@ -136,49 +175,34 @@ def store_to_write(store: str) -> Iterator[Any]:
         raise
 
 
+def _one_name(saes: dict[str, Any]) -> str:
+    """What the dictionaries' model is called. Raises BadRequest when they do not say, or not the same."""
+    names = {Path(sae.model_name).name for sae in saes.values() if sae.model_name}
+    if len(names) != 1:
+        said = " and ".join(sorted(names)) or "none"
+        raise BadRequest(f"the weights name {said} as their model: say what it is called with --model-id NAME")
+    return names.pop()
+
+
 def show_report(report: Any) -> None:
     """Print what a harvest did."""
+    held_out = f", {report.held_out_documents:,} of them held out" if report.held_out_documents else ""
+    empty = f"; {report.empty_documents:,} empty documents were left out" if report.empty_documents else ""
+    again = f"; {report.duplicate_documents:,} with the tokens of an earlier one" if report.duplicate_documents else ""
+    resumed = f", {report.resumed:.0%} of it done before" if report.resumed else ""
     click.echo(
-        f"{report.tokens_counted:,} tokens of {report.documents:,} documents in {report.contexts:,} contexts counted, "
-        f"{report.tokens_excluded:,} BOS tokens left out, {report.seconds:.1f} s"
+        f"corpus {report.corpus}: {report.tokens:,} tokens of {report.documents:,} documents{held_out}, in {report.contexts:,} contexts with "
+        f"{report.padding:,} tokens of padding{empty}{again}; {report.seconds:.1f} s{resumed}"
     )
     table(
         [
-            {"dictionary": name, "features active on a token": report.l0[name], "dead features": report.dead[name]}
+            {
+                "dictionary": name,
+                "tokens counted": report.counted[name],
+                "left out": ", ".join(f"{n:,} {cause}" for cause, n in report.excluded[name].items() if n) or "none",
+                "features active on a token": report.l0[name],
+                "dead features": report.dead[name],
+            }
             for name in report.dictionaries
         ]
     )
-
-
-@click.command()
-@click.argument("weights_path", metavar="WEIGHTS")
-@click.option("--model", "model_path", metavar="DIR", help="Also run this model, to measure L0 and variance explained.")
-@click.option("--text", "texts", multiple=True, metavar="PATH", help="Text to run it on. Repeatable.")
-@click.option("--tokens", type=click.IntRange(1), default=2000, show_default=True, help="How many tokens of it.")
-@json_option
-def inspect(weights_path: str, model_path: str | None, texts: tuple[str, ...], tokens: int, as_json: bool) -> None:
-    """What a dictionary's weights are: shapes, hook, norms; with a model and text, how well it works there.
-
-    Example: featurestore inspect ./sae-l8 --model ./gpt2 --text ./books
-    """
-    _import_torch()
-    if bool(model_path) != bool(texts):
-        raise BadRequest("measuring needs both: --model DIR and --text PATH")
-    from ingest import weights
-    from ingest.selftest import facts, measure
-
-    sae = weights.read(weights_path)
-    found = facts(sae)
-    if model_path:
-        from ingest.corpus import read_texts, tokenise
-        from ingest.model import Model
-
-        documents = read_texts(texts)
-        model = Model(model_path)
-        found |= measure(sae, model, tokenise(model.tokenizer, documents, tokens))
-    if as_json:
-        json_lines([found])
-        return
-    width = max(map(len, found))
-    for name, value in found.items():
-        click.echo(f"{name.replace('_', ' '):<{width}}  {cell(value)}")

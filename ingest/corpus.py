@@ -1,21 +1,24 @@
-"""Text to tokens, once: documents, the token table's rows, and contexts for the model to see."""
+"""Documents to tokens, once: a mapped file of them, the token table's rows, and contexts for the model to see."""
 
 from __future__ import annotations
 
-import glob
 import hashlib
-import itertools
-import re
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple, overload
 
 import numpy
 import pyarrow
 
-from featurestore import BadRequest, NotFound
+from featurestore import BadRequest, held_out
+from ingest.readers import Chat, Tokens
+from ingest.spool import Spool, blocks
+from ingest.tokenising import encode
+from ingest.vocabulary import token_bytes, tokenizer_id
 
-BATCH = 64  # documents tokenised at a time
+LONGEST = 2**31 - 1  # positions in a document are 32-bit
+Named = Iterator[tuple[str, numpy.ndarray]]  # documents' names and token ids
 
 
 class Context(NamedTuple):
@@ -26,36 +29,75 @@ class Context(NamedTuple):
     length: int
 
 
-class Corpus:
-    """Documents as tokens of one tokenizer. `id` and `tokenizer_id` are hashes of what they name, see schema.sql."""
+class Contexts(Sequence[Context]):
+    """Contexts as three arrays of int64: a corpus may have millions."""
 
-    def __init__(self, tokenizer: Any, names: list[str], tokens: list[numpy.ndarray], empty: int = 0):
-        self.names = names
-        self.empty = empty  # documents left out, since no token came of them
-        self.tokens = tokens  # int32, without BOS
-        self.bytes = token_bytes(tokenizer)
-        digest = hashlib.sha256()
-        for one in self.bytes:
-            digest.update(len(one).to_bytes(4, "little") + one)
-        self.tokenizer_id = digest.hexdigest()[:16]
+    def __init__(self, document: numpy.ndarray, start: numpy.ndarray, length: numpy.ndarray):
+        self.document, self.start, self.length = document, start, length
+
+    def __len__(self) -> int:
+        return len(self.document)
+
+    @overload
+    def __getitem__(self, at: int) -> Context: ...
+    @overload
+    def __getitem__(self, at: slice) -> Contexts: ...
+    def __getitem__(self, at: int | slice) -> Context | Contexts:
+        found = self.document[at], self.start[at], self.length[at]
+        return Contexts(*found) if isinstance(at, slice) else Context(*map(int, found))
+
+
+class Corpus:
+    """Documents as tokens of one tokenizer, kept in a file that is mapped into memory.
+
+    `data` (tokens,) int32 holds all documents' tokens, without BOS, one after another; document i begins at offsets[i]
+    (documents + 1,) int64. `id` and `tokenizer_id` are hashes of what they name, see schema.sql. `held_out` (documents,)
+    bool: see featurestore.held_out. `empty` counts documents left out, since there was nothing in them but white space;
+    `duplicates` those with the tokens of an earlier one.
+    """
+
+    def __init__(
+        self,
+        pieces: list[bytes],
+        names: list[str],
+        data: numpy.ndarray,
+        offsets: numpy.ndarray,
+        empty: int = 0,
+        duplicates: int = 0,
+    ):
+        self.bytes, self.names, self.data, self.offsets = pieces, names, data, offsets
+        self.empty, self.duplicates = empty, duplicates
+        self.tokenizer_id = tokenizer_id(pieces)
         digest = hashlib.sha256(self.tokenizer_id.encode())
-        for name, ids in zip(names, tokens, strict=True):
+        for number, name in enumerate(names):
+            ids = self.document(number)
             digest.update(name.encode() + b"\0" + len(ids).to_bytes(8, "little") + ids.tobytes())
         self.id = digest.hexdigest()[:16]
+        self.held_out = numpy.array(held_out(self.document(n).tobytes() for n in range(len(names))), bool)
 
     @property
     def size(self) -> int:
         """Number of tokens."""
-        return sum(len(ids) for ids in self.tokens)
+        return len(self.data)
 
-    def contexts(self, length: int) -> list[Context]:
+    def document(self, number: int) -> numpy.ndarray:
+        """The token ids of a document."""
+        return self.data[self.offsets[number] : self.offsets[number + 1]]
+
+    def run(self, context: Context) -> numpy.ndarray:
+        """The token ids of a context."""
+        return self.document(context.document)[context.start : context.start + context.length]
+
+    def contexts(self, length: int) -> Contexts:
         """Every document cut into runs of at most `length` tokens, longest first, so that batches need no padding."""
-        cut = [
-            Context(document, start, min(length, len(ids) - start))
-            for document, ids in enumerate(self.tokens)
-            for start in range(0, len(ids), length)
-        ]
-        return sorted(cut, key=lambda context: -context.length)
+        sizes = numpy.diff(self.offsets)
+        count = -(-sizes // length)
+        document = numpy.repeat(numpy.arange(len(sizes)), count)
+        number = numpy.arange(len(document)) - numpy.repeat(numpy.cumsum(count) - count, count)
+        start = number * length
+        cut = numpy.minimum(length, sizes[document] - start)
+        order = numpy.argsort(-cut, kind="stable")
+        return Contexts(document[order], start[order], cut[order])
 
     def tokenizer_table(self) -> pyarrow.Table:
         """The row of stored.tokenizers."""
@@ -64,118 +106,115 @@ class Corpus:
 
     def document_table(self) -> pyarrow.Table:
         """The rows of stored.documents, without the corpus."""
-        count = len(self.tokens)
+        count = len(self.names)
         return pyarrow.table(
             {
                 "document": numpy.arange(count, dtype=numpy.int32),
                 "name": self.names,
                 "tokenizer": [self.tokenizer_id] * count,
-                "length": numpy.array([len(ids) for ids in self.tokens], dtype=numpy.int32),
+                "length": numpy.diff(self.offsets).astype(numpy.int32),
             }
         )
 
 
-def tokenise(tokenizer: Any, documents: Iterable[tuple[str, str]], max_tokens: int | None = None) -> Corpus:
-    """The corpus of (name, text) pairs, up to `max_tokens`, the last document being cut there.
+class _Tally:
+    """What was met on the way."""
 
-    Raises BadRequest when there is no text at all.
-    """
-    names: list[str] = []
-    tokens: list[numpy.ndarray] = []
     empty = 0
-    left = max_tokens if max_tokens is not None else float("inf")
-    for batch in _batches(documents):
-        encoded = tokenizer([text for _, text in batch], add_special_tokens=False, verbose=False)["input_ids"]
-        for (name, _), ids in zip(batch, encoded, strict=True):
-            empty += not ids
-            ids = ids[: int(min(left, len(ids)))]
-            if ids:
-                names.append(name)
-                tokens.append(numpy.array(ids, dtype=numpy.int32))
-                left -= len(ids)
-        if left <= 0:
-            break
-    if not tokens:
-        raise BadRequest("the corpus is empty: no document has any text")
-    return Corpus(tokenizer, names, tokens, empty)
+    duplicates = 0
 
 
-def _batches(documents: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
-    batch: list[tuple[str, str]] = []
-    for document in documents:
-        batch.append((document[0], document[1]))
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def tokenise(
+    tokenizer: Any,
+    documents: Iterable[tuple[str, str | Chat | Tokens]],
+    max_tokens: int | None = None,
+    *,
+    pack: int | None = None,
+    drop_duplicates: bool = False,
+    progress: Callable[[str, int | None], AbstractContextManager[Any]] | None = None,
+) -> Corpus:
+    """The corpus of (name, content) pairs, up to `max_tokens`, the last document being cut there.
 
+    Contents are texts, chats (rendered by the tokenizer's template) or token ids (checked against its vocabulary).
+    `pack` joins documents, the separator token between, and cuts them to runs of that many tokens, each a document of
+    the corpus, the last one shorter. Documents with the tokens of an earlier one are counted, and left out if
+    `drop_duplicates`. Memory holds a batch of documents, and some 200 bytes for each: tokens go to a file.
 
-def read_texts(paths: Sequence[str | Path]) -> list[tuple[str, str]]:
-    """(name, text) of text files; a directory stands for the files in it, a pattern (docs/**/*.md) for those it matches,
-    in order of name.
-
-    Raises NotFound for a path that is not there and BadRequest for a file that is not UTF-8 text, before any work.
+    Raises BadRequest when there is no text at all or for tokens that are not the tokenizer's, Unavailable when there is
+    no space for the file.
     """
-    found: list[tuple[str, str]] = []
-    for given in map(Path, itertools.chain.from_iterable(map(_matching, paths))):
-        files = sorted(path for path in given.rglob("*") if path.is_file()) if given.is_dir() else [given]
-        for file in files:
-            raw = file.read_bytes()
-            if b"\0" in raw:
-                raise BadRequest(f"{file} is not text: byte {raw.index(0)} is zero")
-            try:
-                text = raw.decode("utf-8")
-            except UnicodeDecodeError as exc:
-                raise BadRequest(f"{file} is not UTF-8 text: byte {exc.start} is 0x{raw[exc.start]:02x}") from None
-            name = file.relative_to(given).as_posix() if given.is_dir() else file.name
-            found.append((name, text))
-    if not any(text.strip() for _, text in found):
-        raise BadRequest(f"the corpus is empty: no text in {', '.join(map(str, paths))}")
-    return found
+    pieces = token_bytes(tokenizer)
+    tally = _Tally()
+    found = _distinct(encode(tokenizer, pieces, documents), tally, drop_duplicates)
+    if pack is not None:
+        found = packed(found, pack, separator(tokenizer))
+    names: list[str] = []
+    lengths: list[int] = []
+    left = max_tokens if max_tokens is not None else sys.maxsize
+    bar = progress("tokenising documents", None) if progress else nullcontext()
+    with Spool() as spool, bar as shown:
+        for name, ids in found:
+            if shown:
+                shown.advance(1)
+            if len(ids) > LONGEST:
+                raise BadRequest(
+                    f"{name} has {len(ids):,} tokens, and a document may have {LONGEST:,}: pack it to runs"
+                )
+            names.append(name)
+            lengths.append(min(left, len(ids)))
+            spool.write(ids[:left])
+            left -= lengths[-1]
+            if left == 0:
+                break
+        if not names:
+            raise BadRequest("the corpus is empty: no document has any text")
+        data = spool.mapped()
+    return Corpus(pieces, names, data, numpy.append(0, numpy.cumsum(lengths)), tally.empty, tally.duplicates)
 
 
-def _matching(given: str | Path) -> list[str]:
-    if Path(given).exists():  # a name may hold brackets
-        return [str(given)]
-    found = sorted(path for path in glob.glob(str(given), recursive=True) if Path(path).is_file())
-    if not found:
-        raise NotFound(f"no text at {given}: there is no such file or directory")
-    return found
+def _distinct(documents: Named, tally: _Tally, drop: bool) -> Named:
+    seen: set[bytes] = set()
+    for name, ids in documents:
+        if not len(ids):
+            tally.empty += 1
+            continue
+        digest = hashlib.blake2b(digest_size=16)
+        for block in blocks(ids):
+            digest.update(block)
+        again = digest.digest() in seen
+        seen.add(digest.digest())
+        tally.duplicates += again
+        if not (again and drop):
+            yield name, ids
 
 
-def token_bytes(tokenizer: Any) -> list[bytes]:
-    """The UTF-8 bytes of every token id, special tokens by their names.
+def packed(documents: Named, size: int, between: int) -> Named:
+    """Runs of `size` tokens of all documents joined, the token `between` between any two; the last run may be shorter.
 
-    Byte-level vocabularies (GPT-2's) write bytes as characters; SentencePiece-like ones write a space as U+2581 and
-    lone bytes as <0xAB>.
+    A run is named by its number and the document it begins in.
     """
-    count = 1 + max(tokenizer.get_vocab().values())  # ids may have gaps
-    pieces = tokenizer.convert_ids_to_tokens(list(range(count)))
-    special = set(tokenizer.all_special_ids)
-    # Tokens added to a vocabulary are written as they are, whatever its alphabet.
-    added = set(tokenizer.added_tokens_decoder)
-    byte_level = "ByteLevel" in str(getattr(getattr(tokenizer, "backend_tokenizer", None), "decoder", ""))
-    out = []
-    for id, piece in enumerate(pieces):
-        if piece is None:
-            out.append(b"")
-        elif id in special or (byte_level and id in added):
-            out.append(piece.encode())
-        elif byte_level and all(character in _BYTE_OF for character in piece):
-            out.append(bytes(_BYTE_OF[character] for character in piece))
-        elif not byte_level and re.fullmatch("<0x[0-9A-Fa-f]{2}>", piece):
-            out.append(bytes([int(piece[3:5], 16)]))
-        else:
-            out.append(piece.replace("\u2581", " ").encode())
-    return out
+    gap = numpy.array([between], dtype=numpy.int32)
+    held: list[numpy.ndarray] = []
+    room, number, begun = size, 1, ""
+    for name, ids in documents:
+        for part in (gap, ids) if begun else (ids,):
+            while len(part):
+                begun = begun if held else name
+                held.append(numpy.asarray(part[:room], dtype=numpy.int32))
+                part = part[room:]
+                room -= len(held[-1])
+                if not room:
+                    yield f"run {number} from {begun}", numpy.concatenate(held)
+                    held, room, number = [], size, number + 1
+    if held:
+        yield f"run {number} from {begun}", numpy.concatenate(held)
 
 
-def _byte_of() -> dict[str, int]:
-    # GPT-2's byte alphabet: printable Latin-1 stands for itself, the other bytes for the characters from U+0100 on.
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
-
-
-_BYTE_OF = _byte_of()
+def separator(tokenizer: Any) -> int:
+    """The token id put between packed documents: the end-of-text token, or else BOS. Raises BadRequest without either."""
+    found = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.bos_token_id
+    if found is None:
+        raise BadRequest(
+            "documents cannot be packed: the tokenizer has neither an end-of-text token nor BOS to part them"
+        )
+    return int(found)

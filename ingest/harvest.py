@@ -2,39 +2,61 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import json
+import functools
+import shutil
+import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
-import numpy
 import torch
 
 import featurestore
-from featurestore import BadRequest, Conflict
+from featurestore import BadRequest, Conflict, Unavailable
 from ingest import corpus as corpora
-from ingest import tables
+from ingest import onepass, tables, writing
+from ingest.checkpoint import Checkpoint
+from ingest.corpus import Corpus
 from ingest.model import HookPoint, Model
+from ingest.onepass import Cache, Counted, Pass
+from ingest.readers import Chat, Tokens
 from ingest.sae import Sae
-from ingest.statistics import Accumulator, Tile
+from ingest.vocabulary import special_ids, token_bytes
+from ingest.writing import SHARD
 
-BATCH_TOKENS = 8192  # tokens the model sees in one forward
-TILE_ELEMENTS = 32_000_000  # tokens x features held dense at once: 128 MB
+# Memory for what is counted, and what a feature takes of it: its counts, and examples of features that fire often.
+MEMORY = 8 << 30
+FEATURE_BYTES = 8 << 10
+# Bytes of a store for each feature beside its vectors, and for each token; measured, and rounded up.
+STORED_PER_FEATURE, STORED_PER_TOKEN = 12 << 10, 8
+
+Span = tuple[int, int]  # first feature, and the one after the last
+# Counts units (their numbers) into what is counted; the numbers as they are counted.
+Work = Callable[[list[int], dict[str, Counted]], Iterator[list[int]]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What a harvest did."""
+    """What a harvest did. `excluded` names tokens the model saw that are not counted, by cause; padding is no token."""
 
     dictionaries: tuple[str, ...]
+    corpus: str
     documents: int
+    empty_documents: int  # left out, since no token came of them
+    duplicate_documents: int  # with the tokens of an earlier one
+    held_out_documents: int
     contexts: int
-    tokens_counted: int
-    tokens_excluded: int  # BOS tokens; padding is never counted at all
+    tokens: int
+    padding: int
+    counted: dict[str, int]
+    excluded: dict[str, dict[str, int]]
     dead: dict[str, int]
     l0: dict[str, float]  # mean features active on a counted token
+    resumed: float  # share of the work that was done before, and found
     seconds: float
 
 
@@ -51,80 +73,257 @@ def harvest(
     store: Any,
     model: Model,
     dictionaries: Mapping[str, Sae],
-    documents: Iterable[tuple[str, str]],
+    documents: Iterable[tuple[str, str | Chat | Tokens]] | Corpus | Callable[[Any], Corpus],
     *,
     model_id: str,
     context_size: int | None = None,
     max_tokens: int | None = None,
     seed: int = 0,
+    max_norm: float = onepass.MAX_NORM,
+    exclude_special: bool = False,
     replace: bool = False,
+    memory: int = MEMORY,
+    checkpoint: Path | None = None,
+    every: float = 120.0,
+    ray: str | None = None,
+    workers: int | None = None,
     progress: Callable[[str, int], AbstractContextManager[Any]] = _silent,
 ) -> Report:
-    """Harvest `dictionaries` (source -> Sae) over `documents` ((name, text) pairs) into `store`, in one commit.
+    """Harvest `dictionaries` (source -> Sae) over `documents` into `store`, in one commit.
 
-    Contexts are BOS (unless the dictionaries were trained without) and up to context_size - 1 tokens of one document;
-    BOS is not counted. Everything is checked before the model runs. Raises BadRequest when widths, hooks or vocabulary
-    do not fit, Conflict when the store has such a dictionary and not `replace`; the store is then as it was.
+    `documents` are (name, content) pairs as corpus.tokenise takes them, a corpus, or what makes one of the tokenizer.
+    Contexts are BOS (unless the dictionaries were trained without) and up to context_size - 1 tokens of one document.
+    Not counted are BOS, tokens whose input is over `max_norm` times as long as the median of their context (0: all are
+    counted) and, if asked, the tokenizer's special ones.
+
+    `memory` bytes are for what is counted; dictionaries that need more are counted in rounds over what the model gave in
+    the first. With a folder `checkpoint`, what is counted is kept there every `every` seconds, and a harvest that was
+    interrupted goes on where it stopped; tables are the same to the last byte, but for the time in `created_at`. With
+    `ray`, the address of a cluster or "local", `workers` of it count.
+
+    Everything is checked before the model runs. Raises BadRequest when widths, hooks or vocabulary do not fit, Conflict
+    when the store has such a dictionary and not `replace`, Unavailable when the store's disk has no room; the store is
+    then as it was.
     """
     began = time.monotonic()
     points = _checked(store, model, dictionaries, model_id, replace)
-    saes = {source: sae.to(model.device) for source, sae in dictionaries.items()}
     size = _context_size(model, dictionaries, context_size)
     bos = _bos(model, dictionaries)
-    corpus = corpora.tokenise(model.tokenizer, documents, max_tokens)
-    largest = max(int(ids.max()) for ids in corpus.tokens)
-    if largest >= model.vocabulary:
+    if callable(documents):
+        corpus = documents(model.tokenizer)
+    elif isinstance(documents, Corpus):
+        corpus = documents
+    else:
+        corpus = corpora.tokenise(model.tokenizer, documents, max_tokens)
+    if (largest := int(corpus.data.max())) >= model.vocabulary:
         raise BadRequest(
             f"the tokenizer gives token {largest}, but the model has {model.vocabulary}: they do not belong together"
         )
-    contexts = corpus.contexts(size - len(bos))
-    accumulators = {source: Accumulator(sae.d_sae, seed) for source, sae in saes.items()}
-    with progress("harvesting tokens", corpus.size) as bar:
-        for batch in _batches(contexts):
-            _pass(model, saes, points, corpus, batch, bos, accumulators)
-            bar.advance(sum(context.length for context in batch))
-    excluded = len(contexts) * len(bos)
-    settings = {"seed": seed, "context_size": size, "bos": bos, "excluded": {"bos": excluded}}
-    counts = tables.Counts(corpus.size, excluded, size, json.dumps(settings))
+    _check_space(store, dictionaries, corpus.size)
+    the_pass = Pass(
+        model,
+        {source: sae.to(model.device) for source, sae in dictionaries.items()},
+        points,
+        corpus,
+        corpus.contexts(size - len(bos)),
+        bos,
+        seed,
+        max_norm,
+        tuple(special_ids(model.tokenizer).tolist()) if exclude_special else (),
+        onepass.UNIT_TOKENS,
+    )
+    settings = {"seed": seed, "context_size": size, "bos": bos, "max_norm": max_norm, "special": exclude_special}
+    what = settings | {
+        "model": model.hash,
+        "corpus": corpus.id,
+        "dictionaries": {source: sae.hash for source, sae in dictionaries.items()},
+        "memory": memory,
+        "version": featurestore.__version__,
+    }
+    with contextlib.ExitStack() as stack:
+        turns = rounds({source: sae.d_sae for source, sae in dictionaries.items()}, memory)
+        if checkpoint is None and len(turns) > 1:
+            checkpoint = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="featurestore-harvest-")))
+        kept = Checkpoint(checkpoint, what, seed) if checkpoint else None
+        resumed = (
+            sum(len(kept.units(n)) for n in range(len(turns))) / (len(turns) * len(the_pass.units)) if kept else 0.0
+        )
+        cache = Cache(kept.folder / "inputs", model.device) if kept and len(turns) > 1 else None
+        if ray:
+            from ingest.cluster import Cluster
+
+            work: Work = stack.enter_context(Cluster(ray, the_pass, dictionaries, workers)).count
+        else:
+            work = functools.partial(_alone, the_pass, cache)
+        last: dict[str, Counted] = {}
+        for number, spans in enumerate(turns):
+            doing = "harvesting tokens" + (f", round {number + 1} of {len(turns)}" if len(turns) > 1 else "")
+            with progress(doing, corpus.size) as bar:
+                last = _round(the_pass, work, number, spans, kept, every, bar.advance)
+            if kept and (len(turns) > 1 or time.monotonic() - began > every):
+                kept.write(number, set(range(len(the_pass.units))), last)
+
+        def spans_of(source: str) -> Iterator[Counted]:
+            for number, spans in enumerate(turns):
+                if source in spans:
+                    yield kept.read(number, only=source)[source] if kept and len(turns) > 1 else last[source]
+
+        said = _write(store, the_pass, dictionaries, model_id, replace, spans_of, settings)
+        if kept:
+            kept.remove()
+    padding = sum(
+        int(the_pass.contexts.length[unit].max()) * (unit.stop - unit.start) - int(the_pass.contexts.length[unit].sum())
+        for unit in the_pass.units
+    )
+    return Report(
+        dictionaries=tuple(f"{model_id}/{source}" for source in dictionaries),
+        documents=len(corpus.names),
+        corpus=corpus.id,
+        empty_documents=corpus.empty,
+        duplicate_documents=corpus.duplicates,
+        held_out_documents=int(corpus.held_out.sum()),
+        contexts=len(the_pass.contexts),
+        tokens=corpus.size,
+        padding=padding,
+        resumed=resumed,
+        seconds=time.monotonic() - began,
+        **{what: {name: one[what] for name, one in said.items()} for what in ("counted", "excluded", "dead", "l0")},
+    )
+
+
+def rounds(features: Mapping[str, int], memory: int) -> list[dict[str, Span]]:
+    """Which features of each dictionary are counted together: all, if they fit in so many bytes, or else some shards."""
+    room = max(1, memory // FEATURE_BYTES // SHARD) * SHARD
+    found: list[dict[str, Span]] = [{}]
+    left = room
+    for source, count in features.items():
+        first = 0
+        while first < count:
+            if left < min(SHARD, count - first) or source in found[-1]:
+                found.append({})
+                left = room
+            last = min(count, first + max(left // SHARD * SHARD, min(left, SHARD)))
+            if count - first <= left:
+                last = count
+            found[-1][source] = (first, last)
+            left -= last - first
+            first = last
+    return found
+
+
+def _alone(the_pass: Pass, cache: Cache | None, todo: list[int], counted: dict[str, Counted]) -> Iterator[list[int]]:
+    """Count units in this process."""
+    cut = the_pass.units
+    for number in todo:
+        the_pass.count(cut[number], counted, cache)
+        yield [number]
+
+
+def _round(
+    the_pass: Pass,
+    work: Work,
+    number: int,
+    spans: Mapping[str, Span],
+    kept: Checkpoint | None,
+    every: float,
+    advance: Callable[[int], None],
+) -> dict[str, Counted]:
+    """Count one round, from where the checkpoint has it."""
+    cut = the_pass.units
+    done = kept.units(number) if kept else set()
+    counted = kept.read(number, the_pass.model.device) if kept and done else the_pass.nothing(spans)
+    tokens = [int(the_pass.contexts.length[unit].sum()) for unit in cut]
+    advance(sum(tokens[unit] for unit in done))
+    at = time.monotonic()
+    for units in work([unit for unit in range(len(cut)) if unit not in done], counted):
+        done.update(units)
+        advance(sum(tokens[unit] for unit in units))
+        if kept and time.monotonic() - at >= every:
+            kept.write(number, done, counted)
+            at = time.monotonic()
+    return counted
+
+
+def _write(
+    store: Any,
+    the_pass: Pass,
+    dictionaries: Mapping[str, Sae],
+    model_id: str,
+    replace: bool,
+    spans: Callable[[str], Iterator[Counted]],
+    settings: dict[str, Any],
+) -> dict[str, dict[str, Any]]:
+    """Put everything into the store, in one commit; what the report says of each dictionary."""
+    corpus, model = the_pass.corpus, the_pass.model
+    unembedding = tables.Unembedding.of(model, corpus.bytes)
+    said: dict[str, dict[str, Any]] = {}
     with store.writer(f"featurestore {featurestore.__version__} harvest") as writer:
         if replace:
-            for source in saes:
+            for source in dictionaries:
                 writer.remove_dictionary(f"{model_id}/{source}")
-        if not writer.has("tokenizers", corpus.tokenizer_id):
-            writer.add("tokenizers", corpus.tokenizer_table(), key=corpus.tokenizer_id)
-        if not writer.has("documents", corpus.id):
-            writer.add_corpus(corpus.id, corpus.document_table(), numpy.concatenate(corpus.tokens))
-        for source, sae in saes.items():
-            point = points[source][0]
-            tables.write(writer, model, model_id, source, sae, point, corpus, counts, accumulators[source])
-    fired = {source: accumulator.active_tokens for source, accumulator in accumulators.items()}
-    return Report(
-        dictionaries=tuple(f"{model_id}/{source}" for source in saes),
-        documents=len(corpus.tokens),
-        contexts=len(contexts),
-        tokens_counted=corpus.size,
-        tokens_excluded=excluded,
-        dead={f"{model_id}/{source}": int((active == 0).sum()) for source, active in fired.items()},
-        l0={f"{model_id}/{source}": float(active.sum() / corpus.size) for source, active in fired.items()},
-        seconds=time.monotonic() - began,
-    )
+        writing.write_corpus(writer, corpus)
+        for source, sae in dictionaries.items():
+            said[f"{model_id}/{source}"] = writing.write_counted(
+                writer,
+                model_id,
+                source,
+                sae,
+                model,
+                corpus,
+                functools.partial(spans, source),
+                settings,
+                len(the_pass.contexts) * len(the_pass.bos),
+                unembedding if writes_to_stream(model, sae) else None,
+            )
+    return said
+
+
+def writes_to_stream(model: Model, sae: Sae) -> bool:
+    """Whether what a dictionary writes adds to the residual stream, so that it has effects on logits."""
+    return tables.in_stream(model.hook_point(sae.hook_point_out or sae.hook_point))
+
+
+def harvest_weights(
+    store: Any,
+    dictionaries: Mapping[str, Sae],
+    *,
+    model_id: str,
+    model: Model | None = None,
+    replace: bool = False,
+    progress: Callable[[str, int], AbstractContextManager[Any]] = _silent,
+) -> None:
+    """Put `dictionaries` (source -> Sae) into `store` with what their weights alone say, in one commit.
+
+    With the model there are effects on logits too, and vectors can be compared across its dictionaries. Raises as
+    `harvest` does.
+    """
+    if model:
+        _checked(store, model, dictionaries, model_id, replace)
+    else:
+        _check_names(store, dictionaries, model_id, replace)
+    _check_space(store, dictionaries, 0)
+    unembedding = tables.Unembedding.of(model, token_bytes(model.tokenizer)) if model else None
+    with (
+        progress("reading weights", len(dictionaries)) as bar,
+        store.writer(f"featurestore {featurestore.__version__} harvest") as writer,
+    ):
+        for source, sae in dictionaries.items():
+            if replace:
+                writer.remove_dictionary(f"{model_id}/{source}")
+            effects = unembedding if model and writes_to_stream(model, sae) else None
+            writing.write_weights(writer, model_id, source, sae, model, effects)
+            bar.advance(1)
 
 
 def _checked(
     store: Any, model: Model, dictionaries: Mapping[str, Sae], model_id: str, replace: bool
-) -> dict[str, tuple[HookPoint, HookPoint | None]]:
-    """Where each dictionary reads and, for a transcoder, writes. Raises before anything was done."""
-    if not dictionaries:
-        raise BadRequest("no dictionary to harvest: name the weights of one at least")
-    there = {dictionary.dictionary for dictionary in store.dictionaries()}
+) -> dict[str, HookPoint]:
+    """Where each dictionary reads. Raises before anything was done."""
+    _check_names(store, dictionaries, model_id, replace)
     points = {}
     for source, sae in dictionaries.items():
         name = f"{model_id}/{source}"
-        if name.count("/") != 1 or any(c.isspace() for c in name) or {model_id, source} & {"", ".", ".."}:
-            raise BadRequest(f"'{name}' is no id for a dictionary: model and source are words without / and spaces")
-        if name in there and not replace:
-            raise Conflict(f"the store has {name} already; replace it with --replace, or give it another name")
-        reads = model.hook_point(sae.hook_point)
+        reads = model.hook_point(sae.hook_point, sae.centred)
         writes = model.hook_point(sae.hook_point_out) if sae.hook_point_out else None
         probe = torch.tensor([[model.bos or 0, 0]])
         found = model.read(probe, [point for point in (reads, writes) if point])
@@ -134,8 +333,37 @@ def _checked(
                     f"{name} {what} vectors of {width} numbers, but {point.name} of {model.location} has {actual}: "
                     "the weights are of another model"
                 )
-        points[source] = (reads, writes)
+        points[source] = reads
     return points
+
+
+def _check_names(store: Any, dictionaries: Mapping[str, Sae], model_id: str, replace: bool) -> None:
+    if not dictionaries:
+        raise BadRequest("no dictionary to harvest: name the weights of one at least")
+    there = {dictionary.dictionary for dictionary in store.dictionaries()}
+    for source in dictionaries:
+        name = f"{model_id}/{source}"
+        if name.count("/") != 1 or any(c.isspace() for c in name) or {model_id, source} & {"", ".", ".."}:
+            raise BadRequest(f"'{name}' is no id for a dictionary: model and source are words without / and spaces")
+        if name in there and not replace:
+            raise Conflict(f"the store has {name} already; replace it with --replace, or give it another name")
+
+
+def _check_space(store: Any, dictionaries: Mapping[str, Sae], tokens: int) -> None:
+    """Raises Unavailable when the store's disk is sure to be too small; an object store has no end."""
+    place = Path(store.location)
+    if not place.exists():
+        return
+    counted = STORED_PER_FEATURE if tokens else STORED_PER_FEATURE // 8
+    needed = STORED_PER_TOKEN * tokens + sum(
+        sae.d_sae * (counted + 2 * sae.W_dec[0].numel()) for sae in dictionaries.values()
+    )
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise Unavailable(
+            f"no space: the harvest writes some {needed / 1e9:.1f} GB, and {place} has {free / 1e9:.1f} GB left; "
+            "make room, or put the store elsewhere"
+        )
 
 
 def _context_size(model: Model, dictionaries: Mapping[str, Sae], asked: int | None) -> int:
@@ -147,74 +375,7 @@ def _context_size(model: Model, dictionaries: Mapping[str, Sae], asked: int | No
 
 
 def _bos(model: Model, dictionaries: Mapping[str, Sae]) -> list[int]:
-    asked = {sae.prepend_bos for sae in dictionaries.values()}
+    asked = {tuple(model.begin(sae.prepend_bos)) for sae in dictionaries.values()}
     if len(asked) > 1:
         raise BadRequest("some of the dictionaries were trained with BOS and some without: harvest them apart")
-    return [model.bos] if asked == {True} and model.bos is not None else []
-
-
-def _batches(contexts: list[corpora.Context]) -> Iterable[list[corpora.Context]]:
-    at = 0
-    while at < len(contexts):
-        # Contexts come longest first, so the first one's length is the batch's.
-        rows = max(1, BATCH_TOKENS // contexts[at].length)
-        yield contexts[at : at + rows]
-        at += rows
-
-
-def _pass(
-    model: Model,
-    saes: Mapping[str, Sae],
-    points: Mapping[str, tuple[HookPoint, HookPoint | None]],
-    corpus: corpora.Corpus,
-    batch: list[corpora.Context],
-    bos: list[int],
-    accumulators: Mapping[str, Accumulator],
-) -> None:
-    lengths = numpy.array([context.length for context in batch])
-    ids = numpy.zeros((len(batch), len(bos) + int(lengths.max())), dtype=numpy.int64)
-    ids[:, : len(bos)] = bos
-    for row, context in enumerate(batch):
-        run = corpus.tokens[context.document][context.start : context.start + context.length]
-        ids[row, len(bos) : len(bos) + context.length] = run
-    unique = {point.name: point for point, _ in points.values()}
-    read = model.read(torch.from_numpy(ids), list(unique.values()))
-    document = numpy.array([context.document for context in batch])
-    start = numpy.array([context.start for context in batch])
-    for source, sae in saes.items():
-        inputs = read[points[source][0].name][:, len(bos) :]
-        if not torch.isfinite(inputs.sum()):  # NaN and infinity survive any sum
-            row = int((~torch.isfinite(inputs)).flatten(1).any(1).nonzero()[0])
-            name = corpus.names[batch[row].document]
-            raise BadRequest(f"the model gives NaN or infinity at {points[source][0].name} in document '{name}'")
-        rows_at_once = max(1, TILE_ELEMENTS // (sae.d_sae * inputs.shape[1]))
-        for first in range(0, len(batch), rows_at_once):
-            some = slice(first, first + rows_at_once)
-            found = sparse(sae, inputs[some], lengths[some])
-            if not numpy.isfinite(found[3]).all():
-                raise BadRequest(f"{source} gives NaN or infinity on what the model has at {points[source][0].name}")
-            accumulators[source].add(Tile(*found, document[some], start[some], lengths[some]))
-
-
-def sparse(
-    sae: Sae, inputs: torch.Tensor, lengths: numpy.ndarray
-) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray, numpy.ndarray]:
-    """Feature, context, position and activation of every non-zero activation on inputs (contexts, tokens, d_in), of which
-    context i has lengths[i] tokens; ordered by context and position."""
-    tokens, width = inputs.shape[1:]
-    with torch.inference_mode():
-        dense = sae.encode(inputs.reshape(-1, width))
-        keep = torch.arange(tokens)[None] < torch.from_numpy(lengths)[:, None]
-        if not keep.all():
-            dense *= keep.reshape(-1, 1).to(dense.device)
-        if dense.device.type == "cpu":
-            flat = dense.numpy().reshape(-1)
-            at = numpy.flatnonzero(flat)
-            values = flat[at]
-        else:
-            on_device = dense.reshape(-1).nonzero().squeeze(1)
-            values = dense.reshape(-1)[on_device].cpu().numpy()
-            at = on_device.cpu().numpy()
-    token, feature = numpy.divmod(at, sae.d_sae)
-    context, position = numpy.divmod(token, tokens)
-    return feature, context, position, values
+    return list(asked.pop())

@@ -3,49 +3,78 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import functools
+from typing import Any, NamedTuple
 
 import torch
 
-ACTIVATIONS = ("relu", "jumprelu", "topk", "gated")
-NORMS = ("none", "layer_norm", "constant_norm_rescale")
+ACTIVATIONS = ("relu", "jumprelu", "topk", "abstopk", "groupmax", "gated")
+NORMS = ("none", "scale", "l2", "layer_norm")
+TILE = 32_000_000  # tokens x features held at once while the top of all features is looked for: 128 MB
+
+
+class Top(NamedTuple):
+    """A token's k strongest features of a whole dictionary: two arrays (t, k). Activations may be 0."""
+
+    activations: torch.Tensor
+    features: torch.Tensor
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sae:
-    """Weights, float32, and what is needed to use them. Shapes: d_in read, d_out written, n = d_sae features.
+    """Weights and what is needed to use them. Shapes: d_in read, d_out written, n = d_sae features, T layers written to.
 
     Encoding: x' = norm(x) - b_dec (where `subtract_b_dec`), pre = x' W_enc + b_enc, then
-    relu(pre); jumprelu: relu(pre) where pre > threshold; topk: the k largest of relu(pre);
-    gated: relu(x' (W_enc e^r_mag) + b_mag) where x' W_enc + b_enc > 0 (b_enc holds the gate's bias).
-    Sources: Rajamanoharan et al. 2024 (gated, jumprelu), Gao et al. 2024 (topk), as SAELens writes them.
+    relu: relu(pre); jumprelu: relu(pre) where pre > threshold (BatchTopK at inference is this with one threshold for all);
+    topk: the k largest of relu(pre); abstopk: the k largest in magnitude, with their signs; groupmax: the largest of
+    relu(pre) in each of k runs of n/k features; gated: relu(e^r_mag * x' W_enc + b_mag) where x' W_enc + b_enc > 0 (b_enc
+    holds the gate's bias). `signed` leaves out the relu in topk and jumprelu.
+    norm: none; scale: x * scale; l2: x sqrt(d_in) / |x|; layer_norm: (x - mean) / (std + 1e-5), std over d_in - 1.
+    Sources: Rajamanoharan et al. 2024 (gated, jumprelu), Gao et al. 2024 (topk), Bussmann et al. 2024 (BatchTopK), and
+    for what they left open the code of those who publish weights, named in ingest/weights.
+
+    The large matrices may be of any floating type (lean reading leaves them mapped in their file); sums are in float32.
     """
 
     W_enc: torch.Tensor  # (d_in, n)
     b_enc: torch.Tensor  # (n,)
-    W_dec: torch.Tensor  # (n, d_out)
-    b_dec: torch.Tensor  # (d_out,)
+    W_dec: torch.Tensor  # (n, d_out); cross-layer: (n, T, d_out)
+    b_dec: torch.Tensor  # (d_out,); cross-layer: what is added once at the first layer written to
     activation: str
     architecture: str
     hook_point: str
     location: str
     hash: str
-    hook_point_out: str | None = None  # a transcoder's; None for an SAE
-    threshold: torch.Tensor | None = None  # (n,)
+    hook_point_out: str | None = None  # a transcoder's, the first one's when cross-layer; None for an SAE
+    threshold: torch.Tensor | None = None  # (n,) or ()
     k: int | None = None
     r_mag: torch.Tensor | None = None  # (n,)
     b_mag: torch.Tensor | None = None  # (n,)
+    signed: bool = False
     subtract_b_dec: bool = False
     norm: str = "none"
-    rescale_by_decoder_norm: bool = False
+    scale: float = 1.0  # of the input, where norm is scale
+    scale_out: float | None = None  # what is written is divided by it; None: the same as scale
+    rescale_by_decoder_norm: bool = False  # features are ranked by, and given as, pre |W_dec|
+    rank_norms: torch.Tensor | None = (
+        None  # (n,): features are ranked, and held to thresholds, by pre times it, but given as pre
+    )
     W_skip: torch.Tensor | None = None  # (d_out, d_in)
+    targets: tuple[int, ...] | None = None  # (T,) layers a cross-layer transcoder writes to
+    groups: tuple[int, ...] | None = None  # sizes of a Matryoshka dictionary's nested groups, in order of features
+    centred: bool = False  # trained on a residual stream whose mean over d_model was removed
     model_name: str | None = None
     context_size: int | None = None
     prepend_bos: bool = True
+    format: str = ""  # who wrote it
+    promised_l0: tuple[float, float] | None = None  # least and most features active on a token, as published
+    promised_by: str = ""  # where that is said
+    inferred: tuple[str, ...] = ()  # what the files do not say and the reader concluded, in sentences
 
     def __post_init__(self) -> None:
         assert self.activation in ACTIVATIONS, self.activation
         assert self.norm in NORMS, self.norm
+        assert (self.targets is None) == (self.W_dec.ndim == 2), (self.targets, self.W_dec.shape)
 
     @property
     def d_in(self) -> int:
@@ -57,12 +86,22 @@ class Sae:
 
     @property
     def d_out(self) -> int:
-        return self.W_dec.shape[1]
+        return self.W_dec.shape[-1]
 
     @property
     def kind(self) -> str:
-        """sae, or transcoder when it writes to another place than it reads."""
-        return "transcoder" if self.hook_point_out else "sae"
+        """sae; transcoder when it writes to another place than it reads; clt when it writes to several layers."""
+        return "clt" if self.targets else "transcoder" if self.hook_point_out else "sae"
+
+    @functools.cached_property
+    def decoder_norms(self) -> torch.Tensor:
+        """(n,) float32 norms of decoder vectors; of all layers' together when cross-layer."""
+        return torch.linalg.vector_norm(self.W_dec, dim=tuple(range(1, self.W_dec.ndim)), dtype=torch.float32)
+
+    @functools.cached_property
+    def W_dec_total(self) -> torch.Tensor:
+        """(n, d_out): what a feature adds to the residual stream in all; W_dec itself unless cross-layer."""
+        return self.W_dec if self.targets is None else self.W_dec.sum(dim=1)
 
     def to(self, device: str) -> Sae:
         """The same on another device."""
@@ -73,44 +112,120 @@ class Sae:
         }
         return dataclasses.replace(self, **moved)
 
-    def encode(self, x: torch.Tensor) -> torch.Tensor:
-        """Feature activations (t, n) of inputs x (t, d_in), float32."""
+    def encode(self, x: torch.Tensor, start: int = 0, stop: int | None = None, top: Top | None = None) -> torch.Tensor:
+        """Activations (t, stop - start) of features start to stop on inputs x (t, d_in), float32. Default: of all.
+
+        What is in a top-k depends on all features; who encodes slice after slice passes `top(x)` to find it only once.
+        """
+        stop = self.d_sae if stop is None else stop
+        if self.activation in ("topk", "abstopk"):
+            values, features = top or self.top(x)
+            found = values.new_zeros(len(values), stop - start)
+            if (start, stop) == (0, self.d_sae):
+                return found.scatter_(1, features, values)
+            inside = (features >= start) & (features < stop)
+            return found.scatter_add_(1, (features - start).clamp(0, stop - start - 1), values.where(inside, 0))
         x = self._prepared(x)
-        pre = torch.addmm(self.b_enc, x, self.W_enc)
-        if self.activation == "relu":
-            return pre.relu_()
-        if self.activation == "jumprelu":
-            assert self.threshold is not None
-            # In place and in one pass: at this size memory is what takes the time. Thresholds below 0 still need the relu.
-            return pre.masked_fill_(pre <= self.threshold.clamp(min=0), 0)
+        if self.activation == "groupmax":
+            return self._groupmax(x, start, stop)
         if self.activation == "gated":
             assert self.r_mag is not None and self.b_mag is not None
-            magnitude = x @ (self.W_enc * self.r_mag.exp()) + self.b_mag
-            return magnitude.relu_() * (pre > 0)
+            raw = x @ self._encoder(start, stop)
+            gate = raw + self.b_enc[start:stop] > 0
+            return raw.mul_(self.r_mag[start:stop].exp()).add_(self.b_mag[start:stop]).relu_() * gate
+        pre = self._pre(x, start, stop)
+        if self.activation == "relu":
+            return pre.relu_()
+        # In place and in one pass: at this size memory is what takes the time.
+        return pre.masked_fill_(pre <= (self._bar if self._bar.ndim == 0 else self._bar[start:stop]), 0)
+
+    def top(self, x: torch.Tensor) -> Top:
+        """The k strongest of all features on inputs x (t, d_in), found slice by slice: no (t, n) array beyond a tile."""
         assert self.k is not None
-        norms = self.W_dec.norm(dim=1) if self.rescale_by_decoder_norm else None
-        ranked = pre * norms if norms is not None else pre
-        top = ranked.topk(self.k, dim=1)
-        return torch.zeros_like(pre).scatter_(1, top.indices, top.values.relu())
+        x = self._prepared(x)
+        step = max(self.k, TILE // max(len(x), 1))
+        best: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None  # rank, activation, feature
+        for start in range(0, self.d_sae, step):
+            stop = min(start + step, self.d_sae)
+            pre = self._pre(x, start, stop)
+            norms = self.decoder_norms if self.rescale_by_decoder_norm else self.rank_norms
+            ranked = pre if norms is None else pre * norms[start:stop]
+            if self.rescale_by_decoder_norm:
+                pre = ranked
+            if self.activation == "abstopk":
+                ranked = ranked.abs()
+            some = ranked.topk(min(self.k, stop - start), dim=1)
+            found = (some.values, pre.gather(1, some.indices), some.indices + start)
+            if best is not None:
+                both = [torch.cat(pair, dim=1) for pair in zip(best, found, strict=True)]
+                order = both[0].topk(min(self.k, both[0].shape[1]), dim=1).indices
+                found = (both[0].gather(1, order), both[1].gather(1, order), both[2].gather(1, order))
+            best = found
+        assert best is not None
+        keeps_sign = self.signed or self.activation == "abstopk"
+        return Top(best[1] if keeps_sign else best[1].relu(), best[2])
+
+    def _groupmax(self, x: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+        assert self.k is not None
+        size = self.d_sae // self.k
+        first, last = start // size * size, -(-stop // size) * size  # whole groups
+        groups = self._pre(x, first, last).relu_().unflatten(1, (-1, size))
+        highest = groups.max(dim=2, keepdim=True)
+        found = torch.zeros_like(groups).scatter_(2, highest.indices, highest.values).flatten(1)
+        return found[:, start - first : stop - first]
+
+    def _encoder(self, start: int, stop: int) -> torch.Tensor:
+        return self.W_enc[:, start:stop].float()
+
+    def _pre(self, x: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+        return torch.addmm(self.b_enc[start:stop], x, self._encoder(start, stop))
+
+    @functools.cached_property
+    def _bar(self) -> torch.Tensor:
+        """What a pre-activation must exceed: (n,) or ()."""
+        assert self.threshold is not None
+        bar = self.threshold if self.rank_norms is None else self.threshold / self.rank_norms
+        return bar if self.signed else bar.clamp(min=0)  # thresholds below 0 still need the relu
 
     def _prepared(self, x: torch.Tensor) -> torch.Tensor:
         x = x.float()
         if self.norm == "layer_norm":
-            # SAELens divides by torch's unbiased standard deviation.
             x = (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + 1e-5)
-        elif self.norm == "constant_norm_rescale":
+        elif self.norm == "l2":
             x = x * (self.d_in**0.5 / x.norm(dim=-1, keepdim=True))
+        elif self.norm == "scale":
+            x = x * self.scale
         return x - self.b_dec if self.subtract_b_dec else x
 
     def decode(self, activations: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """What the dictionary writes, (t, d_out), given activations (t, n) and the inputs x (t, d_in) they came from."""
+        """What the dictionary writes, (t, d_out), given activations (t, n) and the inputs x (t, d_in) they came from.
+
+        Cross-layer: what it adds to each layer, (t, T, d_out), without b_dec, which belongs to the layer and not to those
+        who write to it; the skip is added at the first.
+        """
+        return self.completed(self.contribution(activations), x)
+
+    def contribution(self, activations: torch.Tensor, start: int = 0) -> torch.Tensor:
+        """What features start onwards add to the output, given their activations (t, some): (t, d_out), cross-layer
+        (t, T, d_out). Contributions of slices add up to those of all."""
+        stop = start + activations.shape[1]
         if self.rescale_by_decoder_norm:
-            activations = activations / self.W_dec.norm(dim=1)
-        out = activations @ self.W_dec + self.b_dec
+            activations = activations / self.decoder_norms[start:stop]
+        out = activations @ self.W_dec[start:stop].float().flatten(1)
+        return out.unflatten(1, self.W_dec.shape[1:])
+
+    def completed(self, out: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """All features' contribution with what else is written: bias and skip, in the units of the output."""
+        if self.targets is None:
+            out = out + self.b_dec
         if self.W_skip is not None:
-            out = out + x.float() @ self.W_skip.T
+            skip = x.float() @ self.W_skip.T
+            across = out.shape[1] - 1
+            out = out + (skip if self.targets is None else torch.nn.functional.pad(skip[:, None], (0, 0, 0, across)))
         if self.norm == "layer_norm":
-            out = out * (x.std(-1, keepdim=True) + 1e-5) + x.mean(-1, keepdim=True)
-        elif self.norm == "constant_norm_rescale":
-            out = out * (x.norm(dim=-1, keepdim=True) / self.d_in**0.5)
+            return out * (x.std(-1, keepdim=True) + 1e-5) + x.mean(-1, keepdim=True)
+        if self.norm == "l2":
+            return out * (x.norm(dim=-1, keepdim=True) / self.d_in**0.5)
+        if self.norm == "scale":
+            return out / (self.scale if self.scale_out is None else self.scale_out)
         return out

@@ -1,43 +1,34 @@
-"""How well a dictionary works: L0, variance explained and dead features on some text; norms from its weights alone."""
+"""How well a dictionary works on some text: L0, variance explained and dead features, and whether that is as published."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 
 from featurestore import BadRequest
 from ingest.corpus import Context, Corpus
 from ingest.model import Model
-from ingest.sae import Sae
+from ingest.sae import TILE, Sae
+from ingest.weightfacts import facts as facts
 
 TOGETHER = 16  # contexts run at once
+SINK = 10.0  # inputs so many times as long as the median of their context are attention sinks: they would be all the variance
+TOLERANCE = 1.5  # L0 depends on the text: within this factor of what is published it agrees
 
 
-def facts(sae: Sae) -> dict[str, Any]:
-    """What the weights alone say."""
-    norms = sae.W_dec.norm(dim=1)
-    return {
-        "location": sae.location,
-        "kind": sae.kind,
-        "architecture": sae.architecture,
-        "hook_point": sae.hook_point,
-        "hook_point_out": sae.hook_point_out,
-        "d_in": sae.d_in,
-        "d_out": sae.d_out,
-        "d_sae": sae.d_sae,
-        "trained_on_context": sae.context_size,
-        "prepend_bos": sae.prepend_bos,
-        "decoder_norm_smallest": float(norms.min()),
-        "decoder_norm_mean": float(norms.mean()),
-        "decoder_norm_largest": float(norms.max()),
-        "weights_hash": sae.hash,
-    }
+class Read(NamedTuple):
+    """What the model has on some tokens: at the place read (t, d_in), and at the one written (t, d_out); None when that is
+    not for one layer's features to give."""
+
+    x: torch.Tensor
+    y: torch.Tensor | None
+    left_out: int = 0  # attention sinks, which are in neither
 
 
-def _alike(contexts: list[Context]) -> Iterator[list[Context]]:
+def _alike(contexts: Sequence[Context]) -> Iterator[list[Context]]:
     """Contexts of equal length, some at a time, so that they need no padding."""
     for _, group in itertools.groupby(contexts, key=lambda context: context.length):
         alike = list(group)
@@ -46,41 +37,88 @@ def _alike(contexts: list[Context]) -> Iterator[list[Context]]:
 
 
 @torch.inference_mode()
-def measure(sae: Sae, model: Model, corpus: Corpus) -> dict[str, Any]:
-    """L0 (mean features active on a token), variance explained and dead features, BOS left out.
+def reads(sae: Sae, model: Model, corpus: Corpus) -> Iterator[Read]:
+    """What the dictionary would see and should give, BOS and attention sinks left out. Raises BadRequest when hooks or widths do not fit."""
+    at = model.hook_point(sae.hook_point, sae.centred)
+    to = at if not sae.hook_point_out else None if sae.targets else model.hook_point(sae.hook_point_out)
+    bos = model.begin(sae.prepend_bos)
+    size = min(sae.context_size or model.max_context, model.max_context) - len(bos)
+    points = [at] if to is None or to is at or to.name == at.name else [at, to]
+    for contexts in _alike(corpus.contexts(size)):
+        ids = torch.tensor([[*bos, *corpus.run(context).tolist()] for context in contexts])
+        read = model.read(ids, points)
+        lengths = read[at.name][:, len(bos) :].float().norm(dim=-1)
+        kept = (lengths <= SINK * lengths.median(dim=1, keepdim=True).values).flatten()
+        found = {point.name: read[point.name][:, len(bos) :].flatten(0, 1).float()[kept] for point in points}
+        x, y = found[at.name], found[to.name] if to else None
+        for point, values, width in ((at, x, sae.d_in), (to, y, sae.d_out)):
+            if point and values is not None and values.shape[1] != width:
+                raise BadRequest(
+                    f"{sae.location} reads {sae.d_in} and writes {sae.d_out} numbers, but {model.location} has "
+                    f"{values.shape[1]} at {point.name}: the weights are of another model"
+                )
+        yield Read(x, y, int((~kept).sum()))
+
+
+@torch.inference_mode()
+def measured(sae: Sae, seen: Iterable[Read]) -> dict[str, Any]:
+    """L0 (mean features active on a token), variance explained and dead features on what was read.
 
     Variance explained is 1 - sum |y - y'|^2 / sum |y - mean(y)|^2 over tokens, y being what the dictionary should give:
-    its input, or for a transcoder what the model has at hook_point_out.
+    its input, or for a transcoder what the model has at hook_point_out. Of a cross-layer transcoder it would take all layers'.
     """
-    reads = model.hook_point(sae.hook_point)
-    writes = model.hook_point(sae.hook_point_out) if sae.hook_point_out else reads
-    bos = [model.bos] if sae.prepend_bos and model.bos is not None else []
-    size = min(sae.context_size or model.max_context, model.max_context) - len(bos)
-    points = [reads] if reads is writes else [reads, writes]
     fired = torch.zeros(sae.d_sae, dtype=torch.int64)
-    tokens, residue = 0, 0.0
+    tokens, left_out, residue = 0, 0, 0.0
     sums, squares = torch.zeros(sae.d_out, dtype=torch.float64), 0.0
-    for contexts in _alike(corpus.contexts(size)):
-        runs = [corpus.tokens[c.document][c.start : c.start + c.length] for c in contexts]
-        ids = torch.tensor([[*bos, *run.tolist()] for run in runs])
-        read = model.read(ids, points)
-        x, y = (read[point.name][:, len(bos) :].flatten(0, 1).float() for point in (reads, writes))
-        if x.shape[1] != sae.d_in or y.shape[1] != sae.d_out:
-            raise BadRequest(
-                f"{sae.location} reads {sae.d_in} and writes {sae.d_out} numbers, but {model.location} has "
-                f"{x.shape[1]} at {reads.name} and {y.shape[1]} at {writes.name}: the weights are of another model"
-            )
-        activations = sae.encode(x)
-        fired += (activations != 0).sum(0)
-        residue += float((y - sae.decode(activations, x)).double().square().sum())
+    explained = True
+    for x, y, without in seen:
+        left_out += without
+        tokens += len(x)
+        given = _through(sae, x, fired, decoded=y is not None)
+        if y is None or given is None:
+            explained = False
+            continue
+        residue += float((y - given).double().square().sum())
         sums += y.double().sum(0)
         squares += float(y.double().square().sum())
-        tokens += len(x)
+    if not tokens:
+        raise BadRequest(f"{sae.location}: there is no token to measure it on; give more text")
     spread = squares - float((sums / tokens).square().sum()) * tokens
     return {
         "tokens": tokens,
+        "sinks_left_out": left_out,
         "l0": float(fired.sum()) / tokens,
-        "variance_explained": 1 - residue / spread if spread > 0 else None,  # None: one token has no variance
+        # None: one token has no variance, and one layer's features alone explain none.
+        "variance_explained": 1 - residue / spread if spread > 0 and explained else None,
         "never_fired": int((fired == 0).sum()),
         "never_fired_fraction": float((fired == 0).float().mean()),
     }
+
+
+def _through(sae: Sae, x: torch.Tensor, fired: torch.Tensor, decoded: bool) -> torch.Tensor | None:
+    """What the dictionary makes of x, slice after slice of its features; adds to `fired` (n,) on how many each was active."""
+    if not len(x):
+        return x.new_zeros(0, sae.d_out) if decoded else None
+    top = sae.top(x) if sae.activation in ("topk", "abstopk") else None
+    step = max(1, TILE // len(x))
+    out = None
+    for start in range(0, sae.d_sae, step):
+        activations = sae.encode(x, start, min(start + step, sae.d_sae), top)
+        fired[start : start + step] += (activations != 0).sum(0)
+        if decoded:
+            some = sae.contribution(activations, start)
+            out = some if out is None else out + some
+    return sae.completed(out, x) if out is not None else None
+
+
+def measure(sae: Sae, model: Model, corpus: Corpus) -> dict[str, Any]:
+    """The same, of the model on a corpus."""
+    return measured(sae, reads(sae, model, corpus))
+
+
+def agrees(sae: Sae, found: dict[str, Any]) -> bool | None:
+    """Whether the L0 found is the one published, up to TOLERANCE; None where none is."""
+    if sae.promised_l0 is None:
+        return None
+    least, most = sae.promised_l0
+    return least / TOLERANCE <= found["l0"] <= most * TOLERANCE

@@ -1,4 +1,4 @@
-"""Accumulated statistics to the store's tables: dictionaries, features, examples, vectors."""
+"""What was counted, and what weights alone say, as rows of the store's tables."""
 
 from __future__ import annotations
 
@@ -7,42 +7,46 @@ from typing import Any, NamedTuple
 
 import numpy
 import pyarrow
+import torch
 
 import featurestore
-from ingest.corpus import Corpus
+from ingest.coactivity import Drawn
+from ingest.examples import OCTAVES, Examples
 from ingest.logits import logit_column, logit_effects, norms
-from ingest.model import RESIDUAL_SITES, HookPoint, Model
+from ingest.model import RESIDUAL_SITES, Model
+from ingest.onepass import Counted
+from ingest.ragged import rank_in_groups
 from ingest.sae import Sae
-from ingest.statistics import OCTAVES, Accumulator, Examples, rank_in_groups
-
-SHARD = 65_536  # features of one part
 
 
-class Counts(NamedTuple):
-    """What the whole pass counted, and its settings as JSON."""
+class Unembedding(NamedTuple):
+    """What turns a vector of the stream into effects on tokens: see Model.unembedding; and the tokens' texts."""
 
-    tokens: int
-    excluded: int
-    context_size: int
-    settings: str
+    matrix: torch.Tensor
+    centred: bool
+    pieces: list[str]
+
+    @classmethod
+    def of(cls, model: Model, pieces: list[bytes]) -> Unembedding:
+        """A model's, with the tokens as bytes. Rows beyond the tokenizer's tokens only pad the matrix and are left out."""
+        matrix, centred = model.unembedding()
+        return cls(matrix[: len(pieces)], centred, [one.decode("utf-8", errors="replace") for one in pieces])
 
 
-def write(
-    writer: Any,
-    model: Model,
-    model_id: str,
-    source: str,
-    sae: Sae,
-    point: HookPoint,
-    corpus: Corpus,
-    counts: Counts,
-    accumulator: Accumulator,
-) -> None:
-    """Add one harvested dictionary to `writer`."""
+class Coactivity(NamedTuple):
+    """Pairs of features that fire together, see coactivity.coactive."""
+
+    feature: numpy.ndarray
+    other: numpy.ndarray
+    jaccard: numpy.ndarray
+
+
+def dictionary_row(model_id: str, source: str, sae: Sae, model: Model | None, **more: Any) -> dict[str, Any]:
+    """The row of stored.dictionaries. Without the model it is not known where hooks lie."""
+    reads = model.hook_point(sae.hook_point, sae.centred) if model else None
+    writes = model.hook_point(sae.hook_point_out) if model and sae.hook_point_out else reads
     name = f"{model_id}/{source}"
-    out = model.hook_point(sae.hook_point_out) if sae.hook_point_out else point
-    residual = out.site in RESIDUAL_SITES
-    row = {
+    return {
         "dictionary": name,
         "model": model_id,
         "source": source,
@@ -50,101 +54,123 @@ def write(
         "architecture": sae.architecture,
         "hook_point": sae.hook_point,
         "hook_point_out": sae.hook_point_out,
-        "layer": point.layer,
-        "site": point.site,
+        "layer": reads and reads.layer,
+        "site": reads and reads.site,
         "d_in": sae.d_in,
         "d_out": sae.d_out,
         "d_sae": sae.d_sae,
-        "space": model_id if residual else f"{model_id}/{out.site}/{out.layer}",
-        "model_location": model.location,
-        "model_hash": model.hash,
+        # Without the model nobody knows what its vectors can be compared with.
+        "space": name
+        if writes is None
+        else model_id
+        if in_stream(writes)
+        else f"{model_id}/{writes.site}/{writes.layer}",
+        "model_location": model and model.location,
+        "model_hash": model and model.hash,
         "weights_location": sae.location,
         "weights_hash": sae.hash,
-        "tokenizer": corpus.tokenizer_id,
-        "corpus": corpus.id,
-        "context_size": counts.context_size,
-        "tokens_counted": counts.tokens,
-        "tokens_excluded": counts.excluded,
-        "settings": counts.settings,
         "tool": f"featurestore {featurestore.__version__}",
         "created_at": datetime.datetime.now(datetime.UTC),
+        **more,
     }
-    writer.add("dictionaries", pyarrow.Table.from_pylist([row]), key=name)
-    features = feature_table(name, sae, model if residual else None, corpus, counts.tokens, accumulator)
-    examples = example_table(name, corpus, accumulator)
-    vectors = sae.W_dec.cpu().numpy()
-    cuts = numpy.searchsorted(examples["feature"].to_numpy(), numpy.arange(0, sae.d_sae + SHARD, SHARD))
-    for shard, first in enumerate(range(0, sae.d_sae, SHARD)):
-        writer.add("features", features.slice(first, SHARD), key=name, shard=shard)
-        some = examples.slice(cuts[shard], cuts[shard + 1] - cuts[shard])
-        writer.add("examples", some, key=name, shard=shard)
-        writer.add_vectors(name, vectors[first : first + SHARD], shard=shard)
 
 
-def feature_table(
-    name: str, sae: Sae, model: Model | None, corpus: Corpus, tokens: int, accumulator: Accumulator
-) -> pyarrow.Table:
-    """Rows of stored.features; without `model`, or where its stream is not what is written to, no logits."""
-    active = accumulator.active_tokens
-    dead = active == 0
-    with numpy.errstate(divide="ignore", invalid="ignore"):
-        mean = accumulator.sum / active
-        spread = numpy.sqrt(numpy.maximum(accumulator.sum_squares / active - mean**2, 0))
-    decoder, encoder, cosine = norms(sae)
-    flat = pyarrow.array(accumulator.histogram.reshape(-1))
-    bins = accumulator.histogram.shape[1]
+def in_stream(point: Any) -> bool:
+    """Whether what is written there adds to the residual stream."""
+    return point.site in RESIDUAL_SITES
+
+
+def of_weights(name: str, sae: Sae, first: int, last: int, unembedding: Unembedding | None) -> dict[str, Any]:
+    """Columns of stored.features that weights alone give, for features first .. last - 1; without `unembedding` no logits."""
     columns: dict[str, Any] = {
-        "dictionary": pyarrow.array([name] * sae.d_sae),
-        "feature": numpy.arange(sae.d_sae, dtype=numpy.int32),
-        "density": active / tokens,
-        "active_tokens": active,
-        "active_contexts": accumulator.active_contexts,
-        "mean_activation": pyarrow.array(mean.astype(numpy.float32), mask=dead),
-        "std_activation": pyarrow.array(spread.astype(numpy.float32), mask=dead),
-        "max_activation": pyarrow.array(accumulator.max, mask=dead),
-        "histogram": pyarrow.ListArray.from_arrays(
-            numpy.arange(0, (sae.d_sae + 1) * bins, bins, dtype=numpy.int32), flat
-        ),
-        "decoder_norm": decoder,
-        "encoder_norm": encoder,
+        "dictionary": pyarrow.array([name] * (last - first), pyarrow.string()),
+        "feature": numpy.arange(first, last, dtype=numpy.int32),
     }
+    decoder, encoder, cosine = norms(sae, first, last)
+    columns |= {"decoder_norm": decoder, "encoder_norm": encoder}
     if cosine is not None:
         columns["encoder_decoder_cosine"] = pyarrow.array(cosine, mask=~numpy.isfinite(cosine))
-    if model is not None:
-        pieces = [one.decode("utf-8", errors="replace") for one in corpus.bytes]
-        unembedding, centred = model.unembedding()
-        if unembedding.shape[0] > len(pieces):
-            unembedding = unembedding[: len(pieces)]  # rows beyond the tokenizer's tokens only pad the matrix
-        ids, values, low_ids, low_values = logit_effects(sae.W_dec, unembedding, centred)
-        columns["top_logits"] = logit_column(ids, values, pieces)
-        columns["bottom_logits"] = logit_column(low_ids, low_values, pieces)
-    return pyarrow.table(columns)
+    if unembedding is not None:
+        found = logit_effects(sae.W_dec_total[first:last], unembedding.matrix, unembedding.centred)
+        columns |= {
+            "top_logits": logit_column(found.ids, found.values, unembedding.pieces),
+            "bottom_logits": logit_column(found.low_ids, found.low_values, unembedding.pieces),
+            "logit_mean": found.mean,
+            "logit_std": found.std,
+            "logit_skewness": pyarrow.array(found.skewness, mask=~numpy.isfinite(found.skewness)),
+            "logit_kurtosis": pyarrow.array(found.kurtosis, mask=~numpy.isfinite(found.kurtosis)),
+            "logit_histogram": _lists(found.histogram),
+        }
+    return columns
 
 
-def example_table(name: str, corpus: Corpus, accumulator: Accumulator) -> pyarrow.Table:
+def coactive(pairs: Coactivity, first: int, last: int) -> pyarrow.Array:
+    """The column coactive for features first .. last - 1."""
+    cuts = numpy.searchsorted(pairs.feature, numpy.arange(first, last + 1))
+    mine = slice(cuts[0], cuts[-1])
+    others = [pairs.other[mine].astype(numpy.int32), pairs.jaccard[mine].astype(numpy.float32)]
+    structs = pyarrow.StructArray.from_arrays(list(map(pyarrow.array, others)), names=["feature", "jaccard"])
+    return pyarrow.ListArray.from_arrays((cuts - cuts[0]).astype(numpy.int32), structs)
+
+
+def statistics(counted: Counted) -> dict[str, Any]:
+    """Columns of stored.features with what is counted of a span of features."""
+    tally = counted.accumulator.tally
+    counts = {name: value.cpu().numpy() for name, value in tally.tensors().items()}
+    active = counts["active_tokens"]
+    dead = active == 0
+    with numpy.errstate(divide="ignore", invalid="ignore"):
+        mean = tally.sum.value() / active
+        spread = numpy.sqrt(numpy.maximum(tally.sum_squares.value() / active - mean**2, 0))
+    return {
+        "density": active / max(1, counted.counts.tokens),
+        "active_tokens": active,
+        "active_contexts": counts["active_contexts"],
+        "mean_activation": pyarrow.array(mean.astype(numpy.float32), mask=dead),
+        "std_activation": pyarrow.array(spread.astype(numpy.float32), mask=dead),
+        "max_activation": pyarrow.array(counts["max"], mask=dead),
+        "first_active": pyarrow.array(counts["first"], mask=dead),
+        "last_active": pyarrow.array(counts["last"], mask=dead),
+        "histogram": _lists(counts["histogram"]),
+    }
+
+
+def _lists(rows: numpy.ndarray) -> pyarrow.Array:
+    """(n, k) as a list of k for each row."""
+    n, k = rows.shape
+    return pyarrow.ListArray.from_arrays(
+        numpy.arange(0, (n + 1) * k, k, dtype=numpy.int32), pyarrow.array(rows.reshape(-1))
+    )
+
+
+def examples(name: str, corpus: str, counted: Counted) -> pyarrow.Table:
     """Rows of stored.examples, ordered by feature."""
-    top, sample = accumulator.top(), accumulator.sample()
-    octave = sample.cell % OCTAVES
-    in_band = accumulator.histogram.reshape(accumulator.d_sae, OCTAVES, -1).sum(2)
-    kept = numpy.bincount(sample.cell, minlength=accumulator.d_sae * OCTAVES)
-    weight = in_band.reshape(-1)[sample.cell] / numpy.maximum(kept[sample.cell], 1)
+    top, sample = counted.accumulator.examples.top(), counted.accumulator.examples.sample()
+    tally = counted.accumulator.tally
+    octaves = tally.histogram.cpu().numpy().reshape(-1, OCTAVES, tally.histogram.shape[1] // OCTAVES).sum(2)
+    held_out = tally.held_out.cpu().numpy()
+    in_band = numpy.stack([octaves - held_out, held_out], axis=2).reshape(-1)
+    kept = numpy.bincount(sample.cell, minlength=len(in_band))
+    weight = in_band[sample.cell] / numpy.maximum(kept[sample.cell], 1)
+    octave = sample.cell // 2 % OCTAVES
     # The lowest octave's bin also holds all that is weaker, the highest one's all that is stronger.
     low = numpy.where(octave == 0, 0, 2.0 ** (octave - 6))
     high = numpy.where(octave == OCTAVES - 1, numpy.inf, 2.0 ** (octave - 5))
-    # Ranks go by strength within the band; the sample was ordered by its hashes.
-    order = numpy.lexsort((sample.hash, -numpy.abs(sample.activation), sample.cell))
+    # Ranks go by strength in the band, whether held out or not; the sample was ordered by its hashes.
+    order = numpy.lexsort((sample.hash, -numpy.abs(sample.activation), sample.cell // 2))
     sample, low, high, weight = sample.take(order), low[order], high[order], weight[order]
+    top = top.take(numpy.lexsort((top.hash, top.order, top.cell // 2)))
     nothing = numpy.zeros(len(top), bool)
     tables = [
-        _rows(name, corpus, top, top.cell, "top", nothing, nothing, nothing),
-        _rows(name, corpus, sample, sample.cell // OCTAVES, None, low, high, weight),
+        _rows(name, corpus, top, counted.first + top.cell // 2, "top", nothing, nothing, nothing),
+        _rows(name, corpus, sample, counted.first + sample.cell // 2 // OCTAVES, None, low, high, weight),
     ]
     return pyarrow.concat_tables(tables).sort_by("feature")
 
 
 def _rows(
     name: str,
-    corpus: Corpus,
+    corpus: str,
     examples: Examples,
     feature: numpy.ndarray,
     band: str | None,
@@ -168,9 +194,9 @@ def _rows(
             "band": pyarrow.array(bands, pyarrow.string()),
             "band_low": column(low),
             "band_high": column(high),
-            "rank": rank_in_groups(examples.cell).astype(numpy.int32),
+            "rank": rank_in_groups(examples.cell // 2).astype(numpy.int32),
             "weight": column(weight),
-            "corpus": pyarrow.array([corpus.id] * count, pyarrow.string()),
+            "corpus": pyarrow.array([corpus] * count, pyarrow.string()),
             "document": examples.document,
             "start": examples.start,
             "length": examples.length,
@@ -178,5 +204,23 @@ def _rows(
             "activation": examples.activation,
             "offsets": pyarrow.ListArray.from_arrays(ends, pyarrow.array(examples.offsets)),
             "activations": pyarrow.ListArray.from_arrays(ends, pyarrow.array(examples.values)),
+        }
+    )
+
+
+def contexts(name: str, corpus: str, drawn: Drawn) -> pyarrow.Table:
+    """Rows of stored.contexts."""
+    count = len(drawn)
+    ends = numpy.concatenate([[0], numpy.cumsum(drawn.counts)]).astype(numpy.int32)
+    return pyarrow.table(
+        {
+            "dictionary": pyarrow.array([name] * count, pyarrow.string()),
+            "context": numpy.arange(count, dtype=numpy.int32),
+            "corpus": pyarrow.array([corpus] * count, pyarrow.string()),
+            "document": drawn.document,
+            "start": drawn.start,
+            "length": drawn.length,
+            "features": pyarrow.ListArray.from_arrays(ends, pyarrow.array(drawn.features)),
+            "peaks": pyarrow.ListArray.from_arrays(ends, pyarrow.array(drawn.peaks)),
         }
     )

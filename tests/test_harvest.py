@@ -84,6 +84,40 @@ def test_statistics_equal_dense(world, reference, source):
     assert rows[19]["state"] == "dead"
 
 
+def test_first_and_last_firing_equal_dense(world, reference):
+    store = world[3]
+    begins = numpy.cumsum([0, *(len(text.encode()) for _, text in small.TEXTS)])
+    places = numpy.concatenate(
+        [begins[document] + start + numpy.arange(len(acts)) for document, start, acts in reference["1-res"]]
+    )
+    flat = numpy.concatenate([acts for _, _, acts in reference["1-res"]])
+    for i in range(20):
+        page, mine = store.feature(f"small/1-res/{i}", examples=0), places[flat[:, i] != 0]
+        wanted = (mine.min(), mine.max()) if len(mine) else (None, None)
+        assert (page.first_active, page.last_active) == wanted
+
+
+def test_contexts_and_coactive_features_equal_dense(world, reference):
+    store = world[3]
+    rows = store.sql("SELECT * FROM contexts WHERE dictionary = 'small/1-res'").to_pylist()
+    assert len(rows) == len(reference["1-res"])  # there are fewer than are drawn
+    for row in rows:
+        acts = next(a for d, s, a in reference["1-res"] if (d, s) == (row["document"], row["start"]))
+        assert row["length"] == len(acts)
+        assert row["features"] == numpy.flatnonzero(acts.any(0)).tolist()
+        numpy.testing.assert_allclose(row["peaks"], acts.max(0)[acts.any(0)], rtol=1e-3, atol=1e-4)
+    active = numpy.concatenate([acts for _, _, acts in reference["1-res"]]) != 0
+    for i in range(20):
+        found = store.feature(f"small/1-res/{i}", examples=0).coactive
+        jaccard = {
+            j: (active[:, i] & active[:, j]).sum() / (active[:, i] | active[:, j]).sum()
+            for j in range(20)
+            if j != i and (active[:, i] & active[:, j]).sum() >= 2
+        }
+        assert [one.jaccard for one in found] == pytest.approx(sorted(jaccard.values(), reverse=True)[:10])
+        assert all(one.jaccard == pytest.approx(jaccard[one.feature]) for one in found)
+
+
 def test_examples_equal_dense(world, reference):
     store = world[3]
     for i in range(19):
@@ -132,6 +166,12 @@ def test_logits_equal_dense(world):
         numpy.testing.assert_allclose([e.value for e in page.bottom_logits], wanted[:10], rtol=1e-4)
         best = small.tokenizer().decode([int(logits[i].argmax())])
         assert page.top_logits[0].token == best
+        away = (logits[i] - logits[i].mean()) / logits[i].std()
+        found = (page.logit_mean, page.logit_std, page.logit_skewness, page.logit_kurtosis)
+        assert found == pytest.approx((logits[i].mean(), logits[i].std(), (away**3).mean(), (away**4).mean()), abs=1e-4)
+        bins = numpy.histogram(logits[i], 40)[0]
+        assert sum(page.logit_histogram) == len(logits[i])
+        assert numpy.abs(bins - page.logit_histogram).sum() <= 2  # one on an edge may fall on either side
 
 
 def test_vectors_and_provenance(world):
@@ -142,14 +182,14 @@ def test_vectors_and_provenance(world):
     one = store.dictionary("small/2-tc")
     assert (one.kind, one.layer, one.site, one.space) == ("transcoder", 2, "mlp_in", "small")
     assert (one.weights_hash, one.model_hash) == (saes["2-tc"].hash, model.hash)
-    assert one.tokens_counted == report.tokens_counted == sum(len(text.encode()) for _, text in small.TEXTS)
-    assert one.tokens_excluded == report.contexts
+    assert one.tokens_counted == report.counted["small/2-tc"] == sum(len(text.encode()) for _, text in small.TEXTS)
+    assert one.tokens_excluded == report.excluded["small/2-tc"]["bos"] == report.contexts
 
 
 def test_batches_do_not_matter(world, tmp_path, monkeypatch):
     _, model, saes, store, _ = world
-    monkeypatch.setattr("ingest.harvest.BATCH_TOKENS", 11)
-    monkeypatch.setattr("ingest.harvest.TILE_ELEMENTS", 1)
+    monkeypatch.setattr("ingest.onepass.UNIT_TOKENS", 11)
+    monkeypatch.setattr("ingest.encoding.TILE_ELEMENTS", 20)
     other = featurestore.create(tmp_path / "other")
     harvest(other, model, saes, small.TEXTS, model_id="small")
     question = "SELECT * EXCLUDE (activation, activations) FROM stored.examples ORDER BY ALL"
@@ -223,7 +263,7 @@ def test_an_interrupted_harvest_leaves_the_store_as_it_was(world, tmp_path, monk
     def interrupt(*arguments, **keywords):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ingest.tables.example_table", interrupt)
+    monkeypatch.setattr("ingest.tables.examples", interrupt)
     with pytest.raises(KeyboardInterrupt):
         harvest(store, model, saes, small.TEXTS, model_id="small")
     assert store.info().commit == 0

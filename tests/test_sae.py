@@ -57,6 +57,12 @@ def topk(x, t, k=3):
     return numpy.where(pre >= bar, relu(pre), 0)
 
 
+def abstopk(x, t, k=3):
+    pre = (x - t["b_dec"]) @ t["W_enc"] + t["b_enc"]
+    bar = numpy.sort(abs(pre), axis=1)[:, -k][:, None]
+    return numpy.where(abs(pre) >= bar, pre, 0)
+
+
 def gated(x, t):
     x = x - t["b_dec"]
     gate = x @ t["W_enc"] + t["b_gate"] > 0
@@ -89,6 +95,17 @@ CASES = {
     ),
     "layer_norm": (plain(), {"normalize_activations": "layer_norm"}, layer_normed),
     "constant_norm_rescale": (plain(), {"normalize_activations": "constant_norm_rescale"}, rescaled),
+    "abstopk": (plain(), {"architecture": "abstopk", "k": 3}, abstopk),
+    "checkpoint of batchtopk": (
+        plain(topk_threshold=torch.tensor(0.4)),
+        {"architecture": "batchtopk", "k": 3},
+        lambda x, t: jumprelu(x, t | {"threshold": t["topk_threshold"]}),
+    ),
+    "log_threshold": (
+        plain(log_threshold=vector(1)),
+        {"architecture": "jumprelu"},
+        lambda x, t: jumprelu(x, t | {"threshold": numpy.exp(t["log_threshold"])}),
+    ),
     "transcoder": (plain(), {"architecture": "transcoder"} | out, standard_unsubtracted),
     "skip_transcoder": (plain(**skip), {"architecture": "skip_transcoder"} | out, standard_unsubtracted),
 }
@@ -126,6 +143,36 @@ def test_flat_config_of_early_versions(tmp_path):
     folder = write(tmp_path / "sae", plain(), metadata=None, hook_point="blocks.3.hook_resid_pre", prepend_bos=False)
     sae = weights.read(folder)
     assert (sae.hook_point, sae.prepend_bos, sae.subtract_b_dec) == ("blocks.3.hook_resid_pre", False, True)
+
+
+def test_scale_of_the_average_norm(tmp_path):
+    """expected_average_only_in: where SAELens would fold it into the weights, the input is multiplied."""
+    x = numpy.random.default_rng(9).normal(size=(40, D))
+    folder = write(tmp_path / "sae", plain(), normalize_activations="expected_average_only_in")
+    wanted = standard(1.7 * x, arrays(plain()))
+    folded = {"W_enc": 1.7, "W_dec": 1 / 1.7, "b_dec": 1 / 1.7}
+    numpy.testing.assert_allclose(
+        standard(x, {name: array * folded.get(name, 1) for name, array in arrays(plain()).items()}), wanted, rtol=1e-5
+    )
+    given = weights.read(f"{folder}?scale=1.7")
+    (folder / "runner_cfg.json").write_text(json.dumps({"norm_scaling_factor": 1.7}))
+    for sae in (given, weights.read(folder)):
+        found = sae.encode(torch.tensor(x, dtype=torch.float32)).numpy()
+        numpy.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_centred_streams_and_names_of_two_meanings(tmp_path):
+    metadata = {
+        "hook_name": "blocks.1.hook_resid_pre",
+        "model_from_pretrained_kwargs": {"center_writing_weights": True},
+    }
+    assert weights.read(write(tmp_path / "centred", plain(), metadata=metadata)).centred
+    metadata = {"hook_name": "blocks.1.hook_mlp_in", "hf_hook_name": "model.layers.1.pre_feedforward_layernorm.output"}
+    metadata |= {"hook_name_out": "blocks.1.hook_mlp_out", "hf_hook_name_out": "model.layers.1.mlp.output"}
+    sae = weights.read(write(tmp_path / "two", plain(), architecture="transcoder", metadata=metadata))
+    assert sae.hook_point == "model.layers.1.pre_feedforward_layernorm.output"
+    assert sae.hook_point_out == "blocks.1.hook_mlp_out"
+    assert not sae.centred
 
 
 def test_missing_directory(tmp_path):
@@ -189,7 +236,10 @@ def test_nan_weights(tmp_path):
     ("config", "words"),
     [
         ({"architecture": "oracle"}, "architecture 'oracle' cannot be read"),
-        ({"normalize_activations": "expected_average_only_in"}, "needs a scale that the file does not hold"),
+        ({"architecture": "temporal"}, "'temporal' cannot be read: its activations depend on other tokens"),
+        ({"architecture": "matching_pursuit"}, "'matching_pursuit' cannot be read: .* no single linear encoder"),
+        ({"normalize_activations": "by_moon"}, "normalize_activations 'by_moon' is not known"),
+        ({"normalize_activations": "expected_average_only_in"}, "needs a scale that the files do not hold"),
         ({"metadata": {}}, "hook_name is missing"),
         ({"d_in": "eight"}, "d_in is 'eight'"),
         ({"architecture": "topk"}, "k is None"),

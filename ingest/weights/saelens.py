@@ -2,105 +2,156 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import dataclasses
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load
-
 from featurestore import BadRequest
 from ingest.sae import Sae
+from ingest.weights.place import Place, read_config, whole
+from ingest.weights.tensors import Tensors
 
-CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
+FORMAT = "SAELens"
+CONFIG, WEIGHTS, SCALER = "cfg.json", "sae_weights.safetensors", "activation_scaler.json"
+FILES = (CONFIG, WEIGHTS)
 # architecture -> the activation of Sae
 ARCHITECTURES = {
     "standard": "relu",
     "gated": "gated",
     "jumprelu": "jumprelu",
     "topk": "topk",
+    "abstopk": "abstopk",
     "transcoder": "relu",
     "skip_transcoder": "relu",
     "jumprelu_transcoder": "jumprelu",
     "jumprelu_skip_transcoder": "jumprelu",
+    # Names of training: inference files say jumprelu; checkpoints keep the running threshold.
+    "batchtopk": "jumprelu",
+    "matryoshka_batchtopk": "jumprelu",
 }
+REFUSED = {
+    "temporal": "its activations depend on other tokens, by attention over the sequence",
+    "matching_pursuit": "its activations are found one after another, each from what the last left over",
+}
+NORMS = {"none": "none", "layer_norm": "layer_norm", "constant_norm_rescale": "l2", "expected_average_only_in": "scale"}
 
 
-def recognises(path: Path) -> bool:
-    """Whether the directory holds SAELens's files."""
-    return (path / CONFIG).is_file() and (path / WEIGHTS).is_file()
+def recognises(place: Place) -> bool:
+    """Whether the directory holds SAELens's files, or the place is its weights file."""
+    file = place.file(WEIGHTS)
+    return file is not None and (file.parent / CONFIG).is_file()
 
 
-def read(path: Path) -> Sae:
+def read(place: Place) -> Sae:
     """The dictionary. Raises BadRequest when a file is damaged, or its tensors disagree with the config."""
-    config = _config(path / CONFIG)
-    try:
-        raw = (path / WEIGHTS).read_bytes()
-        tensors = {name: tensor.float() for name, tensor in load(raw).items()}
-    except (SafetensorError, OSError) as exc:
-        raise BadRequest(f"{path / WEIGHTS} cannot be read: {exc}; fetch it again") from None
-    scale = tensors.get("scaling_factor")
-    if scale is not None and not bool((scale == 1).all()):
-        raise BadRequest(
-            f"{path / WEIGHTS}: scaling_factor is not 1 everywhere, which is not known here; fold it into W_dec"
-        )
+    folder = place.folder
+    config = _config(folder / CONFIG)
     architecture = config["architecture"]
+    if architecture in REFUSED:
+        raise BadRequest(
+            f"{folder / CONFIG}: architecture '{architecture}' cannot be read: {REFUSED[architecture]}, which is no single "
+            "linear encoder"
+        )
     activation = ARCHITECTURES.get(architecture)
     if activation is None:
         raise BadRequest(
-            f"{path / CONFIG}: architecture '{architecture}' cannot be read; known: {', '.join(ARCHITECTURES)}"
+            f"{folder / CONFIG}: architecture '{architecture}' cannot be read; known: {', '.join(ARCHITECTURES)}"
         )
-    transcoder = "transcoder" in architecture
-    hook_point = config.get("hook_name")
-    if not hook_point:
-        raise BadRequest(f"{path / CONFIG}: metadata.hook_name is missing, so nobody knows what the dictionary reads")
-    hook_point_out = config.get("hook_name_out") if transcoder else None
-    if transcoder and not hook_point_out:
-        raise BadRequest(f"{path / CONFIG}: a transcoder must name metadata.hook_name_out, where it writes")
-    norm = config.get("normalize_activations") or "none"
-    if norm not in ("none", "layer_norm", "constant_norm_rescale"):
+    transcoder, gated = "transcoder" in architecture, activation == "gated"
+    hook_point, hook_point_out = _hooks(place, config, transcoder)
+    d_in = whole(config, "d_in", folder / CONFIG)
+    sizes = {"d": d_in, "n": whole(config, "d_sae", folder / CONFIG), "o": int(config.get("d_out") or d_in)}
+    tensors = place.tensors(folder / WEIGHTS, CONFIG, **sizes)
+    if "scaling_factor" in tensors and not bool((tensors.take("scaling_factor", "n") == 1).all()):
         raise BadRequest(
-            f"{path / CONFIG}: normalize_activations '{norm}' needs a scale that the file does not hold; fold it into the weights "
-            "(W_enc times the scale, W_dec and b_dec divided by it) and write none"
+            f"{folder / WEIGHTS}: scaling_factor is not 1 everywhere, which is not known here; fold it into W_dec"
         )
-    d_in, d_sae = int(config["d_in"]), int(config["d_sae"])
-    d_out = int(config.get("d_out") or d_in)
-    take = _Taker(path / WEIGHTS, tensors)
-    gated = activation == "gated"
-    return Sae(
-        W_enc=take("W_enc", d_in, d_sae),
-        b_enc=take("b_gate" if gated else "b_enc", d_sae),
-        W_dec=take("W_dec", d_sae, d_out),
-        b_dec=take("b_dec", d_out),
+    promise = float(config["k"]) if activation in ("topk", "abstopk") else None
+    sae = Sae(
+        W_enc=tensors.take("W_enc", "d n"),
+        b_enc=tensors.take("b_gate" if gated else "b_enc", "n"),
+        W_dec=tensors.take("W_dec", "n o"),
+        b_dec=tensors.take("b_dec", "o"),
         activation=activation,
         architecture=architecture,
         hook_point=hook_point,
         hook_point_out=hook_point_out,
-        location=str(path),
-        hash=hashlib.sha256(raw).hexdigest()[:16],
-        threshold=take("threshold", d_sae) if activation == "jumprelu" else None,
-        k=int(config["k"]) if activation == "topk" else None,
-        r_mag=take("r_mag", d_sae) if gated else None,
-        b_mag=take("b_mag", d_sae) if gated else None,
+        threshold=_threshold(tensors) if activation == "jumprelu" else None,
+        k=int(config["k"]) if promise else None,
+        r_mag=tensors.take("r_mag", "n") if gated else None,
+        b_mag=tensors.take("b_mag", "n") if gated else None,
         subtract_b_dec=bool(config.get("apply_b_dec_to_input", not transcoder)),
-        norm=norm,
         rescale_by_decoder_norm=bool(config.get("rescale_acts_by_decoder_norm", False)),
-        W_skip=take("W_skip", d_out, d_in) if "skip" in architecture else None,
+        W_skip=tensors.take("W_skip", "o d") if "skip" in architecture else None,
+        centred=bool((config.get("model_from_pretrained_kwargs") or {}).get("center_writing_weights", False)),
         model_name=config.get("model_name"),
         context_size=config.get("context_size"),
         prepend_bos=bool(config.get("prepend_bos", True)),
+        promised_l0=(promise, promise) if promise else None,
+        promised_by=f"{CONFIG}: k {config['k']}" if promise else "",
+        **place.common(FORMAT, folder / WEIGHTS),
     )
+    if sae.subtract_b_dec and sae.d_in != sae.d_out:
+        raise BadRequest(
+            f"{folder / CONFIG}: apply_b_dec_to_input is true, but b_dec has {sae.d_out} numbers and the input {sae.d_in}"
+        )
+    return _normed(place, config, sae)
+
+
+def _hooks(place: Place, config: dict[str, Any], transcoder: bool) -> tuple[str, str | None]:
+    """Where it reads and writes. hook_mlp_in is said of two places, so there the Hugging Face path is preferred."""
+    file = place.folder / CONFIG
+
+    def named(name: str, hf_name: str) -> str | None:
+        given = config.get(name)
+        if hf := config.get(hf_name):
+            return hf if not given or given.endswith("hook_mlp_in") else given
+        return given
+
+    hook_point = place.option("hook_point") or named("hook_name", "hf_hook_name")
+    if not hook_point:
+        raise BadRequest(
+            f"{file}: metadata.hook_name is missing, so nobody knows what the dictionary reads; "
+            f"name it: {place.location}?hook_point=blocks.N.hook_resid_post"
+        )
+    if not transcoder:
+        return hook_point, None
+    hook_point_out = place.option("hook_point_out") or named("hook_name_out", "hf_hook_name_out")
+    if not hook_point_out:
+        raise BadRequest(f"{file}: a transcoder must name metadata.hook_name_out, where it writes")
+    return hook_point, hook_point_out
+
+
+def _threshold(tensors: Tensors) -> Any:
+    if "threshold" not in tensors and "log_threshold" in tensors:
+        return tensors.take("log_threshold", "n").exp()  # a checkpoint in the middle of training
+    if "threshold" not in tensors and "topk_threshold" in tensors:
+        return tensors.take("topk_threshold", "")  # the same, of BatchTopK: one number
+    return tensors.take("threshold", "n")
+
+
+def _normed(place: Place, config: dict[str, Any], sae: Sae) -> Sae:
+    file = place.folder / CONFIG
+    name = config.get("normalize_activations") or "none"
+    if name not in NORMS:
+        raise BadRequest(f"{file}: normalize_activations '{name}' is not known; known: {', '.join(NORMS)}")
+    if name != "expected_average_only_in":
+        return dataclasses.replace(sae, norm=NORMS[name])
+    scale = place.option("scale")
+    for other in (place.folder / SCALER, place.folder / "runner_cfg.json", file):
+        if scale is None and other.is_file():
+            found = read_config(other)
+            scale = found.get("norm_scaling_factor", found.get("scaling_factor"))
+    if not isinstance(scale, int | float) or not scale > 0:
+        raise BadRequest(
+            f"{file}: normalize_activations '{name}' needs a scale that the files do not hold (SAELens keeps it as "
+            f"norm_scaling_factor in its registry); give it: {place.location}?scale=NUMBER"
+        )
+    return dataclasses.replace(sae, norm="scale", scale=float(scale))
 
 
 def _config(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as exc:
-        raise BadRequest(f"{file} cannot be read: {exc}") from None
-    if not isinstance(found, dict):
-        raise BadRequest(f"{file} holds no JSON object")
+    found = read_config(file)
     # Version 6 keeps the hook under `metadata`; before, everything was flat, under some other names.
     metadata = found.get("metadata") or {}
     if not isinstance(metadata, dict):
@@ -118,31 +169,8 @@ def _config(file: Path) -> dict[str, Any]:
         raise BadRequest(f"{file}: the dictionary reads one attention head, which cannot be done yet")
     if config.get("normalize_activations") is True:
         config["normalize_activations"] = "expected_average_only_in"
-    for name in ("d_in", "d_sae", *(["k"] if config["architecture"] == "topk" else [])):
-        if not isinstance(config.get(name), int) or config[name] < 1:
-            raise BadRequest(f"{file}: {name} is {config.get(name)!r}; a whole number above 0 is wanted")
-    if config["architecture"] == "topk" and config["k"] > config["d_sae"]:
-        raise BadRequest(f"{file}: k is {config['k']}, but there are {config['d_sae']} features")
+    if config["architecture"] in ("topk", "abstopk"):
+        whole(config, "k", file)
+        if config["k"] > whole(config, "d_sae", file):
+            raise BadRequest(f"{file}: k is {config['k']}, but there are {config['d_sae']} features")
     return config
-
-
-class _Taker:
-    """Takes tensors by name, checked for shape and for numbers that are none."""
-
-    def __init__(self, file: Path, tensors: dict[str, torch.Tensor]):
-        self._file, self._tensors = file, tensors
-
-    def __call__(self, name: str, *shape: int) -> torch.Tensor:
-        tensor = self._tensors.get(name)
-        if tensor is None and name == "threshold" and "log_threshold" in self._tensors:
-            tensor = self._tensors["log_threshold"].exp()  # a checkpoint in the middle of training
-        if tensor is None:
-            raise BadRequest(f"{self._file} has no tensor {name}; it has {', '.join(sorted(self._tensors))}")
-        if tuple(tensor.shape) != shape:
-            raise BadRequest(
-                f"{self._file}: {name} has shape {tuple(tensor.shape)}, but {CONFIG} promises {shape}; "
-                "the two files are not of the same dictionary"
-            )
-        if not torch.isfinite(tensor).all():
-            raise BadRequest(f"{self._file}: {name} holds NaN or infinity")
-        return tensor.contiguous()

@@ -1,0 +1,236 @@
+"""python -m bench.harvest: the harvest of a whole dictionary beside the model and encoder alone, and beside its peers.
+
+A random model of GPT-2 small's shape and a JumpReLU dictionary whose thresholds make some 60 features fire on a token, over tokens
+drawn by Zipf's law. (a) is the bare loop: forward to the hook, encode, nothing kept. (b) is our harvest with every statistic,
+example, logit effect and the writing of the store. Both see the same tokens, each in a process of its own. SAEDashboard is run by
+--peer-python, a Python that has it, on two numbers of features; what the whole dictionary takes it is their line prolonged.
+
+--flat measures peak memory on corpora of growing size, with a small model, since only the number of tokens matters there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+import featurestore
+from ingest import weights
+from ingest.corpus import Corpus
+from ingest.harvest import harvest
+from ingest.model import Model
+from ingest.onepass import Pass
+from ingest.vocabulary import token_bytes
+
+ACTIVE = 60  # features on a token
+DOCUMENT = 1000  # tokens
+PEER = Path(__file__).parent / "peers" / "dashboard.py"
+PROCESSES = multiprocessing.get_context("spawn")
+
+
+def make(work: Path, asked: argparse.Namespace) -> None:
+    """Write model, tokenizer, dictionary and tokens."""
+    torch.manual_seed(0)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    names = ["<bos>", *alphabet, *(f"word{n}" for n in range(asked.vocabulary - 1 - len(alphabet)))]
+    made = Tokenizer(models.BPE(vocab={name: n for n, name in enumerate(names)}, merges=[]))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    made.save(str(work / "tokenizer.json"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<bos>", eos_token="<bos>")
+    config = GPT2Config(
+        vocab_size=asked.vocabulary,
+        n_positions=asked.context,
+        n_embd=asked.width,
+        n_layer=asked.layers,
+        n_head=max(1, asked.width // 64),
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    GPT2LMHeadModel(config).save_pretrained(work / "model")
+    tokenizer.save_pretrained(work / "model")
+    rng = numpy.random.default_rng(0)
+    ids = rng.zipf(1.2, size=2 * asked.tokens)
+    numpy.save(work / "ids.npy", ids[ids < asked.vocabulary][: asked.tokens].astype(numpy.int32))
+    model = Model(str(work / "model"))
+    hook = f"blocks.{asked.layer}.hook_resid_pre"
+    some = torch.from_numpy(rng.integers(1, asked.vocabulary, (32, asked.context)))
+    x = model.read(some, [model.hook_point(hook)])[hook][:, 1:].flatten(0, 1)
+    W_enc = torch.randn(asked.width, asked.d_sae) / asked.width**0.5
+    pre = x @ W_enc
+    # Each feature's own threshold, above the share of tokens on which it fires.
+    rank = max(1, len(x) * ACTIVE // asked.d_sae)
+    threshold = torch.cat([part.topk(rank + 1, dim=0).values[-1] for part in pre.split(4096, dim=1)])
+    tensors = {
+        "W_enc": W_enc,
+        "b_enc": torch.zeros(asked.d_sae),
+        "W_dec": torch.nn.functional.normalize(W_enc.T, dim=1),
+        "b_dec": torch.zeros(asked.width),
+        "threshold": threshold.clamp(min=1e-3),
+    }
+    (work / "sae").mkdir()
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, work / "sae" / "sae_weights.safetensors")
+    metadata = {"hook_name": hook, "prepend_bos": True, "context_size": asked.context, "model_name": "random"}
+    plain = {"dtype": "float32", "device": "cpu", "apply_b_dec_to_input": False, "normalize_activations": "none"}
+    config_of_sae = {"architecture": "jumprelu", "d_in": asked.width, "d_sae": asked.d_sae, "metadata": metadata}
+    (work / "sae" / "cfg.json").write_text(json.dumps(plain | config_of_sae))
+
+
+def corpus_of(work: Path, model: Model, tokens: int) -> Corpus:
+    """The tokens as documents."""
+    ids = numpy.load(work / "ids.npy", mmap_mode="r")[:tokens]
+    offsets = numpy.append(numpy.arange(0, len(ids), DOCUMENT), len(ids))
+    return Corpus(token_bytes(model.tokenizer), [f"{n}" for n in range(len(offsets) - 1)], ids, offsets)
+
+
+def alone(work: Path, asked: argparse.Namespace, found: Any) -> None:
+    """(a): forward and encode, on a part of the tokens long enough to be sure of."""
+    model, sae = Model(str(work / "model")), weights.read(work / "sae")
+    corpus = corpus_of(work, model, asked.alone_tokens)
+    point = model.hook_point(sae.hook_point)
+    the_pass = Pass(model, {"x": sae}, {"x": point}, corpus, corpus.contexts(asked.context - 1), [0], max_norm=0)
+    inputs = [the_pass.contexts[unit] for unit in the_pass.units]
+    with torch.inference_mode():
+        for n, batch in enumerate([inputs[0], *inputs]):
+            if n == 1:  # the first one warms up
+                began = time.perf_counter()
+            ids = torch.tensor(
+                numpy.stack([numpy.append(0, corpus.run(one)) for one in batch if one.length == batch[0].length])
+            )
+            x = model.read(ids, [point])[point.name][:, 1:].flatten(0, 1)
+            for part in x.split(2048):
+                sae.encode(part)
+    found["forward_encode_tokens_per_s"] = corpus.size / (time.perf_counter() - began)
+    found["forward_encode_rss_mb"] = _peak()
+
+
+def ours(work: Path, asked: argparse.Namespace, found: Any, tokens: int, name: str) -> None:
+    """(b): the harvest."""
+    model, sae = Model(str(work / "model")), weights.read(work / "sae")
+    corpus = corpus_of(work, model, tokens)
+    with featurestore.create(work / f"store-{name}") as store:
+        report = harvest(store, model, {"x": sae}, corpus, model_id="random")
+    found[f"{name}_seconds"] = report.seconds
+    found[f"{name}_rss_mb"] = _peak()
+    found[f"{name}_l0"] = report.l0["random/x"]
+
+
+def theirs(work: Path, asked: argparse.Namespace) -> dict[str, Any]:
+    """SAEDashboard's time for the whole dictionary, prolonged from two numbers of features."""
+    ids = numpy.load(work / "ids.npy")[: asked.peer_tokens // asked.context * asked.context]
+    numpy.save(work / "tokens.npy", ids.reshape(-1, asked.context).astype(numpy.int64))
+    shape = {name: getattr(asked, name) for name in ("layers", "width", "context", "vocabulary")}
+    shape |= {"hook": f"blocks.{asked.layer}.hook_resid_pre", "features": asked.peer_features}
+    (work / "shape.json").write_text(json.dumps(shape))
+    done = subprocess.run([asked.peer_python, str(PEER), str(work)], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"the peer ended with {done.returncode}: {done.stderr[-600:]}")
+    said = json.loads(done.stdout.strip().splitlines()[-1])
+    (few, less), (many, more) = ((int(n), s) for n, s in said["seconds"].items())
+    each = (more - less) / (many - few)
+    return {
+        "seconds": said["seconds"],
+        "tokens": ids.size,
+        "seconds_a_feature": each,
+        "whole_dictionary_s": less + each * (asked.d_sae - few),
+        "peak_rss_mb": said["peak_rss_mb"],
+    }
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--d-sae", type=int, default=24_576)
+    parser.add_argument("--tokens", type=int, default=262_144, help="of the harvest")
+    parser.add_argument("--alone-tokens", type=int, default=32_768, help="of the bare loop")
+    parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--layer", type=int, default=8, help="whose input the dictionary reads")
+    parser.add_argument("--width", type=int, default=768)
+    parser.add_argument("--context", type=int, default=128)
+    parser.add_argument("--vocabulary", type=int, default=50_257)
+    parser.add_argument("--peer-python", help="a Python that has sae-dashboard")
+    parser.add_argument("--peer-tokens", type=int, default=16_384)
+    parser.add_argument("--peer-features", type=int, nargs=2, default=[64, 192])
+    parser.add_argument(
+        "--flat", type=int, nargs="+", metavar="TOKENS", help="measure memory only, on so many tokens each"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, PROCESSES.Manager() as manager:
+        work, found = Path(folder), manager.dict()
+        if asked.flat:
+            asked.tokens, asked.layers, asked.layer, asked.width, asked.d_sae = max(asked.flat), 1, 0, 64, 1024
+            asked.vocabulary = 2000
+            make(work, asked)
+            for tokens in asked.flat:
+                _apart(ours, work, asked, found, tokens, f"{tokens}")
+                print(
+                    f"{tokens:>12,} tokens: peak {found[f'{tokens}_rss_mb']:.0f} MB, {found[f'{tokens}_seconds']:.0f} s"
+                )
+            figures = dict(found)
+        else:
+            make(work, asked)
+            figures = _compared(work, asked, found)
+    if asked.json:
+        print(json.dumps(figures))
+
+
+def _compared(work: Path, asked: argparse.Namespace, found: Any) -> dict[str, Any]:
+    _apart(alone, work, asked, found)
+    _apart(ours, work, asked, found, asked.tokens, "harvest")
+    speed = asked.tokens / found["harvest_seconds"]
+    figures = {
+        "d_sae": asked.d_sae,
+        "tokens": asked.tokens,
+        "l0": found["harvest_l0"],
+        "forward_encode_tokens_per_s": found["forward_encode_tokens_per_s"],
+        "harvest_tokens_per_s": speed,
+        "ratio": speed / found["forward_encode_tokens_per_s"],
+        "forward_encode_rss_mb": found["forward_encode_rss_mb"],
+        "peak_rss_mb": found["harvest_rss_mb"],
+        "peers": {},
+    }
+    print(
+        f"d_sae {asked.d_sae:,}, {figures['l0']:.0f} features active on a token\n"
+        f"forward and encode alone: {figures['forward_encode_tokens_per_s']:8.0f} tokens/s, peak {figures['forward_encode_rss_mb']:.0f} MB\n"
+        f"harvest of {asked.tokens:,} tokens: {speed:8.0f} tokens/s, peak {figures['peak_rss_mb']:.0f} MB, "
+        f"ratio {figures['ratio']:.2f} (target 0.8)"
+    )
+    if asked.peer_python:
+        peer = theirs(work, asked)
+        # The same tokens for both; ours without what a harvest costs however few tokens there are, so this is the least.
+        peer["whole_dictionary_ratio"] = peer["whole_dictionary_s"] / (peer["tokens"] / speed)
+        figures["peers"] = {"sae-dashboard": peer}
+        print(
+            f"sae-dashboard: {peer['seconds']} s for so many features of {peer['tokens']:,} tokens, so {peer['whole_dictionary_s']:,.0f} s "
+            f"for the whole dictionary: {peer['whole_dictionary_ratio']:.0f} times ours (target 50); peak {peer['peak_rss_mb']:.0f} MB"
+        )
+    return figures
+
+
+def _apart(work: Any, *arguments: Any) -> None:
+    process = PROCESSES.Process(target=work, args=arguments)
+    process.start()
+    process.join()
+    if process.exitcode:
+        sys.exit(f"{work.__name__} ended with {process.exitcode}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""Where the parts of a transformers decoder are, by the type its config names. Facts only; nothing is run here."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+from featurestore import BadRequest
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """Paths of modules, below the decoder or, for the parts of a layer, below the layer. The defaults are Llama's.
+
+    Read off transformers' modeling files; None is a part that this type does not have as a module of its own.
+    """
+
+    embed: str = "embed_tokens"
+    layers: str = "layers"
+    final_norm: str = "norm"
+    ln1: str | None = "input_layernorm"
+    attention: str = "self_attn"
+    z: str = "self_attn.o_proj"  # its input is every head's result, side by side
+    attention_out: str = "self_attn"  # its output is what is added to the stream
+    ln2: str | None = "post_attention_layernorm"
+    mlp: str = "mlp"
+    mlp_pre: str | None = "mlp.gate_proj"
+    mlp_post: str | None = "mlp.down_proj"
+    mlp_out: str = "mlp"  # its output is what is added to the stream
+    layer_norm: bool = False  # norms remove the mean (LayerNorm), rather than only rescale (RMSNorm)
+    gain_offset: float = 0.0  # a norm multiplies by this plus its weight
+    parallel: bool = False  # attention and MLP read the same stream, so that there is no stream between them
+    needs_bos: bool = False  # the model is broken without BOS, whatever a dictionary was trained on
+    mlp_in_is_said_of_two: bool = False  # SAELens's registry and TransformerLens mean different places by hook_mlp_in
+
+    @property
+    def middle(self) -> str | None:
+        """The module whose input is the stream between attention and MLP."""
+        return None if self.parallel else self.ln2 or self.mlp
+
+
+_GPT2 = Architecture(
+    embed="wte",
+    layers="h",
+    final_norm="ln_f",
+    ln1="ln_1",
+    attention="attn",
+    z="attn.c_proj",
+    attention_out="attn",
+    ln2="ln_2",
+    mlp_pre="mlp.c_fc",
+    mlp_post="mlp.c_proj",
+    layer_norm=True,
+)
+_LLAMA = Architecture()
+_MIXTURE = dataclasses.replace(_LLAMA, mlp_pre=None, mlp_post=None)
+_GEMMA = dataclasses.replace(_LLAMA, gain_offset=1.0, needs_bos=True)
+_GEMMA2 = dataclasses.replace(
+    _GEMMA,
+    attention_out="post_attention_layernorm",
+    ln2="pre_feedforward_layernorm",
+    mlp_out="post_feedforward_layernorm",
+)
+_GEMMA3 = dataclasses.replace(_GEMMA2, mlp_in_is_said_of_two=True)
+ARCHITECTURES: dict[str, Architecture] = {
+    "gpt2": _GPT2,
+    "gpt_neo": dataclasses.replace(_GPT2, z="attn.attention.out_proj"),
+    "gpt_neox": Architecture(
+        embed="embed_in",
+        final_norm="final_layer_norm",
+        attention="attention",
+        z="attention.dense",
+        attention_out="attention",
+        mlp_pre="mlp.dense_h_to_4h",
+        mlp_post="mlp.dense_4h_to_h",
+        layer_norm=True,
+    ),
+    "llama": _LLAMA,
+    "mistral": _LLAMA,
+    "qwen2": _LLAMA,
+    "qwen3": _LLAMA,
+    "smollm3": _LLAMA,
+    # Its norms come after attention and MLP, which read the stream as it is.
+    "olmo2": dataclasses.replace(
+        _LLAMA,
+        ln1=None,
+        attention_out="post_attention_layernorm",
+        ln2=None,
+        mlp_out="post_feedforward_layernorm",
+    ),
+    "gptj": dataclasses.replace(
+        _GPT2, z="attn.out_proj", ln2="ln_1", mlp_pre="mlp.fc_in", mlp_post="mlp.fc_out", parallel=True
+    ),
+    "phi": dataclasses.replace(
+        _LLAMA,
+        final_norm="final_layernorm",
+        z="self_attn.dense",
+        ln2="input_layernorm",  # one norm for both
+        mlp_pre="mlp.fc1",
+        mlp_post="mlp.fc2",
+        layer_norm=True,
+        parallel=True,
+    ),
+    "phi3": dataclasses.replace(_LLAMA, mlp_pre=None),
+    "mixtral": _MIXTURE,
+    "qwen3_moe": _MIXTURE,
+    "gpt_oss": _MIXTURE,
+    "gemma": _GEMMA,
+    "gemma2": _GEMMA2,
+    "gemma3_text": _GEMMA3,
+    "gemma3": _GEMMA3,  # with eyes; its decoder is gemma3_text
+}
+
+
+def architecture_of(config: Any) -> Architecture:
+    """The architecture of a model by its transformers config. Raises BadRequest, naming those that are known."""
+    found = ARCHITECTURES.get(config.model_type)
+    if found is None:
+        raise BadRequest(
+            f"models of type {config.model_type} have no hooks here; they are known for {', '.join(ARCHITECTURES)}"
+        )
+    return dataclasses.replace(found, parallel=bool(getattr(config, "use_parallel_residual", found.parallel)))
+
+
+class Place(NamedTuple):
+    """What a site is in a layer: the input or output of one of an Architecture's parts ("" is the layer itself)."""
+
+    part: str
+    side: str  # input or output
+    normalised: bool = False  # that value after the part's norm, before its gain
+
+
+PLACES: dict[str, Place] = {
+    "resid_pre": Place("", "input"),
+    "resid_mid": Place("middle", "input"),
+    "resid_post": Place("", "output"),
+    "attn_out": Place("attention_out", "output"),
+    "mlp_out": Place("mlp_out", "output"),
+    "hook_z": Place("z", "input"),
+    "mlp_in": Place("mlp", "input"),
+    "mlp_pre": Place("mlp_pre", "output"),
+    "mlp_post": Place("mlp_post", "input"),
+    "ln1_normalized": Place("ln1", "input", True),
+    "ln2_normalized": Place("ln2", "input", True),
+}
+# TransformerLens's names in a layer, its processing off but for what HookPoint says of centring.
+TRANSFORMER_LENS = {
+    "hook_resid_pre": "resid_pre",
+    "hook_resid_mid": "resid_mid",
+    "hook_resid_post": "resid_post",
+    "hook_attn_out": "attn_out",
+    "hook_mlp_out": "mlp_out",
+    "attn.hook_z": "hook_z",
+    "mlp.hook_in": "mlp_in",
+    "mlp.hook_pre": "mlp_pre",
+    "mlp.hook_post": "mlp_post",
+    "ln1.hook_normalized": "ln1_normalized",
+    "ln2.hook_normalized": "ln2_normalized",
+    "hook_mlp_in": "resid_mid",
+}
+# Names of OpenAI's sparse_autoencoder package, https://github.com/openai/sparse_autoencoder
+OPENAI = {
+    "resid_delta_attn": "attn_out",
+    "resid_post_attn": "resid_mid",
+    "mlp_post_act": "mlp_post",
+    "resid_delta_mlp": "mlp_out",
+    "resid_post_mlp": "resid_post",
+}
+# Sites whose vectors are added to the residual stream, or are it, so that they share its coordinates.
+RESIDUAL_SITES = frozenset({"embed", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"})
+
+
+def path_of(architecture: Architecture, site: str) -> str | None:
+    """The path below a layer of the module where `site` is; None where this architecture has no such place."""
+    part = PLACES[site].part
+    return getattr(architecture, part) if part else ""
+
+
+def site_of(architecture: Architecture, path: str, side: str) -> str:
+    """What is at a module's input or output, `path` being below a layer; "<path>.<side>" where it has no name of ours."""
+    for site, place in PLACES.items():
+        if not place.normalised and (path_of(architecture, site), place.side) == (path, side):
+            return site
+    # Other ways to say the same place.
+    same: dict[tuple[str | None, str], str] = {(architecture.ln2, "output"): "mlp_in"}
+    if architecture.attention_out == architecture.attention:
+        same[architecture.z, "output"] = "attn_out"
+    if architecture.mlp_out == architecture.mlp and architecture.mlp_post:
+        same[architecture.mlp_post, "output"] = "mlp_out"
+    return same.get((path, side), f"{path or 'layer'}.{side}")

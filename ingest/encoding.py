@@ -1,0 +1,52 @@
+"""A dictionary's activations in compact form: only those that are not zero, never all tokens times all features at once."""
+
+from __future__ import annotations
+
+import numpy
+import torch
+
+from ingest.sae import Sae
+
+# Tokens times features held dense at once: 32 MB, which a processor's cache comes closer to holding than more would.
+TILE_ELEMENTS = 8_000_000
+WIDEST = 1 << 16  # NumPy sorts 16-bit integers by radix, several times quicker than wider ones
+
+
+def active(sae: Sae, x: torch.Tensor, first: int, last: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The non-zero activations of features first .. last - 1 on inputs x (t, d_in).
+
+    Three arrays with an entry each, ordered by feature and then by token: feature counted from `first` (int64), row of x
+    (int64), activation (float32); on the device of x.
+    """
+    if sae.activation in ("topk", "abstopk"):
+        return _of_top(sae, x, first, last)
+    step = min(WIDEST, max(1, TILE_ELEMENTS // max(1, len(x))))
+    parts = []
+    for start in range(first, last, step):
+        feature, token, value = _compact(sae.encode(x, start, min(start + step, last)))
+        parts.append((feature + (start - first), token, value))
+    feature, token, value = (torch.cat(column) for column in zip(*parts, strict=True))
+    return feature, token, value
+
+
+def _of_top(sae: Sae, x: torch.Tensor, first: int, last: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    activations, features = sae.top(x)
+    keep = (activations != 0) & (features >= first) & (features < last)
+    token = keep.nonzero()[:, 0]
+    feature, order = torch.sort(features[keep] - first, stable=True)
+    return feature, token[order], activations[keep][order]
+
+
+def _compact(dense: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    width = dense.shape[1]
+    if dense.device.type != "cpu":
+        at = dense.reshape(-1).nonzero().squeeze(1)
+        feature, order = torch.sort(at % width, stable=True)
+        at = at[order]
+        return feature, at // width, dense.reshape(-1)[at]
+    flat = dense.numpy().reshape(-1)
+    there = numpy.flatnonzero(flat)
+    tokens, features = numpy.divmod(there, width)
+    by_feature = numpy.argsort(features.astype(numpy.uint16), kind="stable")
+    columns = features[by_feature], tokens[by_feature], flat[there[by_feature]]
+    return tuple(map(torch.from_numpy, columns))  # type: ignore[return-value]

@@ -1,0 +1,132 @@
+"""A harvest on a real local Ray cluster gives the tables of one that was done alone, though a worker is killed meanwhile."""
+
+import contextlib
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+import featurestore
+from featurestore import BadRequest, Unavailable
+from ingest import cluster, weights
+from ingest.harvest import harvest
+from ingest.model import Model
+from tests import small
+from tests.test_harvest_again import TEXTS, a_store, content
+
+ray = pytest.importorskip("ray")
+# Ray opens sockets and files that it leaves to the end of the process.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"
+)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    root = tmp_path_factory.mktemp("cluster")
+    model = Model(str(small.write_model(root / "model")))
+    saes = {
+        "1-res": weights.read(small.write_sae(root / "1-res", hook="blocks.1.hook_resid_post", seed=1)),
+        "2-tc": weights.read(
+            small.write_sae(root / "2-tc", seed=2, hook="blocks.2.mlp.hook_in", out="blocks.2.hook_mlp_out")
+        ),
+    }
+    return model, saes
+
+
+@pytest.fixture(scope="module")
+def running():
+    """A cluster of four processors."""
+    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=100 << 20)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """As workers have: products of matrices differ in their last bits with the number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch):
+    monkeypatch.setattr("ingest.onepass.UNIT_TOKENS", 22)
+    monkeypatch.setattr(cluster, "TOGETHER", 1)
+    monkeypatch.setattr(cluster, "COLLECTED", 3)
+
+
+def workers():
+    """The processes that count."""
+    found = []
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            if (process / "cmdline").read_bytes().startswith(b"ray::Worker"):
+                found.append(int(process.name))
+    return found
+
+
+def test_a_cluster_counts_what_one_process_counts(world, running, tmp_path):
+    model, saes = world
+    alone, many = a_store(tmp_path / "alone"), a_store(tmp_path / "many")
+    harvest(alone, model, saes, TEXTS, model_id="small")
+    killed = []
+
+    class Bar:
+        def advance(self, n):
+            if n and not killed:  # some units are merged, others are not
+                killed.append(workers()[0])
+                os.kill(killed[0], signal.SIGKILL)
+
+    report = harvest(
+        many,
+        model,
+        saes,
+        TEXTS,
+        model_id="small",
+        ray="auto",
+        workers=3,
+        checkpoint=tmp_path / "kept",
+        every=0,
+        progress=lambda doing, total: contextlib.nullcontext(Bar()),
+    )
+    assert killed
+    assert content(many) == content(alone)
+    assert report.resumed == 0
+    assert not (tmp_path / "kept").exists()
+
+
+def test_what_a_worker_refuses_is_told(world, running, tmp_path):
+    model, saes = world
+    broken = Model(model.location)
+    broken.hash = "another"
+    store = featurestore.create(tmp_path / "store")
+    with pytest.raises(BadRequest, match="another one on a worker .* put the same files on all machines"):
+        harvest(store, broken, saes, TEXTS, model_id="small", ray="auto", workers=1)
+    assert store.info().commit == 0
+
+
+def test_workers_that_always_die_are_told(world, running, tmp_path, monkeypatch):
+    model, saes = world
+    monkeypatch.setattr(cluster, "Worker", Dying)
+    store = featurestore.create(tmp_path / "store")
+    with pytest.raises(Unavailable, match="workers die again and again"):
+        harvest(store, model, saes, TEXTS, model_id="small", ray="auto", workers=1)
+    assert store.info().commit == 0
+
+
+class Dying(cluster.Worker):
+    def count(self, units, spans):
+        os._exit(1)
+
+
+def test_no_cluster_is_told(world, tmp_path):
+    model, saes = world
+    if ray.is_initialized():
+        ray.shutdown()
+    with pytest.raises(Unavailable, match="no Ray cluster answers at 127.0.0.1:1"):
+        harvest(featurestore.create(tmp_path / "s"), model, saes, TEXTS, model_id="small", ray="127.0.0.1:1")
