@@ -68,7 +68,7 @@ def label(
     featurestore label --store my.features
     featurestore label --base-url http://localhost:8080/v1 --model qwen3 --where "density > 1e-4" --limit 100
     featurestore label --model gpt-4.1-nano --price-in 0.1 --price-out 0.4 --budget 5 --order "density desc"
-    featurestore label --set gpt2-small/8-res-jb/1234 "names of bridges"
+    featurestore label set gpt2-small/8-res-jb/1234 "names of bridges"
     featurestore label prompts
     """
     if ctx.invoked_subcommand:
@@ -77,7 +77,7 @@ def label(
 
     opened = local(store)
     if by_hand:
-        run.by_hand(opened, *by_hand)
+        opened.set_label(*by_hand)
         report = run.Report("human", 1, 0, {})
     elif model:
         made = _with_model(opened, model, endpoints, api_key_env, as_json, **given)
@@ -123,13 +123,158 @@ def prompts(name: str | None, as_json: bool) -> None:
     table(rows, {"prompt": "prompt", "shows": "what the model is shown"})
 
 
+@label.command("set")
+@click.argument("id")
+@click.argument("text")
+@click.option("--as", "explainer", default="human", show_default=True, help="Who says so.")
+@store_option
+def set_label(id: str, text: str, explainer: str, store: str) -> None:
+    """Say yourself what feature ID means.
+
+    Example: featurestore label set gpt2-small/8-res-jb/1234 "names of bridges"
+    """
+    local(store).set_label(id, text, explainer)
+    click.echo(f"{id}: {text.strip()}")
+
+
+@label.command(context_settings={"ignore_unknown_options": True})  # -1 is a vote, not an option
+@click.argument("id")
+@click.argument("text")
+@click.argument("vote", type=int)
+@click.option("--as", "voter", default="human", show_default=True, help="Who votes; a second vote replaces the first.")
+@store_option
+def vote(id: str, text: str, vote: int, voter: str, store: str) -> None:
+    """Vote on a label of feature ID: TEXT says which, VOTE is +1, -1, or 0 to take it back.
+
+    Example: featurestore label vote gpt2-small/8-res-jb/1234 "names of bridges" +1 --as ann
+    """
+    opened = local(store)
+    opened.vote(id, text, vote, voter)
+    for one in opened.feature(id, examples=0).labels:
+        click.echo(f"{one.votes:+d}  {one.label}")
+
+
+@label.command()
+@click.argument("sql", required=False)
+@click.option("--default", is_flag=True, help="Go back to the rule of schema.sql.")
+@store_option
+def rule(sql: str | None, default: bool, store: str) -> None:
+    """Show the rule by which the best label is chosen, or set it: SQL that ranks labels, the largest is the best.
+
+    It may use label, explainer, prompt, examples, votes, score and created_at; see label_rank in schema.sql.
+
+    Example: featurestore label rule "(explainer = 'human', votes, coalesce(score, 0.5))"
+    """
+    opened = local(store)
+    if sql and default:
+        raise BadRequest("a rule and --default: name one of the two")
+    if sql or default:
+        opened.set_label_rule(sql)
+    click.echo(opened.info().label_rule)
+
+
+def _agreement(opened: Any, dictionaries: tuple[str, ...], rows: Any, as_json: bool) -> None:
+    from labeler import run
+
+    found = rows(run.choose_dictionaries(opened, dictionaries))
+    if as_json:
+        json_lines(found)
+        return
+    table([{name: ", ".join(v) if isinstance(v, list) else v for name, v in row.items()} for row in found])
+
+
+dictionary_option = click.option(
+    "--dictionary", "dictionaries", multiple=True, metavar="ID", help="Only this dictionary. Repeatable."
+)
+most_option = click.option("-k", "k", type=click.IntRange(1, 100_000), default=20, show_default=True, help="How many.")
+
+
+@label.command()
+@click.argument("explainer")
+@click.argument("other")
+@click.option("--embedder", help="As for `featurestore index`. Default: the store's.")
+@dictionary_option
+@most_option
+@store_option
+@json_option
+def disagree(
+    explainer: str,
+    other: str,
+    embedder: str | None,
+    dictionaries: tuple[str, ...],
+    k: int,
+    store: str,
+    as_json: bool,
+) -> None:
+    """Features that two explainers say the most different things of, by the distance of their labels' embeddings.
+
+    Example: featurestore label disagree tokens qwen3 -k 50
+    """
+    from labeler import agreement
+
+    opened = local(store)
+    rows = lambda names: agreement.disagreements(opened, explainer, other, names, k, embedder)  # noqa: E731
+    _agreement(opened, dictionaries, rows, as_json)
+
+
+@label.command()
+@click.option("--explainer", metavar="NAME", help="Only its labels. Default: the best label of each feature.")
+@dictionary_option
+@most_option
+@store_option
+@json_option
+def duplicates(explainer: str | None, dictionaries: tuple[str, ...], k: int, store: str, as_json: bool) -> None:
+    """Labels that several features share.
+
+    Example: featurestore label duplicates --dictionary gpt2-small/8-res-jb
+    """
+    from labeler import agreement
+
+    opened = local(store)
+    _agreement(opened, dictionaries, lambda names: agreement.repeated(opened, names, explainer, k), as_json)
+
+
+@label.command()
+@click.option(
+    "--below", type=click.FloatRange(0, 1), default=0.6, show_default=True, help="What the interval is under."
+)
+@dictionary_option
+@most_option
+@store_option
+@json_option
+def contradicted(below: float, dictionaries: tuple[str, ...], k: int, store: str, as_json: bool) -> None:
+    """Labels that their features' texts speak against: the whole interval of a score is low.
+
+    Example: featurestore label contradicted --below 0.55
+    """
+    from labeler import agreement
+
+    opened = local(store)
+    _agreement(opened, dictionaries, lambda names: agreement.contradicted(opened, names, below, k), as_json)
+
+
+@label.command()
+@dictionary_option
+@store_option
+@json_option
+def cost(dictionaries: tuple[str, ...], store: str, as_json: bool) -> None:
+    """What labels and scores took, by explainer and judge, and what a hundredth of score above chance costs.
+
+    Example: featurestore label cost
+    """
+    from labeler import agreement
+
+    opened = local(store)
+    _agreement(opened, dictionaries, lambda names: agreement.costs(opened, names), as_json)
+
+
 def _with_model(opened: Any, model: str, endpoints: tuple[str, ...], key: str, as_json: bool, **given: Any) -> Any:
     """The report of a run with a model; None after a dry one."""
     from labeler import budget, journal, run
     from labeler.asking import Asker
     from labeler.llm import Endpoint
 
-    prices = _prices(given["price_in"], given["price_out"])
+    prices = prices_of(given["price_in"], given["price_out"])
     limit = None if given["budget"] is None else budget.parse_limit(given["budget"], prices)
     account = budget.Budget(limit, prices)
     asked = {name: given[name] for name in ("dictionaries", "where", "order", "limit", "redo")}
@@ -160,7 +305,8 @@ def _with_model(opened: Any, model: str, endpoints: tuple[str, ...], key: str, a
         return run.by_model(opened, Asker(served, kept, account, given["take"]), job, choice=choice, progress=progress)
 
 
-def _prices(price_in: float | None, price_out: float | None) -> Any:
+def prices_of(price_in: float | None, price_out: float | None) -> Any:
+    """The prices that were given, or None. Raises BadRequest for one without the other."""
     from labeler.budget import Prices
 
     if (price_in is None) != (price_out is None):

@@ -199,12 +199,12 @@ def explain(page: Feature, prompt: Prompt, ask: Callable[..., Answer], others: S
             # The same question with more room: a model that thinks aloud may need it.
             again = ask(talk, about=page.id, schema=SCHEMA, max_tokens=LONGER * MAX_REPLY)
         else:
-            again = ask(_further(talk, answer, NOT_READ), about=page.id, schema=SCHEMA)
+            again = ask(further(talk, answer, NOT_READ), about=page.id, schema=SCHEMA)
         answer, label = again, label_of(again)
     flaw = flaw_of(label, prompt)
     if flaw is None:
         return Explained(label, seen)
-    again = ask(_further(talk, answer, SAY_BETTER[flaw]), about=page.id, schema=SCHEMA)
+    again = ask(further(talk, answer, SAY_BETTER[flaw]), about=page.id, schema=SCHEMA)
     try:
         second = label_of(again)
     except Unreadable:
@@ -212,17 +212,19 @@ def explain(page: Feature, prompt: Prompt, ask: Callable[..., Answer], others: S
     return Explained(second, seen, flaw_of(second, prompt))
 
 
-def _further(talk: list[dict[str, str]], answer: Answer, question: str) -> list[dict[str, str]]:
+def further(talk: list[dict[str, str]], answer: Answer, question: str) -> list[dict[str, str]]:
     said = answer.text.strip()[:2000] or "(nothing)"
     return [*talk, {"role": "assistant", "content": said}, {"role": "user", "content": question}]
 
 
 def shown(page: Feature) -> list[Example]:
-    """The examples an explainer sees: the ten strongest, and the strongest of each sampled band.
-
-    A scorer that is to be fair takes others: those of sampled bands with rank 1 and above.
-    """
-    return [one for one in page.examples if (one.rank < EXAMPLES if one.band == "top" else one.rank == 0)]
+    """The examples an explainer sees: of those that are not held out the ten strongest, and the strongest of each sampled
+    band. A scorer that is to be fair takes those held out."""
+    bands: dict[str, list[Example]] = {}
+    for one in page.examples:
+        if not one.held_out:
+            bands.setdefault(one.band, []).append(one)
+    return [one for band, found in bands.items() for one in found[: EXAMPLES if band == "top" else 1]]
 
 
 def messages(page: Feature, prompt: Prompt, others: Sequence[Example] = ()) -> list[dict[str, str]]:
@@ -300,15 +302,19 @@ def silent(mine: Sequence[Example], theirs: Sequence[Example]) -> list[Example]:
     ]
 
 
+def spoken(text: str) -> str:
+    """A reply without what the model thought aloud before."""
+    return re.sub(r"<think>.*?(</think>|\Z)", "", text, flags=re.DOTALL).strip()
+
+
 def label_of(answer: Answer | str) -> str:
     """The label in a reply: its JSON, fenced or not, or else its one plain line. Raises Unreadable."""
     if isinstance(answer, str):
         answer = Answer(answer)
-    # Models that think aloud do so first.
-    text = re.sub(r"<think>.*?(</think>|\Z)", "", answer.text, flags=re.DOTALL).strip()
+    text = spoken(answer.text)
     if not text:
         raise Unreadable("reply was cut off" if answer.finish == "length" else "empty reply")
-    value = _json_in(text)
+    value = json_in(text)
     if value is not None:
         found = value.get("label")
         if not isinstance(found, str):
@@ -326,7 +332,7 @@ def label_of(answer: Answer | str) -> str:
     return text
 
 
-def _json_in(text: str) -> dict[str, Any] | None:
+def json_in(text: str) -> dict[str, Any] | None:
     """The first JSON object in a text that is whole, or None."""
     decoder = json.JSONDecoder()
     for found in re.finditer(r"\{", text):

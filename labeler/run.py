@@ -20,7 +20,7 @@ from labeler.budget import Budget, Spent
 from labeler.budget import shown as money_shown
 from labeler.choice import Choice, choose
 from labeler.explain import EXAMPLES, Explained, Lacking, Unreadable, explain, messages, silent
-from labeler.llm import Endpoint, Refused, tokens_about
+from labeler.llm import Answer, Endpoint, Refused, tokens_about
 from labeler.pace import Stopped
 from labeler.prompts import Prompt
 
@@ -67,7 +67,7 @@ class Estimate(NamedTuple):
 
 
 def by_tokens(store: Any, dictionaries: Sequence[str], progress: Progress) -> Report:
-    """Label every live feature of the dictionaries from token statistics; dead ones are skipped and counted."""
+    """Label every feature with examples that are not held out from token statistics; the others are skipped and counted."""
     labelled = skipped = 0
     for dictionary in dictionaries:
         rows = [
@@ -125,8 +125,9 @@ def _firings(store: Any, name: str) -> Iterator[tuple[int, list[tokens.Firing]]]
     table = store.sql(
         f"""
         SELECT feature, band = 'top' AS top, coalesce(weight, 1) * abs(activation) AS mass,
-               position - start AS peak, document, start, length
-        FROM stored.examples WHERE dictionary = '{name}' ORDER BY feature
+               position - start AS peak, e.document, start, e.length
+        FROM stored.examples e JOIN stored.documents d ON d.corpus = e.corpus AND d.document = e.document
+        WHERE dictionary = '{name}' AND NOT held_out ORDER BY feature
         """
     )
     # Windows are cut here: a join would copy a whole document, a novel say, for each of its examples.
@@ -278,20 +279,29 @@ class _Run:
             self.stopped,
         )
 
-    def one(self, page: Feature) -> tuple[str, Explained | str | Refused | None]:
-        """The feature's label, or why it has none; None when the run ended first. In many threads at once."""
+    def one(self, page: Feature) -> tuple[str, Explained | str | Refused | None, list[Answer]]:
+        """The feature's label, or why it has none; None when the run ended first; and the answers it took.
+
+        In many threads at once.
+        """
+        answers: list[Answer] = []
+
+        def ask(*question: Any, **settings: Any) -> Answer:
+            answers.append(self.asker.ask(*question, **settings))
+            return answers[-1]
+
         try:
             others = _others(self.store, page, self.job.prompt)
-            return page.id, explain(page, self.job.prompt, self.asker.ask, others)
+            return page.id, explain(page, self.job.prompt, ask, others), answers
         except (Lacking, Unreadable) as exc:
-            return page.id, str(exc)
+            return page.id, str(exc), answers
         except Refused as exc:
-            return page.id, exc
+            return page.id, exc, answers
         except Stopped:
-            return page.id, None
+            return page.id, None, answers
 
-    def done(self, result: tuple[str, Explained | str | Refused | None]) -> None:
-        id, found = result
+    def done(self, result: tuple[str, Explained | str | Refused | None, list[Answer]]) -> None:
+        id, found, answers = result
         if found is None:
             return
         self.come_to += 1
@@ -307,7 +317,11 @@ class _Run:
             parsed = featurestore.FeatureId.parse(id)
             # A flaw is said where it is said how the label was made.
             made = self.job.prompt.id + (f"+{found.flaw}" if found.flaw else "")
-            row = {"feature": parsed.feature, "label": found.label, "examples": found.examples, "prompt": made}
+            prices = self.asker.budget.prices
+            tokens = (sum(one.tokens_in for one in answers), sum(one.tokens_out for one in answers))
+            cost: dict[str, Any] = {"tokens_in": tokens[0], "tokens_out": tokens[1]}
+            cost["money"] = None if prices is None else prices.of(*tokens)
+            row = {"feature": parsed.feature, "label": found.label, "examples": found.examples, "prompt": made} | cost
             self.rows[parsed.dictionary].append(row)
             self.flawed.update([found.flaw] if found.flaw else [])
             self.held += 1
@@ -336,7 +350,8 @@ class _Run:
 
 def _pages(store: Any, ids: Choice, prompt: Prompt) -> Iterator[Feature]:
     """The features' pages. Of every few thousand in order, those come first that lie first, which are read together."""
-    examples = None if "others" in prompt.places else EXAMPLES
+    # Some of the strongest are held out, so more are read than are shown.
+    examples = None if "others" in prompt.places else 3 * EXAMPLES
     for first in range(0, len(ids), CHUNK):
         yield from store.evidence(ids[first : first + CHUNK].by_id(), examples)
 
@@ -353,15 +368,6 @@ def _others(store: Any, page: Feature, prompt: Prompt) -> list[Example]:
     return silent(page.examples, sorted(theirs, key=lambda one: one.rank))
 
 
-def by_hand(store: Any, id: str, text: str) -> None:
-    """Set a person's label of one feature. Raises BadRequest or NotFound."""
-    page = store.feature(id, examples=0)
-    if not text.strip():
-        raise BadRequest("the label is empty")
-    row = {"feature": page.feature, "label": text.strip(), "examples": None, "prompt": None}
-    _write(store, {page.dictionary: [row]}, "human")
-
-
 def choose_dictionaries(store: FeatureStore, asked: Sequence[str]) -> list[str]:
     """The asked dictionaries, or all. Raises NotFound, or BadRequest when there is none."""
     names = [store.dictionary(id).dictionary for id in asked] or [d.dictionary for d in store.dictionaries()]
@@ -374,12 +380,10 @@ def _write(store: Any, rows: dict[str, list[dict[str, Any]]], explainer: str) ->
     """Labels of several dictionaries, in one commit."""
     tool = f"featurestore {featurestore.__version__}"
     now = datetime.datetime.now(datetime.UTC)
-    schema = pyarrow.schema([("examples", pyarrow.int32()), ("prompt", pyarrow.string())])
+    known = store.sql("FROM stored.labels LIMIT 0").schema
     with store.writer(f"{tool} label") as writer:
         for dictionary, those in rows.items():
             common = {"dictionary": dictionary, "explainer": explainer, "tool": tool, "created_at": now}
-            table = pyarrow.Table.from_pylist([row | common for row in those])
-            for field in schema:  # a column of nulls has no type of its own
-                at = table.column_names.index(field.name)
-                table = table.set_column(at, field.name, table[field.name].cast(field.type))
-            writer.add("labels", table, key=dictionary)
+            writer.add(
+                "labels", pyarrow.Table.from_pylist([row | common for row in those], schema=known), key=dictionary
+            )

@@ -12,6 +12,8 @@ import collections
 import contextlib
 import hashlib
 import json
+import math
+import re
 import socket
 import subprocess
 import sys
@@ -46,13 +48,16 @@ class Endpoint:
         key: str | None = None,
         answer: Callable[[Mapping[str, Any]], str] | None = None,
         refuse: frozenset[str] = frozenset(),
+        probabilities: bool = False,
     ):
         """`most` requests at once, or 429; `key` is the one it wants; `refuse` names settings it does not know.
+        `probabilities`: logprobs are of the reply's own tokens, each number one; else they are of a 1 that nobody wrote.
 
         `answer` makes the reply's text of a request (default: a label with a hash of the last message).
         """
         self.fault, self.latency, self.most, self.retry_after = fault, latency, most, retry_after
         self.models, self.key, self.answer, self.refuse = models, key, answer or label_of, refuse
+        self.probabilities = probabilities
         self.requests = 0
         self.completed: collections.Counter[str] = collections.Counter()  # by question
         self.faults: collections.Counter[str] = collections.Counter()
@@ -71,6 +76,8 @@ class Endpoint:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        # A thread that waits for connections is not woken by closing alone, and would take those of who gets the number next.
+        self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
     def account(self) -> dict[str, Any]:
@@ -101,12 +108,17 @@ class Endpoint:
     def _serve(self, connection: socket.socket) -> None:
         with connection, connection.makefile("rb") as stream, contextlib.suppress(OSError):
             while request := stream.readline():
+                if not request.endswith(b"\n"):
+                    return
                 method, path, _ = request.decode().split(" ", 2)
                 headers = {}
-                while (line := stream.readline().strip()) != b"":
-                    name, _, value = line.partition(b":")
+                while (line := stream.readline()).strip() != b"":
+                    name, _, value = line.strip().partition(b":")
                     headers[name.decode().lower()] = value.strip().decode()
-                body = stream.read(int(headers.get("content-length", 0)))
+                length = int(headers.get("content-length", 0))
+                body = stream.read(length)
+                if not line.endswith(b"\n") or len(body) < length:
+                    return  # its client was killed while it spoke
                 if self.down or not self._respond(connection, method, path, headers, body):
                     return
 
@@ -184,7 +196,8 @@ class Endpoint:
         if asked.get("logprobs"):
             tops = [{"token": t, "logprob": v, "bytes": None} for t, v in (("1", -0.25), ("0", -1.5))]
             one = {"token": "1", "logprob": -0.25, "bytes": None, "top_logprobs": tops[: asked.get("top_logprobs", 0)]}
-            choice["logprobs"] = {"content": [one], "refusal": None}
+            content = [logprob_of(token) for token in re.findall(r"\d+|\D+", text)] if self.probabilities else [one]
+            choice["logprobs"] = {"content": content, "refusal": None}
         choices = {"no_choices": [], "null": None}.get(fault or "", [choice])
         total = tokens_in + tokens_out
         return {
@@ -269,6 +282,14 @@ def label_of(asked: Mapping[str, Any]) -> str:
     """A label that tells the first question from others."""
     first = asked["messages"][1]["content"]
     return json.dumps({"label": f"words of the kind {hashlib.sha256(first.encode()).hexdigest()[:12]}"})
+
+
+def logprob_of(token: str) -> dict[str, Any]:
+    """A token of a reply: a number has four fifths of the probability, its opposite the rest."""
+    other = {"0": "1", "1": "0", "10": "0"}.get(token, "5")
+    tops = [(token, math.log(0.8)), (other, math.log(0.2))] if token.isdigit() else [(token, -0.01)]
+    listed = [{"token": one, "logprob": value, "bytes": None} for one, value in tops]
+    return listed[0] | {"top_logprobs": listed}
 
 
 def error(message: str, code: str) -> dict[str, Any]:

@@ -288,13 +288,13 @@ def test_the_key_is_sent_and_needed_for_the_real_api(store, monkeypatch):
 
 
 def test_labels_by_hand_are_shown_first(store):
-    run.by_hand(store, "tiny/0-res/4", "  what I say  ")
+    store.set_label("tiny/0-res/4", "  what I say  ")
     page = store.feature("tiny/0-res/4")
     assert (page.label, page.labels[0].explainer) == ("what I say", "human")
     with pytest.raises(BadRequest, match="label is empty"):
-        run.by_hand(store, "tiny/0-res/4", " ")
+        store.set_label("tiny/0-res/4", " ")
     with pytest.raises(NotFound):
-        run.by_hand(store, "tiny/0-res/99", "x")
+        store.set_label("tiny/0-res/99", "x")
 
 
 def test_the_command(tmp_path, invoke):

@@ -16,7 +16,8 @@ from featurestore import BadRequest, NotFound
 
 FOLDER = Path(__file__).parent
 DEFAULT = "pairs"
-# What may stand between double braces, and what is put there.
+JUDGES = FOLDER / "judges"
+# What may stand between double braces, and what is put there: in a prompt that asks for a label,
 PLACES = {
     "pairs": "texts with active tokens between << and >>, and a list of those tokens with activations from 1 to 10",
     "windows": "texts with active tokens between << and >>",
@@ -24,6 +25,15 @@ PLACES = {
     "promoted": "the tokens whose logits the feature raises most",
     "suppressed": "the tokens whose logits it lowers most",
     "density": "the share of tokens it is active on",
+}
+
+
+# and in one that asks to judge a label.
+JUDGED = {
+    "label": "the label",
+    "count": "how many texts, or tokens, there are",
+    "texts": "the texts, numbered; for fuzzing with tokens between << and >>",
+    "tokens": "the tokens of one text, numbered, one a line",
 }
 
 
@@ -56,20 +66,26 @@ def shipped() -> list[Prompt]:
     return [_read(path) for path in sorted(FOLDER.glob("*.md"))]
 
 
-def load(name: str | Path = DEFAULT) -> Prompt:
-    """The prompt of that name, or in that file. Raises NotFound or BadRequest."""
-    for one in shipped():
+def judges() -> list[Prompt]:
+    """The prompts for judges that come with the package, one for each method, by name."""
+    return [_read(path, judge=True) for path in sorted(JUDGES.glob("*.md"))]
+
+
+def load(name: str | Path = DEFAULT, judge: bool = False) -> Prompt:
+    """The prompt of that name, or in that file; `judge`: one that asks to judge a label. Raises NotFound or BadRequest."""
+    known = judges() if judge else shipped()
+    for one in known:
         if name in (one.name, one.id):
             return one
     path = Path(name)
     if not path.is_file():
-        names = ", ".join(one.name for one in shipped())
+        names = ", ".join(one.name for one in known)
         raise NotFound(f"no prompt '{name}': it is neither a file nor one of {names}")
-    return _read(path)
+    return _read(path, judge)
 
 
 @functools.cache
-def _read(path: Path) -> Prompt:
+def _read(path: Path, judge: bool = False) -> Prompt:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
@@ -82,13 +98,16 @@ def _read(path: Path) -> Prompt:
     if not sections:
         raise BadRequest(f"{path} is no prompt: it has the sections `# System` and `# User`, in this order")
     id = f"{head['name']}/{head['version']}"
-    if path.parent != FOLDER:
+    if path.parent not in (FOLDER, JUDGES):
         id += "@" + hashlib.sha256(text.encode()).hexdigest()[:8]
     made = Prompt(id, head["name"], sections[1].strip(), sections[2].strip("\n"), head.get("about", ""), path)
-    unknown = sorted(made.places - PLACES.keys())
+    known = JUDGED if judge else PLACES
+    unknown = sorted(made.places - known.keys())
     if unknown:
+        raise BadRequest(f"{path}: {{{{{unknown[0]}}}}} is nothing we know of a feature; there are: {', '.join(known)}")
+    if judge and ("label" not in made.places or not made.places & {"texts", "tokens"}):
         raise BadRequest(
-            f"{path}: {{{{{unknown[0]}}}}} is nothing we know of a feature; there are: {', '.join(PLACES)}"
+            f"{path} judges nothing: use {{{{label}}}} and {{{{texts}}}}, or {{{{tokens}}}} for simulation"
         )
     if not made.places:
         raise BadRequest(f"{path} asks about no feature: use at least one of {', '.join(PLACES)} in double braces")
