@@ -70,12 +70,20 @@ CREATE TABLE stored.features (
     mean_activation        FLOAT   CHECK (isfinite(mean_activation)),
     std_activation         FLOAT   CHECK (isfinite(std_activation)),
     max_activation         FLOAT   CHECK (isfinite(max_activation)),
+    first_active           BIGINT  CHECK (first_active >= 0),
+    last_active            BIGINT  CHECK (last_active >= first_active),
     histogram              BIGINT[],
+    coactive               STRUCT(feature INTEGER, jaccard FLOAT)[],
     decoder_norm           FLOAT   CHECK (isfinite(decoder_norm)),
     encoder_norm           FLOAT   CHECK (isfinite(encoder_norm)),
     encoder_decoder_cosine FLOAT   CHECK (isfinite(encoder_decoder_cosine)),
     top_logits             STRUCT(token VARCHAR, value FLOAT)[],
     bottom_logits          STRUCT(token VARCHAR, value FLOAT)[],
+    logit_mean             FLOAT   CHECK (isfinite(logit_mean)),
+    logit_std              FLOAT   CHECK (isfinite(logit_std)),
+    logit_skewness         FLOAT   CHECK (isfinite(logit_skewness)),
+    logit_kurtosis         FLOAT   CHECK (isfinite(logit_kurtosis)),
+    logit_histogram        INTEGER[],
     label                  VARCHAR,
     explainer              VARCHAR,
     PRIMARY KEY (dictionary, feature));
@@ -88,12 +96,20 @@ COMMENT ON COLUMN stored.features.active_contexts IS 'Contexts with at least one
 COMMENT ON COLUMN stored.features.mean_activation IS 'Mean over active tokens; null for a dead feature.';
 COMMENT ON COLUMN stored.features.std_activation IS 'Standard deviation (population) over active tokens; null for a dead feature.';
 COMMENT ON COLUMN stored.features.max_activation IS 'Largest activation seen; null for a dead feature.';
+COMMENT ON COLUMN stored.features.first_active IS 'Its first active token''s place in the corpus, counted from 0 over all documents; null for a dead feature.';
+COMMENT ON COLUMN stored.features.last_active IS 'Its last active token''s place in the corpus; null for a dead feature.';
 COMMENT ON COLUMN stored.features.histogram IS 'Active tokens by |activation|: 64 bins, bin b holds [2^(b/4 - 6), 2^((b+1)/4 - 6)), the first and last also what lies beyond.';
+COMMENT ON COLUMN stored.features.coactive IS 'Features of the dictionary that fire on the same tokens most: tokens with both / tokens with either, on a sample of the corpus; best first.';
 COMMENT ON COLUMN stored.features.decoder_norm IS 'L2 norm of the decoder vector.';
 COMMENT ON COLUMN stored.features.encoder_norm IS 'L2 norm of the encoder vector.';
 COMMENT ON COLUMN stored.features.encoder_decoder_cosine IS 'Cosine of encoder and decoder vector; null when their widths differ or one is zero.';
 COMMENT ON COLUMN stored.features.top_logits IS 'Tokens whose logits the decoder vector raises most, strongest first.';
 COMMENT ON COLUMN stored.features.bottom_logits IS 'Tokens whose logits it lowers most, strongest first.';
+COMMENT ON COLUMN stored.features.logit_mean IS 'Mean of its effects on the logits of all tokens.';
+COMMENT ON COLUMN stored.features.logit_std IS 'Their standard deviation (population).';
+COMMENT ON COLUMN stored.features.logit_skewness IS 'Their third standardised moment; null where all are equal.';
+COMMENT ON COLUMN stored.features.logit_kurtosis IS 'Their fourth standardised moment, 3 for a normal distribution; null where all are equal.';
+COMMENT ON COLUMN stored.features.logit_histogram IS 'Tokens by effect: 40 bins of equal width from the lowest to the highest effect.';
 COMMENT ON COLUMN stored.features.label IS 'A copy of the best label, made by `featurestore compact`; the view features shows the one that counts now.';
 COMMENT ON COLUMN stored.features.explainer IS 'Whose label that is.';
 
@@ -139,6 +155,27 @@ COMMENT ON COLUMN stored.examples.activation IS 'Activation on that token.';
 COMMENT ON COLUMN stored.examples.offsets IS 'Tokens of the window with a non-zero activation, counted from start, ascending.';
 COMMENT ON COLUMN stored.examples.activations IS 'Their activations.';
 
+CREATE TABLE stored.contexts (
+    dictionary   VARCHAR   NOT NULL,
+    context      INTEGER   NOT NULL CHECK (context >= 0),
+    corpus       VARCHAR   NOT NULL,
+    document     INTEGER   NOT NULL CHECK (document >= 0),
+    start        INTEGER   NOT NULL CHECK (start >= 0),
+    length       INTEGER   NOT NULL CHECK (length BETWEEN 1 AND 512),
+    features     INTEGER[] NOT NULL,
+    peaks        FLOAT[]   NOT NULL,
+    PRIMARY KEY (dictionary, context),
+    CHECK (len(features) = len(peaks)));
+COMMENT ON TABLE  stored.contexts IS 'Windows drawn at random from the corpus, with every feature that fires in them: where all others are silent.';
+COMMENT ON COLUMN stored.contexts.dictionary IS 'The dictionary whose features they are.';
+COMMENT ON COLUMN stored.contexts.context IS 'Number of the window, from 0.';
+COMMENT ON COLUMN stored.contexts.corpus IS 'The corpus it is cut from.';
+COMMENT ON COLUMN stored.contexts.document IS 'The document in it.';
+COMMENT ON COLUMN stored.contexts.start IS 'Position in the document of its first token.';
+COMMENT ON COLUMN stored.contexts.length IS 'Its tokens.';
+COMMENT ON COLUMN stored.contexts.features IS 'Every feature with a non-zero activation in it, ascending.';
+COMMENT ON COLUMN stored.contexts.peaks IS 'The strongest activation of each of them in it.';
+
 CREATE TABLE stored.tokenizers (
     tokenizer    VARCHAR NOT NULL,
     pieces       VARCHAR[] NOT NULL,
@@ -155,6 +192,7 @@ CREATE TABLE stored.documents (
     name         VARCHAR,
     tokenizer    VARCHAR NOT NULL,
     length       INTEGER NOT NULL CHECK (length > 0),
+    held_out     BOOLEAN NOT NULL,
     PRIMARY KEY (corpus, document));
 COMMENT ON TABLE  stored.documents IS 'The texts harvested over.';
 COMMENT ON COLUMN stored.documents.corpus IS 'Id of the corpus: first 16 hex digits of the sha256 of its tokenizer, names and tokens.';
@@ -162,6 +200,7 @@ COMMENT ON COLUMN stored.documents.document IS 'Number of the document in it, fr
 COMMENT ON COLUMN stored.documents.name IS 'File name, or whatever names it.';
 COMMENT ON COLUMN stored.documents.tokenizer IS 'Whose token ids its tokens are.';
 COMMENT ON COLUMN stored.documents.length IS 'Its tokens, without BOS.';
+COMMENT ON COLUMN stored.documents.held_out IS 'Whether its examples are kept from explainers, so that labels can be scored on them; by the hash of its tokens.';
 
 CREATE TABLE stored.tokens (
     corpus       VARCHAR NOT NULL,
@@ -182,6 +221,9 @@ CREATE TABLE stored.labels (
     explainer    VARCHAR NOT NULL CHECK (length(trim(explainer)) > 0),
     prompt       VARCHAR,
     examples     INTEGER CHECK (examples >= 0),
+    tokens_in    BIGINT  CHECK (tokens_in >= 0),
+    tokens_out   BIGINT  CHECK (tokens_out >= 0),
+    money        DOUBLE  CHECK (money >= 0),
     tool         VARCHAR NOT NULL,
     created_at   TIMESTAMPTZ NOT NULL);
 COMMENT ON TABLE  stored.labels IS 'Texts that say what a feature means; many per feature.';
@@ -191,11 +233,85 @@ COMMENT ON COLUMN stored.labels.label IS 'The text.';
 COMMENT ON COLUMN stored.labels.explainer IS 'Who said so: tokens (token statistics), human, or the name of the language model.';
 COMMENT ON COLUMN stored.labels.prompt IS 'Name and version of the prompt or method, as in pairs/1.';
 COMMENT ON COLUMN stored.labels.examples IS 'How many examples the explainer saw.';
+COMMENT ON COLUMN stored.labels.tokens_in IS 'Tokens of the prompts it took; null where nobody counted.';
+COMMENT ON COLUMN stored.labels.tokens_out IS 'Tokens of the replies.';
+COMMENT ON COLUMN stored.labels.money IS 'What they cost, where prices were given.';
 COMMENT ON COLUMN stored.labels.tool IS 'Name and version of the program that wrote it.';
 COMMENT ON COLUMN stored.labels.created_at IS 'When it was written.';
 
+CREATE TABLE stored.votes (
+    dictionary   VARCHAR NOT NULL,
+    feature      INTEGER NOT NULL CHECK (feature >= 0),
+    label        VARCHAR NOT NULL CHECK (length(trim(label)) > 0),
+    vote         TINYINT NOT NULL CHECK (vote IN (-1, 0, 1)),
+    voter        VARCHAR NOT NULL CHECK (length(trim(voter)) > 0),
+    tool         VARCHAR NOT NULL,
+    created_at   TIMESTAMPTZ NOT NULL);
+COMMENT ON TABLE  stored.votes IS 'What people think of labels. Who votes again on a label replaces the vote before.';
+COMMENT ON COLUMN stored.votes.dictionary IS 'The dictionary of the feature.';
+COMMENT ON COLUMN stored.votes.feature IS 'The feature''s index in it.';
+COMMENT ON COLUMN stored.votes.label IS 'The text voted on, whoever said it.';
+COMMENT ON COLUMN stored.votes.vote IS '1 for it, -1 against it, 0 to take the vote back.';
+COMMENT ON COLUMN stored.votes.voter IS 'Who votes: a person''s name.';
+COMMENT ON COLUMN stored.votes.tool IS 'Name and version of the program that wrote it.';
+COMMENT ON COLUMN stored.votes.created_at IS 'When it was written.';
+
+CREATE TABLE stored.scores (
+    dictionary   VARCHAR NOT NULL,
+    feature      INTEGER NOT NULL CHECK (feature >= 0),
+    label        VARCHAR NOT NULL CHECK (length(trim(label)) > 0),
+    explainer    VARCHAR NOT NULL CHECK (length(trim(explainer)) > 0),
+    method       VARCHAR NOT NULL CHECK (length(trim(method)) > 0),
+    negatives    VARCHAR,
+    value        DOUBLE  CHECK (value BETWEEN -1 AND 1),
+    low          DOUBLE  CHECK (low BETWEEN -1 AND 1),
+    high         DOUBLE  CHECK (high BETWEEN -1 AND 1),
+    baseline     DOUBLE  CHECK (baseline BETWEEN -1 AND 1),
+    auc          DOUBLE  CHECK (auc BETWEEN 0 AND 1),
+    n            INTEGER NOT NULL CHECK (n >= 0),
+    failures     INTEGER NOT NULL CHECK (failures >= 0),
+    judge        VARCHAR NOT NULL CHECK (length(trim(judge)) > 0),
+    prompt       VARCHAR,
+    examples     VARCHAR,
+    sampled      BOOLEAN NOT NULL,
+    stopped      BOOLEAN NOT NULL,
+    tokens_in    BIGINT  CHECK (tokens_in >= 0),
+    tokens_out   BIGINT  CHECK (tokens_out >= 0),
+    money        DOUBLE  CHECK (money >= 0),
+    tool         VARCHAR NOT NULL,
+    created_at   TIMESTAMPTZ NOT NULL,
+    CHECK ((value IS NULL) = (low IS NULL) AND (low IS NULL) = (high IS NULL) AND low <= high),
+    CHECK (n > 0 OR value IS NULL));
+COMMENT ON TABLE  stored.scores IS 'How well labels tell on which texts their features are active. A failure of the judge is counted, and is no score.';
+COMMENT ON COLUMN stored.scores.dictionary IS 'The dictionary of the feature.';
+COMMENT ON COLUMN stored.scores.feature IS 'The feature''s index in it.';
+COMMENT ON COLUMN stored.scores.label IS 'The text that was scored.';
+COMMENT ON COLUMN stored.scores.explainer IS 'Whose label it was.';
+COMMENT ON COLUMN stored.scores.method IS 'detection, fuzzing, intruder, simulation or embedding (docs/scoring.md), or the name of an imported one.';
+COMMENT ON COLUMN stored.scores.negatives IS 'What it was told from: random (texts of other features) or hard (texts of its decoder''s neighbours on which it is silent).';
+COMMENT ON COLUMN stored.scores.value IS 'Balanced accuracy (detection, fuzzing), share right (intruder), correlation (simulation), AUC (embedding); null where nothing could be judged.';
+COMMENT ON COLUMN stored.scores.low IS 'Lower end of the 95 % confidence interval of value.';
+COMMENT ON COLUMN stored.scores.high IS 'Upper end.';
+COMMENT ON COLUMN stored.scores.baseline IS 'What value is on average for a judge that does not look: 0.5, 0.25 (intruder) or 0 (simulation).';
+COMMENT ON COLUMN stored.scores.auc IS 'Area under the ROC curve of the judge''s probabilities, where it gave any.';
+COMMENT ON COLUMN stored.scores.n IS 'Judgements the value is made of: texts, or for intruder groups of texts.';
+COMMENT ON COLUMN stored.scores.failures IS 'Judgements that were asked for and not given in a readable form; they are not in n.';
+COMMENT ON COLUMN stored.scores.judge IS 'The language model, or embedder, that judged.';
+COMMENT ON COLUMN stored.scores.prompt IS 'Name and version of the judge''s prompt, as in detection/1; null without one.';
+COMMENT ON COLUMN stored.scores.examples IS 'Which examples: held-out (of documents no explainer sees) or unseen (those the explainer was not shown).';
+COMMENT ON COLUMN stored.scores.sampled IS 'Whether the feature was chosen by chance, so that the score counts in a figure for its dictionary.';
+COMMENT ON COLUMN stored.scores.stopped IS 'Whether fewer judgements were asked for because the interval lay on one side of the threshold; the interval allows for that.';
+COMMENT ON COLUMN stored.scores.tokens_in IS 'Tokens of the prompts it took; of judgements that count in two scores, half in each.';
+COMMENT ON COLUMN stored.scores.tokens_out IS 'Tokens of the replies.';
+COMMENT ON COLUMN stored.scores.money IS 'What they cost, where prices were given.';
+COMMENT ON COLUMN stored.scores.tool IS 'Name and version of the program that wrote it.';
+COMMENT ON COLUMN stored.scores.created_at IS 'When it was written.';
+
 CREATE VIEW dictionaries AS FROM stored.dictionaries;
 COMMENT ON VIEW dictionaries IS 'Every dictionary of the store, see stored.dictionaries.';
+
+CREATE VIEW contexts AS FROM stored.contexts;
+COMMENT ON VIEW contexts IS 'Windows drawn at random with all features active in them, see stored.contexts.';
 
 CREATE VIEW documents AS FROM stored.documents;
 COMMENT ON VIEW documents IS 'Every document, see stored.documents.';
@@ -212,16 +328,57 @@ CREATE VIEW labels AS
     QUALIFY row_number() OVER (PARTITION BY dictionary, feature, explainer ORDER BY created_at DESC, label) = 1;
 COMMENT ON VIEW labels IS 'The newest label of each explainer for each feature, see stored.labels.';
 
--- The label that is shown: a person's before a language model's before token statistics; the newest of equals.
+CREATE VIEW votes AS
+    FROM stored.votes
+    QUALIFY row_number() OVER (PARTITION BY dictionary, feature, label, voter ORDER BY created_at DESC, vote) = 1;
+COMMENT ON VIEW votes IS 'The newest vote of each voter on each label, see stored.votes.';
+
+CREATE VIEW scores AS
+    FROM stored.scores
+    QUALIFY row_number() OVER (PARTITION BY dictionary, feature, label, explainer, method, negatives, judge, prompt
+                               ORDER BY created_at DESC, n DESC, value) = 1;
+COMMENT ON VIEW scores IS 'The newest score of each label by each method and judge, see stored.scores.';
+
+CREATE VIEW label_votes AS
+    SELECT dictionary, feature, label, sum(vote)::BIGINT AS votes FROM votes GROUP BY dictionary, feature, label;
+COMMENT ON VIEW label_votes IS 'The sum of the votes on each label.';
+
+CREATE VIEW label_scores AS
+    SELECT dictionary, feature, label, avg(value) FILTER (WHERE method IN ('detection', 'fuzzing')) AS score
+    FROM scores GROUP BY dictionary, feature, label;
+COMMENT ON VIEW label_scores IS 'The mean of each label''s detection and fuzzing scores.';
+
+-- The rule for the best label: the one with the largest rank is shown, the newest of equals. A store can have a rule of
+-- its own, any expression of these names: `featurestore label rule`. votes is their sum, 0 without any; score is that of
+-- label_scores, null without one.
+-- Nothing that people vote against; a person's before a language model's before token statistics; then by votes, by score.
+CREATE MACRO label_rank(label, explainer, prompt, examples, votes, score, created_at) AS
+    [CASE WHEN votes < 0 THEN 0 ELSE 1 END,
+     CASE explainer WHEN 'human' THEN 2 WHEN 'tokens' THEN 0 ELSE 1 END,
+     votes,
+     coalesce(score, 0.5)];
+
 CREATE VIEW best_labels AS
     SELECT dictionary, feature, best.* FROM (
         SELECT dictionary, feature,
                arg_max({'label': label, 'explainer': explainer, 'prompt': prompt, 'examples': examples,
-                        'tool': tool, 'created_at': created_at},
-                       {'rank': CASE explainer WHEN 'human' THEN 2 WHEN 'tokens' THEN 0 ELSE 1 END,
-                        'at': created_at, 'explainer': explainer, 'label': label}) AS best
-        FROM stored.labels GROUP BY dictionary, feature);
-COMMENT ON VIEW best_labels IS 'The one label shown for each feature.';
+                        'tokens_in': tokens_in, 'tokens_out': tokens_out, 'money': money, 'tool': tool,
+                        'created_at': created_at},
+                       {'ranked': rank IS NOT NULL, 'rank': rank, 'at': created_at, 'explainer': explainer,
+                        'label': label}) AS best
+        FROM (SELECT l.*, label_rank(l.label, l.explainer, l.prompt, l.examples, coalesce(v.votes, 0), s.score,
+                                     l.created_at) AS rank
+              FROM (SELECT dictionary, feature, explainer, newest.*
+                    FROM (SELECT dictionary, feature, explainer,
+                                 arg_min({'label': label, 'prompt': prompt, 'examples': examples,
+                                          'tokens_in': tokens_in, 'tokens_out': tokens_out, 'money': money,
+                                          'tool': tool, 'created_at': created_at},
+                                         {'at': -epoch_us(created_at), 'label': label}) AS newest
+                          FROM stored.labels GROUP BY dictionary, feature, explainer)) l
+              LEFT JOIN label_votes v ON v.dictionary = l.dictionary AND v.feature = l.feature AND v.label = l.label
+              LEFT JOIN label_scores s ON s.dictionary = l.dictionary AND s.feature = l.feature AND s.label = l.label)
+        GROUP BY dictionary, feature);
+COMMENT ON VIEW best_labels IS 'The one label shown for each feature, by the rule label_rank.';
 
 -- DuckDB leaves out a left join with what is grouped by the key, in queries that use no column of it.
 CREATE VIEW features AS
@@ -244,7 +401,7 @@ COMMENT ON VIEW features IS 'Every feature with its dictionary''s model, source,
 
 -- A window lies in one run of 512 tokens, or begins in one and ends in the next.
 CREATE VIEW examples AS
-    SELECT e.*,
+    SELECT e.*, d.held_out,
            list_transform((a.tokens || coalesce(b.tokens, []))[e.start % 512 + 1 : e.start % 512 + e.length],
                           lambda t: z.pieces[t + 1]) AS tokens
     FROM stored.examples e

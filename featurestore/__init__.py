@@ -21,21 +21,26 @@ from featurestore.errors import (
     Unavailable,
     UnsupportedVersion,
 )
+from featurestore.histogram import HISTOGRAM_BINS, HISTOGRAM_EDGES
+from featurestore.holdout import held_out
 from featurestore.interface import FeatureStore
 from featurestore.query import Query
 from featurestore.records import (
-    HISTOGRAM_BINS,
-    HISTOGRAM_EDGES,
     Activating,
     ActiveFeature,
+    Coactive,
+    Dictionaries,
     Dictionary,
     Example,
     Feature,
     FeatureId,
+    Features,
     Hit,
     Hits,
     Label,
     LogitEffect,
+    Score,
+    Scores,
     StoreInfo,
 )
 from featurestore.relations import Contrast, ContrastFeature, Duplicate, Duplicates, Edge, Neighbourhood
@@ -52,9 +57,11 @@ __all__ = [
     "ActiveFeature",
     "BadRequest",
     "BadStore",
+    "Coactive",
     "Conflict",
     "Contrast",
     "ContrastFeature",
+    "Dictionaries",
     "Dictionary",
     "Duplicate",
     "Duplicates",
@@ -64,6 +71,7 @@ __all__ = [
     "FeatureId",
     "FeatureStore",
     "FeatureStoreError",
+    "Features",
     "Forbidden",
     "Hit",
     "Hits",
@@ -72,6 +80,8 @@ __all__ = [
     "Neighbourhood",
     "NotFound",
     "Query",
+    "Score",
+    "Scores",
     "StoreInfo",
     "TooManyRequests",
     "Unauthorized",
@@ -79,6 +89,7 @@ __all__ = [
     "UnsupportedVersion",
     "connect",
     "create",
+    "held_out",
 ]
 
 

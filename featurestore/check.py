@@ -13,19 +13,22 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
 
-from featurestore import schema, text, tokens, vectors
+from featurestore import copies, schema, text, tokens, vectors
 from featurestore.decoder_index import open_vectors, targets_of
 from featurestore.errors import BadRequest, BadStore, FeatureStoreError
 from featurestore.feature_rows import FeatureRows
+from featurestore.labelling import RULE_TABLE
 from featurestore.log import Part, Snapshot, checkpoint_name, checkpoint_number, commit_number
-from featurestore.parts import STORE_FILE, Directory, read_about, write_about
+from featurestore.parts import APPENDED, STORE_FILE, Directory, read_about, write_about
 from featurestore.rows import Rows
 from featurestore.schema import Gate
 from featurestore.storage import Entry
 from featurestore.writer import SHARD_FEATURES, Writer
 
 # What can be made again from the rest.
-REBUILT = ("feature_rows", "token_stream", "decoder_index", "label_index", "token_index")
+REBUILT = ("feature_rows", "example_rows", "label_rows", "token_stream", "decoder_index", "label_index", "token_index")
+# What pages read, and what it is a copy of.
+COPIES = {"feature_rows": "features", "example_rows": "examples", "label_rows": "labels"}
 INDEXES = ("decoder_index", "label_index", "token_index")
 
 
@@ -62,9 +65,11 @@ def check(directory: Directory, progress: Callable[[str, int], Callable[[int], N
     rows = Rows(directory)
     damaged: set[str] = set()
     with contextlib.closing(Gate()) as gate:
-        for part in sorted(snapshot.all(), key=lambda part: part.file):
+        # Originals before their copies: a copy is compared with what is whole only.
+        for part in sorted(snapshot.all(), key=lambda part: (part.table in COPIES, part.file)):
             found = [*_byte_problems(directory, part)]
-            if not found:
+            originals = snapshot.parts(COPIES[part.table], part.key) if part.table in COPIES else []
+            if not found and not any(one.file in damaged for one in originals):
                 found = [*_content_problems(directory, snapshot, rows, gate, part)]
             damaged |= {part.file} if found else set()
             problems += found
@@ -108,25 +113,24 @@ def repair(directory: Directory, found: Checked, tool: str) -> list[str]:
     broken = [part for part in snapshot.all() if part.table in REBUILT and _touched(part, damaged)]
     missing = {key for key in snapshot.keys("tokens") if not snapshot.has("token_stream", key)}
     missing |= {part.key for part in broken if part.table == "token_stream"}
-    lacking = [part for part in snapshot.parts("features") if _copy_of(snapshot, part) in (None, *broken)]
-    lacking = [part for part in lacking if part.file not in damaged]
+    copied = [part for table in copies.OF_PARTS for part in snapshot.parts(table) if part.file not in damaged]
+    lacking = [part for part in copied if copies.copy_of(snapshot, part) in (None, *broken)]
     if broken or missing or lacking:
         with contextlib.closing(Writer(directory, tool)) as writer:
             writer.remove_parts(broken)
             for corpus in sorted(missing):
                 _rebuild_stream(writer, snapshot, rows, corpus)
             for part in lacking:
-                writer.add_rows(part.key, part.shard, rows.all(part))
+                copies.add_copy(writer, rows, part)
+            for part in broken:
+                if part.table == "label_rows":
+                    copies.gather_labels(writer, rows, snapshot, part.key, part.shard)
             writer.commit()
         said += [f"removed {part.file}" for part in broken if part.table in INDEXES]
+        said += [f"gathered the labels of {part.key} again" for part in broken if part.table == "label_rows"]
         said += [f"copied the rows of {part.file} again" for part in lacking]
         said += [f"built the token stream of corpus {corpus} again" for corpus in sorted(missing)]
     return said
-
-
-def _copy_of(snapshot: Snapshot, part: Part) -> Part | None:
-    """The feature_rows of a part of features."""
-    return next((one for one in snapshot.parts("feature_rows", part.key) if one.shard == part.shard), None)
 
 
 def _touched(part: Part, damaged: set[str]) -> bool:
@@ -178,6 +182,8 @@ def _remedy(part: Part) -> str:
         return "`featurestore check --repair` builds it again"
     if part.table in ("tokenizers", "documents", "tokens"):
         return "restore it from a copy, or harvest the dictionaries of this corpus again"
+    if part.table == RULE_TABLE:
+        return "set it again with `featurestore label rule`"
     return f"restore it from a copy, or write {part.table} of {part.key} again (harvest --replace)"
 
 
@@ -223,6 +229,8 @@ def _content_problems(
             features = [one for one in snapshot.parts("features", part.key) if one.shard == part.shard]
             same = len(features) == 1 and rows.feature_rows(part).table().equals(rows.all(features[0]))
             problem = "" if same else "has other rows than the features it is a copy of"
+        elif part.table in ("example_rows", "label_rows"):
+            problem = _gathered_problem(snapshot, rows, part)
         elif part.table == "token_stream":
             tokens.Stream(directory.local(part))
             wanted = sum(_column(rows, one, "length").sum() for one in snapshot.parts("documents", part.key))
@@ -233,6 +241,20 @@ def _content_problems(
         problem = f"cannot be read: {exc}"
     if problem:
         yield Finding(part.file, problem, _remedy(part))
+
+
+def _gathered_problem(snapshot: Snapshot, rows: Rows, part: Part) -> str:
+    if part.table == "example_rows":
+        examples = [one for one in snapshot.parts("examples", part.key) if one.shard == part.shard]
+        wanted = rows.all(examples[0]) if len(examples) == 1 else None
+    elif copies.labels_gathered(snapshot, part) is None:
+        wanted = None
+    else:
+        those = [one for one in snapshot.parts("labels", part.key) if one.commit <= part.about["commit"]]
+        wanted = copies.labels_of(rows, those, part.shard)
+    found = rows.gathered(part).table()
+    same = wanted is not None and found.equals(wanted.select(found.column_names))
+    return "" if same else "has other rows than those it is a copy of"
 
 
 def _column(rows: Rows, part: Part, name: str) -> numpy.ndarray:
@@ -250,7 +272,7 @@ def _table_problem(snapshot: Snapshot, rows: Rows, gate: Gate, part: Part) -> st
         gate.checked(part.table, table)
     except BadRequest as exc:
         return str(exc)
-    if part.table in ("features", "examples", "labels"):
+    if part.table in ("features", "examples", *APPENDED):
         features = table["feature"].to_numpy()
         d_sae = _d_sae(snapshot, rows, part.key)
         if part.table == "features":
@@ -293,6 +315,8 @@ def _index_problem(directory: Directory, snapshot: Snapshot, part: Part) -> str:
         if sum(part.about["rows"]) != len(index):
             return f"covers {sum(part.about['rows'])} vectors, and has {len(index)}"
         return ""
+    if part.table == RULE_TABLE:
+        return "" if path.read_text("utf-8") == part.about["rule"] else "is not the rule that the log says"
     if part.table == "token_index":
         text.KeywordIndex(path, part.rows)
         return ""

@@ -290,7 +290,15 @@ def show_feature(page: featurestore.Feature) -> None:
     facts = ("state", "density", "active_tokens", "mean_activation", "max_activation", "decoder_norm")
     out.print(Text("  ".join(f"{name.replace('_', ' ')} {cell(getattr(page, name))}" for name in facts)))
     for label in page.labels:
-        out.print(Text(f"  {label.explainer}: {label.label}"))
+        votes = f" (votes {label.votes:+d})" if label.votes else ""
+        out.print(Text(f"  {label.explainer}: {label.label}{votes}"))
+    for score in page.scores:
+        against = f" against {score.negatives}" if score.negatives else ""
+        found = "nothing judged" if score.value is None else f"{score.value:.2f} [{score.low:.2f}, {score.high:.2f}]"
+        failed = f", {score.failures:,} failed" if score.failures else ""
+        out.print(
+            Text(f"  {score.method}{against} of '{score.label}': {found}, n {score.n:,}{failed}, by {score.judge}")
+        )
     for title, logits in (("raises", page.top_logits), ("lowers", page.bottom_logits)):
         if logits:
             out.print(Text(f"{title}  " + "  ".join(f"{one.token!r} {one.value:+.2f}" for one in logits)))
@@ -396,6 +404,7 @@ def info(store: str, as_json: bool) -> None:
     )
     changed = f", changed {_ago(found.changed_at)} by commit {found.commit:,}" if found.changed_at else ", empty"
     click.echo(f"made {_ago(found.created_at)}{changed}")
+    click.echo(f"best label: the largest of {' '.join(found.label_rule.split())}")
     sizes = [
         {"table": name, "rows": rows, "files": found.parts[name], "bytes": found.bytes[name]}
         for name, rows in found.rows.items()

@@ -13,7 +13,7 @@ import msgspec
 
 from featurestore.errors import BadRequest
 from featurestore.query import Query
-from featurestore.records import Activating, Dictionary, Feature, Hits, StoreInfo
+from featurestore.records import Activating, Dictionaries, Dictionary, Feature, Features, Hits, Scores, StoreInfo
 from featurestore.relations import Contrast, Duplicates, Neighbourhood
 from featurestore.stream import RowStream
 
@@ -43,7 +43,7 @@ class FeatureStore(abc.ABC):
         """What the store holds."""
 
     @abc.abstractmethod
-    def dictionaries(self) -> list[Dictionary]:
+    def dictionaries(self) -> Dictionaries:
         """Every dictionary, ordered by id."""
 
     @abc.abstractmethod
@@ -62,8 +62,20 @@ class FeatureStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    def features(self, ids: Sequence[str], examples: int | None = None) -> list[Feature]:
+    def features(self, ids: Sequence[str], examples: int | None = None) -> Features:
         """Many features' pages, in the order of the ids; over HTTP 1,000 in a request. Raises as `feature` does."""
+
+    @abc.abstractmethod
+    def features_where(self, where: str = "true", examples: int | None = None) -> Iterator[Feature]:
+        """The pages of all features for which an SQL condition over the view `features` holds, one after another by id.
+
+        However many: they are read as they are taken. `examples` limits the examples of each band. The first one that is
+        taken raises BadRequest for what is no condition.
+        """
+
+    @abc.abstractmethod
+    def scores(self, id: str) -> Scores:
+        """The scores of a feature's labels: the newest of each label by each method and judge. Raises as `feature` does."""
 
     @abc.abstractmethod
     def vectors(self, ids: Sequence[str]) -> numpy.ndarray:

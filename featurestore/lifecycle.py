@@ -9,16 +9,16 @@ from typing import Any
 import numpy
 import pyarrow
 
-from featurestore import schema
+from featurestore import copies, schema
 from featurestore.catalog import Catalog
 from featurestore.errors import Conflict
-from featurestore.labelling import UNLABELLED, label_state, stale_features
+from featurestore.labelling import UNLABELLED, copy_state, stale_features
 from featurestore.log import Part, Snapshot
-from featurestore.parts import Directory
+from featurestore.parts import APPENDED, Directory
 from featurestore.records import Dictionary
 from featurestore.rows import Rows
 from featurestore.sql import Engine
-from featurestore.writer import SHARD_FEATURES, Writer
+from featurestore.writer import LAYOUTS, SHARD_FEATURES, Writer
 
 
 def remove(directory: Directory, catalog: Catalog, ids: Sequence[str], tool: str) -> list[str]:
@@ -57,7 +57,8 @@ def remove(directory: Directory, catalog: Catalog, ids: Sequence[str], tool: str
 def compact(
     directory: Directory, rows: Rows, tool: str, progress: Callable[[str, int], Callable[[int], None]]
 ) -> list[str]:
-    """Merge small label parts, and copy the best labels beside the features, a commit for each dictionary.
+    """Merge small parts of labels, votes and scores, gather labels for pages, and copy the best ones beside the features, a
+    commit for each dictionary.
 
     Lines that say what was done. A dictionary another writer changes meanwhile is left as it is, and that is said.
     """
@@ -67,7 +68,10 @@ def compact(
     todo = [
         key
         for key in snapshot.keys("features")
-        if key in stale or _loose(snapshot, key) or not snapshot.has("feature_rows", key)
+        if key in stale
+        or any(_loose(snapshot, table, key) for table in APPENDED)
+        or copies.uncopied(snapshot, key)
+        or copies.ungathered(snapshot, key)
     ]
     advance = progress("compacting dictionaries", len(todo))
     for key in todo:
@@ -86,23 +90,25 @@ def _compact_one(directory: Directory, rows: Rows, key: str, tool: str) -> list[
         contextlib.closing(Engine(directory, snapshot)) as engine,
         contextlib.closing(Writer(directory, tool)) as writer,
     ):
-        loose = _loose(snapshot, key)
-        if loose:
+        for table in APPENDED:
+            loose = _loose(snapshot, table, key)
+            if not loose:
+                continue
             files = [directory.sql_path(part) for part in loose]
             merged = engine.table(
-                "FROM read_parquet(?, union_by_name = false) ORDER BY feature, explainer, created_at, label", [files]
+                f"FROM read_parquet(?, union_by_name = false) ORDER BY {LAYOUTS[table].order}", [files]
             )
             newest = max(part.commit for part in loose)
             count = 0
             for shard, some in _shards(merged):
-                writer.add_checked("labels", some, key=key, shard=shard, commit=newest)
+                writer.add_checked(table, some, key=key, shard=shard, commit=newest)
                 count += 1
             writer.remove_parts(loose)
-            said.append(f"{key}: {merged.num_rows:,} labels from {len(loose):,} parts into {count:,}")
-        state = label_state(snapshot, key)
+            said.append(f"{key}: {merged.num_rows:,} {table} from {len(loose):,} parts into {count:,}")
+        state = copy_state(snapshot, key)
         for part in snapshot.parts("features", key):
-            copies = [one for one in snapshot.parts("feature_rows", key) if one.shard == part.shard]
-            if part.about.get("labels", UNLABELLED) == state and copies:
+            copy = copies.copy_of(snapshot, part)
+            if part.about.get("labels", UNLABELLED) == state and copy:
                 continue
             table = engine.table(
                 "SELECT f.* REPLACE (b.label AS label, b.explainer AS explainer) FROM read_parquet(?) f "
@@ -115,7 +121,7 @@ def _compact_one(directory: Directory, rows: Rows, key: str, tool: str) -> list[
                     (part.shard + 1) * SHARD_FEATURES - 1,
                 ],
             )
-            writer.remove_parts([part, *copies])
+            writer.remove_parts([part, *([copy] if copy else ())])
             writer.add_checked(
                 "features",
                 table.cast(schema.arrow_schema("features")),
@@ -124,16 +130,22 @@ def _compact_one(directory: Directory, rows: Rows, key: str, tool: str) -> list[
                 about={"labels": state},
             )
             said.append(f"{key}: best labels copied beside {part.rows:,} features")
+        for part in copies.uncopied(snapshot, key):
+            if part.table == "examples":
+                copies.add_copy(writer, rows, part)
+                said.append(f"{key}: {part.rows:,} examples copied for pages")
+        for shard in copies.ungathered(snapshot, key):
+            copies.gather_labels(writer, rows, snapshot, key, shard)
         # Labels that came in between would make the copies stale, not wrong; another change of these parts is a conflict.
         writer.commit()
     return said
 
 
-def _loose(snapshot: Snapshot, key: str) -> list[Part]:
-    """Label parts to merge: those that share a shard of features, or reach over several."""
+def _loose(snapshot: Snapshot, table: str, key: str) -> list[Part]:
+    """Parts of labels, votes or scores to merge: those that share a shard of features, or reach over several."""
     by_shard: dict[int, list[Part]] = {}
     loose: dict[str, Part] = {}
-    for part in snapshot.parts("labels", key):
+    for part in snapshot.parts(table, key):
         first, last = (part.about.get(name, 0) // SHARD_FEATURES for name in ("first", "last"))
         if first != last:
             loose[part.file] = part

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
+import collections
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy
-import pyarrow.compute
-
 from featurestore.catalog import Catalog
 from featurestore.errors import BadStore
-from featurestore.labelling import stale_features
-from featurestore.log import Part, Snapshot
-from featurestore.records import Example, Feature, FeatureId, Label, LogitEffect
+from featurestore.feature_labels import FeatureLabels, best, newest
+from featurestore.gathered import Cut
+from featurestore.labelling import own_rule, stale_features
+from featurestore.log import Snapshot
+from featurestore.records import Coactive, Example, Feature, FeatureId, Label, LogitEffect, Score
 from featurestore.rows import Rows, shard_part
 from featurestore.sql import Engine
+from featurestore.windows import Windows
 from featurestore.writer import SHARD_FEATURES
 
 # The view `features` in schema.sql says the same to SQL.
@@ -27,6 +27,8 @@ FEW = 64
 TOGETHER = 32
 CARD = ("dictionary", "feature", "label", "explainer", "density", "max_activation", "state")
 
+SCORED = ("label", "explainer", "method", "negatives", "judge", "prompt")
+
 
 class Pages:
     """Reads features of one snapshot."""
@@ -35,7 +37,9 @@ class Pages:
         self._rows = rows
         self._snapshot = snapshot
         self._catalog = catalog
+        self._windows = Windows(rows, snapshot)
         self._engine = engine  # opened where it is needed: most pages do without SQL
+        self._labels = FeatureLabels(rows, snapshot)
         self._stale = {part.file for part in stale_features(snapshot)}
 
     def page(self, id: str, examples: int | None) -> Feature:
@@ -44,11 +48,22 @@ class Pages:
         Raises BadRequest, NotFound, or BadStore when the store lacks the feature's row.
         """
         asked = self._catalog.feature_id(id)
-        row = self._row(asked)
-        return self._feature(asked, row, self._labels(asked, row["explainer"]), self._examples(asked, examples))
+        row, said = self._stored(asked), self._labels.rows(asked)
+        row["label"], row["explainer"] = self._best(asked, row, said)
+        labels = newest(said, row["explainer"], self._votes(asked))
+        return self._feature(asked, row, labels, self._examples(asked, examples), self._scores(asked))
+
+    def scores(self, id: str) -> tuple[Score, ...]:
+        """The newest score of each of a feature's labels by each method and judge. Raises BadRequest or NotFound."""
+        return self._scores(self._catalog.feature_id(id))
 
     def _feature(
-        self, asked: FeatureId, row: dict[str, Any], labels: tuple[Label, ...], shown: tuple[Example, ...]
+        self,
+        asked: FeatureId,
+        row: dict[str, Any],
+        labels: tuple[Label, ...],
+        shown: tuple[Example, ...],
+        scores: tuple[Score, ...] = (),
     ) -> Feature:
         fields = {name: row[name] for name in Feature.__struct_fields__ if name in row}
         return Feature(
@@ -58,9 +73,12 @@ class Pages:
                 "layer": self._catalog.dictionary(asked.dictionary).layer,
                 "state": state_of(row["active_tokens"], row["density"]),
                 "histogram": None if row["histogram"] is None else tuple(row["histogram"]),
+                "coactive": tuple(Coactive(**one) for one in row["coactive"] or ()),
+                "logit_histogram": None if row["logit_histogram"] is None else tuple(row["logit_histogram"]),
                 "top_logits": tuple(LogitEffect(**one) for one in row["top_logits"] or ()),
                 "bottom_logits": tuple(LogitEffect(**one) for one in row["bottom_logits"] or ()),
                 "labels": labels,
+                "scores": scores,
                 "examples": shown,
             }
         )
@@ -68,26 +86,13 @@ class Pages:
     def evidence(self, ids: Sequence[FeatureId], examples: int | None) -> Iterator[Feature]:
         """Pages without labels, in the order of ids: what those who make labels read, a row group once for many."""
         for first in range(0, len(ids), TOGETHER):
-            batch = [self._catalog.feature_id(str(id)) for id in sorted(ids[first : first + TOGETHER])]
-            for (dictionary, _), group in itertools.groupby(
-                batch, key=lambda id: (id.dictionary, id.feature // SHARD_FEATURES)
-            ):
-                asked = list(group)
-                part = shard_part(self._snapshot, "examples", dictionary, asked[0].feature)
-                found = self._rows.of_features(part, numpy.array([id.feature for id in asked])) if part else None
-                if found is not None and examples is not None:
-                    found = found.filter(pyarrow.compute.less(found["rank"], examples))
-                rows: dict[int, list[dict[str, Any]]] = {}
-                for row in found.to_pylist() if found is not None else ():
-                    rows.setdefault(row["feature"], []).append(row)
-                for id in asked:
-                    shown = tuple(self._example(row) for row in rows.get(id.feature, ()))
-                    yield self._feature(id, self._stored(id) | {"label": None, "explainer": None}, (), shown)
+            for id in [self._catalog.feature_id(str(id)) for id in sorted(ids[first : first + TOGETHER])]:
+                row = self._stored(id) | {"label": None, "explainer": None}
+                yield self._feature(id, row, (), self._examples(id, examples))
 
     def cards(self, ids: Sequence[FeatureId]) -> dict[FeatureId, dict[str, Any]]:
         """What a list of features shows of each: label, explainer, density, max_activation and state."""
-        parts = {shard_part(self._snapshot, "features", id.dictionary, id.feature) for id in ids}
-        if len(ids) > FEW or any(part is not None and part.file in self._stale for part in parts):
+        if len(ids) > FEW:
             rows = self._engine().rows(
                 f"SELECT {', '.join(CARD)} FROM features WHERE (dictionary, feature) IN (SELECT unnest(?), unnest(?))",
                 [[id.dictionary for id in ids], [id.feature for id in ids]],
@@ -96,23 +101,54 @@ class Pages:
         found = {}
         for id in ids:
             row = self._stored(id, (*CARD[:-1], "active_tokens"))
+            if self._is_stale(id):
+                row["label"], row["explainer"] = self._best(id, row, self._labels.rows(id))
             found[id] = row | {"state": state_of(row["active_tokens"], row["density"])}
         return found
+
+    def _is_stale(self, id: FeatureId) -> bool:
+        part = shard_part(self._snapshot, "features", id.dictionary, id.feature)
+        return part is not None and part.file in self._stale
+
+    def _best(self, id: FeatureId, row: dict[str, Any], said: list[dict[str, Any]]) -> tuple[str | None, str | None]:
+        """The label that is shown, and its explainer, given the feature's row and all its labels."""
+        if not self._is_stale(id):
+            return row["label"], row["explainer"]
+        judged = self._snapshot.parts("votes", id.dictionary) or self._snapshot.parts("scores", id.dictionary)
+        if not judged and own_rule(self._snapshot) is None:
+            return best(said)
+        found = self._engine().rows(
+            "SELECT label, explainer FROM best_labels WHERE dictionary = ? AND feature = ?", [id.dictionary, id.feature]
+        )
+        return found[0] if found else (None, None)  # type: ignore[return-value]
+
+    def _votes(self, asked: FeatureId) -> collections.Counter[str]:
+        """The sum of the newest votes of each voter, by label."""
+        rows = sorted(self._said("votes", asked), key=lambda row: (row["created_at"], -row["vote"]))
+        newest_vote = {(row["label"], row["voter"]): row["vote"] for row in rows}
+        votes: collections.Counter[str] = collections.Counter()
+        for (label, _), vote in newest_vote.items():
+            votes[label] += vote
+        return votes
+
+    def _scores(self, asked: FeatureId) -> tuple[Score, ...]:
+        rows = self._said("scores", asked)
+        # As the view `scores` has it: the newest, of equals the one of most judgements.
+        rows.sort(key=lambda row: (row["created_at"], row["n"], -(row["value"] or 0.0)))
+        last = {tuple(row[name] or "" for name in SCORED): row for row in rows}
+        return tuple(Score(**{name: row[name] for name in Score.__struct_fields__}) for _, row in sorted(last.items()))
+
+    def _said(self, table: str, asked: FeatureId) -> list[dict[str, Any]]:
+        """A feature's rows of a table that many writers append to."""
+        rows: list[dict[str, Any]] = []
+        for part in self._snapshot.parts(table, asked.dictionary):
+            if part.rows and part.about.get("first", 0) <= asked.feature <= part.about.get("last", asked.feature):
+                rows += self._rows.appended(part, asked.feature)
+        return rows
 
     def top_logits(self, id: FeatureId) -> tuple[LogitEffect, ...]:
         """The tokens whose logits a feature raises most, strongest first."""
         return tuple(LogitEffect(**one) for one in self._stored(id, ("top_logits",))["top_logits"] or ())
-
-    def _row(self, asked: FeatureId) -> dict[str, Any]:
-        part = shard_part(self._snapshot, "features", asked.dictionary, asked.feature)
-        row = self._stored(asked)
-        if part and part.file in self._stale:
-            best = self._engine().rows(
-                "SELECT label, explainer FROM best_labels WHERE dictionary = ? AND feature = ?",
-                [asked.dictionary, asked.feature],
-            )
-            row["label"], row["explainer"] = best[0] if best else (None, None)
-        return row
 
     def _stored(self, asked: FeatureId, columns: Sequence[str] | None = None) -> dict[str, Any]:
         """A feature's row of stored.features."""
@@ -125,48 +161,18 @@ class Pages:
             raise BadStore(f"the store has {len(found)} rows of {asked}; one is wanted")
         return found[0]
 
-    def _labels(self, asked: FeatureId, best: str | None) -> tuple[Label, ...]:
-        """The newest label of each explainer, the best first."""
-        rows: list[dict[str, Any]] = []
-        for part in self._snapshot.parts("labels", asked.dictionary):
-            if part.rows and part.about.get("first", 0) <= asked.feature <= part.about.get("last", asked.feature):
-                rows += self._rows.of_feature(part, asked.feature).to_pylist()
-        rows.sort(key=lambda row: (-row["created_at"].timestamp(), row["label"]))
-        newest: dict[str, dict[str, Any]] = {}
-        for row in rows:
-            newest.setdefault(row["explainer"], row)
-        ordered = sorted(newest.values(), key=lambda row: row["explainer"] != best)
-        return tuple(Label(**{name: row[name] for name in Label.__struct_fields__}) for row in ordered)
+    def windows(self, places: Sequence[tuple[str, int, int, int]]) -> list[tuple[str, ...]]:
+        """Text of the tokens of windows (corpus, document, start, length). Raises BadStore when there is no such place."""
+        return self._windows.texts(places)
 
     def _examples(self, asked: FeatureId, most: int | None) -> tuple[Example, ...]:
-        part = shard_part(self._snapshot, "examples", asked.dictionary, asked.feature)
-        if part is None:
-            return ()
-        table = self._rows.of_feature(part, asked.feature)
-        if most is not None:
-            table = table.filter(pyarrow.compute.less(table["rank"], most))
-        return tuple(self._example(row) for row in table.to_pylist())
-
-    def _example(self, row: dict[str, Any]) -> Example:
-        name, tokens = self._window(row["corpus"], row["document"], row["start"], row["length"])
-        dense = [0.0] * len(tokens)
-        for offset, value in zip(row["offsets"], row["activations"], strict=True):
-            dense[offset] = value
-        kept = {field: row[field] for field in Example.__struct_fields__ if field in row}
-        return Example(**kept | {"document_name": name, "tokens": tokens, "activations": tuple(dense)})
-
-    def _window(self, corpus: str, document: int, start: int, length: int) -> tuple[str | None, tuple[str, ...]]:
-        """Name of the document and text of the tokens."""
-        name, tokenizer = self._rows.document(self._one("documents", corpus), document)
-        vocabulary = self._rows.vocabulary(self._one("tokenizers", tokenizer))
-        ids = self._rows.stream(self._one("token_stream", corpus)).window(document, start, length)
-        return name, vocabulary.texts(ids.tolist())
-
-    def _one(self, table: str, key: str) -> Part:
-        found = self._snapshot.parts(table, key)
-        if not found:
-            raise BadStore(f"the store lacks {table} of {key}; run `featurestore check --repair`")
-        return found[0]
+        part = shard_part(self._snapshot, "example_rows", asked.dictionary, asked.feature)
+        if part is not None:
+            cut = self._rows.gathered(part).of_feature(asked.feature)
+        else:  # a store from before there were such copies
+            part = shard_part(self._snapshot, "examples", asked.dictionary, asked.feature)
+            cut = Cut.of(self._rows.of_feature(part, asked.feature)) if part is not None else None
+        return self._windows.examples(cut, most) if cut else ()
 
 
 def state_of(active_tokens: int | None, density: float | None) -> str:

@@ -28,15 +28,28 @@ from featurestore.errors import BadRequest, BadStore, Conflict, NotFound, Unavai
 from featurestore.log import Commit, Log, Part, Snapshot, seal, unseal
 from featurestore.storage import LEASES, Entry, Lease, LocalStorage, Storage, storage_at
 
-FORMAT = 2
+FORMAT = 3
 STORE_FILE = "store.json"
 # Where a large index is built: what is there after a kill is gone on with.
 UNFINISHED = {"building", "building.lock"}
 
 # Parts that belong to a dictionary and go with it; `key` is its id.
-OF_A_DICTIONARY = ("dictionaries", "features", "feature_rows", "examples", "labels", "decoder_vectors", "token_index")
+OF_A_DICTIONARY = (
+    "dictionaries",
+    "features",
+    "feature_rows",
+    "examples",
+    "example_rows",
+    "contexts",
+    "labels",
+    "label_rows",
+    "votes",
+    "scores",
+    "decoder_vectors",
+    "token_index",
+)
 # Parts of which one key may have many: each writer appends its own.
-APPENDED = ("labels",)
+APPENDED = ("labels", "votes", "scores")
 # Parts whose key is a hash of their content: two writers that add the same one agree.
 SHARED = ("tokenizers", "documents", "tokens", "token_stream")
 

@@ -82,6 +82,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         fields: dict[str, Any] = {name: values if name in MANY else values[0] for name, values in given.items()}
         if "vector" in fields:
             fields["vector"] = fields["vector"].split(",")
+        if str(fields.get("group")).lower() == "null":  # which msgspec would take for a field that is not given
+            raise BadRequest("group: 'null' is neither true nor false")
         return cls.of(strict=False, **fields)
 
     def _checked(self) -> Query:

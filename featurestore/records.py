@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any, overload
+from collections.abc import Iterable, Iterator, Sequence
+from typing import overload
 
 import msgspec
 
+from featurestore import notebook
 from featurestore.errors import BadRequest
 from featurestore.query import Query
-
-# Activation histograms: 64 bins, 4 to the octave, on |activation| from 2^-6 to 2^10. Fixed, so that they merge exactly.
-HISTOGRAM_BINS = 64
-HISTOGRAM_EDGES: tuple[float, ...] = tuple(2.0 ** (b / 4 - 6) for b in range(HISTOGRAM_BINS + 1))
+from featurestore.tabular import Listing, Tabular
 
 
 class FeatureId(msgspec.Struct, frozen=True, order=True):
@@ -64,6 +62,42 @@ class Dictionary(msgspec.Struct, frozen=True, kw_only=True):
     tool: str
     created_at: datetime.datetime
 
+    def __repr__(self) -> str:
+        return f"<Dictionary {self.dictionary}: {self.d_sae:,} features, {self.kind} at {self.hook_point}>"
+
+    def _repr_html_(self) -> str:
+        return notebook.dictionary(self)
+
+
+class Dictionaries(Listing[Dictionary]):
+    """The dictionaries of a store, as a list that can be a table too."""
+
+    def __init__(self, values: Iterable[Dictionary] = ()):
+        super().__init__(Dictionary, values)
+
+    def _repr_html_(self) -> str:
+        columns = ("dictionary", "features", "kind", "layer", "hook point", "width", "tokens counted")
+        rows = [
+            (
+                notebook.code(one.dictionary),
+                one.d_sae,
+                one.kind,
+                one.layer,
+                one.hook_point,
+                one.d_out,
+                one.tokens_counted,
+            )
+            for one in self
+        ]
+        return notebook.table(columns, rows)
+
+
+class Coactive(msgspec.Struct, frozen=True):
+    """Another feature of the dictionary, and tokens with both active over tokens with either."""
+
+    feature: int
+    jaccard: float
+
 
 class LogitEffect(msgspec.Struct, frozen=True):
     """A token and how far the decoder vector moves its logit."""
@@ -73,7 +107,10 @@ class LogitEffect(msgspec.Struct, frozen=True):
 
 
 class Example(msgspec.Struct, frozen=True, kw_only=True):
-    """A window of tokens around one activation; `activations` has one value for each of `tokens`, 0 where silent."""
+    """A window of tokens around one activation; `activations` has one value for each of `tokens`, 0 where silent.
+
+    Explainers see no example that is `held_out`: labels are scored on these.
+    """
 
     band: str
     band_low: float | None
@@ -83,6 +120,7 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
     corpus: str
     document: int
     document_name: str | None
+    held_out: bool
     start: int
     position: int
     activation: float
@@ -96,22 +134,73 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
             for token, value in zip(self.tokens, self.activations, strict=True)
         )
 
+    def __repr__(self) -> str:
+        return f"<Example {self.band} #{self.rank}, {self.activation:.4g}: {_short(self.marked())}>"
+
 
 class Label(msgspec.Struct, frozen=True, kw_only=True):
-    """A text that says what a feature means, and who says so; fields as in schema.sql, stored.labels."""
+    """A text that says what a feature means, and who says so; fields as in schema.sql, stored.labels.
+
+    `votes` is the sum of the votes on it.
+    """
 
     label: str
     explainer: str
     prompt: str | None
     examples: int | None
+    tokens_in: int | None
+    tokens_out: int | None
+    money: float | None
     tool: str
     created_at: datetime.datetime
+    votes: int
+
+
+class Score(msgspec.Struct, frozen=True, kw_only=True):
+    """How well a label tells on which texts its feature is active; fields as in schema.sql, stored.scores."""
+
+    label: str
+    explainer: str
+    method: str
+    negatives: str | None
+    value: float | None
+    low: float | None
+    high: float | None
+    baseline: float | None
+    auc: float | None
+    n: int
+    failures: int
+    judge: str
+    prompt: str | None
+    examples: str | None
+    sampled: bool
+    stopped: bool
+    tokens_in: int | None
+    tokens_out: int | None
+    money: float | None
+    tool: str
+    created_at: datetime.datetime
+
+    def __repr__(self) -> str:
+        value = "no value" if self.value is None else f"{self.value:.3g}"
+        return f"<Score {self.method} of {_short(self.label)} by {self.judge}: {value}, n = {self.n:,}>"
+
+
+class Scores(Listing[Score]):
+    """Scores of labels, as a list that can be a table too."""
+
+    def __init__(self, values: Iterable[Score] = ()):
+        super().__init__(Score, values)
+
+    def _repr_html_(self) -> str:
+        columns = ("method", "value", "low", "high", "n", "failures", "judge", "label")
+        return notebook.table(columns, [[getattr(one, name) for name in columns] for one in self])
 
 
 class Feature(msgspec.Struct, frozen=True, kw_only=True):
     """One feature's whole page; statistics as in schema.sql, stored.features.
 
-    `labels` begins with the best one; `examples` holds the top band first, then sampled bands from strong to weak.
+    `labels` begins with the best one; `scores` has the newest of each label by each method and judge; `examples` holds the top band first, then sampled bands from strong to weak.
     """
 
     id: str
@@ -126,14 +215,54 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
     mean_activation: float | None
     std_activation: float | None
     max_activation: float | None
+    first_active: int | None
+    last_active: int | None
     histogram: tuple[int, ...] | None
+    coactive: tuple[Coactive, ...]
     decoder_norm: float | None
     encoder_norm: float | None
     encoder_decoder_cosine: float | None
     top_logits: tuple[LogitEffect, ...]
     bottom_logits: tuple[LogitEffect, ...]
+    logit_mean: float | None
+    logit_std: float | None
+    logit_skewness: float | None
+    logit_kurtosis: float | None
+    logit_histogram: tuple[int, ...] | None
     labels: tuple[Label, ...]
     examples: tuple[Example, ...]
+    scores: tuple[Score, ...]
+
+    def __repr__(self) -> str:
+        density = "not harvested" if self.density is None else f"density {self.density:.3g}"
+        return f"<Feature {self.id} {_short(self.label)}: {self.state}, {density}, {len(self.examples)} examples>"
+
+    def _repr_html_(self) -> str:
+        return notebook.feature(self)
+
+
+class Features(Listing[Feature]):
+    """Pages of features, as a list that can be a table too."""
+
+    def __init__(self, values: Iterable[Feature] = ()):
+        super().__init__(Feature, values)
+
+    def _repr_html_(self) -> str:
+        columns = ("feature", "label", "state", "density", "largest", "strongest example")
+        rows = [
+            (
+                notebook.code(one.id),
+                one.label,
+                one.state,
+                one.density,
+                one.max_activation,
+                notebook.on_text(one.examples[0].tokens, one.examples[0].activations, one.max_activation)
+                if one.examples
+                else None,
+            )
+            for one in self
+        ]
+        return notebook.table(columns, rows)
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,7 +284,7 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
     copies: tuple[str, ...] = ()
 
 
-class Hits(msgspec.Struct, frozen=True):
+class Hits(Tabular, msgspec.Struct, frozen=True):
     """Search results, best first, with the query as it was understood and whatever the reader should know of them.
 
     `next` is the cursor of the page that follows, which may turn out to be empty; None where there is none.
@@ -179,15 +308,19 @@ class Hits(msgspec.Struct, frozen=True):
     def __getitem__(self, i):
         return self.hits[i]
 
-    def to_arrow(self) -> Any:
-        """The hits as a pyarrow.Table, a row each."""
-        import pyarrow
+    def _tabled(self) -> tuple[type[msgspec.Struct], Sequence[msgspec.Struct]]:
+        return Hit, self.hits
 
-        return pyarrow.Table.from_pylist([msgspec.structs.asdict(hit) for hit in self.hits])
+    def __repr__(self) -> str:
+        first = (
+            f": {self.hits[0].id} {_short(self.hits[0].label)}{', ...' if len(self) > 1 else ''}" if self.hits else ""
+        )
+        return f"<Hits {len(self)}{first}>"
 
-    def to_pandas(self) -> Any:
-        """The hits as a pandas DataFrame, a row each."""
-        return self.to_arrow().to_pandas()
+    def _repr_html_(self) -> str:
+        columns = ("feature", "score", "label", "density", "why")
+        rows = [(notebook.code(hit.id), hit.score, hit.label or "no label", hit.density, hit.why) for hit in self.hits]
+        return notebook.table(columns, rows, notes=self.notes)
 
 
 class ActiveFeature(msgspec.Struct, frozen=True, kw_only=True):
@@ -204,7 +337,7 @@ class ActiveFeature(msgspec.Struct, frozen=True, kw_only=True):
     activations: tuple[float, ...]
 
 
-class Activating(msgspec.Struct, frozen=True, kw_only=True):
+class Activating(Tabular, msgspec.Struct, frozen=True, kw_only=True):
     """Which features fire on a text. `tokens` leaves out BOS; features are ordered as `notes` says."""
 
     text: str
@@ -212,9 +345,32 @@ class Activating(msgspec.Struct, frozen=True, kw_only=True):
     features: tuple[ActiveFeature, ...]
     notes: tuple[str, ...] = ()
 
+    def _tabled(self) -> tuple[type[msgspec.Struct], Sequence[msgspec.Struct]]:
+        return ActiveFeature, self.features
+
+    def __repr__(self) -> str:
+        return f"<Activating {_short(self.text)}: {len(self.features)} features on {len(self.tokens)} tokens>"
+
+    def _repr_html_(self) -> str:
+        columns = ("feature", "activation", "of largest", "label", "on")
+        rows = [
+            (
+                notebook.code(one.id),
+                one.activation,
+                one.activation / one.max_activation if one.max_activation else None,
+                one.label or "no label",
+                notebook.on_text(self.tokens, one.activations, one.max_activation),
+            )
+            for one in self.features
+        ]
+        return notebook.table(columns, rows, notes=self.notes)
+
 
 class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What a store holds: rows, bytes and parts (files) by table, how old it is, and the embedder of its label index."""
+    """What a store holds: rows, bytes and parts (files) by table, how old it is, and the embedder of its label index.
+
+    `label_rule` is the SQL expression by which the best label is chosen.
+    """
 
     location: str
     format: int
@@ -228,4 +384,18 @@ class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
     bytes: dict[str, int]
     parts: dict[str, int]
     embedder: str | None
+    label_rule: str
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<StoreInfo {self.location}: {self.dictionaries} dictionaries, {self.features:,} features, {self.labels:,} labels>"
+
+    def _repr_html_(self) -> str:
+        rows = [(name, n, self.bytes.get(name), self.parts.get(name)) for name, n in self.rows.items()]
+        return notebook.table(("table", "rows", "bytes", "files"), rows, notes=self.notes)
+
+
+def _short(text: str | None, most: int = 60) -> str:
+    if text is None:
+        return "(no label)"
+    return repr(text if len(text) <= most else text[: most - 1] + "…")

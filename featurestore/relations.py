@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
+from featurestore import notebook
 from featurestore.records import Hit
+from featurestore.tabular import Tabular
 
 
 class ContrastFeature(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,13 +31,27 @@ class ContrastFeature(msgspec.Struct, frozen=True, kw_only=True):
     fires_against: float
 
 
-class Contrast(msgspec.Struct, frozen=True, kw_only=True):
+class Contrast(Tabular, msgspec.Struct, frozen=True, kw_only=True):
     """The features that tell two sets of texts apart, the most telling first; `texts` and `against` are how many there were."""
 
     texts: int
     against: int
     features: tuple[ContrastFeature, ...]
     notes: tuple[str, ...] = ()
+
+    def _tabled(self) -> tuple[type[msgspec.Struct], Sequence[msgspec.Struct]]:
+        return ContrastFeature, self.features
+
+    def __repr__(self) -> str:
+        return f"<Contrast of {self.texts} texts against {self.against}: {len(self.features)} features>"
+
+    def _repr_html_(self) -> str:
+        columns = ("feature", "score", "mean", "mean against", "fires on", "fires against", "label")
+        rows = [
+            (notebook.code(one.id), one.score, one.mean, one.mean_against, one.fires, one.fires_against, one.label)
+            for one in self.features
+        ]
+        return notebook.table(columns, rows, notes=self.notes)
 
 
 class Edge(msgspec.Struct, frozen=True):
@@ -44,13 +62,27 @@ class Edge(msgspec.Struct, frozen=True):
     cosine: float
 
 
-class Neighbourhood(msgspec.Struct, frozen=True, kw_only=True):
-    """A feature and what lies near it: `nodes` from near to far, the feature itself first; `edges` to nearest features."""
+class Neighbourhood(Tabular, msgspec.Struct, frozen=True, kw_only=True):
+    """A feature and what lies near it: `nodes` from near to far, the feature itself first; `edges` to nearest features.
+
+    As a table it is its edges.
+    """
 
     id: str
     nodes: tuple[Hit, ...]
     edges: tuple[Edge, ...]
     notes: tuple[str, ...] = ()
+
+    def _tabled(self) -> tuple[type[msgspec.Struct], Sequence[msgspec.Struct]]:
+        return Edge, self.edges
+
+    def __repr__(self) -> str:
+        return f"<Neighbourhood of {self.id}: {len(self.nodes)} features, {len(self.edges)} edges>"
+
+    def _repr_html_(self) -> str:
+        columns = ("feature", "cosine", "label", "density")
+        rows = [(notebook.code(one.id), one.score, one.label, one.density) for one in self.nodes]
+        return notebook.table(columns, rows, notes=self.notes)
 
 
 class Duplicate(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,10 +95,24 @@ class Duplicate(msgspec.Struct, frozen=True, kw_only=True):
     cosine: float
 
 
-class Duplicates(msgspec.Struct, frozen=True, kw_only=True):
+class Duplicates(Tabular, msgspec.Struct, frozen=True, kw_only=True):
     """Pairs of features of nearly the same direction, nearest first. `compared` features were looked at."""
 
     dictionary: str
     compared: int
     pairs: tuple[Duplicate, ...]
     notes: tuple[str, ...] = ()
+
+    def _tabled(self) -> tuple[type[msgspec.Struct], Sequence[msgspec.Struct]]:
+        return Duplicate, self.pairs
+
+    def __repr__(self) -> str:
+        return f"<Duplicates of {self.dictionary}: {len(self.pairs)} pairs, {self.compared:,} features compared>"
+
+    def _repr_html_(self) -> str:
+        columns = ("feature", "other", "cosine", "label", "other label")
+        rows = [
+            (notebook.code(one.id), notebook.code(one.other), one.cosine, one.label, one.other_label)
+            for one in self.pairs
+        ]
+        return notebook.table(columns, rows, notes=self.notes)

@@ -16,6 +16,7 @@ import pyarrow.parquet
 
 from featurestore.errors import BadStore
 from featurestore.feature_rows import FeatureRows
+from featurestore.gathered import Gathered
 from featurestore.log import Part, Snapshot
 from featurestore.parts import Directory
 from featurestore.records import Dictionary
@@ -23,6 +24,8 @@ from featurestore.tokens import Stream
 from featurestore.writer import SHARD_FEATURES
 
 KEPT_FILES = 512  # whose metadata is kept
+MAPPED_FILES = 128  # that stay mapped, of each kind
+SMALL = 4096  # rows of a part of labels, votes or scores that is kept whole
 
 
 class _Groups(NamedTuple):
@@ -38,12 +41,24 @@ class Vocabulary:
 
     def __init__(self, pieces: list[bytes]):
         self._pieces = pieces
-        self._texts = [_text(piece) for piece in pieces]  # None for a piece of a character
+        texts = [_text(piece) for piece in pieces]  # None for a piece of a character
+        self._texts = numpy.array(texts, dtype=object)
+        self._whole = numpy.array([text is not None for text in texts], dtype=bool)
 
-    def texts(self, ids: Sequence[int]) -> tuple[str, ...]:
-        """Text of each token; a character split over tokens is shown whole on the first, and the rest are empty."""
-        alone = [self._texts[id] for id in ids]
-        return tuple(alone) if None not in alone else joined([self._pieces[id] for id in ids])  # type: ignore[arg-type]
+    def windows(self, ids: numpy.ndarray, ends: Sequence[tuple[int, int]]) -> list[tuple[str, ...]]:
+        """Text of the tokens of each window, of which `ends` says where in `ids` it begins and ends.
+
+        A character split over tokens is shown whole on the first, and the rest are empty.
+        """
+        texts = self._texts[ids].tolist()
+        if self._whole[ids].all():
+            return [tuple(texts[begin:end]) for begin, end in ends]
+        return [
+            tuple(texts[begin:end])
+            if self._whole[ids[begin:end]].all()
+            else joined([self._pieces[id] for id in ids[begin:end].tolist()])
+            for begin, end in ends
+        ]
 
 
 def _text(piece: bytes) -> str | None:
@@ -70,6 +85,34 @@ def joined(pieces: list[bytes]) -> tuple[str, ...]:
     return tuple(found)
 
 
+class Documents:
+    """What a corpus says of its documents."""
+
+    def __init__(self, corpus: str, table: pyarrow.Table):
+        self._corpus = corpus
+        self._numbers = table["document"].to_numpy()
+        self._names = table["name"].combine_chunks()
+        tokenizers = table["tokenizer"].combine_chunks().dictionary_encode()
+        self._tokenizers, self._codes = tokenizers.dictionary.to_pylist(), tokenizers.indices.to_numpy()
+        self._held_out = table["held_out"].to_numpy()
+
+    def of(self, numbers: numpy.ndarray) -> tuple[list[str | None], list[str], list[bool]]:
+        """Name and tokenizer of each document, and whether it is held out. Raises BadStore when one is not there."""
+        at = numpy.minimum(numpy.searchsorted(self._numbers, numbers), len(self._numbers) - 1)
+        lost = numpy.flatnonzero(self._numbers[at] != numbers)
+        if len(lost):
+            raise BadStore(
+                f"the store lacks document {numbers[lost[0]]} of corpus {self._corpus} that an example refers to"
+            )
+        names = [self._names[n].as_py() for n in at.tolist()]
+        return names, self._tokenizers_of(at), self._held_out[at].tolist()
+
+    def _tokenizers_of(self, at: numpy.ndarray) -> list[str]:
+        if len(self._tokenizers) == 1:
+            return self._tokenizers * len(at)
+        return [self._tokenizers[code] for code in self._codes[at].tolist()]
+
+
 class Rows:
     """Reads rows of parts; keeps what never changes: files' metadata, vocabularies, token streams. Safe between threads."""
 
@@ -77,11 +120,15 @@ class Rows:
         self._directory = directory
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, _Groups] = OrderedDict()
-        self.feature_rows = functools.lru_cache(KEPT_FILES)(lambda part: FeatureRows(directory.open(part)))
+        self.feature_rows = functools.lru_cache(MAPPED_FILES)(lambda part: FeatureRows(directory.open(part)))
         self.stream = functools.lru_cache(64)(lambda part: Stream(directory.local(part)))
         self.vocabulary = functools.lru_cache(16)(self._vocabulary)
-        self._documents = functools.lru_cache(64)(self._of_corpus)
+        self.documents = functools.lru_cache(64)(self._of_corpus)
+        self.gathered = functools.lru_cache(MAPPED_FILES)(
+            lambda part: Gathered(directory.open(part), part.shard * SHARD_FEATURES)
+        )
         self.dictionary = functools.lru_cache(65_536)(self._dictionary)
+        self._small = functools.lru_cache(256)(self._by_feature)
 
     def of_feature(self, part: Part, feature: int, columns: Sequence[str] | None = None) -> pyarrow.Table:
         """The rows of one feature in a part ordered by feature. Raises BadStore when the file cannot be read."""
@@ -107,6 +154,18 @@ class Rows:
             return found.slice(int(at[0]), len(at))  # neighbours need no copy of their lists
         return found.take(at)
 
+    def appended(self, part: Part, feature: int) -> list[dict[str, Any]]:
+        """The rows of one feature in a part of labels, votes or scores, of which there can be many small ones."""
+        if part.rows > SMALL:
+            return self.of_feature(part, feature).to_pylist()
+        features, table = self._small(part)
+        low, high = numpy.searchsorted(features, [feature, feature + 1]).tolist()
+        return table.slice(low, high - low).to_pylist() if high > low else []
+
+    def _by_feature(self, part: Part) -> tuple[numpy.ndarray, pyarrow.Table]:
+        table = self.all(part)
+        return table["feature"].to_numpy(), table
+
     def all(self, part: Part, columns: Sequence[str] | None = None) -> pyarrow.Table:
         """Every row of a Parquet part. Raises BadStore when the file cannot be read."""
         try:
@@ -131,17 +190,8 @@ class Rows:
                 self._kept.popitem(last=False)
         return groups
 
-    def document(self, part: Part, number: int) -> tuple[str | None, str]:
-        """Name and tokenizer of a document, in the part that has its corpus. Raises BadStore when it is not there."""
-        numbers, names, tokenizers = self._documents(part)
-        at = int(numpy.searchsorted(numbers, number))
-        if at == len(numbers) or numbers[at] != number:
-            raise BadStore(f"the store lacks document {number} of corpus {part.key} that an example refers to")
-        return names[at].as_py(), tokenizers[at].as_py()
-
-    def _of_corpus(self, part: Part) -> tuple[numpy.ndarray, Any, Any]:
-        table = self.all(part, ["document", "name", "tokenizer"])
-        return table["document"].to_numpy(), table["name"], table["tokenizer"]
+    def _of_corpus(self, part: Part) -> Documents:
+        return Documents(part.key, self.all(part, ["document", "name", "tokenizer", "held_out"]))
 
     def _dictionary(self, part: Part) -> Dictionary:
         return msgspec.convert(self.all(part).to_pylist()[0], Dictionary)

@@ -77,13 +77,46 @@ def columns() -> tuple[Column, ...]:
     )
 
 
-def create(con: duckdb.DuckDBPyConnection, parquet: dict[str, list[str]]) -> None:
+@functools.cache
+def label_rule() -> str:
+    """The expression that ranks labels in a store without a rule of its own, as schema.sql writes it."""
+    return _RULE.split(_rule_statement())[1].strip().rstrip(";")
+
+
+def rule_statement(rule: str) -> str:
+    """The macro `label_rank` with another expression."""
+    return f"{_RULE.search(_rule_statement())[0]}(\n{rule}\n)"  # type: ignore[index]
+
+
+def _rule_statement() -> str:
+    return next(statement for statement in statements() if "CREATE MACRO label_rank" in statement)
+
+
+_RULE = re.compile(r"CREATE MACRO label_rank\([^)]*\) AS\s")
+
+
+def try_rule(rule: str) -> None:
+    """Raises BadRequest when a rule cannot be worked out from what is known of a label."""
+    con = duckdb.connect()
+    try:
+        create(con, {}, rule)
+        con.execute("FROM best_labels").fetchall()
+    except duckdb.Error as exc:
+        raise BadRequest(f"rule: {str(exc).strip().splitlines()[0]}") from None
+    finally:
+        con.close()
+
+
+def create(con: duckdb.DuckDBPyConnection, parquet: dict[str, list[str]], rule: str | None = None) -> None:
     """Run schema.sql in `con`; each table or view of schema `stored` that `parquet` names is one over those files.
 
     `parquet` maps names to files as DuckDB names them. Dictionaries, which are few, become a real table: DuckDB then
-    knows that their key is one.
+    knows that their key is one. `rule` takes the place of the expression that ranks labels.
     """
     for statement in statements():
+        if rule is not None and _RULE.search(statement):
+            con.execute(rule_statement(rule)).fetchall()
+            continue
         match = re.search(r"CREATE (?:TABLE|VIEW) stored\.(\w+)", statement)
         name = match[1] if match else ""
         if name == "dictionaries" and parquet.get(name):

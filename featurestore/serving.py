@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import logging
 import os
 import tempfile
 import threading
@@ -12,6 +14,8 @@ import click
 
 import featurestore
 from featurestore.commands import json_lines, json_option, store_option, table
+
+log = logging.getLogger("featurestore.web")
 
 
 @click.command()
@@ -26,6 +30,9 @@ from featurestore.commands import json_lines, json_option, store_option, table
 )
 @click.option("--allow-host", multiple=True, metavar="NAME", help="Answer for this Host header. Repeatable.")
 @click.option("--cors-origin", multiple=True, metavar="ORIGIN", help="Let this site's pages read answers. Repeatable.")
+@click.option(
+    "--allow-writes", is_flag=True, help="Take labels: from keys with the scope write, or from everybody here."
+)
 @click.option("--access-log", metavar="FILE", help="A JSON line for each request to FILE, or - for standard error.")
 @store_option
 def serve(store: str, **options: Any) -> None:
@@ -46,8 +53,12 @@ def serve_store(
     allow_host: tuple[str, ...] = (),
     cors_origin: tuple[str, ...] = (),
     access_log: str | None = None,
+    allow_writes: bool = False,
 ) -> None:
-    """Serve until interrupted. Raises Unavailable when Flask or the port is not to be had, NotFound without the keys."""
+    """Serve until interrupted.
+
+    Raises Unavailable when Flask or the port is not to be had, NotFound without the keys, BadRequest where strangers could write.
+    """
     with contextlib.ExitStack() as stack:
         if workers:
             # Counters of several processes meet in a folder, which has to be known before they are made.
@@ -62,8 +73,13 @@ def serve_store(
             hosts=web.trusted_hosts(host, allow_host),
             origins=frozenset(cors_origin),
             threads=threads,
+            writes=allow_writes,
             access_log=web.AccessLog(access_log) if access_log else None,
         )
+        if allow_writes and settings.keys is None and not web.loopback(host):
+            raise featurestore.BadRequest(
+                f"--allow-writes: everybody who reaches {host} could write labels; name --keys, or listen on loopback"
+            )
         if settings.keys is None and not web.loopback(host):
             click.echo("without --keys, everybody who reaches this address can read the store and run SQL", err=True)
         if workers:
@@ -90,8 +106,17 @@ def _serve_one(store: str, settings: Any, listening: Any = None, **address: Any)
 
 
 def _warm(store: featurestore.FeatureStore) -> None:
-    with contextlib.suppress(featurestore.FeatureStoreError):  # whoever asks will be told
+    try:
         store.search("warm", k=1)
+    except featurestore.FeatureStoreError:
+        pass  # whoever asks will be told
+    except Exception:
+        log.exception("warming up failed: the first search will do it")
+    # What is there by now stays: the collector need not look through it for what an answer left behind.
+    gc.collect()
+    gc.freeze()
+    # It looks at everything when what is new is a quarter of what is old: of little, then, and so old snapshots go soon.
+    gc.collect()
 
 
 keys_option = click.option("--keys", default="keys.json", show_default=True, metavar="FILE", help="The file of keys.")

@@ -20,7 +20,7 @@ import pyarrow
 
 from featurestore import schema
 from featurestore.errors import BadRequest, BadStore, FeatureStoreError, Unavailable
-from featurestore.labelling import stale_features
+from featurestore.labelling import own_rule, stale_features
 from featurestore.log import Snapshot
 from featurestore.parts import Directory
 from featurestore.stream import RowStream
@@ -46,7 +46,7 @@ class Engine:
             files[name] = [directory.sql_path(p) for p in snapshot.parts("features") if (p.file in stale) == wanted]
         try:
             directory.storage.register(self._con)
-            schema.create(self._con, files)
+            schema.create(self._con, files, own_rule(snapshot))
         except duckdb.Error as exc:
             raise BadStore(f"{directory.location}: {_first_line(exc)}") from None
         allowed = ", ".join("'" + path.replace("'", "''") + "'" for path in directory.storage.sql_directories())
@@ -185,6 +185,8 @@ def check_select(statement: str) -> None:
 
 def condition(where: str) -> str:
     """`where` as a condition to put after WHERE. Raises BadRequest when it is not one SQL expression."""
+    if not where.strip():
+        raise BadRequest("where: the condition is empty")
     statement = f"SELECT 1 WHERE (\n{where}\n)"
     check_select(statement)
     node = parse(statement)["statements"][0]["node"]
@@ -193,6 +195,19 @@ def condition(where: str) -> str:
     if node["type"] != "SELECT_NODE" or any(more) or node["from_table"]["type"] != "EMPTY":
         raise BadRequest(f"where: '{where}' is more than a condition")
     return f"(\n{where}\n)"
+
+
+def check_rule(rule: str) -> None:
+    """Raises BadRequest when `rule` is not one SQL expression of what is known of a label, without a query in it."""
+    statement = f"SELECT (\n{rule}\n)"
+    check_select(statement)
+    tree = parse(statement)
+    node = tree["statements"][0]["node"]
+    more = [node.get(name) for name in ("modifiers", "having", "qualify", "group_expressions", "where_clause")]
+    one = node["type"] == "SELECT_NODE" and len(node["select_list"]) == 1 and node["from_table"]["type"] == "EMPTY"
+    if not one or any(more) or '"class": "SUBQUERY"' in json.dumps(tree):
+        raise BadRequest(f"rule: '{rule}' is not one expression; a rule is as in: votes, or coalesce(score, 0.5)")
+    schema.try_rule(rule)
 
 
 def parse(statement: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ a new one. A view is immutable, so any number of threads share it.
 
 from __future__ import annotations
 
+import datetime
 import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,24 +17,45 @@ import msgspec
 import numpy
 import pyarrow
 
-from featurestore import activating, check, label_index, lifecycle, neighbours, token_index
+from featurestore import (
+    activating,
+    annotate,
+    check,
+    embed,
+    label_index,
+    label_writing,
+    lifecycle,
+    neighbours,
+    token_index,
+)
 from featurestore.catalog import Catalog
 from featurestore.check import Checked
 from featurestore.decoder_index import DecoderIndex, Once, build_decoder_index, open_vectors, targets_of
+from featurestore.embed import Embedder
 from featurestore.errors import BadRequest, BadStore, NotFound
 from featurestore.functions import bind
 from featurestore.interface import FeatureStore, Progress, no_progress
 from featurestore.label_index import LabelIndex, not_covered
-from featurestore.labelling import stale_features
+from featurestore.label_writing import GivenLabel
+from featurestore.labelling import label_rule, stale_features
 from featurestore.log import Part, Snapshot
 from featurestore.page import Pages
 from featurestore.parts import FORMAT, Directory
 from featurestore.query import Query
-from featurestore.records import Activating, Dictionary, Feature, Hits, StoreInfo
+from featurestore.records import (
+    Activating,
+    Dictionaries,
+    Feature,
+    FeatureId,
+    Features,
+    Hits,
+    Scores,
+    StoreInfo,
+)
 from featurestore.relations import Contrast, Duplicates, Neighbourhood
 from featurestore.rows import Rows, shard_part
 from featurestore.search import Searcher
-from featurestore.sql import Engine, gathered
+from featurestore.sql import Engine, condition, gathered
 from featurestore.stream import RowStream
 from featurestore.token_index import TokenIndex
 from featurestore.workers import Workers
@@ -60,14 +82,14 @@ class _View:
         # Opening an index reads its file: once for each view.
         self.decoder_index = functools.cache(lambda space: DecoderIndex(directory, snapshot, self.catalog, space, once))
         self._label_index = functools.cache(lambda: LabelIndex(directory, snapshot, self.catalog, once))
-        token_index = functools.cache(lambda: TokenIndex(directory, snapshot, self.catalog, once))
+        self._token_index = functools.cache(lambda: TokenIndex(directory, snapshot, self.catalog, once))
         self.searcher = Searcher(
             snapshot.commit,
             self.pages,
             self.catalog,
             self.decoder_index,
             self._label_index,
-            token_index,
+            self._token_index,
             self.vector,
         )
         self._engine: Engine | None = None
@@ -96,6 +118,16 @@ class _View:
         """A dictionary's decoder vectors, the first of each feature, part by part, (rows, d_out) float16."""
         for part in self.snapshot.parts("decoder_vectors", dictionary):
             yield open_vectors(self.directory, part)[:: len(targets_of(part))]
+
+    def retire(self) -> None:
+        """Let go of what is dear. Who still uses the view keeps what it holds, or opens it again.
+
+        A view is part of cycles, so it lies about until the collector comes, and with it all it has opened.
+        """
+        with self._lock:
+            self._engine = None
+        for opened in (self.decoder_index, self._label_index, self._token_index):
+            opened.cache_clear()
 
     def close(self) -> None:
         with self._lock:
@@ -139,7 +171,8 @@ class Store(FeatureStore):
         with self._lock:
             snapshot = self._directory.snapshot(fresh=False)
             if self._view is None or self._view.snapshot is not snapshot:
-                # The old view is left to the threads that still use it.
+                if self._view is not None:
+                    self._view.retire()
                 self._view = _View(self._directory, snapshot, self._rows, self._sql, self._once)
                 live = {part.file for part in snapshot.all()}
                 self._opened = {key: value for key, value in self._opened.items() if key[0] in live}
@@ -177,11 +210,12 @@ class Store(FeatureStore):
             bytes={table: sum(part.bytes for part in those) for table, those in parts.items()},
             parts={table: len(those) for table, those in parts.items()},
             embedder=index[0].about["embedder_id"] if index else None,
+            label_rule=label_rule(view.snapshot),
             notes=tuple(_notes(view.snapshot)),
         )
 
-    def dictionaries(self) -> list[Dictionary]:
-        return list(self._now.catalog.dictionaries)
+    def dictionaries(self) -> Dictionaries:
+        return Dictionaries(self._now.catalog.dictionaries)
 
     def feature(self, id: str, examples: int | None = None) -> Feature:
         _check_examples(examples)
@@ -197,12 +231,31 @@ class Store(FeatureStore):
         view = self._now
         yield from view.pages.evidence([view.catalog.feature_id(id) for id in ids], examples)
 
+    def windows(self, places: Sequence[tuple[str, int, int, int]]) -> list[tuple[str, ...]]:
+        """The text of the tokens of windows (corpus, document, start, length), as examples have it.
+
+        Raises BadStore when there is no such corpus or document.
+        """
+        return self._now.pages.windows(places)
+
     def vector(self, id: str, target: int | None = None) -> numpy.ndarray:
         return self._now.vector(id, target)
 
-    def features(self, ids: Sequence[str], examples: int | None = None) -> list[Feature]:
+    def features(self, ids: Sequence[str], examples: int | None = None) -> Features:
         _check_examples(examples)
-        return [self.feature(id, examples) for id in ids]
+        return Features(self.feature(id, examples) for id in ids)
+
+    def features_where(self, where: str = "true", examples: int | None = None) -> Iterator[Feature]:
+        _check_examples(examples)
+        view = self._now
+        statement = f"SELECT dictionary, feature FROM features WHERE {condition(where)} ORDER BY dictionary, feature"
+        with self._sql(view, statement, {}, None) as found:
+            for batch in found:
+                for row in batch.to_pylist():
+                    yield view.pages.page(f"{row['dictionary']}/{row['feature']}", examples)
+
+    def scores(self, id: str) -> Scores:
+        return Scores(self._now.pages.scores(id))
 
     def vectors(self, ids: Sequence[str]) -> numpy.ndarray:
         view = self._now
@@ -259,9 +312,40 @@ class Store(FeatureStore):
             view.catalog, view.pages, view.decoder_index, view.vectors, dictionary, against, cosine, k, progress
         )
 
+    def set_label(self, id: str, label: str, explainer: str = "human") -> None:
+        """Say what a feature means, in place of what `explainer` said before. Raises BadRequest or NotFound."""
+        annotate.check_said(label, explainer)
+        self.add_labels([GivenLabel(id=id, label=label, explainer=explainer)], annotate.TOOL)
+
+    def vote(self, id: str, label: str, vote: int, voter: str = "human") -> None:
+        """Vote on one of a feature's labels: 1 for it, -1 against it, 0 to take the vote back.
+
+        Raises NotFound when the feature has no such label, BadRequest for another vote.
+        """
+        page = self.feature(id, examples=0)
+        annotate.vote(self._directory, self._asked(id), [one.label for one in page.labels], label, vote, voter)
+
+    def set_label_rule(self, rule: str | None) -> None:
+        """Choose best labels by this SQL expression, see `label_rank` in schema.sql; None for the one that comes with us.
+
+        Raises BadRequest when it is none, or asks for what is not known of a label.
+        """
+        annotate.set_rule(self._directory, rule)
+
+    def _asked(self, id: str) -> FeatureId:
+        return self._now.catalog.feature_id(id)
+
     def writer(self, tool: str) -> Writer:
         """A writer to this store; `tool` is recorded as who wrote."""
         return Writer(self._directory, tool)
+
+    def add_labels(self, given: Sequence[GivenLabel], tool: str) -> int:
+        """Write labels, all or none; the number of the commit. `tool` is recorded as what wrote them.
+
+        Raises BadRequest, NotFound where a feature is not there, Conflict when its dictionary is replaced meanwhile.
+        """
+        at = datetime.datetime.now(datetime.UTC)
+        return label_writing.add_labels(self._directory, self._now.catalog, given, tool, at)
 
     def index(
         self,
@@ -285,6 +369,14 @@ class Store(FeatureStore):
             said += label_index.build(writer, view.directory, view.snapshot, view.engine, embedder, progress)
             said += token_index.build(writer, view.directory, view.snapshot, view.catalog, self._rows, progress)
         return said
+
+    def embedder(self, setting: str | None = None) -> Embedder:
+        """What turns texts into vectors here: `setting` of embed.py, or that of the store's label index, or the default.
+
+        Raises Unavailable when its package, files or endpoint are not at hand.
+        """
+        index = self._now.snapshot.parts("label_index")
+        return embed.open_embedder(setting or (index[0].about["embedder"] if index else None) or embed.DEFAULT)
 
     def compact(self, progress: Progress = no_progress) -> list[str]:
         """Merge small label parts and copy the best labels beside the features; lines that say what was done."""

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
+from featurestore import tabular
+
 if TYPE_CHECKING:
+    import pandas
+    import polars
     import pyarrow
 
 
@@ -29,6 +33,18 @@ class RowStream:
 
         with self:
             return pyarrow.Table.from_batches(list(self._batches), schema=self.schema)
+
+    def to_arrow(self) -> pyarrow.Table:
+        """All that is left as one table, as `read_all`."""
+        return self.read_all()
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """All that is left as a pandas DataFrame. Raises Unavailable where pandas is not installed."""
+        return tabular.to_pandas(self.read_all())
+
+    def to_polars(self) -> polars.DataFrame:
+        """All that is left as a Polars DataFrame. Raises Unavailable where Polars is not installed."""
+        return tabular.to_polars(self.read_all())
 
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
         import pyarrow

@@ -45,6 +45,14 @@ def runs(
         )
 
 
+def documents(lengths: numpy.ndarray, stream: numpy.ndarray) -> Iterator[memoryview]:
+    """The bytes of each document's token ids, little-endian int32, as held_out wants them."""
+    begin = 0
+    for length in lengths.tolist():
+        yield numpy.ascontiguousarray(stream[begin : begin + length], dtype="<i4").data.cast("B")
+        begin += length
+
+
 def write_stream(path: Path, numbers: numpy.ndarray, lengths: numpy.ndarray, stream: numpy.ndarray) -> int:
     """Write the stream as a directory of .npy files; how many tokens it has.
 
@@ -74,20 +82,26 @@ class Stream:
             raise BadStore(f"{path} cannot be read; run `featurestore check --repair` ({exc})") from None
         self._path = path
 
-    def window(self, document: int, start: int, length: int) -> numpy.ndarray:
-        """`length` token ids of a document from position `start`. Raises BadStore when they are not there."""
-        at = int(numpy.searchsorted(self._documents, document))
-        if at == len(self._documents) or self._documents[at] != document:
-            raise BadStore(f"{self._path} lacks document {document} that an example refers to")
-        first = int(self._starts[at]) + start
-        if first + length > self._starts[at + 1]:
-            raise BadStore(f"{self._path}: document {document} ends before an example that refers to it")
-        return self.tokens[first : first + length]
+    def windows(self, documents: numpy.ndarray, starts: numpy.ndarray, lengths: numpy.ndarray) -> numpy.ndarray:
+        """Token ids of windows one after another: `lengths` of each from its start in its document, (sum of lengths,) int32.
+
+        Raises BadStore when they are not there.
+        """
+        at = self._at(documents)
+        places = self._starts[at] + starts
+        beyond = numpy.flatnonzero(places + lengths > self._starts[at + 1])
+        if len(beyond):
+            raise BadStore(f"{self._path}: document {documents[beyond[0]]} ends before an example that refers to it")
+        before = numpy.cumsum(lengths) - lengths
+        return self.tokens[numpy.repeat(places - before, lengths) + numpy.arange(int(lengths.sum()))]
 
     def places(self, documents: numpy.ndarray, positions: numpy.ndarray) -> numpy.ndarray:
         """Where in `tokens` positions of documents are, int64. Raises BadStore when a document is not there."""
+        return self._starts[self._at(documents)] + positions
+
+    def _at(self, documents: numpy.ndarray) -> numpy.ndarray:
         at = numpy.minimum(numpy.searchsorted(self._documents, documents), len(self._documents) - 1)
         lost = numpy.flatnonzero(self._documents[at] != documents)
         if len(lost):
             raise BadStore(f"{self._path} lacks document {documents[lost[0]]} that an example refers to")
-        return self._starts[at] + positions
+        return at

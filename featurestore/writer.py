@@ -12,8 +12,9 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
 
-from featurestore import feature_rows, tokens
+from featurestore import feature_rows, gathered, tokens
 from featurestore.errors import BadRequest, Conflict, Unavailable
+from featurestore.holdout import held_out
 from featurestore.log import Part
 from featurestore.parts import APPENDED, OF_A_DICTIONARY, Directory, Staging
 from featurestore.schema import Gate
@@ -36,6 +37,8 @@ LAYOUTS = {
     "documents": Layout("document", 65536),
     "tokens": Layout("document, run", 256),
     "labels": Layout("feature, explainer, created_at", 2048, "lz4", "lz4"),
+    "votes": Layout("feature, label, created_at", 2048, "lz4", "lz4"),
+    "scores": Layout("feature, label, method, negatives, created_at", 2048, "lz4", "lz4"),
 }
 OTHERS = Layout(None, 1024)
 SHARD_FEATURES = 65_536
@@ -69,9 +72,9 @@ class Writer:
         """Add one Parquet part.
 
         `rows` has columns of stored.<table> by name; nullable ones may be absent. `key` is the dictionary's id for
-        dictionaries, features, examples and labels, the corpus id for documents and tokens, the tokenizer id for
+        dictionaries, features, examples, labels, votes and scores, the corpus id for documents and tokens, the tokenizer id for
         tokenizers. `shard` is feature // 65,536 for features and examples. Raises BadRequest when a row breaks the
-        schema, Conflict when the store has this already (labels are always appended), Unavailable when the file cannot
+        schema, Conflict when the store has this already (labels, votes and scores are appended), Unavailable when the file cannot
         be written.
         """
         self._check_place(table, key, shard)
@@ -99,31 +102,45 @@ class Writer:
             part.rows = checked.num_rows
             part.about = about or {}
             part.commit = commit
-            if table == "labels" and checked.num_rows:
+            if table in APPENDED and checked.num_rows:
                 reach = pyarrow.compute.min_max(checked["feature"]).as_py()
                 part.about = part.about | {"first": reach["min"], "last": reach["max"]}
         if table == "features":
             self.add_rows(key, shard, checked)
+        elif table == "examples":
+            self.add_gathered("example_rows", key, shard, checked)
 
     def add_rows(self, key: str, shard: int, features: pyarrow.Table) -> None:
         """Add the copy of a part of features that pages read."""
         with self._built("feature_rows", key, shard, ".arrow") as part, self._told():
             part.rows = feature_rows.write(part.path, features)
 
+    def add_gathered(
+        self, table: str, key: str, shard: int, rows: pyarrow.Table, about: dict[str, Any] | None = None
+    ) -> None:
+        """Add the copy of a shard's examples or labels, ordered by feature, that pages read."""
+        with self._built(table, key, shard, ".arrow") as part, self._told():
+            part.rows = gathered.write(part.path, rows, shard * SHARD_FEATURES)
+            part.about = about or {}
+
     def add_corpus(self, corpus: str, documents: pyarrow.Table, stream: numpy.ndarray) -> None:
         """Add a corpus: `documents` (columns document, name, tokenizer, length) and the token ids of all of them.
+
+        Which documents are held out is added here, see featurestore.held_out.
 
         `stream` (sum of lengths,) int32 holds the documents' tokens one after another, in the order of their numbers.
         It is kept as runs in the table `tokens`, for SQL, and whole, mapped into memory, for pages.
         Raises as `add` does, and BadRequest when lengths and tokens do not agree.
         """
-        names = pyarrow.array([corpus] * documents.num_rows, pyarrow.string())
-        self.add("documents", documents.append_column("corpus", names), key=corpus)
         lengths = documents["length"].to_numpy()
         if int(lengths.sum()) != len(stream):
             raise BadRequest(
                 f"corpus {corpus}: its documents have {lengths.sum()} tokens, but {len(stream)} were given"
             )
+        names = pyarrow.array([corpus] * documents.num_rows, pyarrow.string())
+        apart = pyarrow.array(held_out(tokens.documents(lengths, stream)))
+        documents = documents.append_column("corpus", names).append_column("held_out", apart)
+        self.add("documents", documents, key=corpus)
         numbers = documents["document"].to_numpy()
         for shard, table in tokens.runs(corpus, numbers, lengths, stream):
             self.add("tokens", table, key=corpus, shard=shard)
@@ -169,7 +186,7 @@ class Writer:
         self._added.append(part)
 
     def remove_dictionary(self, dictionary: str) -> None:
-        """Remove a dictionary with its features, examples, labels and vectors, in the same commit."""
+        """Remove a dictionary with its features, examples, labels, votes, scores and vectors, in the same commit."""
         for table in OF_A_DICTIONARY:
             self.remove(table, dictionary)
 

@@ -10,9 +10,10 @@ import os
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from featurestore import draw
 from featurestore.errors import BadRequest, FeatureStoreError, NotFound
 from featurestore.interface import FeatureStore
-from featurestore.web import describe, draw, pages
+from featurestore.web import describe, pages
 from featurestore.web.api import ROUTES
 from featurestore.web.guard import Guard
 from featurestore.web.keys import VARIABLE, Keys

@@ -12,7 +12,7 @@ from typing import Any
 
 from flask import Flask, Response, current_app, g, request
 
-from featurestore.errors import Forbidden
+from featurestore.errors import BadRequest, Forbidden
 from featurestore.interface import FeatureStore
 from featurestore.web import metrics, travel
 from featurestore.web.limits import Lanes, Quotas
@@ -34,6 +34,8 @@ PAGE_LANES = {
     "pages.text_page": ("read", "activating"),
     "pages.sql": ("sql", "sql"),
 }
+# Forms that write: a browser fills them in for its user, so only our own pages may send them.
+FORMS = {"pages.label"}
 # What anybody may see: what the service is, not what it holds.
 OPEN = {"static", "documents.openapi", "documents.docs", "health.healthz", "health.readyz"}
 CORS_SECONDS = "600"
@@ -62,9 +64,13 @@ class Guard:
         if request.method == "OPTIONS":
             return _preflight() if origin else None
         scope, lane = _needs()
+        if scope == "write":
+            self._check_write()
+        g.may_write = self._settings.writes
         if self._settings.keys is not None and scope:
             key = self._settings.keys.check(_key_given(), scope)
             g.key = key.name
+            g.may_write = g.may_write and "write" in key.scopes
             g.leave.append(self._quotas.enter(key))
         unchanged = self._unchanged()
         if unchanged is None and lane != "light":
@@ -93,6 +99,18 @@ class Guard:
         if request.method not in ("GET", "HEAD"):
             raise Forbidden(f"pages of {origin!r:.80} may not ask here: `serve --cors-origin` names those that may")
         return None
+
+    def _check_write(self) -> None:
+        """Raises Forbidden where nothing may be written, or where another site's page could have sent this."""
+        if not self._settings.writes:
+            raise Forbidden("this service takes no labels: `featurestore serve --allow-writes` does")
+        if request.endpoint in FORMS:
+            origin = request.headers.get("Origin")
+            if origin is None or origin.partition("://")[2] != request.headers.get("Host"):
+                raise Forbidden("a form is taken from this service's own pages; programs write to /v1/labels")
+        elif request.mimetype != "application/json":
+            # Other types can be sent by any site's form, unasked.
+            raise BadRequest("Content-Type: labels are written as application/json")
 
     def _unchanged(self) -> Response | None:
         """304 where the reader has this answer already."""
@@ -162,6 +180,8 @@ def _needs() -> tuple[str, str]:
     endpoint = request.endpoint
     if endpoint is None or endpoint in OPEN:
         return "", "light"  # nothing is there; nothing is told
+    if endpoint in FORMS:
+        return "write", "write"
     operation = getattr(current_app.view_functions[endpoint], "operation", None)
     if operation is not None:
         return operation.scope, operation.lane

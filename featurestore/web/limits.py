@@ -44,6 +44,7 @@ class Lanes:
                 Lane("search", max(1, threads // 2), share),
                 Lane("sql", share, max(1, share // 2)),
                 Lane("activating", max(1, share // 2), max(1, share // 2)),
+                Lane("write", 1, share),  # one commit after another
             )
         }
 

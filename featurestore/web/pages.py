@@ -8,12 +8,15 @@ from urllib.parse import quote, urlencode
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request
 
+from featurestore import draw
 from featurestore.errors import BadRequest, FeatureStoreError
 from featurestore.interface import FeatureStore
+from featurestore.label_writing import MOST_LABEL, GivenLabel
 from featurestore.query import Query
 from featurestore.records import Feature
 from featurestore.schema import Column, columns
-from featurestore.web import draw, graph
+from featurestore.web import graph
+from featurestore.web.api import labels
 from featurestore.web.api.v1 import SQL_SECONDS
 from featurestore.web.examples import QUERIES, SEARCHES, TEXTS
 from featurestore.web.reply import given, query_of, rows, text, whole
@@ -74,8 +77,18 @@ def blueprint(store: FeatureStore) -> Blueprint:
             folded=any(run.far for _, some in bands for _, runs in some for run in runs),
             near=_neighbours(store, page),
             before=page.feature - 1 if page.feature else None,
+            most=MOST_LABEL,
             after=page.feature + 1 if page.feature + 1 < dictionary.d_sae else None,
         )
+
+    @pages.post("/features/<model>/<source>/<index>")
+    def label(model: str, source: str, index: str) -> Any:
+        fields = request.form.to_dict(flat=False)
+        if set(fields) != {"label"} or len(fields["label"]) != 1:
+            raise BadRequest("the form has one field, label")
+        id = f"{model}/{source}/{index}"
+        labels.write(store, [GivenLabel(id=id, label=fields["label"][0])])
+        return redirect(f"/features/{quote(id)}", 303)
 
     @pages.get("/neighbourhood/<model>/<source>/<index>")
     def neighbourhood(model: str, source: str, index: str) -> str:

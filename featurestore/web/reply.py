@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import http
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin
 
@@ -59,6 +60,16 @@ def _pieces(found: RowStream, form: str, max_rows: int | None) -> Iterator[bytes
                 add(batch)
                 yield buffer.taken()
         yield buffer.taken()
+
+
+def pieces(schema: pyarrow.Schema, tables: Iterable[pyarrow.Table]) -> Iterator[bytes]:
+    """An Arrow IPC stream of tables of one schema, as they come."""
+    buffer = _Buffer()
+    with pyarrow.ipc.new_stream(buffer, schema) as writer:
+        for table in tables:
+            writer.write_table(table)
+            yield buffer.taken()
+    yield buffer.taken()
 
 
 class _Buffer(io.RawIOBase):
@@ -132,7 +143,7 @@ def read(type_: type[T]) -> T:
     """
     if issubclass(type_, Query):
         return cast(T, query())
-    fields = {field.name: field for field in msgspec.structs.fields(type_)}
+    fields = _fields(type_)
     in_url = request.method not in ("POST", "PUT")
     found = _from_url(fields) if in_url else body()
     unknown = sorted(set(found) - set(fields))
@@ -148,6 +159,12 @@ def read(type_: type[T]) -> T:
         what, _, where = str(exc).partition(" - at `$.")
         name = where.partition("[")[0].rstrip("`")
         raise BadRequest(f"{name}: {found.get(name)!r:.200} cannot be read ({what[0].lower()}{what[1:]})") from None
+
+
+@functools.cache
+def _fields(type_: type[msgspec.Struct]) -> dict[str, Any]:
+    # Reading a type's annotations takes as long as answering.
+    return {field.name: field for field in msgspec.structs.fields(type_)}
 
 
 def _from_url(fields: dict[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""Many features or vectors in one request: by their ids, or page by page by an SQL condition."""
+"""Many features, examples or vectors in one request: by their ids, or page by page by an SQL condition."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import msgspec
@@ -13,15 +14,20 @@ import pyarrow
 from flask import Response, request
 from msgspec import Meta
 
+from featurestore import tabular
 from featurestore.errors import BadRequest
 from featurestore.interface import FeatureStore
-from featurestore.records import Feature, FeatureId
+from featurestore.records import Example, Feature, FeatureId
+from featurestore.sql import condition
 from featurestore.web import reply
 from featurestore.web.api.models import Asked, Vector, told
 from featurestore.web.api.routes import Routes
 
 MOST = 1000  # features of one answer
+TOGETHER = 50  # of them read at once, where they are sent as they come
 SECONDS = 30.0
+LINES, ARROW = "application/x-ndjson", "application/vnd.apache.arrow.stream"
+STREAMS = (LINES, ARROW)
 
 _Ids = Annotated[
     Annotated[tuple[str, ...], Meta(max_length=MOST)] | None,
@@ -29,7 +35,7 @@ _Ids = Annotated[
 ]
 
 
-class FeaturesAsked(Asked, frozen=True):
+class SomeAsked(Asked, frozen=True):
     """Features by their ids, or those for which a condition holds."""
 
     ids: _Ids = None
@@ -40,6 +46,16 @@ class FeaturesAsked(Asked, frozen=True):
     limit: Annotated[int, Meta(description="Features of a page, with where.", ge=1, le=MOST)] = 100
     cursor: Annotated[str | None, Meta(description="`next` of the page before; the first page without.")] = None
     examples: Annotated[int | None, told("At most this many examples of each band.", minimum=0)] = None
+
+
+class FeaturesAsked(SomeAsked, frozen=True):
+    """Whole pages of features, by their ids or a condition."""
+
+
+class ExamplesAsked(SomeAsked, frozen=True):
+    """Examples of features, by their ids or a condition."""
+
+    band: Annotated[str | None, Meta(description="Of this band only: top, or an interval as in [1, 2).")] = None
 
 
 class VectorsAsked(Asked, frozen=True):
@@ -55,6 +71,20 @@ class Features(msgspec.Struct, frozen=True):
     next: str | None = None
 
 
+class ExamplesOf(msgspec.Struct, frozen=True):
+    """A feature's examples, the top band first."""
+
+    id: str
+    examples: tuple[Example, ...]
+
+
+class ExamplesFound(msgspec.Struct, frozen=True):
+    """Examples of features, in the order of the ids; `next` is the cursor of the page that follows, null at the end."""
+
+    features: list[ExamplesOf]
+    next: str | None = None
+
+
 class Vectors(msgspec.Struct, frozen=True):
     """Decoder vectors, in the order of the ids."""
 
@@ -65,32 +95,30 @@ def routes(store: FeatureStore) -> Routes:
     """The routes of many at once over `store`."""
     api = Routes("batches")
 
-    @api.add(
-        "/features", gives=Features, takes=FeaturesAsked, methods=("POST",), media=(reply.MIME["json"],), lane="search"
-    )
+    @api.add("/features", gives=Features, takes=FeaturesAsked, methods=("POST",), media=STREAMS, lane="search")
     def features(asked: FeaturesAsked) -> Features | Response:
-        """Up to 1,000 features' whole pages at once; with Accept: application/x-ndjson a line for each, sent as they come."""
-        if (asked.ids is None) == (asked.where is None):
-            raise BadRequest("say either ids or where: which features to give")
-        if asked.where is None:
-            if asked.cursor is not None:
-                raise BadRequest("cursor: it goes with where; ids are answered at once")
-            ids, following = list(asked.ids or ()), None
-        else:
-            ids, following = _page(store, asked.where, asked.limit, asked.cursor)
-        if reply.MIME["json"] not in request.accept_mimetypes.values():
+        """Up to 1,000 features' whole pages at once; sent as they come where lines (x-ndjson) or Arrow are accepted."""
+        ids, following = _ids(store, asked)
+        form = _form()
+        if form is None:
             return Features(store.features(ids, asked.examples), following)
-        first = store.features(ids[:1], asked.examples)  # what is wrong with the request is told before the first line
-        answer = Response(_lines(store, first, ids[1:], asked.examples), mimetype=reply.MIME["json"])
-        if following:
-            answer.headers["Link"] = f'<?cursor={following}>; rel="next"'
-        return answer
+        return _sent(form, Feature, _few(store, ids, asked.examples), following)
 
-    @api.add("/vectors", gives=Vectors, takes=VectorsAsked, methods=("POST",), media=(reply.ARROW,), lane="search")
+    @api.add("/examples", gives=ExamplesFound, takes=ExamplesAsked, methods=("POST",), media=STREAMS, lane="search")
+    def examples(asked: ExamplesAsked) -> ExamplesFound | Response:
+        """The examples of up to 1,000 features; sent as they come where lines (x-ndjson) or Arrow are accepted."""
+        ids, following = _ids(store, asked)
+        found = ([_examples(one, asked.band) for one in some] for some in _few(store, ids, asked.examples))
+        form = _form()
+        if form is None:
+            return ExamplesFound([one for some in found for one in some], following)
+        return _sent(form, ExamplesOf, found, following)
+
+    @api.add("/vectors", gives=Vectors, takes=VectorsAsked, methods=("POST",), media=(ARROW,), lane="search")
     def vectors(asked: VectorsAsked) -> Vectors | Response:
         """Up to 1,000 decoder vectors of one width at once; as an Arrow stream with Accept: Arrow."""
         found = store.vectors(asked.ids)
-        if reply.ARROW not in request.accept_mimetypes.values():
+        if ARROW not in request.accept_mimetypes.values():
             return Vectors([Vector(id, row.tolist()) for id, row in zip(asked.ids, found, strict=True)])
         values = pyarrow.array(numpy.ascontiguousarray(found).reshape(-1), pyarrow.float32())
         lists = pyarrow.FixedSizeListArray.from_arrays(values, found.shape[1] or 1)
@@ -99,11 +127,47 @@ def routes(store: FeatureStore) -> Routes:
     return api
 
 
-def _lines(store: FeatureStore, first: list[Feature], ids: list[str], examples: int | None) -> Iterator[bytes]:
-    for one in first:
-        yield msgspec.json.encode(one) + b"\n"
-    for id in ids:
-        yield msgspec.json.encode(store.feature(id, examples)) + b"\n"
+def _ids(store: FeatureStore, asked: SomeAsked) -> tuple[list[str], str | None]:
+    """Which features are asked for, and the cursor of those that follow. Raises BadRequest."""
+    if (asked.ids is None) == (asked.where is None):
+        raise BadRequest("say either ids or where: which features to give")
+    if asked.where is not None:
+        return _page(store, asked.where, asked.limit, asked.cursor)
+    if asked.cursor is not None:
+        raise BadRequest("cursor: it goes with where; ids are answered at once")
+    return list(asked.ids or ()), None
+
+
+def _few(store: FeatureStore, ids: list[str], examples: int | None) -> Iterator[Sequence[Feature]]:
+    """The features, some at a time."""
+    for first in range(0, len(ids), TOGETHER):
+        yield store.features(ids[first : first + TOGETHER], examples)
+
+
+def _examples(one: Feature, band: str | None) -> ExamplesOf:
+    return ExamplesOf(one.id, tuple(example for example in one.examples if band in (None, example.band)))
+
+
+def _form() -> str | None:
+    """The form of STREAMS the request accepts, in the order it has them; None for JSON."""
+    return next((form for form in request.accept_mimetypes.values() if form in STREAMS), None)
+
+
+def _sent(
+    form: str, of: type[msgspec.Struct], found: Iterator[Sequence[msgspec.Struct]], following: str | None
+) -> Response:
+    """Values as they come, a line or a row each. The first are made at once: what is wrong with the request is told before."""
+    first = next(found, ())
+    every = itertools.chain([first], found)
+    if form == ARROW:
+        schema = tabular.table(of, []).schema
+        pieces = reply.pieces(schema, (tabular.table(of, some) for some in every))
+    else:
+        pieces = (b"".join(msgspec.json.encode(one) + b"\n" for one in some) for some in every)
+    answer = Response(pieces, mimetype=form)
+    if following:
+        answer.headers["Link"] = f'<?cursor={following}>; rel="next"'
+    return answer
 
 
 def _page(store: FeatureStore, where: str, limit: int, cursor: str | None) -> tuple[list[str], str | None]:
@@ -112,10 +176,11 @@ def _page(store: FeatureStore, where: str, limit: int, cursor: str | None) -> tu
     if cursor is not None:
         last = _read(cursor)
         name = last.dictionary.replace("'", "''")
-        after = f"(dictionary > '{name}' OR (dictionary = '{name}' AND feature > {last.feature})) AND "
+        after = f"WHERE dictionary > '{name}' OR (dictionary = '{name}' AND feature > {last.feature}) "
     rows = store.sql(
-        # A comment in the condition ends with its line.
-        f"SELECT dictionary, feature FROM features WHERE {after}({where}\n) ORDER BY dictionary, feature LIMIT {limit + 1}",
+        # Apart from the cursor's condition: "a) OR (b" would take that one apart, and pages would never end.
+        f"FROM (SELECT dictionary, feature FROM features WHERE {condition(where)}) {after}"
+        f"ORDER BY dictionary, feature LIMIT {limit + 1}",
         timeout=SECONDS,
     ).to_pylist()
     ids = [f"{row['dictionary']}/{row['feature']}" for row in rows[:limit]]

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from featurestore.query import MAX_K, Query
-from featurestore.records import Dictionary, Hit
+from featurestore.records import Dictionary, Hit, Score
 
 MOST_ROWS = 100_000  # rows of one answer of SQL that is not streamed
 MOST_TEXT = 20_000  # characters of a text that a model runs on
@@ -129,6 +129,12 @@ class Dictionaries(msgspec.Struct, frozen=True):
 
     dictionaries: list[Dictionary]
     next: str | None = None
+
+
+class Scores(msgspec.Struct, frozen=True):
+    """How well each of a feature's labels tells where it is active, by each method and judge."""
+
+    scores: list[Score]
 
 
 class Vector(msgspec.Struct, frozen=True):

@@ -24,6 +24,7 @@ REFUSALS = {
     "401": "A key is needed, or the one given is not known.",
     "403": "The key does not allow this.",
     "404": "There is no such thing.",
+    "409": "Somebody else changed the same thing meanwhile: ask again.",
     "413": "The request is too large.",
     "429": "Too many requests: ask again after Retry-After seconds.",
     "503": "Something needed is not there now, or busy: ask again after Retry-After seconds where it is given.",
@@ -41,7 +42,8 @@ def document(operations: Iterable[Operation], version: str) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for one in operations:
         path = one.prefix + re.sub("<([a-z]+)>", r"{\1}", one.path)
-        paths[path] = {method.lower(): _operation(one, method, schemas) for method in one.methods}
+        made = paths.setdefault(path, {})
+        made |= {method.lower(): _operation(one, method, schemas) for method in one.methods}
     return {
         "openapi": "3.1.0",
         "info": {

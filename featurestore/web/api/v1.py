@@ -21,6 +21,7 @@ from featurestore.web.api.models import (
     FeatureAsked,
     Found,
     Nothing,
+    Scores,
     SqlAsked,
     Table,
     Vector,
@@ -58,6 +59,11 @@ def routes(store: FeatureStore) -> Routes:
     def feature(asked: FeatureAsked, model: str, source: str, index: str) -> Feature:
         """One feature's whole page: statistics, histogram, examples, logit effects, labels."""
         return store.feature(f"{model}/{source}/{index}", asked.examples)
+
+    @api.add("/scores/<model>/<source>/<index>", gives=Scores, tagged=True)
+    def scores(asked: Nothing, model: str, source: str, index: str) -> Scores:
+        """The scores of a feature's labels."""
+        return Scores(store.scores(f"{model}/{source}/{index}"))
 
     @api.add("/vectors/<model>/<source>/<index>", gives=Vector, takes=VectorAsked, tagged=True)
     def vector(asked: VectorAsked, model: str, source: str, index: str) -> Vector:

@@ -1,4 +1,4 @@
-"""What templates draw with: numbers, tokens, shades and histograms. Pure."""
+"""What pages and notebooks draw with: numbers, tokens, shades and histograms. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from featurestore.records import HISTOGRAM_EDGES
+from featurestore.histogram import HISTOGRAM_EDGES
 
 SHADES = 10
 WIDTH, HEIGHT, MARGIN = 400, 130, 26  # of a histogram, in CSS pixels where a column is wide

@@ -1,0 +1,107 @@
+"""/v1/labels: what features were said to mean, and saying it, where the service takes that (`serve --allow-writes`)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from flask import g
+from msgspec import Meta
+
+import featurestore
+from featurestore.errors import Unavailable
+from featurestore.interface import FeatureStore
+from featurestore.label_writing import MOST_LABEL, MOST_NAME, GivenLabel
+from featurestore.records import Label
+from featurestore.web.api.models import Asked, Nothing, told
+from featurestore.web.api.routes import Routes
+
+MOST = 1000  # labels of one request
+
+_Text = Annotated[str, told("What the feature means: one line.", minLength=1, maxLength=MOST_LABEL)]
+_Explainer = Annotated[
+    str, told("Who says so: human, or the name of a model. It replaces what they said before.", maxLength=MOST_NAME)
+]
+_Prompt = Annotated[str | None, Meta(description="Name and version of the prompt or method, as in pairs/1.")]
+_Examples = Annotated[
+    Annotated[int, Meta(ge=0, le=2**31 - 1)] | None, Meta(description="How many examples were looked at.")
+]
+
+
+class LabelAsked(Asked, frozen=True):
+    """A label of the feature in the path."""
+
+    label: _Text
+    explainer: _Explainer = "human"
+    prompt: _Prompt = None
+    examples: _Examples = None
+
+
+class LabelOf(Asked, frozen=True):
+    """A label of a feature."""
+
+    id: Annotated[str, Meta(description="The feature: model/source/index.")]
+    label: _Text
+    explainer: _Explainer = "human"
+    prompt: _Prompt = None
+    examples: _Examples = None
+
+
+class LabelsAsked(Asked, frozen=True):
+    """Labels of several features."""
+
+    labels: Annotated[tuple[LabelOf, ...], Meta(description="All are written, or none.", min_length=1, max_length=MOST)]
+
+
+class Labels(msgspec.Struct, frozen=True):
+    """The newest label of each explainer, the one that is shown first."""
+
+    labels: tuple[Label, ...]
+
+
+class Written(msgspec.Struct, frozen=True):
+    """How many labels were written, and the number of the commit that has them."""
+
+    written: int
+    commit: int
+
+
+def routes(store: FeatureStore) -> Routes:
+    """The routes over `store`."""
+    api = Routes("labels")
+
+    @api.add("/labels/<model>/<source>/<index>", gives=Labels, tagged=True)
+    def labels(asked: Nothing, model: str, source: str, index: str) -> Labels:
+        """The newest label of each explainer, the best first."""
+        return Labels(store.feature(f"{model}/{source}/{index}", 0).labels)
+
+    @api.add(
+        "/labels/<model>/<source>/<index>",
+        gives=Labels,
+        takes=LabelAsked,
+        methods=("PUT",),
+        scope="write",
+        lane="write",
+    )
+    def label(asked: LabelAsked, model: str, source: str, index: str) -> Labels:
+        """Say what a feature means, in place of what the same explainer said before; the feature's labels then."""
+        id = f"{model}/{source}/{index}"
+        write(store, [GivenLabel(id=id, **msgspec.structs.asdict(asked))])
+        return Labels(store.feature(id, 0).labels)
+
+    @api.add("/labels", gives=Written, takes=LabelsAsked, methods=("POST",), scope="write", lane="write")
+    def label_many(asked: LabelsAsked) -> Written:
+        """Say what up to 1,000 features mean, in one commit."""
+        commit = write(store, [GivenLabel(**msgspec.structs.asdict(one)) for one in asked.labels])
+        return Written(len(asked.labels), commit)
+
+    return api
+
+
+def write(store: FeatureStore, given: list[GivenLabel]) -> int:
+    """Write labels in the name of whoever asks; the commit. Raises as Store.add_labels does, Unavailable over a remote store."""
+    add = getattr(store, "add_labels", None)
+    if add is None:
+        raise Unavailable("this service passes questions on to another one: write to that")
+    who = f", key {g.key}" if "key" in g else ""
+    return add(given, f"featurestore {featurestore.__version__} serve{who}")
