@@ -1,11 +1,12 @@
 # make demo   build the demo store and serve it          make test   run the tests
 # make check  lint, format, types                        make wheel  build the wheel
+# make docs   build the documentation into site/         make test-crash   kill real writers, again and again
 PYTHON ?= python3
 BIN := .venv/bin
 STORE ?= demo.features
 PORT ?= 8000
 
-.PHONY: demo demo-store test check format wheel clean
+.PHONY: demo demo-store test test-crash check format wheel docs clean
 
 demo: .venv/installed
 	$(BIN)/featurestore demo --store $(STORE) --port $(PORT)
@@ -14,7 +15,10 @@ demo-store: .venv/installed
 	$(BIN)/featurestore demo --store $(STORE) --no-serve
 
 test: .venv/installed
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not crash"
+
+test-crash: .venv/installed
+	$(BIN)/python -m pytest -m crash
 
 check: .venv/installed
 	$(BIN)/ruff check .
@@ -28,6 +32,11 @@ format: .venv/installed
 wheel: .venv/installed
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
+# Strict: a link that leads nowhere fails. The variable silences news of other generators.
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict --clean
+	@echo "open site/index.html, or look while you write: $(BIN)/python -m mkdocs serve"
+
 # The environment is made anew when what it should hold changes.
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
@@ -37,4 +46,4 @@ wheel: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf .venv build dist demo.features
+	rm -rf .venv build dist site demo.features

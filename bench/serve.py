@@ -60,10 +60,16 @@ def main() -> None:
     parser.add_argument("--features", type=int, default=20_000)
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
     parser.add_argument("--mixed", type=float, default=60.0, help="seconds of mixed load; the target says 600")
+    parser.add_argument("--minutes", type=float, help="minutes of mixed load, in place of --mixed")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(Path(folder) / "bench.features", asked.features, asked.seconds, asked.mixed)
+        found = measure(
+            Path(folder) / "bench.features",
+            asked.features,
+            asked.seconds,
+            asked.minutes * 60 if asked.minutes else asked.mixed,
+        )
     print(json.dumps(found) if asked.json else told(found))
 
 
@@ -96,9 +102,7 @@ def measure(path: Path, features: int, seconds: float, mixed: float) -> dict[str
             name: load(port, some, seconds, 2 if name == "sql" else CONNECTIONS) for name, some in asked.items()
         }
         half = load(port, asked["feature"], seconds, CONNECTIONS, endpoints["feature"]["rps"] / 2)
-        before = resident(process.pid)
-        errors = mixed_errors(process, port, path, asked, mixed)
-        grown = resident(process.pid) - before
+        errors, grown = mixed_load(process, port, path, asked, mixed)
     ratio = endpoints["feature"]["rps"] / bare["rps"]
     return {
         "bare_rps": round(bare["rps"], 1),
@@ -160,12 +164,13 @@ def load(
     }
 
 
-def mixed_errors(
+def mixed_load(
     process: subprocess.Popen[str], port: int, store: Path, asked: dict[str, Iterator[str]], seconds: float
-) -> int:
+) -> tuple[int, float]:
     """Requests that fail while all endpoints are asked, another process writes, and the workers are replaced half-way.
 
-    A refusal with Retry-After is no error; a client asks again.
+    A refusal with Retry-After is no error; a client asks again. And by how many MB the service's memory grows in the last
+    quarter, when the new workers have warmed up.
     """
     each = [asked[name] for name in ("feature", "feature", "vector", "nearest", "dictionaries", "sql")]
     lock = threading.Lock()
@@ -182,9 +187,15 @@ def mixed_errors(
                 strange.append((path, status))
         connection.close()
 
+    memory: list[float] = []
+
     def reload() -> None:
         time.sleep(seconds / 2)
         process.send_signal(signal.SIGHUP)
+        time.sleep(seconds / 4)
+        memory.append(unshared(process.pid))
+        time.sleep(max(0.0, ends - time.monotonic() - 0.5))
+        memory.append(unshared(process.pid))
 
     with subprocess.Popen([sys.executable, "-c", WRITER, str(store)], stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout is not None
@@ -193,7 +204,7 @@ def mixed_errors(
         writer.kill()
     for path, status in strange[:5]:
         print(f"{status} at {path}", file=sys.stderr)
-    return len(strange)
+    return len(strange), memory[1] - memory[0]
 
 
 def _got(connection: http.client.HTTPConnection, path: str) -> int | str:
@@ -230,12 +241,13 @@ def wait_ready(port: int) -> None:
     time.sleep(5)  # what is warmed up, is warmed up beside the first requests
 
 
-def resident(process: int) -> float:
-    """Resident memory of a process and its children, in MB (Linux)."""
-    pages = 0
+def unshared(process: int) -> float:
+    """Resident memory of a process and its children, in MB, without files they have mapped, which is the system's (Linux)."""
+    found = 0
     for one in [process, *_children(process)]:
-        pages += int(Path(f"/proc/{one}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+        resident, shared = map(int, Path(f"/proc/{one}/statm").read_text().split()[1:3])
+        found += resident - shared
+    return found * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def _children(process: int) -> list[int]:

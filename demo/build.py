@@ -71,7 +71,7 @@ def build(path: Path, tokens: int = TOKENS) -> list[str]:
                 progress=progress,
             )
             said.append(
-                f"harvested {len(saes)} dictionaries over {report.tokens_counted:,} tokens of "
+                f"harvested {len(saes)} dictionaries over {report.tokens:,} tokens of "
                 f"{report.documents:,} documents in {report.seconds:.0f} s"
             )
         unlabelled = store.sql(
@@ -79,7 +79,10 @@ def build(path: Path, tokens: int = TOKENS) -> list[str]:
         )["dictionary"].to_pylist()
         if unlabelled:
             labelled = run.by_tokens(store, unlabelled, progress)
-            said.append(f"labelled {labelled.labelled:,} features from token statistics, {labelled.skipped:,} are dead")
+            said.append(
+                f"labelled {labelled.labelled:,} features from token statistics; {labelled.skipped:,} are dead or fire in "
+                "documents held out only"
+            )
         said += build_index(store)
     return said or [f"{path} is complete: nothing to do"]
 

@@ -75,8 +75,7 @@ def read_activations(model: Model, corpus: Corpus, names: list[str], batch: int 
         ids[:, 0] = model.bos or 0
         keep = torch.zeros(len(some), some[0].length, dtype=torch.bool)
         for row, context in enumerate(some):
-            run = corpus.tokens[context.document][context.start : context.start + context.length]
-            ids[row, 1 : 1 + context.length] = torch.from_numpy(run.astype(numpy.int64))
+            ids[row, 1 : 1 + context.length] = torch.from_numpy(corpus.run(context).astype(numpy.int64))
             keep[row, : context.length] = True
         read = model.read(ids, points)
         for name in names:

@@ -57,7 +57,7 @@ def measure(model_folder: Path, dictionary_folder: Path) -> dict[str, Any]:
 def loss_recovered(model: Model, sae: Sae, corpus: Corpus) -> dict[str, float]:
     """Nats per token as it is, with the dictionary's output put in place of what it stands for, and with zeros there."""
     contexts = corpus.contexts(language_model.CONTEXT - 1)[:SPLICED_CONTEXTS]
-    runs = [corpus.tokens[c.document][c.start : c.start + c.length].astype(numpy.int64) for c in contexts]
+    runs = [corpus.run(c).astype(numpy.int64) for c in contexts]
     rows = torch.stack([torch.from_numpy(numpy.r_[0, run]) for run in runs if len(run) == len(runs[0])])
     losses = {}
     for how in ("as_is", "spliced", "zeroed"):

@@ -1,7 +1,14 @@
+import os
+
+import httpx2
 import pytest
 from click.testing import CliRunner
 
+import featurestore
 from tests.tiny import write_tiny_store
+
+# As featurestore/cli.py does, and before torch is imported: threads that wait for one another sleep instead of spinning.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(scope="session")
@@ -12,7 +19,31 @@ def tiny_store(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module", params=["local", "http"])
+def either(request, tiny_store):
+    """The store of tests/tiny.py, and a client of its service: what is asked of one is answered alike by the other."""
+    from featurestore.client import Client
+    from featurestore.web import create_app
+
+    with featurestore.connect(tiny_store) as opened:
+        if request.param == "local":
+            yield opened
+            return
+        with Client("http://x", transport=httpx2.WSGITransport(app=create_app(opened))) as client:
+            yield client
+
+
 @pytest.fixture
 def invoke():
     """Runs a command in this process: invoke(main, ["search", ...]) -> result with exit_code, stdout and stderr."""
     return CliRunner().invoke
+
+
+@pytest.fixture(scope="session")
+def demo_features(tmp_path_factory):
+    """Path of a demo store of few tokens; nobody writes to it."""
+    from demo import build
+
+    path = tmp_path_factory.mktemp("demo") / "demo.features"
+    build.build(path, tokens=25_000)
+    return path

@@ -10,7 +10,7 @@ import numpy
 import pyarrow
 
 import featurestore
-from ingest import weights
+from ingest import onepass, weights
 from ingest.harvest import harvest
 from ingest.model import Model
 from labeler import run
@@ -44,13 +44,14 @@ def _progress(description: str, total: int | None):
 
 
 def harvesting(store: str, world: str) -> None:
-    """Harvest two dictionaries over one model."""
+    """Harvest two dictionaries over one model, keeping every unit that is counted."""
+    onepass.UNIT_TOKENS = 11
     with featurestore.connect(store) as opened:
         if "small/1-res" in {one.dictionary for one in opened.dictionaries()}:
             return
         model = Model(os.path.join(world, "model"))
         saes = {"1-res": weights.read(Path(world) / "1-res"), "2-res": weights.read(Path(world) / "2-res")}
-        harvest(opened, model, saes, small.TEXTS, model_id="small")
+        harvest(opened, model, saes, small.TEXTS, model_id="small", checkpoint=Path(store + ".harvest"), every=0)
 
 
 def importing(store: str, world: str) -> None:

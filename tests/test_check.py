@@ -1,5 +1,6 @@
 """`featurestore check`: a changed byte anywhere is found and named; what can be built again is."""
 
+import datetime
 import json
 import os
 import random
@@ -15,8 +16,8 @@ import featurestore
 from featurestore import BadStore, NotFound, UnsupportedVersion, log
 from featurestore.check import REBUILT
 from featurestore.cli import main
-from featurestore.log import CHECKPOINT_COMMITS
-from featurestore.parts import Directory
+from featurestore.log import CHECKPOINT_COMMITS, Commit, Log
+from featurestore.parts import Directory, fingerprint
 from tests import jobs, tiny
 
 
@@ -222,6 +223,15 @@ def test_removing_takes_what_nobody_else_uses(tmp_path, invoke):
     assert store.check().problems == ()
 
 
+SINCE_3 = [
+    *("first_active", "last_active", "coactive"),
+    *("logit_mean", "logit_std", "logit_skewness", "logit_kurtosis", "logit_histogram"),
+]
+
+
+COSTS = ["tokens_in", "tokens_out", "money"]  # of labels, since 3
+
+
 def old_store(folder):
     """A store as format 1 had it: documents with their tokens, no copies of labels, an unsealed log."""
     tiny.write_tiny_store(folder, index=False).close()
@@ -257,8 +267,10 @@ def old_store(folder):
             pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), file)
         elif part.table == "features":
             table = pyarrow.parquet.read_table(file, partitioning=None)
-            pyarrow.parquet.write_table(table.drop_columns(["label", "explainer"]), file)
-        if part.table not in ("tokens", "token_stream", "feature_rows"):
+            pyarrow.parquet.write_table(table.drop_columns(["label", "explainer", *SINCE_3]), file)
+        elif part.table == "labels":
+            pyarrow.parquet.write_table(pyarrow.parquet.read_table(file, partitioning=None).drop_columns(COSTS), file)
+        if part.table not in ("tokens", "token_stream", "feature_rows", "example_rows"):
             old = msgspec.to_builtins(part)
             add.append({name: old[name] for name in ("file", "table", "key", "shard", "rows", "bytes", "sha256")})
     (folder / "log").mkdir()
@@ -275,14 +287,45 @@ def test_a_store_of_the_format_before_is_migrated(tmp_path, invoke):
         featurestore.connect(folder)
     result = invoke(main, ["migrate", "--store", str(folder)])
     assert result.exit_code == 0, result.output
-    assert "format 1 -> 2" in result.stdout
+    assert "format 1 -> 3" in result.stdout
     assert jobs.content(folder) == expected
     with featurestore.connect(folder) as store:
         assert store.check().problems == ()
         store.compact()
-        assert store.info().format == 2
+        assert store.info().format == 3
     assert jobs.content(folder) == expected
-    assert "is of format 2 already" in invoke(main, ["migrate", "--store", str(folder)]).stdout
+    assert "is of format 3 already" in invoke(main, ["migrate", "--store", str(folder)]).stdout
+
+
+def test_a_store_of_format_2_is_migrated(tmp_path, invoke):
+    folder = tmp_path / "old"
+    with tiny.write_tiny_store(folder) as store:
+        store.compact()
+    expected = jobs.content(folder)
+    directory = Directory(folder)
+    add = []
+    for part in directory.snapshot().all():
+        file = folder / part.file
+        if part.table in ("documents", "features", "labels"):
+            gone = {"documents": ["held_out"], "features": SINCE_3, "labels": COSTS}[part.table]
+            table = pyarrow.parquet.read_table(file, partitioning=None).drop_columns(gone)
+            pyarrow.parquet.write_table(table, file)
+            digest, files, size = fingerprint(file)
+            part = msgspec.structs.replace(part, sha256=digest, files=files, bytes=size)
+        add.append(part)
+    shutil.rmtree(folder / "log")
+    now = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    commit = Commit(commit=1, at=now, by="tests", writer="tests", format=2, add=tuple(add), remove=())
+    written = Log(directory.storage)
+    written.snapshot()
+    written.append(commit)
+    (folder / "store.json").write_text(json.dumps({"format": 2, "created_at": "2026-01-01T00:00:00Z"}, indent=2))
+    with pytest.raises(UnsupportedVersion, match="of format 2; .* run `featurestore migrate"):
+        featurestore.connect(folder)
+    assert "format 2 -> 3" in invoke(main, ["migrate", "--store", str(folder)]).stdout
+    assert jobs.content(folder) == expected
+    with featurestore.connect(folder) as store:
+        assert store.check().problems == ()
 
 
 def test_a_migration_killed_before_its_last_step_is_ended(tmp_path, invoke):
@@ -292,7 +335,7 @@ def test_a_migration_killed_before_its_last_step_is_ended(tmp_path, invoke):
     (folder / "store.json").write_text(old)  # the commit stands, store.json is not written yet
     with featurestore.connect(folder) as store:
         assert store.dictionaries()
-        assert [one.problem for one in store.check().problems] == ["states format 1, the log 2"]
+        assert [one.problem for one in store.check().problems] == ["states format 1, the log 3"]
     assert invoke(main, ["migrate", "--store", str(folder)]).exit_code == 0
     with featurestore.connect(folder) as store:
         assert store.check().problems == ()

@@ -1,10 +1,17 @@
 """The client alone: addresses, retries, limits, and answers of programs that are no featurestore."""
 
+import datetime
+import subprocess
+import sys
+import threading
+
 import httpx2
+import numpy
 import pytest
+from waitress.server import create_server
 
 import featurestore
-from featurestore import BadRequest, Unavailable, client
+from featurestore import BadRequest, TooManyRequests, Unavailable, client, transport
 from featurestore.client import Client
 from featurestore.web import create_app
 from featurestore.web.api import v1
@@ -36,15 +43,15 @@ def test_what_is_no_url_is_said_at_once(url):
 
 @pytest.mark.parametrize("status", ["502 Bad Gateway", "503 Service Unavailable", "504 Gateway Timeout"])
 def test_a_gateways_error_is_tried_again_and_not_for_ever(monkeypatch, status):
-    monkeypatch.setattr(client, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(transport, "FIRST_PAUSE", 0.0)
     store, asked = answering(status)
     with pytest.raises(Unavailable, match=f"status {status[:3]}: it is not a featurestore"):
         store.info()
-    assert len(asked) == 3
+    assert len(asked) == 4
 
 
 def test_a_refused_connection_is_tried_again_and_not_for_ever(monkeypatch):
-    monkeypatch.setattr(client, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(transport, "FIRST_PAUSE", 0.0)
     tried = []
 
     def refuse(request):
@@ -53,7 +60,7 @@ def test_a_refused_connection_is_tried_again_and_not_for_ever(monkeypatch):
 
     with pytest.raises(Unavailable, match="nothing answers at http://elsewhere: is `featurestore serve` running"):
         Client("http://elsewhere", transport=httpx2.MockTransport(refuse)).info()
-    assert len(tried) == 3
+    assert len(tried) == 4
 
 
 def test_the_services_own_refusal_is_final():
@@ -116,23 +123,218 @@ def test_a_query_past_its_time_fails_alike(local):
                 store.sql(endless, timeout=0.2)
 
 
-def test_a_refusal_that_says_when_is_asked_again(monkeypatch, local):
-    monkeypatch.setattr(client, "PAUSES", (0.0, 0.0))
-    monkeypatch.setattr(client, "MOST_PAUSE", 0.01)
+def answers(*several):
+    """A client of a service that gives these answers one after another, what was asked, and the pauses between."""
+    asked, left = [], list(several)
+
+    def answer(request):
+        asked.append(f"{request.method} {request.url.path}")
+        found = left.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    return Client("http://elsewhere", transport=httpx2.MockTransport(answer)), asked
+
+
+def refusal(status, **headers):
+    code = {429: "too_many_requests", 503: "unavailable"}[status]
+    return httpx2.Response(status, headers=headers, json={"code": code, "detail": "busy"})
+
+
+NONE_THERE = {"dictionaries": []}
+
+
+@pytest.fixture
+def pauses(monkeypatch):
+    """The seconds that were waited, without waiting them; chance is taken out."""
+    waited = []
+    monkeypatch.setattr(transport.time, "sleep", waited.append)
+    monkeypatch.setattr(transport.random, "uniform", lambda low, high: low)
+    return waited
+
+
+def test_pauses_double_and_follow_what_the_service_says(pauses):
+    gateway = httpx2.Response(502, text="bad gateway")
+    store, asked = answers(
+        gateway, refusal(429, **{"Retry-After": "3"}), gateway, httpx2.Response(200, json=NONE_THERE)
+    )
+    assert store.dictionaries() == []
+    assert asked == ["GET /v1/dictionaries"] * 4
+    assert pauses == [0.2, 3.0, 0.8]
+
+
+def test_a_date_says_when_too(pauses, monkeypatch):
+    then = "Wed, 21 Oct 2026 07:28:00 GMT"
+
+    class Clock(datetime.datetime):
+        @classmethod
+        def now(cls, zone):
+            return cls(2026, 10, 21, 7, 27, 55, tzinfo=zone)
+
+    monkeypatch.setattr(transport.datetime, "datetime", Clock)
+    store, _ = answers(refusal(503, **{"Retry-After": then}), httpx2.Response(200, json=NONE_THERE))
+    assert store.dictionaries() == []
+    assert pauses == [5.0]
+
+
+def test_who_would_have_to_wait_long_is_told(pauses):
+    store, asked = answers(refusal(429, **{"Retry-After": "3600"}))
+    with pytest.raises(TooManyRequests, match="^busy$") as told:
+        store.dictionaries()
+    assert (told.value.retry_after, len(asked), pauses) == (3600.0, 1, [])
+
+
+@pytest.mark.parametrize("said", ["soon", "", "-3", "1e9", "inf"])
+def test_a_time_that_is_none_is_no_promise(pauses, said):
+    store, asked = answers(refusal(503, **{"Retry-After": said}))
+    with pytest.raises(Unavailable, match="^busy$"):
+        store.dictionaries()
+    assert (len(asked), pauses) == (1, [])
+
+
+def test_what_may_have_been_done_is_not_done_twice(pauses):
+    """Only a request that surely was not taken is sent again when it is no question."""
+    wire = transport.Transport("http://elsewhere", None, 1.0, 3)
+    for given, tries in [
+        ([httpx2.ConnectError("refused"), refusal(429, **{"Retry-After": "0"}), httpx2.Response(200)], 3),
+        ([httpx2.ReadError("cut")], 1),
+        ([httpx2.Response(502, text="bad gateway")], 1),
+    ]:
+        store, asked = answers(*given)
+        wire._http = store._http._http
+        try:
+            assert wire.send("POST", "labels", repeatable=False).status_code == 200
+        except Unavailable:
+            assert tries == 1
+        assert len(asked) == tries
+
+
+def test_questions_are_asked_again_when_the_line_was_cut(pauses):
+    store, asked = answers(httpx2.ReadError("cut"), httpx2.ConnectTimeout("no"), httpx2.Response(200, json=NONE_THERE))
+    assert store.dictionaries() == []
+    assert len(asked) == 3
+
+
+def test_a_stream_is_asked_for_again_until_it_begins(local, pauses):
+    statement = "SELECT range FROM range(5000)"
     app, calls = create_app(local), []
 
-    def busy(environ, start_response):
+    def flaky(environ, start_response):
         calls.append(environ["PATH_INFO"])
         if len(calls) < 3:
-            start_response(
-                "429 Too Many Requests", [("Content-Type", "application/problem+json"), ("Retry-After", "1")]
-            )
-            return [b'{"code": "too_many_requests", "detail": "busy"}']
+            start_response("503 Service Unavailable", [("Content-Type", "text/plain")])
+            return [b"restarting"]
         return app(environ, start_response)
 
-    with Client("http://x", transport=httpx2.WSGITransport(app=busy)) as store:
-        assert len(store.dictionaries()) == 2
-    assert len(calls) == 3
+    with Client("http://x", transport=httpx2.WSGITransport(app=flaky)) as remote, remote.stream(statement) as found:
+        assert found.read_all().equals(local.sql(statement))
+    assert (len(calls), pauses) == (3, [0.2, 0.4])
+
+
+def test_a_stream_that_breaks_off_is_an_error_and_no_short_answer(local):
+    app = create_app(local)
+
+    def cut(environ, start_response):
+        whole = b"".join(app(environ, start_response))
+        yield whole[: len(whole) // 2]
+        raise OSError("the line was cut")
+
+    for ask in (lambda s: s.stream("SELECT range FROM range(50000)").read_all(), lambda s: s.vectors(["tiny/0-res/1"])):
+        with Client("http://x", transport=httpx2.WSGITransport(app=cut)) as remote, pytest.raises(Unavailable):
+            ask(remote)
+
+
+def test_retries_are_up_to_the_caller():
+    for retries in (0, 1):
+        tried = []
+
+        def refuse(request, tried=tried):
+            tried.append(request.url)
+            raise httpx2.ConnectError("refused")
+
+        with pytest.raises(Unavailable):
+            Client("http://elsewhere", transport=httpx2.MockTransport(refuse), retries=retries).info()
+        assert len(tried) == 1 + retries
+    with pytest.raises(BadRequest, match="retries: -1 is not a number of tries"):
+        Client("http://elsewhere", retries=-1)
+
+
+def test_vectors_travel_as_their_bits(local, monkeypatch):
+    seen = []
+    app = create_app(local)
+
+    def watching(environ, start_response):
+        seen.append((environ["HTTP_ACCEPT"], environ["HTTP_ACCEPT_ENCODING"]))
+        return app(environ, start_response)
+
+    monkeypatch.setattr(client, "MOST_IDS", 3)
+    ids = [f"tiny/0-res/{n}" for n in range(7)]
+    with Client("http://x", transport=httpx2.WSGITransport(app=watching)) as remote:
+        numpy.testing.assert_array_equal(remote.vectors(ids), local.vectors(ids))
+    assert seen == [("application/vnd.apache.arrow.stream", "identity")] * 3
+
+
+LIGHT = """
+import sys
+
+class Missing:
+    names = {"torch", "duckdb", "faiss", "tantivy", "transformers", "flask", "pandas", "polars", "openai", "sklearn"}
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.names:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+import featurestore
+from click.testing import CliRunner
+from featurestore.cli import main
+
+url = sys.argv[1]
+with featurestore.connect(url) as store:
+    hits = store.search("exception handling", k=3)
+    id = hits[0].id
+    print(len(store.info().rows), len(store.dictionaries()), len(hits), store.feature(id).id == id)
+    print(store.vector(id).shape, store.vectors([id, id]).shape, len(store.features([id])))
+    print(len(list(store.features_where("feature < 3"))), len(store.nearest(id)), len(store.rerank("x", [id])))
+    print(store.sql("SELECT count(*) AS n FROM features").to_pylist(), store.stream("SELECT 1 AS n").read_all().num_rows)
+    print(len(store.neighbourhood(id).nodes) > 1, store.duplicates("tiny/0-res").compared, len(next(store.pages(text="self"))))
+    for ask in (lambda: store.activating("x"), lambda: store.contrast(["x"], ["y"])):
+        try:
+            ask()
+        except featurestore.Unavailable as exc:
+            print("the service says:", str(exc)[:30])
+for command in (["search", "self"], ["feature", id], ["sql", "SELECT 1"], ["info"], ["dictionaries"], ["nearest", id]):
+    print(command[0], CliRunner().invoke(main, [*command, "--store", url]).exit_code)
+try:
+    featurestore.connect(".")
+except ImportError as exc:
+    print("a local store needs", exc.name)
+"""
+
+
+def test_a_client_needs_none_of_what_a_store_needs(local):
+    """In a process that has no torch, DuckDB, FAISS, tantivy, Flask, pandas or Polars."""
+    server = create_server(create_app(local), host="127.0.0.1", port=0, threads=4)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        command = [sys.executable, "-c", LIGHT, f"http://127.0.0.1:{server.effective_port}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    finally:
+        server.close()
+        thread.join(5)
+    assert done.stderr == ""
+    shown = done.stdout.splitlines()
+    assert shown[:5] == [
+        f"{len(local.info().rows)} 2 3 True",
+        "(8,) (2, 8) 1",
+        "6 10 1",
+        "[{'n': 48}] 1",
+        "True 22 10",
+    ]
+    assert [line.startswith("the service says: ") for line in shown[5:7]] == [True, True]
+    assert shown[7:13] == [f"{name} 0" for name in ("search", "feature", "sql", "info", "dictionaries", "nearest")]
+    assert shown[13].startswith("a local store needs ")
 
 
 def test_a_key_in_the_url_is_sent_and_not_shown(tmp_path, local):

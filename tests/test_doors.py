@@ -62,7 +62,8 @@ def public(cls):
 
 def test_local_and_remote_are_one_interface():
     """The same methods with the same parameters; the store adds what only its owner can do."""
-    owners = ("writer", "index", "compact", "remove", "check", "repair", "isolate_sql", "evidence")
+    owners = ("writer", "index", "compact", "remove", "check", "repair", "isolate_sql", "evidence", "set_label")
+    owners += ("vote", "set_label_rule", "add_labels", "windows", "embedder")
     assert {name: f for name, f in public(Store).items() if name not in owners} == public(Client)
     assert set(FeatureStore.__abstractmethods__) <= set(public(Client))
 
@@ -98,6 +99,52 @@ def test_equal_batches(local, remote):
     assert len(remote.features(ids[:1] * 1001, examples=0)) == 1001
 
 
+@pytest.mark.parametrize("where", ["true", "layer = 1 -- all of it", "feature % 5 = 0) OR (state = 'dead'", "false"])
+@pytest.mark.parametrize("pages", [3, 100])
+def test_equal_features_one_after_another(local, remote, where, pages, monkeypatch):
+    monkeypatch.setattr("featurestore.client.PAGES", pages)
+    ids = local.sql(
+        f"SELECT dictionary || '/' || feature AS id FROM features WHERE ({where}\n) ORDER BY dictionary, feature"
+    )
+    wanted = [local.feature(id, 1) for id in ids["id"].to_pylist()]
+    assert list(remote.features_where(where, examples=1)) == list(local.features_where(where, examples=1)) == wanted
+
+
+def test_features_are_read_as_they_are_taken(local, url, monkeypatch):
+    monkeypatch.setattr("featurestore.client.PAGES", 5)
+    asked = []
+
+    def counting(environ, start_response):
+        asked.append(environ["PATH_INFO"])
+        return app(environ, start_response)
+
+    app = create_app(local)
+    with Client(url, transport=httpx2.WSGITransport(app=counting)) as client:
+        some = client.features_where()
+        assert asked == []
+        assert [next(some).feature for _ in range(7)] == list(range(7))
+        assert asked == ["/v1/features"] * 2
+
+
+def test_equal_rows_as_they_come(local, remote):
+    statement = "SELECT dictionary, feature, label, max_activation FROM features ORDER BY dictionary, feature"
+    with remote.stream(statement) as there, local.stream(statement) as here:
+        assert there.schema == here.schema
+        assert there.read_all().equals(here.read_all())
+
+
+def test_equal_answers_to_other_questions(local, remote):
+    ids = ["tiny/1-res/3", "tiny/0-res/0", "tiny/0-res/8"]
+    assert remote.rerank("exceptions are raised", ids) == local.rerank("exceptions are raised", ids)
+    assert remote.neighbourhood("tiny/0-res/3", k=4) == local.neighbourhood("tiny/0-res/3", k=4)
+    assert remote.neighbourhood("tiny/0-res/3", within="tiny/1-res") == local.neighbourhood(
+        "tiny/0-res/3", within="tiny/1-res"
+    )
+    assert remote.duplicates("tiny/0-res", cosine=0.99) == local.duplicates("tiny/0-res", cosine=0.99)
+    assert list(remote.pages(text="self", k=7)) == list(local.pages(text="self", k=7))
+    assert list(remote.pages(near="tiny/0-res/3", k=7)) == list(local.pages(near="tiny/0-res/3", k=7))
+
+
 def test_equal_sql(local, remote):
     statement = "SELECT feature, label, histogram, top_logits, density FROM features ORDER BY dictionary, feature"
     assert remote.sql(statement).equals(local.sql(statement))
@@ -115,6 +162,20 @@ def test_equal_sql(local, remote):
         lambda s: s.dictionary("tiny/nope"),
         lambda s: s.vector("tiny/0-res/99"),
         lambda s: s.features(["tiny/0-res/1", "tiny/0-res/99"]),
+        lambda s: s.features(["tiny/0-res/1"], examples=-1),
+        lambda s: list(s.features_where("nose = 1")),
+        lambda s: list(s.features_where("true UNION SELECT 'x', 1")),
+        lambda s: list(s.features_where("true) ORDER BY (feature")),
+        lambda s: list(s.features_where("feature = 1; DROP VIEW features")),
+        lambda s: list(s.features_where(" ")),
+        lambda s: list(s.features_where(examples=-1)),
+        lambda s: list(s.stream("SELECT nose FROM features")),
+        lambda s: s.rerank("x", ["tiny/0-res/99"]),
+        lambda s: s.neighbourhood("tiny/0-res/3", k=0),
+        lambda s: s.duplicates("tiny/0-res", cosine=2.0),
+        lambda s: s.contrast([], ["x"]),
+        lambda s: list(s.pages(text="x", k=0)),
+        lambda s: list(s.pages(text="x", cursor="forged")),
         lambda s: s.vectors(["tiny/0-res/1", "tiny"]),
         lambda s: s.search("x", where="nose = 1"),
         lambda s: s.search("x", k=0),
@@ -168,7 +229,7 @@ def test_command_line_gives_the_same(local, url, tiny_store, invoke):
     ],
 )
 def test_mistakes_get_one_line_and_a_code(tiny_store, invoke, arguments, code, message, monkeypatch):
-    monkeypatch.setattr("featurestore.client.PAUSES", ())
+    monkeypatch.setattr("featurestore.transport.FIRST_PAUSE", 0.0)
     monkeypatch.setenv("FEATURESTORE", str(tiny_store))
     done = invoke(main, arguments)
     assert done.exit_code == code, done.output
@@ -259,7 +320,7 @@ def test_addresses_that_are_no_service():
 
 
 def test_a_restarting_service_is_asked_again(local, monkeypatch):
-    monkeypatch.setattr("featurestore.client.PAUSES", (0.0, 0.0))
+    monkeypatch.setattr("featurestore.transport.FIRST_PAUSE", 0.0)
     app, calls = create_app(local), []
 
     def flaky(environ, start_response):

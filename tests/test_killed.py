@@ -17,6 +17,7 @@ import featurestore
 from featurestore import Unavailable, embed
 from tests import jobs, tiny
 
+pytestmark = pytest.mark.crash
 KILLS = 5  # in a row, before the job may end
 ROUNDS = 3
 JOBS = [

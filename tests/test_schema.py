@@ -7,7 +7,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from featurestore import BadRequest, Dictionary, Label, schema
+from featurestore import BadRequest, Dictionary, Label, Score, schema
 from tests import tiny
 
 ROOT = Path(__file__).parent.parent
@@ -27,7 +27,8 @@ def test_every_column_and_table_has_a_comment():
 def test_records_have_the_columns_of_their_tables():
     assert list(Dictionary.__struct_fields__) == schema.arrow_schema("dictionaries").names
     columns = set(schema.arrow_schema("labels").names)
-    assert set(Label.__struct_fields__) == columns - {"dictionary", "feature"}
+    assert set(Label.__struct_fields__) == columns - {"dictionary", "feature"} | {"votes"}
+    assert ["dictionary", "feature", *Score.__struct_fields__] == schema.arrow_schema("scores").names
 
 
 def test_parts_are_of_the_schema(tiny_store):

@@ -3,7 +3,6 @@
 import numpy
 import pytest
 
-import featurestore
 from featurestore import BadRequest, BadStore, NotFound, Query, Unavailable, embed, text, vectors
 from tests import tiny
 
@@ -13,9 +12,8 @@ LIVE = [i for i in range(48) if i % 24 not in (22, 23)]
 
 
 @pytest.fixture(scope="module")
-def store(tiny_store):
-    with featurestore.connect(tiny_store) as opened:
-        yield opened
+def store(either):
+    return either
 
 
 def cosines(vector):

@@ -6,7 +6,8 @@ import pyarrow
 import pytest
 
 import featurestore
-from featurestore.web import create_app, draw
+from featurestore import draw
+from featurestore.web import create_app
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,14 @@
 
 import json
 
+import msgspec
 import pyarrow
 import pytest
 
 import featurestore
 from featurestore.web import create_app
+from featurestore.web.api import batches
+from tests import tiny
 
 LINES = {"Accept": "application/x-ndjson"}
 ARROW = {"Accept": "application/vnd.apache.arrow.stream"}
@@ -22,19 +25,79 @@ def test_lines_are_the_pages_of_the_features(http):
     ids = [f"tiny/0-res/{n}" for n in (8, 3, 22)]
     whole = [http.get(f"/v1/features/{id}").json for id in ids]
     assert http.post("/v1/features", json={"ids": ids}).json == {"features": whole, "next": None}
-    lines = http.post("/v1/features", json={"ids": ids}, headers=LINES)
+    lines = http.post("/v1/features", json={"ids": ids}, headers=LINES, buffered=True)
     assert lines.mimetype == "application/x-ndjson"
     assert [json.loads(line) for line in lines.text.splitlines()] == whole
+
+
+@pytest.mark.parametrize(
+    "asked", [{"ids": ["tiny/0-res/8", "tiny/1-res/3", "tiny/0-res/22"]}, {"where": "feature < 3"}, {"ids": []}]
+)
+def test_whole_pages_as_arrow_are_the_same_as_json(http, asked, monkeypatch):
+    monkeypatch.setattr(batches, "TOGETHER", 2)
+    whole = http.post("/v1/features", json=asked).json["features"]
+    answer = http.post("/v1/features", json=asked, headers=ARROW, buffered=True)
+    table = pyarrow.ipc.open_stream(answer.data).read_all()
+    assert table.num_rows == len(whole)
+    assert table.schema.field("examples").type.value_type.field("activations").type == pyarrow.list_(pyarrow.float64())
+    plain = [msgspec.convert(row, featurestore.Feature) for row in table.to_pylist()]
+    assert plain == [msgspec.convert(one, featurestore.Feature) for one in whole]
+
+
+def test_examples_are_those_of_the_pages(http, monkeypatch):
+    monkeypatch.setattr(batches, "TOGETHER", 2)
+    ids = [f"tiny/0-res/{n}" for n in (8, 3, 22, 5)]
+    pages = {id: http.get(f"/v1/features/{id}?examples=1").json["examples"] for id in ids}
+    answer = http.post("/v1/examples", json={"ids": ids, "examples": 1}).json
+    assert answer == {"features": [{"id": id, "examples": pages[id]} for id in ids], "next": None}
+    lines = http.post("/v1/examples", json={"ids": ids, "examples": 1}, headers=LINES, buffered=True).text.splitlines()
+    assert [json.loads(line) for line in lines] == answer["features"]
+    rows = pyarrow.ipc.open_stream(
+        http.post("/v1/examples", json={"ids": ids, "examples": 1}, headers=ARROW, buffered=True).data
+    ).read_all()
+    assert rows.to_pylist() == answer["features"]
+    top = http.post("/v1/examples", json={"ids": ids, "examples": 1, "band": "top"}).json["features"]
+    assert [one["examples"] for one in top] == [[e for e in pages[id] if e["band"] == "top"] for id in ids]
+    assert any(one["examples"] for one in top)
+
+
+@pytest.mark.parametrize("headers", [{}, LINES, ARROW])
+def test_examples_by_cursor_are_of_every_feature_once(http, headers):
+    asked, found = {"where": "feature >= 20", "limit": 3, "examples": 0}, []
+    while True:
+        answer = http.post("/v1/examples", json=asked, headers=headers, buffered=True)
+        if headers == ARROW:
+            found += pyarrow.ipc.open_stream(answer.data).read_all()["id"].to_pylist()
+        else:
+            some = [json.loads(line) for line in answer.text.splitlines()] if headers else answer.json["features"]
+            found += [one["id"] for one in some]
+        link = answer.headers.get("Link", "")
+        following = answer.json["next"] if not headers else link.removeprefix("<?cursor=").partition(">")[0] or None
+        if following is None:
+            break
+        asked["cursor"] = following
+    assert found == [f"tiny/{source}/{n}" for source in tiny.SOURCES for n in range(20, 24)]
+
+
+@pytest.mark.parametrize("headers", [{}, LINES, ARROW])
+def test_what_is_wrong_is_told_before_anything_is_sent(http, headers):
+    for path in ("/v1/features", "/v1/examples"):
+        answer = http.post(path, json={"ids": ["tiny/0-res/1", "tiny/0-res/24"]}, headers=headers)
+        assert (answer.status_code, answer.json["code"]) == (404, "not_found")
 
 
 def test_vectors_as_json_and_as_arrow_are_the_same(http):
     ids = ["tiny/1-res/5", "tiny/0-res/0"]
     plain = http.post("/v1/vectors", json={"ids": ids}).json["vectors"]
     assert plain == [http.get(f"/v1/vectors/{id}").json for id in ids]
-    table = pyarrow.ipc.open_stream(http.post("/v1/vectors", json={"ids": ids}, headers=ARROW).data).read_all()
+    table = pyarrow.ipc.open_stream(
+        http.post("/v1/vectors", json={"ids": ids}, headers=ARROW, buffered=True).data
+    ).read_all()
     assert table.to_pylist() == plain
     assert table.schema.field("vector").type == pyarrow.list_(pyarrow.float32(), 8)
-    none = pyarrow.ipc.open_stream(http.post("/v1/vectors", json={"ids": []}, headers=ARROW).data).read_all()
+    none = pyarrow.ipc.open_stream(
+        http.post("/v1/vectors", json={"ids": []}, headers=ARROW, buffered=True).data
+    ).read_all()
     assert none.num_rows == 0
 
 
@@ -71,4 +134,4 @@ def test_pages_by_cursor_hold_every_feature_once_in_order(http, limit, where):
 def test_what_cannot_be_meant_is_said(http, asked, words):
     answer = http.post("/v1/features", json=asked)
     assert (answer.status_code, words in answer.json["detail"]) == (400, True), answer.json
-    assert http.post("/v1/features", json=asked, headers=LINES).status_code == 400
+    assert http.post("/v1/features", json=asked, headers=LINES, buffered=True).status_code == 400

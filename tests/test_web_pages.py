@@ -7,8 +7,9 @@ import httpx2
 import pytest
 
 import featurestore
+from featurestore import draw
 from featurestore.client import Client
-from featurestore.web import create_app, draw
+from featurestore.web import create_app
 
 HTML = {"Accept": "text/html"}
 

@@ -1,0 +1,100 @@
+"""Answers as tables of Arrow, pandas and Polars: the fields of the values, and the same types whatever they are."""
+
+import pickle
+import sys
+
+import httpx2
+import msgspec
+import pandas
+import polars
+import pyarrow
+import pytest
+
+import featurestore
+from featurestore import Unavailable
+from featurestore.client import Client
+from featurestore.records import Activating, ActiveFeature
+from featurestore.relations import Contrast, Duplicates, Edge, Neighbourhood
+from featurestore.web import create_app
+
+ANSWERS = {
+    "hits": lambda s: s.search("exception handling", k=4),
+    "dictionaries": lambda s: s.dictionaries(),
+    "features": lambda s: s.features(["tiny/0-res/8", "tiny/0-res/22"]),
+    "neighbourhood": lambda s: s.neighbourhood("tiny/0-res/3"),
+    "duplicates": lambda s: s.duplicates("tiny/0-res", cosine=0.5),
+}
+
+
+@pytest.fixture(scope="module")
+def local(tiny_store):
+    with featurestore.connect(tiny_store) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_tables_hold_the_fields_of_the_rows(local, name):
+    found = ANSWERS[name](local)
+    table = found.to_arrow()
+    rows = found.edges if name == "neighbourhood" else found.pairs if name == "duplicates" else list(found)
+    assert len(rows) == table.num_rows > 0
+    # By JSON, which knows neither tuples nor structs.
+    assert msgspec.json.decode(msgspec.json.encode(table.to_pylist())) == msgspec.json.decode(msgspec.json.encode(rows))
+    assert table.column_names == list(type(rows[0]).__struct_fields__)
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_pandas_and_polars_have_the_same_rows(local, name):
+    found = ANSWERS[name](local)
+    table = found.to_arrow()
+    assert isinstance(found.to_pandas(), pandas.DataFrame) and isinstance(found.to_polars(), polars.DataFrame)
+    assert list(found.to_pandas().columns) == table.column_names == found.to_polars().columns
+    assert len(found.to_pandas()) == table.num_rows
+    assert found.to_polars().to_dicts() == table.to_pylist()
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_client_gives_the_same_tables(local, name):
+    with Client("http://x", transport=httpx2.WSGITransport(app=create_app(local))) as remote:
+        assert ANSWERS[name](remote).to_arrow().equals(ANSWERS[name](local).to_arrow())
+
+
+def test_what_is_empty_has_its_columns(local):
+    hits = local.search("exception handling", k=4)
+    empty = msgspec.structs.replace(hits, hits=())
+    assert empty.to_arrow().schema == hits.to_arrow().schema
+    assert featurestore.Features().to_arrow().schema == local.features(["tiny/0-res/8"]).to_arrow().schema
+    assert featurestore.Dictionaries().to_arrow().schema == local.dictionaries().to_arrow().schema
+    for made, of in (
+        (Activating(text="", tokens=(), features=()), ActiveFeature),
+        (Neighbourhood(id="", nodes=(), edges=()), Edge),
+    ):
+        assert made.to_arrow().column_names == list(of.__struct_fields__)
+    assert Contrast(texts=1, against=1, features=()).to_polars().height == 0
+    assert Duplicates(dictionary="", compared=0, pairs=()).to_pandas().empty
+    assert hits.to_arrow().schema.field("score").type == pyarrow.float64()
+
+
+def test_lists_of_values_are_lists(local):
+    found = local.dictionaries()
+    assert found == list(found) and isinstance(found, list)
+    again = pickle.loads(pickle.dumps(found))
+    assert again == found and again.to_arrow().equals(found.to_arrow())
+    assert msgspec.json.encode(found) == msgspec.json.encode(list(found))
+
+
+def test_rows_as_they_come_can_be_had_whole(local):
+    statement = "SELECT dictionary, feature, top_logits FROM features ORDER BY ALL"
+    whole = local.sql(statement)
+    assert local.stream(statement).to_arrow().equals(whole)
+    assert local.stream(statement).to_polars().equals(polars.from_arrow(whole))
+    assert local.stream(statement).to_pandas().equals(whole.to_pandas())
+    assert polars.DataFrame(local.stream(statement)).equals(polars.from_arrow(whole)), "by the Arrow stream protocol"
+
+
+@pytest.mark.parametrize("name", ["pandas", "polars"])
+def test_what_is_not_installed_is_named_with_the_remedy(local, monkeypatch, name):
+    monkeypatch.setitem(sys.modules, name, None)
+    for found in (local.search("self"), local.dictionaries(), local.stream("SELECT 1")):
+        with pytest.raises(Unavailable, match=rf"{name} is not installed: pip install 'featurestore\[{name}\]'"):
+            getattr(found, f"to_{name}")()
