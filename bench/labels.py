@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import multiprocessing
 import resource
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from typing import Any
 
 import featurestore
 from bench import synthetic
+from bench.apart import PROCESSES, apart
 from labeler import run
 from labeler.asking import Asker
 from labeler.journal import Journal
@@ -29,7 +29,6 @@ from labeler.pace import Pace
 from tests import llm_endpoint
 
 TARGET = 0.95
-PROCESSES = multiprocessing.get_context("spawn")
 
 
 class Judge:
@@ -123,10 +122,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, PROCESSES.Manager() as manager:
         path = str(asked.keep or Path(folder) / "s")
         if not Path(path).exists():
-            _apart(build, path, max(asked.features, asked.requests))
+            apart(build, path, max(asked.features, asked.requests))
         found = manager.dict()
-        _apart(throughput, path, folder, asked.requests, asked.concurrency, asked.latency, found)
-        _apart(memory, path, folder, found)
+        apart(throughput, path, folder, asked.requests, asked.concurrency, asked.latency, found)
+        apart(memory, path, folder, found)
         figures = dict(found)
     figures["limit_requests_per_s"] = asked.concurrency / asked.latency
     figures["ratio"] = figures["requests_per_s"] / figures["limit_requests_per_s"]
@@ -141,14 +140,6 @@ def main() -> None:
     )
     if asked.json:
         print(json.dumps(figures))
-
-
-def _apart(work: Any, *arguments: Any) -> None:
-    process = PROCESSES.Process(target=work, args=arguments)
-    process.start()
-    process.join()
-    if process.exitcode:
-        sys.exit(f"{work.__name__} ended with {process.exitcode}")
 
 
 if __name__ == "__main__":

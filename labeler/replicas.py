@@ -160,9 +160,13 @@ def served(
     with joined(address) as ray:
         there = ray.cluster_resources()
         gpus = (1.0 if there.get("GPU") else 0.0) if gpus is None else gpus
-        count = count or (int(there.get("GPU", 0) // gpus) if gpus else 1)
-        if not count or gpus > there.get("GPU", 0):
-            raise Unavailable(f"a server needs {gpus:g} GPUs, and the cluster has {there.get('GPU', 0):g}")
+        what, each = ("GPU", gpus) if gpus else ("CPU", 1.0)
+        room = int(there.get(what, 0) // each)
+        count = count or (room if gpus else 1)
+        if not 0 < count <= room:
+            raise Unavailable(
+                f"a server needs {each:g} {what}, and the cluster has {there.get(what, 0):g}: room for {room}"
+            )
         hire = ray.remote(num_gpus=gpus, num_cpus=0 if gpus else 1)(Server)
         fleet: list[Replica] = []
         news = threading.Condition()

@@ -106,11 +106,12 @@ def test_a_command_that_serves_nothing_is_told(running, monkeypatch, command, wo
         pass
 
 
-def test_more_than_the_cluster_has_is_told(running):
-    with (
-        pytest.raises(Unavailable, match="needs 1 GPUs, and the cluster has 0"),
-        replicas.served("auto", SERVE, "judge", gpus=1),
-    ):
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [({"gpus": 1}, "needs 1 GPU, and the cluster has 0"), ({"count": 3}, "needs 1 CPU, .* 2: room for 2")],
+)
+def test_more_than_the_cluster_has_is_told(running, wanted, words):
+    with pytest.raises(Unavailable, match=words), replicas.served("auto", SERVE, "judge", **wanted):
         pass
 
 

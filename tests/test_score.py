@@ -15,7 +15,7 @@ import pytest
 import featurestore
 from featurestore import BadRequest, Unavailable
 from featurestore.cli import main
-from labeler import agreement, explain, score, score_examples, score_report, score_sample
+from labeler import agreement, batch, explain, score, score_examples, score_report, score_sample
 from labeler.asking import Asker
 from labeler.budget import Budget, parse_limit
 from labeler.journal import Journal
@@ -196,6 +196,35 @@ def test_a_process_that_is_killed_pays_for_nothing_twice(store, tmp_path):
     assert broken.equals(store.sql(f"SELECT {name} FROM scores WHERE judge = 'calm' ORDER BY ALL")), (
         "none lost or doubled"
     )
+
+
+@pytest.mark.parametrize("threshold", [None, 0.26])
+def test_batches_give_the_scores_that_live_calls_give(store, tmp_path, threshold):
+    """With faults, in several files; and with looks at what is decided, each after a round of batches."""
+    fault = {"fault": llm_endpoint.fault_on_schedule(7)} if threshold is None else {}
+    methods, wanted = ("detection", "intruder"), {"explainer": "right", "texts": TEXTS, "threshold": threshold}
+    served = {"answer": ruled.oracle, "probabilities": True, "models": ("judge",)} | fault
+    with llm_endpoint.Endpoint(**served) as endpoint, Journal(tmp_path / "j") as journal:
+        with batch.Batches(Endpoint("judge", endpoint.url), journal, poll=0.001) as asker:
+            report = score.by_judge(store, asker, methods=methods, progress=quiet, **wanted)
+        account, rounds = endpoint.account(), len(endpoint.batches)
+        with batch.Batches(Endpoint("judge", endpoint.url), journal, poll=0.001) as asker:
+            again = score.by_judge(store, asker, methods=methods, progress=quiet, **wanted)
+        assert (again.labels, again.skipped, endpoint.account()) == (0, COUNT, account)
+    assert (report.labels, report.left, report.failed, account["twice"]) == (COUNT, 0, {}, 0)
+    assert (report.paid, report.tokens_in) == (account["completed"], account["tokens_in"])
+    whole, live = run(store, ruled.oracle, model="calm", methods=methods, **wanted)
+    name = "feature, method, negatives, n + failures AS n, stopped" + (", value, low, high" if threshold else "")
+    mine, theirs = (
+        store.sql(f"SELECT {name} FROM stored.scores WHERE judge = '{judge}' ORDER BY ALL")
+        for judge in ("judge", "calm")
+    )
+    assert mine.num_rows == report.scores and mine.equals(theirs)
+    if threshold is None:
+        assert report.unanswered > whole.unanswered == 0 and rounds <= 3
+        assert {row["value"] for row in store.sql("FROM scores").to_pylist()} <= {None, 1.0}
+    else:
+        assert account["requests"] == live["requests"] and rounds > 1 and report.stopped_early
 
 
 def test_faults_are_counted_and_never_scored(store, monkeypatch):
