@@ -13,7 +13,7 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
 
-from featurestore import copies, schema, text, tokens, vectors
+from featurestore import arrays, copies, schema, text, tokens, vectors
 from featurestore.decoder_index import open_vectors, targets_of
 from featurestore.errors import BadRequest, BadStore, FeatureStoreError
 from featurestore.feature_rows import FeatureRows
@@ -295,7 +295,7 @@ def _d_sae(snapshot: Snapshot, rows: Rows, dictionary: str) -> int:
 
 
 def _vector_problem(directory: Directory, snapshot: Snapshot, rows: Rows, part: Part) -> str:
-    mapped = numpy.load(directory.local(part), mmap_mode="r")
+    mapped = arrays.mapped(directory.local(part))
     dictionary = rows.dictionary(snapshot.parts("dictionaries", part.key)[0])
     size = min(SHARD_FEATURES, dictionary.d_sae - part.shard * SHARD_FEATURES) * len(targets_of(part))
     if mapped.shape != (size, dictionary.d_out) or mapped.dtype != numpy.float16:
@@ -324,7 +324,7 @@ def _index_problem(directory: Directory, snapshot: Snapshot, part: Part) -> str:
     if found != part.rows:
         return f"has {found} rows, the log says {part.rows}"
     if part.about["embedder_id"]:
-        vectors.VectorIndex(path / "index.faiss", [numpy.load(path / "vectors.npy", mmap_mode="r")])
+        vectors.VectorIndex(path / "index.faiss", [arrays.mapped(path / "vectors.npy")])
     return ""
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy
 
-from featurestore import embed, feature_rows, text, vectors
+from featurestore import arrays, embed, feature_rows, text, vectors
 from featurestore.catalog import Catalog, Choice
 from featurestore.decoder_index import Once
 from featurestore.errors import BadStore, Unavailable
@@ -100,7 +100,7 @@ class _LabelFiles:
     def vectors(self) -> vectors.VectorIndex:
         file = self._path / "vectors.npy"
         try:
-            mapped = numpy.load(file, mmap_mode="r")
+            mapped = arrays.mapped(file)
         except (OSError, ValueError) as exc:
             raise BadStore(f"{file} cannot be read; run `featurestore index` ({exc})") from None
         return vectors.VectorIndex(self._path / "index.faiss", [mapped])

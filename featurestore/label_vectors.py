@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy
 import pyarrow
 
-from featurestore import feature_rows
+from featurestore import arrays, feature_rows
 from featurestore.embed import Embedder
 from featurestore.errors import BadStore
 
@@ -39,13 +39,13 @@ class LabelVectors:
         self._folder = folder / hashlib.sha256(embedder.id.encode()).hexdigest()[:12]
         self._sources: list[_Source] = []
         for file in sorted(self._folder.glob("*.npz")):
-            with numpy.load(file) as kept:
-                self._add(kept["hashes"], kept["vectors"])
+            kept = arrays.archive(file)
+            self._add(kept["hashes"], kept["vectors"])
 
     def take_over(self, index: Path) -> None:
         """Use what a label index has; one that is damaged has nothing."""
         try:
-            vectors = numpy.load(index / "vectors.npy", mmap_mode="r")
+            vectors = arrays.mapped(index / "vectors.npy")
             if (index / "rows.arrow").exists():
                 labels = feature_rows.FeatureRows(index / "rows.arrow").table(("label",))["label"]
             else:  # as indexes were before
@@ -86,7 +86,7 @@ class LabelVectors:
                 some = mine[start : start + BLOCK]
                 matrix[some] = source.vectors[source.rows[place[some]]]
         matrix.flush()
-        return numpy.load(folder / "vectors.npy", mmap_mode="r")
+        return arrays.mapped(folder / "vectors.npy")
 
     def forget(self) -> None:
         """Delete what was kept to go on with."""
