@@ -26,7 +26,7 @@ def read(file: Path) -> numpy.ndarray:
         return numpy.load(file, allow_pickle=False)
 
 
-def archive(file: Path) -> dict[str, numpy.ndarray]:
-    """All arrays of a .npz file, in memory. Raises what numpy.load and zipfile raise."""
+def archived(file: Path, name: str) -> numpy.ndarray:
+    """An array of a .npz file, in memory. Raises KeyError where it is not there, and what numpy.load and zipfile raise."""
     with _one_at_a_time, numpy.load(file) as arrays:
-        return dict(arrays)
+        return arrays[name]

@@ -41,7 +41,7 @@ def test_threads_that_open_files_at_once_do_not_break_each_other(tmp_path, held_
             for _ in range(30):
                 found.append(arrays.mapped(tmp_path / "one.npy"))
                 found.append(arrays.read(tmp_path / "one.npy"))
-                found.append(arrays.archive(tmp_path / "two.npz")["wanted"])
+                found.append(arrays.archived(tmp_path / "two.npz", "wanted"))
         except SystemError as exc:
             errors.append(exc)
 
