@@ -21,22 +21,19 @@ from ingest import corpus as corpora
 from ingest import onepass, tables, writing
 from ingest.checkpoint import Checkpoint
 from ingest.corpus import Corpus
+from ingest.crew import Alone, Crew, Span
 from ingest.model import HookPoint, Model
 from ingest.onepass import Cache, Counted, Pass
 from ingest.readers import Chat, Tokens
 from ingest.sae import Sae
+from ingest.shards import SHARD
 from ingest.vocabulary import special_ids, token_bytes
-from ingest.writing import SHARD
 
 # Memory for what is counted, and what a feature takes of it: its counts, and examples of features that fire often.
 MEMORY = 8 << 30
 FEATURE_BYTES = 8 << 10
 # Bytes of a store for each feature beside its vectors, and for each token; measured, and rounded up.
 STORED_PER_FEATURE, STORED_PER_TOKEN = 12 << 10, 8
-
-Span = tuple[int, int]  # first feature, and the one after the last
-# Counts units (their numbers) into what is counted; the numbers as they are counted.
-Work = Callable[[list[int], dict[str, Counted]], Iterator[list[int]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,27 +145,26 @@ def harvest(
         resumed = (
             sum(len(kept.units(n)) for n in range(len(turns))) / (len(turns) * len(the_pass.units)) if kept else 0.0
         )
-        cache = Cache(kept.folder / "inputs", model.device) if kept and len(turns) > 1 else None
         if ray:
             from ingest.cluster import Cluster
 
-            work: Work = stack.enter_context(Cluster(ray, the_pass, dictionaries, workers)).count
+            crew: Crew = stack.enter_context(Cluster(ray, the_pass, dictionaries, workers))
         else:
-            work = functools.partial(_alone, the_pass, cache)
-        last: dict[str, Counted] = {}
+            crew = Alone(the_pass, Cache(kept.folder / "inputs", model.device) if kept and len(turns) > 1 else None)
         for number, spans in enumerate(turns):
             doing = "harvesting tokens" + (f", round {number + 1} of {len(turns)}" if len(turns) > 1 else "")
             with progress(doing, corpus.size) as bar:
-                last = _round(the_pass, work, number, spans, kept, every, bar.advance)
+                _round(the_pass, crew, number, spans, kept, every, bar.advance)
             if kept and (len(turns) > 1 or time.monotonic() - began > every):
-                kept.write(number, set(range(len(the_pass.units))), last)
+                kept.write(number, set(range(len(the_pass.units))), _counted(crew))
 
-        def spans_of(source: str) -> Iterator[Counted]:
-            for number, spans in enumerate(turns):
-                if source in spans:
-                    yield kept.read(number, only=source)[source] if kept and len(turns) > 1 else last[source]
+        def shards_of(source: str) -> Iterator[Any]:
+            if kept and len(turns) > 1:
+                of_rounds = [number for number, spans in enumerate(turns) if source in spans]
+                return (crew.hold(one) for number in of_rounds for _, one in kept.read(number, source))
+            return (handle for name, handle in crew.shards() if name == source)
 
-        said = _write(store, the_pass, dictionaries, model_id, replace, spans_of, settings)
+        said = _write(store, crew, the_pass, dictionaries, model_id, replace, shards_of, settings)
         if kept:
             kept.remove()
     padding = sum(
@@ -211,51 +207,48 @@ def rounds(features: Mapping[str, int], memory: int) -> list[dict[str, Span]]:
     return found
 
 
-def _alone(the_pass: Pass, cache: Cache | None, todo: list[int], counted: dict[str, Counted]) -> Iterator[list[int]]:
-    """Count units in this process."""
-    cut = the_pass.units
-    for number in todo:
-        the_pass.count(cut[number], counted, cache)
-        yield [number]
-
-
 def _round(
     the_pass: Pass,
-    work: Work,
+    crew: Crew,
     number: int,
     spans: Mapping[str, Span],
     kept: Checkpoint | None,
     every: float,
     advance: Callable[[int], None],
-) -> dict[str, Counted]:
+) -> None:
     """Count one round, from where the checkpoint has it."""
     cut = the_pass.units
     done = kept.units(number) if kept else set()
-    counted = kept.read(number, the_pass.model.device) if kept and done else the_pass.nothing(spans)
+    crew.begin(spans, kept.read(number) if kept and done else ())
     tokens = [int(the_pass.contexts.length[unit].sum()) for unit in cut]
     advance(sum(tokens[unit] for unit in done))
     at = time.monotonic()
-    for units in work([unit for unit in range(len(cut)) if unit not in done], counted):
+    for units in crew.count([unit for unit in range(len(cut)) if unit not in done]):
         done.update(units)
         advance(sum(tokens[unit] for unit in units))
         if kept and time.monotonic() - at >= every:
-            kept.write(number, done, counted)
+            kept.write(number, done, _counted(crew))
             at = time.monotonic()
-    return counted
+
+
+def _counted(crew: Crew) -> Iterator[tuple[str, Counted]]:
+    """What is counted, one shard after another."""
+    return ((source, crew.value(handle)) for source, handle in crew.shards())
 
 
 def _write(
     store: Any,
+    crew: Crew,
     the_pass: Pass,
     dictionaries: Mapping[str, Sae],
     model_id: str,
     replace: bool,
-    spans: Callable[[str], Iterator[Counted]],
+    shards: Callable[[str], Iterator[Any]],
     settings: dict[str, Any],
 ) -> dict[str, dict[str, Any]]:
     """Put everything into the store, in one commit; what the report says of each dictionary."""
     corpus, model = the_pass.corpus, the_pass.model
-    unembedding = tables.Unembedding.of(model, corpus.bytes)
+    unembedding = crew.hold(tables.Unembedding.of(model, corpus.bytes))
     said: dict[str, dict[str, Any]] = {}
     with store.writer(f"featurestore {featurestore.__version__} harvest") as writer:
         if replace:
@@ -265,12 +258,13 @@ def _write(
         for source, sae in dictionaries.items():
             said[f"{model_id}/{source}"] = writing.write_counted(
                 writer,
+                crew,
                 model_id,
                 source,
                 sae,
                 model,
                 corpus,
-                functools.partial(spans, source),
+                functools.partial(shards, source),
                 settings,
                 len(the_pass.contexts) * len(the_pass.bos),
                 unembedding if writes_to_stream(model, sae) else None,
