@@ -31,7 +31,6 @@ class Checkpoint:
         self._beside = beside
         self._seed = seed
         self._progress = self.folder / "progress.json"
-        self.folder.mkdir(parents=True, exist_ok=True)
         try:
             found = json.loads(self._progress.read_text("utf-8")) if self._progress.exists() else None
         except (OSError, ValueError) as exc:
@@ -67,6 +66,7 @@ class Checkpoint:
         self._written += 1
         files: list[tuple[str, str]] = []
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             for source, shard in counted:
                 files.append((source, f"{self._written}-{len(files)}.npz"))
                 with open(self.folder / files[-1][1], "wb") as sink:
@@ -91,6 +91,7 @@ class Checkpoint:
 
     def remove(self) -> None:
         """Delete it: the harvest is in the store."""
-        shutil.rmtree(self.folder)
-        if not any(self._beside.iterdir()):
-            self._beside.rmdir()
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+            if not any(self._beside.iterdir()):
+                self._beside.rmdir()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,24 +15,18 @@ from typing import Any
 import torch
 
 import featurestore
-from featurestore import BadRequest, Conflict, Unavailable
+from featurestore import BadRequest, Conflict
 from ingest import corpus as corpora
-from ingest import onepass, tables, writing
+from ingest import onepass, room, tables, writing
 from ingest.checkpoint import Checkpoint
 from ingest.corpus import Corpus
 from ingest.crew import Alone, Crew, Span
 from ingest.model import HookPoint, Model
 from ingest.onepass import Cache, Counted, Pass
 from ingest.readers import Chat, Tokens
+from ingest.room import Plan
 from ingest.sae import Sae
-from ingest.shards import SHARD
 from ingest.vocabulary import special_ids, token_bytes
-
-# Memory for what is counted, and what a feature takes of it: its counts, and examples of features that fire often.
-MEMORY = 8 << 30
-FEATURE_BYTES = 8 << 10
-# Bytes of a store for each feature beside its vectors, and for each token; measured, and rounded up.
-STORED_PER_FEATURE, STORED_PER_TOKEN = 12 << 10, 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,12 +72,13 @@ def harvest(
     max_norm: float = onepass.MAX_NORM,
     exclude_special: bool = False,
     replace: bool = False,
-    memory: int = MEMORY,
+    memory: int = room.MEMORY,
     checkpoint: Path | None = None,
     every: float = 120.0,
     ray: str | None = None,
     workers: int | None = None,
     progress: Callable[[str, int], AbstractContextManager[Any]] = _silent,
+    tell: Callable[[Plan], None] = lambda plan: None,
 ) -> Report:
     """Harvest `dictionaries` (source -> Sae) over `documents` into `store`, in one commit.
 
@@ -96,11 +90,11 @@ def harvest(
     `memory` bytes are for what is counted; dictionaries that need more are counted in rounds over what the model gave in
     the first. With a folder `checkpoint`, what is counted is kept there every `every` seconds, and a harvest that was
     interrupted goes on where it stopped; tables are the same to the last byte, but for the time in `created_at`. With
-    `ray`, the address of a cluster or "local", `workers` of it count.
+    `ray`, the address of a cluster or "local", `workers` of it count and write.
 
-    Everything is checked before the model runs. Raises BadRequest when widths, hooks or vocabulary do not fit, Conflict
-    when the store has such a dictionary and not `replace`, Unavailable when the store's disk has no room; the store is
-    then as it was.
+    Everything is checked before the model runs, and `tell` is told what the harvest takes. Raises BadRequest when widths, hooks or vocabulary do not fit, Conflict
+    when the store has such a dictionary and not `replace`, Unavailable when a disk has no room for the store or for what
+    is kept meanwhile; the store is then as it was.
     """
     began = time.monotonic()
     points = _checked(store, model, dictionaries, model_id, replace)
@@ -116,7 +110,6 @@ def harvest(
         raise BadRequest(
             f"the tokenizer gives token {largest}, but the model has {model.vocabulary}: they do not belong together"
         )
-    _check_space(store, dictionaries, corpus.size)
     the_pass = Pass(
         model,
         {source: sae.to(model.device) for source, sae in dictionaries.items()},
@@ -138,10 +131,18 @@ def harvest(
         "version": featurestore.__version__,
     }
     with contextlib.ExitStack() as stack:
-        turns = rounds({source: sae.d_sae for source, sae in dictionaries.items()}, memory)
+        turns = room.rounds({source: sae.d_sae for source, sae in dictionaries.items()}, memory)
+        plan = room.plan(
+            dictionaries, corpus.size, turns, bool(checkpoint) or len(turns) > 1, len(turns) > 1 and not ray
+        )
         if checkpoint is None and len(turns) > 1:
             checkpoint = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="featurestore-harvest-")))
         kept = Checkpoint(checkpoint, what, seed) if checkpoint else None
+        wanted = {kept.folder: plan.beside - room.lying(kept.folder)} if kept else {}
+        if place := _on_disk(store):
+            wanted[place] = plan.stored
+        room.check(wanted)
+        tell(plan)
         resumed = (
             sum(len(kept.units(n)) for n in range(len(turns))) / (len(turns) * len(the_pass.units)) if kept else 0.0
         )
@@ -185,26 +186,6 @@ def harvest(
         seconds=time.monotonic() - began,
         **{what: {name: one[what] for name, one in said.items()} for what in ("counted", "excluded", "dead", "l0")},
     )
-
-
-def rounds(features: Mapping[str, int], memory: int) -> list[dict[str, Span]]:
-    """Which features of each dictionary are counted together: all, if they fit in so many bytes, or else some shards."""
-    room = max(1, memory // FEATURE_BYTES // SHARD) * SHARD
-    found: list[dict[str, Span]] = [{}]
-    left = room
-    for source, count in features.items():
-        first = 0
-        while first < count:
-            if left < min(SHARD, count - first) or source in found[-1]:
-                found.append({})
-                left = room
-            last = min(count, first + max(left // SHARD * SHARD, min(left, SHARD)))
-            if count - first <= left:
-                last = count
-            found[-1][source] = (first, last)
-            left -= last - first
-            first = last
-    return found
 
 
 def _round(
@@ -295,7 +276,8 @@ def harvest_weights(
         _checked(store, model, dictionaries, model_id, replace)
     else:
         _check_names(store, dictionaries, model_id, replace)
-    _check_space(store, dictionaries, 0)
+    if place := _on_disk(store):
+        room.check({place: room.stored(dictionaries, room.WEIGHTS_PER_FEATURE)})
     unembedding = tables.Unembedding.of(model, token_bytes(model.tokenizer)) if model else None
     with (
         progress("reading weights", len(dictionaries)) as bar,
@@ -343,21 +325,10 @@ def _check_names(store: Any, dictionaries: Mapping[str, Sae], model_id: str, rep
             raise Conflict(f"the store has {name} already; replace it with --replace, or give it another name")
 
 
-def _check_space(store: Any, dictionaries: Mapping[str, Sae], tokens: int) -> None:
-    """Raises Unavailable when the store's disk is sure to be too small; an object store has no end."""
+def _on_disk(store: Any) -> Path | None:
+    """The store's directory; an object store has none, and no end."""
     place = Path(store.location)
-    if not place.exists():
-        return
-    counted = STORED_PER_FEATURE if tokens else STORED_PER_FEATURE // 8
-    needed = STORED_PER_TOKEN * tokens + sum(
-        sae.d_sae * (counted + 2 * sae.W_dec[0].numel()) for sae in dictionaries.values()
-    )
-    free = shutil.disk_usage(place).free
-    if free < needed:
-        raise Unavailable(
-            f"no space: the harvest writes some {needed / 1e9:.1f} GB, and {place} has {free / 1e9:.1f} GB left; "
-            "make room, or put the store elsewhere"
-        )
+    return place if place.exists() else None
 
 
 def _context_size(model: Model, dictionaries: Mapping[str, Sae], asked: int | None) -> int:
