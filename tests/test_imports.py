@@ -30,10 +30,11 @@ LAYERS = [
     {"log", "records"},
     {"notebook"},
     {"draw"},
-    {"query", "storage", "object_storage", "stream", "transport"},
+    {"cluster", "query", "storage", "object_storage", "stream", "transport"},
     {"tabular", "histogram"},
     {"errors"},
 ]
+DOORS = ("cli", "commands", "cluster")  # modules that siblings use beside the public names
 HEAVY = {
     "duckdb": {"featurestore/schema.py", "featurestore/sql.py"},
     "faiss": {f"featurestore/vectors/{name}.py" for name in ("building", "clusters", "codes", "index", "plan", "rows")},
@@ -75,11 +76,11 @@ def test_imports_run_downwards(path):
 
 @pytest.mark.parametrize("package", ["ingest", "labeler"])
 def test_siblings_use_public_names_and_not_each_other(package):
-    public = {f"featurestore.{name}" for name in [*featurestore.__all__, "__version__", "cli", "commands"]}
+    public = {f"featurestore.{name}" for name in [*featurestore.__all__, "__version__", *DOORS]}
     for path in modules(package):
         for name in imported(path):
             assert name.split(".")[0] != {"ingest": "labeler", "labeler": "ingest"}[package], f"{path} imports {name}"
-            if name.startswith("featurestore.") and name not in ("featurestore.cli", "featurestore.commands"):
+            if name.startswith("featurestore."):
                 assert name in public, f"{path} imports {name}"
 
 
