@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime
+import functools
 import re
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from featurestore.web.limits import Lanes, Quotas
 from featurestore.web.logs import Line, request_id
 from featurestore.web.settings import Settings
 
+# Every answer has these, whoever makes it.
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -49,6 +51,7 @@ class Guard:
         self._settings = settings
         self._lanes = Lanes(settings.threads)
         self._quotas = Quotas()
+        app.wsgi_app = _with_headers(app.wsgi_app)  # type: ignore[method-assign]
         app.before_request(self._came)
         app.after_request(self._goes)
         app.teardown_request(self._went)
@@ -123,21 +126,23 @@ class Guard:
 
     def _goes(self, answer: Response) -> Response:
         headers = answer.headers
-        for name, value in HEADERS.items():
-            headers.setdefault(name, value)
         headers["X-Request-Id"] = g.request_id
+        varies = []
         if "tag" in g and answer.status_code in (200, 304):
-            answer.set_etag(g.tag, weak=True)
+            headers["ETag"] = f'W/"{g.tag}"'
             headers["Cache-Control"] = "private, no-cache"
-            answer.vary.add("Accept")
+            varies.append("Accept")
         elif request.endpoint != "static":
             headers.setdefault("Cache-Control", "no-store")
         if "origin" in g:
             headers["Access-Control-Allow-Origin"] = g.origin
             headers["Access-Control-Expose-Headers"] = "ETag, Retry-After, X-Request-Id"
         if self._settings.origins:
-            answer.vary.add("Origin")
-        travel.compress(answer)
+            varies.append("Origin")
+        if travel.compress(answer):
+            varies.append("Accept-Encoding")
+        if varies:
+            answer.vary.update(varies)
         seconds = time.perf_counter() - g.began
         metrics.answered(request.url_rule.rule if request.url_rule else "other", answer.status_code, seconds)
         self._log(answer, seconds)
@@ -169,6 +174,20 @@ class Guard:
         _all(left)
 
 
+def _with_headers(application: Any) -> Any:
+    """The WSGI application, with HEADERS: said once for each answer, past the checks that Flask's own setting of a header does."""
+    fixed = list(HEADERS.items())
+
+    def answered(environ: Any, start_response: Any) -> Any:
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            return start_response(status, headers + fixed, exc_info)
+
+        return application(environ, start)
+
+    return answered
+
+
+@functools.lru_cache(256)
 def _host_of(header: str) -> str:
     """The name in a Host header, without its port; nothing where it is no such thing."""
     found = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\](:[0-9]+)?|([A-Za-z0-9._-]+)(:[0-9]+)?", header)
