@@ -13,9 +13,9 @@ ROOT = Path(__file__).parent.parent
 # A module may import those of its own line and of lines below it.
 LAYERS = [
     {"cli"},
-    {"web", "commands", "upkeep", "probes", "serving"},
+    {"web", "commands", "graph_commands", "upkeep", "probes", "serving"},
     {"store", "client"},
-    {"annotate", "functions", "neighbours", "label_writing", "check", "lifecycle", "migrate", "workers"},
+    {"annotate", "functions", "neighbours", "label_writing", "graph_store", "check", "lifecycle", "migrate", "workers"},
     {"search"},
     {"why", "activating"},
     {"page", "label_index", "token_index"},
@@ -26,11 +26,12 @@ LAYERS = [
     {"sql", "writer", "vectors", "text", "embed", "formats"},
     {"labelling", "tokens", "feature_rows", "gathered"},
     {"parts", "interface", "schema"},
-    {"relations"},
+    {"graph_naming"},
+    {"relations", "graphs"},
     {"log", "records"},
     {"notebook"},
     {"draw"},
-    {"cluster", "query", "storage", "object_storage", "stream", "transport"},
+    {"cluster", "query", "graph_files", "storage", "object_storage", "stream", "transport"},
     {"tabular", "histogram"},
     {"errors"},
 ]
