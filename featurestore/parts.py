@@ -48,6 +48,8 @@ OF_A_DICTIONARY = (
     "decoder_vectors",
     "token_index",
 )
+# Parts of an attribution graph; `key` is its name.
+OF_A_GRAPH = ("graphs", "graph_nodes", "graph_links")
 # Parts of which one key may have many: each writer appends its own.
 APPENDED = ("labels", "votes", "scores")
 # Parts whose key is a hash of their content: two writers that add the same one agree.

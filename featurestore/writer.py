@@ -17,7 +17,7 @@ from featurestore import feature_rows, gathered, tokens
 from featurestore.errors import BadRequest, Conflict, FeatureStoreError, Unavailable
 from featurestore.holdout import held_out
 from featurestore.log import Part
-from featurestore.parts import APPENDED, OF_A_DICTIONARY, Directory, Staging
+from featurestore.parts import APPENDED, OF_A_DICTIONARY, OF_A_GRAPH, Directory, Staging
 from featurestore.schema import Gate
 from featurestore.storage import LEASES, LocalStorage
 
@@ -41,6 +41,8 @@ LAYOUTS = {
     "labels": Layout("feature, explainer, created_at", 2048, "lz4", "lz4"),
     "votes": Layout("feature, label, created_at", 2048, "lz4", "lz4"),
     "scores": Layout("feature, label, method, negatives, created_at", 2048, "lz4", "lz4"),
+    "graph_nodes": Layout("node", 65536),
+    "graph_links": Layout(None, 65536),
 }
 OTHERS = Layout(None, 1024)
 SHARD_FEATURES = 65_536
@@ -76,7 +78,7 @@ class Writer:
 
         `rows` has columns of stored.<table> by name; nullable ones may be absent. `key` is the dictionary's id for
         dictionaries, features, examples, labels, votes and scores, the corpus id for documents and tokens, the tokenizer id for
-        tokenizers. `shard` is feature // 65,536 for features and examples. Raises BadRequest when a row breaks the
+        tokenizers, a graph's name for what is of it. `shard` is feature // 65,536 for features and examples. Raises BadRequest when a row breaks the
         schema, Conflict when the store has this already (labels, votes and scores are appended), Unavailable when the file cannot
         be written.
         """
@@ -371,7 +373,8 @@ def _leaves(path: str, type_: pyarrow.DataType) -> list[str]:
 
 def _check_keys(table: str, rows: pyarrow.Table, key: str) -> None:
     """Raises BadRequest when a row belongs to something else than the part's key."""
-    column = "dictionary" if table in OF_A_DICTIONARY else {"tokenizers": "tokenizer"}.get(table, "corpus")
+    columns = dict.fromkeys(OF_A_DICTIONARY, "dictionary") | dict.fromkeys(OF_A_GRAPH, "graph")
+    column = (columns | {"tokenizers": "tokenizer"}).get(table, "corpus")
     if table not in ("decoder_vectors",) and rows.num_rows:
         others = [name for name in rows[column].unique().to_pylist() if name != key]
         if others:
