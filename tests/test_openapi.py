@@ -70,7 +70,13 @@ OPERATIONS = [
 ]
 
 
-PLAIN = ("/healthz", "/readyz", "/v1/info", "/v1/dictionaries", "/v1/graphs")  # nothing can be wrong with a request to these
+PLAIN = (
+    "/healthz",
+    "/readyz",
+    "/v1/info",
+    "/v1/dictionaries",
+    "/v1/graphs",
+)  # nothing can be wrong with a request to these
 
 
 @pytest.mark.parametrize(
