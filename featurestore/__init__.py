@@ -21,6 +21,7 @@ from featurestore.errors import (
     Unavailable,
     UnsupportedVersion,
 )
+from featurestore.graphs import Graph, GraphAdded, GraphLink, GraphNode, Graphs, GraphSummary
 from featurestore.histogram import HISTOGRAM_BINS, HISTOGRAM_EDGES
 from featurestore.holdout import held_out
 from featurestore.interface import FeatureStore
@@ -73,6 +74,12 @@ __all__ = [
     "FeatureStoreError",
     "Features",
     "Forbidden",
+    "Graph",
+    "GraphAdded",
+    "GraphLink",
+    "GraphNode",
+    "GraphSummary",
+    "Graphs",
     "Hit",
     "Hits",
     "Label",

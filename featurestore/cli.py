@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 import featurestore
-from featurestore import serving, upkeep
+from featurestore import graph_commands, serving, upkeep
 from featurestore.commands import (
     Group,
     bars,
@@ -457,7 +457,15 @@ def create(path: str) -> None:
     click.echo(f"made an empty store at {path}")
 
 
-for command in (upkeep.check, upkeep.compact, upkeep.remove, upkeep.migrate, serving.serve, serving.keys):
+for command in (
+    graph_commands.graph,
+    upkeep.check,
+    upkeep.compact,
+    upkeep.remove,
+    upkeep.migrate,
+    serving.serve,
+    serving.keys,
+):
     main.add_command(command)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import msgspec
 
+from featurestore import graph_files
 from featurestore.errors import BadRequest
+from featurestore.graphs import Graph, GraphAdded, Graphs, GraphSummary
 from featurestore.interface import FeatureStore, Progress, no_progress
 from featurestore.query import Query
 from featurestore.records import (
@@ -162,6 +165,32 @@ class Client(FeatureStore):
             yield reader.schema
             yield from reader
 
+    def graphs(self) -> Graphs:
+        return Graphs(self._http.get("graphs", _Graphs).graphs)
+
+    def graph(self, slug: str) -> Graph:
+        return self._http.get(f"graphs/{quote(slug, safe='')}", Graph)
+
+    def graph_file(self, slug: str) -> dict[str, Any]:
+        return self._http.get(f"graphs/{quote(slug, safe='')}/file", dict[str, Any])
+
+    def add_graph(
+        self,
+        graph: str | Path | Mapping[str, Any],
+        slug: str | None = None,
+        map: Sequence[str] = (),
+        replace: bool = False,
+    ) -> GraphAdded:
+        """As the interface says, where the service takes writes; of at most 100 MB."""
+        given = graph_files.load(graph)
+        # What is no graph is told here, in the same words, and not sent.
+        name = graph_files.understood(given, slug).slug
+        fields = {"graph": given, "map": list(map), "replace": replace}
+        return self._http.change("PUT", f"graphs/{name}", GraphAdded, fields, repeatable=replace)
+
+    def remove_graph(self, slug: str) -> None:
+        self._http.change("DELETE", f"graphs/{quote(slug, safe='')}", dict[str, Any], repeatable=False)
+
     def close(self) -> None:
         self._http.close()
 
@@ -172,6 +201,10 @@ class _Dictionaries(msgspec.Struct):
 
 class _Scores(msgspec.Struct):
     scores: list[Score]
+
+
+class _Graphs(msgspec.Struct):
+    graphs: list[GraphSummary]
 
 
 class _Vector(msgspec.Struct):

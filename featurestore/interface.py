@@ -6,12 +6,14 @@ All sugar lives here, once; a store implements the primitives below it. Reads ar
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from featurestore.errors import BadRequest
+from featurestore.graphs import Graph, GraphAdded, Graphs
 from featurestore.query import Query
 from featurestore.records import Activating, Dictionaries, Dictionary, Feature, Features, Hits, Scores, StoreInfo
 from featurestore.relations import Contrast, Duplicates, Neighbourhood
@@ -144,6 +146,37 @@ class FeatureStore(abc.ABC):
 
         What goes wrong under way is raised by the stream.
         """
+
+    @abc.abstractmethod
+    def graphs(self) -> Graphs:
+        """Every attribution graph, ordered by name."""
+
+    @abc.abstractmethod
+    def graph(self, slug: str) -> Graph:
+        """One graph: its nodes, with the best label of those that are features of the store, and its links. Raises NotFound."""
+
+    @abc.abstractmethod
+    def graph_file(self, slug: str) -> dict[str, Any]:
+        """A graph as the JSON it was read from, its features' `clerp` being their best labels. Raises NotFound."""
+
+    @abc.abstractmethod
+    def add_graph(
+        self,
+        graph: str | Path | Mapping[str, Any],
+        slug: str | None = None,
+        map: Sequence[str] = (),
+        replace: bool = False,
+    ) -> GraphAdded:
+        """Keep an attribution graph, of a file of circuit-tracer or Neuronpedia or of its JSON; what became of it.
+
+        `slug` is its name in the place of its own. `map` says which dictionaries its features are of, as in "12=model/source"
+        or "model/{layer}-source"; without it the file and the store's dictionaries say, as far as they do. Raises BadRequest for
+        what is no graph, Conflict for a name that is taken unless `replace`.
+        """
+
+    @abc.abstractmethod
+    def remove_graph(self, slug: str) -> None:
+        """Remove a graph. Raises NotFound."""
 
     def close(self) -> None:  # noqa: B027 - a store may have nothing to let go of
         """Let go of files and connections."""

@@ -22,6 +22,8 @@ from featurestore import (
     annotate,
     check,
     embed,
+    graph_files,
+    graph_store,
     label_index,
     label_writing,
     lifecycle,
@@ -34,6 +36,7 @@ from featurestore.decoder_index import DecoderIndex, Once, build_decoder_index, 
 from featurestore.embed import Embedder
 from featurestore.errors import BadRequest, BadStore, NotFound
 from featurestore.functions import bind
+from featurestore.graphs import Graph, GraphAdded, Graphs
 from featurestore.interface import FeatureStore, Progress, no_progress
 from featurestore.label_index import LabelIndex, not_covered
 from featurestore.label_writing import GivenLabel
@@ -79,6 +82,7 @@ class _View:
             lambda statement, seconds: sql(self, statement, {}, seconds).read_all(),
         )
         self.pages = Pages(rows, snapshot, self.catalog, lambda: self.engine)
+        self.graphs = graph_store.GraphReader(rows, snapshot, self.catalog, self.pages)
         # Opening an index reads its file: once for each view.
         self.decoder_index = functools.cache(lambda space: DecoderIndex(directory, snapshot, self.catalog, space, once))
         self._label_index = functools.cache(lambda: LabelIndex(directory, snapshot, self.catalog, once))
@@ -311,6 +315,34 @@ class Store(FeatureStore):
         return neighbours.duplicates(
             view.catalog, view.pages, view.decoder_index, view.vectors, dictionary, against, cosine, k, progress
         )
+
+    def graphs(self) -> Graphs:
+        return self._now.graphs.all()
+
+    def graph(self, slug: str) -> Graph:
+        return self._now.graphs.graph(slug)
+
+    def graph_file(self, slug: str) -> dict[str, Any]:
+        return self._now.graphs.file(slug)
+
+    def add_graph(
+        self,
+        graph: str | Path | Mapping[str, Any],
+        slug: str | None = None,
+        map: Sequence[str] = (),
+        replace: bool = False,
+    ) -> GraphAdded:
+        return self.put_graph(graph_files.load(graph), slug, map, replace, "featurestore graph add")
+
+    def put_graph(
+        self, given: Mapping[str, Any], slug: str | None, map: Sequence[str], replace: bool, tool: str
+    ) -> GraphAdded:
+        """As `add_graph`, of its JSON as it was read; `tool` is recorded as what wrote it."""
+        view = self._now
+        return graph_store.add(self._directory, view.catalog, given, slug, map, replace, tool, view.pages.cards)
+
+    def remove_graph(self, slug: str) -> None:
+        graph_store.remove(self._directory, slug, "featurestore graph remove")
 
     def set_label(self, id: str, label: str, explainer: str = "human") -> None:
         """Say what a feature means, in place of what `explainer` said before. Raises BadRequest or NotFound."""

@@ -95,9 +95,10 @@ def harvest(
     """
     import_torch()
     from ingest import weights
-    from ingest.harvest import MEMORY, harvest_weights
     from ingest.harvest import harvest as run
+    from ingest.harvest import harvest_weights
     from ingest.model import Model
+    from ingest.room import MEMORY
     from ingest.weights.listing import named
 
     if (texts or corpus_id) and not model_path:
@@ -135,6 +136,7 @@ def harvest(
                 ray=ray,
                 workers=workers,
                 progress=progress,
+                tell=show_plan,
             )
     said = [] if no_index else build_index(local(store))
     if as_json:
@@ -182,6 +184,17 @@ def _one_name(saes: dict[str, Any]) -> str:
         said = " and ".join(sorted(names)) or "none"
         raise BadRequest(f"the weights name {said} as their model: say what it is called with --model-id NAME")
     return names.pop()
+
+
+def show_plan(plan: Any) -> None:
+    """Print what a harvest takes, before it is done."""
+    rounds = f" in {plan.rounds} rounds" if plan.rounds > 1 else ""
+    beside = f", and up to {plan.beside / 1e6:,.0f} MB beside it meanwhile" if plan.beside else ""
+    click.echo(
+        f"{plan.features:,} features over {plan.tokens:,} tokens{rounds}: {plan.counts / 1e6:,.0f} MB of memory for counts and up to "
+        f"some {plan.examples / 1e6:,.0f} MB for examples; up to some {plan.stored / 1e6:,.0f} MB for the store{beside}",
+        err=True,
+    )
 
 
 def show_report(report: Any) -> None:

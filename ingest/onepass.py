@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy
 import torch
 
-from featurestore import BadRequest
+from featurestore import BadRequest, Unavailable
 from ingest import encoding
 from ingest.corpus import Contexts, Corpus
 from ingest.model import HookPoint, Model
@@ -223,11 +223,19 @@ class Cache:
         return {source: Inputs(**one) for source, one in kept.items()}
 
     def put(self, unit: slice, read: Mapping[str, Inputs]) -> None:
-        """Keep a unit."""
+        """Keep a unit. Raises Unavailable when there is no room."""
         path = self._path(unit)
         beside = path.with_suffix(".new")
-        torch.save({source: one._asdict() for source, one in read.items()}, beside)
-        beside.replace(path)
+        try:
+            torch.save({source: one._asdict() for source, one in read.items()}, beside)
+            beside.replace(path)
+        except (OSError, RuntimeError) as exc:  # torch says the latter when a disk is full
+            beside.unlink(missing_ok=True)
+            why = str(exc).strip().splitlines()[0]
+            raise Unavailable(
+                f"what the dictionaries read cannot be kept in {self._folder} ({why}); make room and run the same command "
+                "again: it goes on from there"
+            ) from None
 
     def _path(self, unit: slice) -> Path:
         return self._folder / f"{unit.start}.pt"

@@ -112,6 +112,19 @@ class Sae:
         }
         return dataclasses.replace(self, **moved)
 
+    def part(self, first: int, last: int) -> Sae:
+        """The weights of features first .. last - 1 alone. What ranks features against others (k, groups) stays as it is:
+        a part is for looking at vectors."""
+        if (first, last) == (0, self.d_sae):
+            return self
+        of_features = ("b_enc", "W_dec", "threshold", "r_mag", "b_mag", "rank_norms")
+        cut = {
+            name: value[first:last].clone()
+            for name in of_features
+            if (value := getattr(self, name)) is not None and value.ndim
+        }
+        return dataclasses.replace(self, W_enc=self.W_enc[:, first:last].clone(), **cut)
+
     def encode(self, x: torch.Tensor, start: int = 0, stop: int | None = None, top: Top | None = None) -> torch.Tensor:
         """Activations (t, stop - start) of features start to stop on inputs x (t, d_in), float32. Default: of all.
 

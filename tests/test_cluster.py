@@ -10,6 +10,7 @@ import torch
 
 import featurestore
 from featurestore import BadRequest, Unavailable
+from featurestore.parts import Directory
 from ingest import cluster, weights
 from ingest.harvest import harvest
 from ingest.model import Model
@@ -61,13 +62,19 @@ def often(monkeypatch):
 
 
 def workers():
-    """The processes that count."""
+    """The processes that count for this one: others may have clusters too."""
     found = []
     for process in Path("/proc").iterdir():
         with contextlib.suppress(OSError, ValueError):
-            if (process / "cmdline").read_bytes().startswith(b"ray::Worker"):
+            if (process / "cmdline").read_bytes().startswith(b"ray::Worker") and os.getpid() in above(process.name):
                 found.append(int(process.name))
     return found
+
+
+def above(process):
+    """The processes that a process came from."""
+    parent = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    return [parent, *(above(parent) if parent > 1 else [])]
 
 
 def test_a_cluster_counts_what_one_process_counts(world, running, tmp_path):
@@ -98,6 +105,31 @@ def test_a_cluster_counts_what_one_process_counts(world, running, tmp_path):
     assert content(many) == content(alone)
     assert report.resumed == 0
     assert not (tmp_path / "kept").exists()
+
+
+@pytest.mark.parametrize("task", ["merged", "made", "called"])
+def test_a_task_whose_process_is_killed_is_done_again(world, running, tmp_path, monkeypatch, task):
+    model, saes = world
+    mark = tmp_path / "killed"
+    function = getattr(cluster, task)
+
+    def killed_once(*given):
+        done = function(*given)
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return done
+
+    monkeypatch.setattr(cluster, task, killed_once)
+    monkeypatch.setattr(cluster, "PIECES", 2)
+    alone, many = a_store(tmp_path / "alone"), a_store(tmp_path / "many")
+    harvest(alone, model, saes, TEXTS, model_id="small")
+    harvest(many, model, saes, TEXTS, model_id="small", ray="auto", workers=2)
+    assert mark.exists()
+    assert content(many) == content(alone)
+    files = {entry.name for entry in Directory(tmp_path / "many").storage.entries() if "/" in entry.name}
+    parts = {part.file for part in Directory(tmp_path / "many").snapshot().all()}
+    assert {name for name in files if not name.startswith("log/")} == parts, "files of the killed task are left"
 
 
 def test_what_a_worker_refuses_is_told(world, running, tmp_path):

@@ -21,11 +21,9 @@ def many(tmp_path):
         yield store
 
 
-def label(store, endpoint, journal, budget=None):
-    with Journal(journal) as kept:
-        return batch.by_batch(
-            store, Endpoint("judge", endpoint.url), kept, run.Job.of("judge"), budget=budget, poll=0.01, progress=quiet
-        )
+def label(store, endpoint, journal, budget=None, **wanted):
+    with Journal(journal) as kept, batch.Batches(Endpoint("judge", endpoint.url), kept, budget, poll=0.01) as asker:
+        return run.by_model(store, asker, progress=quiet, **wanted)
 
 
 def labels(store):
@@ -99,7 +97,6 @@ def test_a_budget_holds_for_batches(many, tmp_path):
 
 def test_the_command(tmp_path, invoke, monkeypatch):
     monkeypatch.setattr(batch, "POLL", 0.01)
-    monkeypatch.setattr(batch.by_batch, "__kwdefaults__", batch.by_batch.__kwdefaults__ | {"poll": 0.01})
     labelling.write_many(tmp_path / "s", 10).close()
     with llm_endpoint.Endpoint() as endpoint:
         asked = ["label", "--store", str(tmp_path / "s"), "--model", "judge", "--endpoint", endpoint.url]

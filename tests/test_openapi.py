@@ -44,7 +44,12 @@ def document(app):
     return app.test_client().get("/openapi.json").json
 
 
-WRITES = [("PUT", "/v1/labels/{model}/{source}/{index}"), ("POST", "/v1/labels")]
+WRITES = [
+    ("PUT", "/v1/labels/{model}/{source}/{index}"),
+    ("POST", "/v1/labels"),
+    ("PUT", "/v1/graphs/{slug}"),
+    ("DELETE", "/v1/graphs/{slug}"),
+]
 OPERATIONS = [
     *(("GET", f"/v1/{name}") for name in ("info", "dictionaries", "search", "nearest", "activating", "sql")),
     *(
@@ -58,13 +63,20 @@ OPERATIONS = [
     ("GET", "/v1/scores/{model}/{source}/{index}"),
     ("GET", "/v1/vectors/{model}/{source}/{index}"),
     ("GET", "/v1/labels/{model}/{source}/{index}"),
+    *(("GET", path) for path in ("/v1/graphs", "/v1/graphs/{slug}", "/v1/graphs/{slug}/file")),
     *WRITES,
     ("GET", "/healthz"),
     ("GET", "/readyz"),
 ]
 
 
-PLAIN = ("/healthz", "/readyz", "/v1/info", "/v1/dictionaries")  # nothing can be wrong with a request to these
+PLAIN = (
+    "/healthz",
+    "/readyz",
+    "/v1/info",
+    "/v1/dictionaries",
+    "/v1/graphs",
+)  # nothing can be wrong with a request to these
 
 
 @pytest.mark.parametrize(

@@ -405,7 +405,8 @@ def test_the_command_line_scores_and_reports(store, invoke, tmp_path):
     [
         (["--methods", "guessing"], 2, "method: 'guessing' is not one of detection"),
         (["--methods", "detection"], 2, "detection needs a judge"),
-        (["--dry-run"], 2, "name one with --model"),
+        (["--dry-run"], 2, "--dry-run goes with --model"),
+        (["--sample", "5"], 2, "--sample goes with --model"),
         (["--report", "tiny/none"], 3, "no dictionary 'tiny/none'"),
         (["--report", ruled.NAME, "--explainer", "nobody"], 2, "has a score yet"),
         (["--where", "nose = 1"], 2, "nose"),
@@ -419,5 +420,6 @@ def test_the_command_line_scores_and_reports(store, invoke, tmp_path):
     ],
 )
 def test_mistakes_get_one_line(written, invoke, tmp_path, arguments, code, said):
-    done = invoke(main, ["score", *arguments, "--store", written.location, "--journal", str(tmp_path / "j")])
+    kept = ["--journal", str(tmp_path / "j")] if "--model" in arguments else []
+    done = invoke(main, ["score", *arguments, "--store", written.location, *kept])
     assert (done.exit_code, said in done.stderr) == (code, True), done.output

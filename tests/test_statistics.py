@@ -11,7 +11,7 @@ from featurestore import HISTOGRAM_EDGES
 from ingest import coactivity, examples
 from ingest.coactivity import coactive, joined
 from ingest.examples import OCTAVES, SAMPLED, TOP
-from ingest.statistics import Accumulator, histogram_bins
+from ingest.statistics import BYTES_PER_FEATURE, Accumulator, histogram_bins
 from ingest.tiles import Tile, hash_of
 
 N, CONTEXTS, LENGTH = 6, 60, 30
@@ -354,3 +354,19 @@ def test_hashes_are_splitmix():
             wanted = mix(wanted ^ ((part + 0x9E3779B97F4A7C15) & mask))
         found = hash_of(seed, torch.tensor([1]), torch.tensor([2**40]), torch.tensor([3]))
         assert int(found[0]) == wanted >> 1
+
+
+def test_a_feature_takes_the_bytes_that_are_stated():
+    few, many = (sum(allocated(Accumulator(features))) for features in (100, 1100))
+    assert many - few == 1000 * BYTES_PER_FEATURE
+
+
+def allocated(thing):
+    """The bytes of every tensor and array that a value holds."""
+    if isinstance(thing, torch.Tensor | numpy.ndarray):
+        yield thing.nbytes
+    elif isinstance(thing, dict | list | tuple):
+        for one in thing.values() if isinstance(thing, dict) else thing:
+            yield from allocated(one)
+    elif hasattr(thing, "__dict__"):
+        yield from allocated(vars(thing))

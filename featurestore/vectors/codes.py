@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import faiss
 import numpy
 
+from featurestore import arrays
 from featurestore.errors import BadStore
 from featurestore.vectors import clusters
 from featurestore.vectors.rows import inner_products, unit
@@ -48,8 +49,7 @@ def save_trained(file: Path, trained: Trained) -> None:
 def load_trained(file: Path) -> Trained:
     """What `save_trained` wrote. Raises BadStore when it cannot be read."""
     try:
-        with numpy.load(file) as arrays:
-            found = {name: arrays[name] for name in ("rotation", *clusters.Clusters._fields)}
+        found = {name: arrays.archived(file, name) for name in ("rotation", *clusters.Clusters._fields)}
     except Exception as exc:  # a damaged zip file raises errors of many kinds
         raise BadStore(f"{file} cannot be read; run `featurestore index` ({exc})") from None
     return Trained(found.pop("rotation"), clusters.Clusters(**found))

@@ -10,6 +10,7 @@ import faiss
 import msgspec
 import numpy
 
+from featurestore import arrays
 from featurestore.errors import BadRequest, BadStore
 from featurestore.vectors import building, codes, plan
 from featurestore.vectors.rows import Rows, best, direction_of
@@ -49,7 +50,7 @@ class VectorIndex:
         trained = codes.load_trained(path / "trained.npz")
         self._lists = codes.Lists(path / "lists.faiss", trained, about.rows)
         try:
-            self._list_of_row = numpy.asarray(numpy.load(path / "lists.npy", mmap_mode="r"))
+            self._list_of_row = numpy.asarray(arrays.mapped(path / "lists.npy"))
         except (OSError, ValueError) as exc:
             raise BadStore(f"{path}/lists.npy cannot be read; run `featurestore index` ({exc})") from None
         self._sizes = numpy.bincount(self._list_of_row, minlength=self._lists.count)

@@ -103,5 +103,10 @@ def write(store: FeatureStore, given: list[GivenLabel]) -> int:
     add = getattr(store, "add_labels", None)
     if add is None:
         raise Unavailable("this service passes questions on to another one: write to that")
+    return add(given, tool())
+
+
+def tool() -> str:
+    """What is recorded as who writes: this service, in the name of the request's key."""
     who = f", key {g.key}" if "key" in g else ""
-    return add(given, f"featurestore {featurestore.__version__} serve{who}")
+    return f"featurestore {featurestore.__version__} serve{who}"
