@@ -44,7 +44,11 @@ def document(app):
     return app.test_client().get("/openapi.json").json
 
 
-WRITES = [("PUT", "/v1/labels/{model}/{source}/{index}"), ("POST", "/v1/labels")]
+WRITES = [
+    ("PUT", "/v1/labels/{model}/{source}/{index}"),
+    ("POST", "/v1/labels"),
+    ("POST", "/v1/votes/{model}/{source}/{index}"),
+]
 OPERATIONS = [
     *(("GET", f"/v1/{name}") for name in ("info", "dictionaries", "search", "nearest", "activating", "sql")),
     *(
