@@ -49,6 +49,7 @@ WRITES = [
     ("POST", "/v1/labels"),
     ("PUT", "/v1/graphs/{slug}"),
     ("DELETE", "/v1/graphs/{slug}"),
+    ("POST", "/v1/votes/{model}/{source}/{index}"),
 ]
 OPERATIONS = [
     *(("GET", f"/v1/{name}") for name in ("info", "dictionaries", "search", "nearest", "activating", "sql")),
