@@ -38,7 +38,7 @@ class Task:
 
     model_location: str
     model_hash: str
-    hooks: Mapping[str, tuple[str, bool]]  # each dictionary's hook, and whether its stream is centred
+    reads: Mapping[str, tuple[str, bool, bool]]  # each dictionary's, see Sae.reads
     context_size: int
     bos: list[int]
     seed: int
@@ -57,7 +57,7 @@ class Task:
         return Pass(
             model,
             {source: sae.to(device) for source, sae in saes.items()},
-            {source: model.hook_point(name, centred) for source, (name, centred) in self.hooks.items()},
+            {source: model.hook_point(*reads) for source, reads in self.reads.items()},
             corpus,
             corpus.contexts(self.context_size),
             self.bos,
@@ -152,11 +152,10 @@ class Cluster:
         self._count = workers or gpus or max(1, int(there.get("CPU", 1)))
         self._share: dict[str, Any] = {"num_gpus": 1} if gpus else {"num_cpus": 1}
         self.device = "cuda" if gpus else "cpu"
-        points = the_pass.points
         task = Task(
             the_pass.model.location,
             the_pass.model.hash,
-            {source: (sae.hook_point, points[source].centred) for source, sae in saes.items()},
+            {source: sae.reads for source, sae in saes.items()},
             int(the_pass.contexts.length.max()),
             the_pass.bos,
             the_pass.seed,

@@ -299,7 +299,7 @@ def _checked(
     points = {}
     for source, sae in dictionaries.items():
         name = f"{model_id}/{source}"
-        reads = model.hook_point(sae.hook_point, sae.centred)
+        reads = model.hook_point(*sae.reads)
         writes = model.hook_point(sae.hook_point_out) if sae.hook_point_out else None
         probe = torch.tensor([[model.bos or 0, 0]])
         found = model.read(probe, [point for point in (reads, writes) if point])
