@@ -25,6 +25,7 @@ from featurestore.graphs import Graph, GraphAdded, GraphLink, GraphNode, Graphs,
 from featurestore.histogram import HISTOGRAM_BINS, HISTOGRAM_EDGES
 from featurestore.holdout import held_out
 from featurestore.interface import FeatureStore
+from featurestore.jobs import Job, JobError, Jobs
 from featurestore.query import Query
 from featurestore.records import (
     Activating,
@@ -84,6 +85,9 @@ __all__ = [
     "Graphs",
     "Hit",
     "Hits",
+    "Job",
+    "JobError",
+    "Jobs",
     "Label",
     "LogitEffect",
     "Neighbourhood",

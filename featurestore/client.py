@@ -13,6 +13,7 @@ from featurestore import graph_files
 from featurestore.errors import BadRequest
 from featurestore.graphs import Graph, GraphAdded, Graphs, GraphSummary
 from featurestore.interface import FeatureStore, Progress, no_progress
+from featurestore.jobs import Job, Jobs
 from featurestore.query import Query
 from featurestore.records import (
     Activating,
@@ -203,6 +204,18 @@ class Client(FeatureStore):
     def vote(self, id: str, label: str, vote: int, voter: str = "human", tool: str | None = None) -> None:
         self._http.write(f"votes/{_path(id)}", {"label": label, "vote": vote, "voter": voter}, _Labels)
 
+    def jobs(self) -> Jobs:
+        return Jobs(self._http.get("jobs", _Jobs).jobs)
+
+    def job(self, id: str) -> Job:
+        return self._http.get(f"jobs/{quote(id, safe='')}", Job)
+
+    def start_job(self, kind: str) -> Job:
+        return self._http.change("POST", "jobs", Job, {"kind": kind}, repeatable=False)
+
+    def cancel_job(self, id: str) -> Job:
+        return self._http.change("DELETE", f"jobs/{quote(id, safe='')}", Job, repeatable=False)
+
     def close(self) -> None:
         self._http.close()
 
@@ -217,6 +230,10 @@ class _Scores(msgspec.Struct):
 
 class _Graphs(msgspec.Struct):
     graphs: list[GraphSummary]
+
+
+class _Jobs(msgspec.Struct):
+    jobs: list[Job]
 
 
 class _Vector(msgspec.Struct):

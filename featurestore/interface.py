@@ -14,6 +14,7 @@ import msgspec
 
 from featurestore.errors import BadRequest
 from featurestore.graphs import Graph, GraphAdded, Graphs
+from featurestore.jobs import Job, Jobs
 from featurestore.query import Query
 from featurestore.records import (
     Activating,
@@ -202,6 +203,31 @@ class FeatureStore(abc.ABC):
         """Vote on one of a feature's labels: 1 for it, -1 against it, 0 to take the vote back; a voter's newest counts.
 
         Raises NotFound when the feature has no such label, BadRequest for another vote, and as `add_labels` does.
+        """
+
+    @abc.abstractmethod
+    def jobs(self) -> Jobs:
+        """Long work on the store that runs or ran of late, the newest first: harvests, labelling, scoring, maintenance.
+
+        Of a store in a directory; nobody keeps account of an object store.
+        """
+
+    @abc.abstractmethod
+    def job(self, id: str) -> Job:
+        """One job. Raises NotFound."""
+
+    @abc.abstractmethod
+    def start_job(self, kind: str) -> Job:
+        """Start an index, compact or check in its own process; the job as it begins, to be asked after by `job`.
+
+        Raises BadRequest for another kind, Conflict where one of this kind runs.
+        """
+
+    @abc.abstractmethod
+    def cancel_job(self, id: str) -> Job:
+        """End a job that `start_job` began, or forget one that has ended; the job as it is then.
+
+        Raises NotFound, or Conflict for a job that somebody runs by hand.
         """
 
     def close(self) -> None:  # noqa: B027 - a store may have nothing to let go of

@@ -10,6 +10,7 @@ import datetime
 import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from featurestore import (
     embed,
     graph_files,
     graph_store,
+    job_records,
     label_index,
     label_writing,
     lifecycle,
@@ -38,6 +40,8 @@ from featurestore.errors import BadRequest, BadStore, NotFound
 from featurestore.functions import bind
 from featurestore.graphs import Graph, GraphAdded, Graphs
 from featurestore.interface import FeatureStore, Progress, no_progress
+from featurestore.job_records import JobRecord
+from featurestore.jobs import Job, Jobs
 from featurestore.label_index import LabelIndex, not_covered
 from featurestore.labelling import label_rule, stale_features
 from featurestore.log import Part, Snapshot
@@ -343,6 +347,22 @@ class Store(FeatureStore):
 
     def remove_graph(self, slug: str) -> None:
         graph_store.remove(self._directory, slug, "featurestore graph remove")
+
+    def jobs(self) -> Jobs:
+        return job_records.jobs(self._directory.storage)
+
+    def job(self, id: str) -> Job:
+        return job_records.job(self._directory.storage, id)
+
+    def start_job(self, kind: str) -> Job:
+        return job_records.start(self._directory.storage, kind)
+
+    def cancel_job(self, id: str) -> Job:
+        return job_records.cancel(self._directory.storage, id)
+
+    def recorded(self, kind: str, about: str = "") -> AbstractContextManager[JobRecord | None]:
+        """Keep account of the work inside among the store's jobs: a record to be told of progress, None where none is kept."""
+        return job_records.recorded(self._directory.storage, kind, about)
 
     def add_labels(self, given: Sequence[GivenLabel], tool: str | None = None) -> int:
         at = datetime.datetime.now(datetime.UTC)

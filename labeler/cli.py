@@ -9,7 +9,7 @@ import click
 import featurestore
 from featurestore import BadRequest
 from featurestore.cli import build_index, local
-from featurestore.commands import json_lines, json_option, progress, store_option, table
+from featurestore.commands import json_lines, json_option, progress, recording, store_option, table
 from labeler.asking_options import Asking, asking_options, refuse_without_model, tell_spent
 
 OF_MODELS = ("prompt", "explainer", "where", "order", "limit", "redo")  # options that say what a model is asked
@@ -32,6 +32,7 @@ OF_MODELS = ("prompt", "explainer", "where", "order", "limit", "redo")  # option
 @store_option
 @json_option
 @click.pass_context
+@recording("label", lambda model, dictionaries, **given: [model or "tokens", *dictionaries])
 def label(
     ctx: click.Context,
     model: str | None,
