@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -29,6 +29,7 @@ from bench import synthetic
 
 DIM = 64
 CONNECTIONS = 4
+SAMPLES = 12  # of memory
 BARE = """
 import sys, logging
 from flask import Flask, Response
@@ -102,7 +103,7 @@ def measure(path: Path, features: int, seconds: float, mixed: float) -> dict[str
             name: load(port, some, seconds, 2 if name == "sql" else CONNECTIONS) for name, some in asked.items()
         }
         half = load(port, asked["feature"], seconds, CONNECTIONS, endpoints["feature"]["rps"] / 2)
-        errors, grown = mixed_load(process, port, path, asked, mixed)
+        errors, memory = mixed_load(process, port, path, asked, mixed)
     ratio = endpoints["feature"]["rps"] / bare["rps"]
     return {
         "bare_rps": round(bare["rps"], 1),
@@ -111,7 +112,9 @@ def measure(path: Path, features: int, seconds: float, mixed: float) -> dict[str
         "page_half_p99_ms": half["p99_ms"],
         "errors": errors + sum(one.pop("errors") for one in endpoints.values()) + half["errors"],
         "endpoints": endpoints,
-        "rss_growth_mb": round(grown, 1),
+        # The new workers have warmed up by then.
+        "rss_growth_mb": round(memory[-1]["service"] - memory[3 * len(memory) // 4 - 1]["service"], 1),
+        "memory_mb": [{name: round(value, 1) for name, value in one.items()} for one in memory],
     }
 
 
@@ -166,11 +169,10 @@ def load(
 
 def mixed_load(
     process: subprocess.Popen[str], port: int, store: Path, asked: dict[str, Iterator[str]], seconds: float
-) -> tuple[int, float]:
+) -> tuple[int, list[dict[str, float]]]:
     """Requests that fail while all endpoints are asked, another process writes, and the workers are replaced half-way.
 
-    A refusal with Retry-After is no error; a client asks again. And by how many MB the service's memory grows in the last
-    quarter, when the new workers have warmed up.
+    A refusal with Retry-After is no error; a client asks again. And the service's memory at SAMPLES times, evenly spaced.
     """
     each = [asked[name] for name in ("feature", "feature", "vector", "nearest", "dictionaries", "sql")]
     lock = threading.Lock()
@@ -187,24 +189,25 @@ def mixed_load(
                 strange.append((path, status))
         connection.close()
 
-    memory: list[float] = []
+    memory: list[dict[str, float]] = []
 
     def reload() -> None:
         time.sleep(seconds / 2)
         process.send_signal(signal.SIGHUP)
-        time.sleep(seconds / 4)
-        memory.append(unshared(process.pid))
-        time.sleep(max(0.0, ends - time.monotonic() - 0.5))
-        memory.append(unshared(process.pid))
+
+    def watch() -> None:
+        for left in reversed(range(SAMPLES)):
+            time.sleep(max(0.0, ends - time.monotonic() - 0.5 - left * seconds / SAMPLES))
+            memory.append(memory_of(process.pid))
 
     with subprocess.Popen([sys.executable, "-c", WRITER, str(store)], stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout is not None
         assert writer.stdout.readline() == "wrote\n"
-        _together([*(lambda some=some: ask(some) for some in each), reload])  # type: ignore[misc]
+        _together([*(lambda some=some: ask(some) for some in each), reload, watch])  # type: ignore[misc]
         writer.kill()
     for path, status in strange[:5]:
         print(f"{status} at {path}", file=sys.stderr)
-    return len(strange), memory[1] - memory[0]
+    return len(strange), memory
 
 
 def _got(connection: http.client.HTTPConnection, path: str) -> int | str:
@@ -241,18 +244,27 @@ def wait_ready(port: int) -> None:
     time.sleep(5)  # what is warmed up, is warmed up beside the first requests
 
 
-def unshared(process: int) -> float:
-    """Resident memory of a process and its children, in MB, without files they have mapped, which is the system's (Linux)."""
-    found = 0
-    for one in [process, *_children(process)]:
-        resident, shared = map(int, Path(f"/proc/{one}/statm").read_text().split()[1:3])
-        found += resident - shared
-    return found * os.sysconf("SC_PAGE_SIZE") / 1e6
+def memory_of(process: int) -> dict[str, float]:
+    """Memory of a process and all below it, in MB, without files they have mapped, which is the system's (Linux): of the
+    whole `service`, and of it what runs strangers' `sql`."""
+    found = {"service": 0.0, "sql": 0.0}
+    for one in [process, *_descendants(process)]:
+        with suppress(OSError):  # it ended meanwhile
+            resident, shared = map(int, Path(f"/proc/{one}/statm").read_text().split()[1:3])
+            own = (resident - shared) * os.sysconf("SC_PAGE_SIZE") / 1e6
+            found["service"] += own
+            # Workers of the service are forked, and have its command line.
+            found["sql"] += own * (b"featurestore.cli" not in Path(f"/proc/{one}/cmdline").read_bytes())
+    return found
 
 
-def _children(process: int) -> list[int]:
-    found = [int(one) for one in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-    return found + [more for one in found for more in _children(one)]
+def _descendants(process: int) -> list[int]:
+    """All processes below one, by whichever of its threads they were started."""
+    found: list[int] = []
+    with suppress(OSError):
+        for thread in Path(f"/proc/{process}/task").iterdir():
+            found += map(int, (thread / "children").read_text().split())
+    return found + [more for one in found for more in _descendants(one)]
 
 
 def _together(calls: list[Callable[[], None]]) -> None:
@@ -276,7 +288,8 @@ def told(found: dict[str, Any]) -> str:
         [
             *lines,
             f"errors               {found['errors']:10,}",
-            f"memory grown by      {found['rss_growth_mb']:10,.1f} MB",
+            f"memory grown by      {found['rss_growth_mb']:10,.1f} MB in the last quarter, SQL's processes among it",
+            "memory, MB           " + " ".join(f"{one['service']:,.0f}" for one in found["memory_mb"]),
         ]
     )
 

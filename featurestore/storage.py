@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from featurestore.errors import BadStore, NotFound
 
 LEASES = "writers"
+JOBS = "jobs"
 
 
 class Entry(NamedTuple):
@@ -120,7 +121,9 @@ class LocalStorage(Storage):
 
     def read(self, name: str) -> bytes:
         try:
-            return (self.path / name).read_bytes()
+            # Every question looks for the next commit: a Path takes longer to make than the file to be missed.
+            with open(f"{self.location}/{name}", "rb") as file:
+                return file.read()
         except FileNotFoundError:
             raise
         except OSError as exc:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime
+import functools
 import re
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from featurestore.web.limits import Lanes, Quotas
 from featurestore.web.logs import Line, request_id
 from featurestore.web.settings import Settings
 
+# Every answer has these, whoever makes it.
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -49,6 +51,7 @@ class Guard:
         self._settings = settings
         self._lanes = Lanes(settings.threads)
         self._quotas = Quotas()
+        app.wsgi_app = _with_headers(app.wsgi_app)  # type: ignore[method-assign]
         app.before_request(self._came)
         app.after_request(self._goes)
         app.teardown_request(self._went)
@@ -64,6 +67,7 @@ class Guard:
         if request.method == "OPTIONS":
             return _preflight() if origin else None
         scope, lane = _needs()
+        request.max_content_length = _most() or request.max_content_length
         if scope == "write":
             self._check_write()
         g.may_write = self._settings.writes
@@ -103,14 +107,14 @@ class Guard:
     def _check_write(self) -> None:
         """Raises Forbidden where nothing may be written, or where another site's page could have sent this."""
         if not self._settings.writes:
-            raise Forbidden("this service takes no labels: `featurestore serve --allow-writes` does")
+            raise Forbidden("nothing can be written here: `featurestore serve --allow-writes` takes it")
         if request.endpoint in FORMS:
             origin = request.headers.get("Origin")
             if origin is None or origin.partition("://")[2] != request.headers.get("Host"):
                 raise Forbidden("a form is taken from this service's own pages; programs write to /v1/labels")
-        elif request.mimetype != "application/json":
+        elif request.method != "DELETE" and request.mimetype != "application/json":
             # Other types can be sent by any site's form, unasked.
-            raise BadRequest("Content-Type: labels are written as application/json")
+            raise BadRequest("Content-Type: what is written is sent as application/json")
 
     def _unchanged(self) -> Response | None:
         """304 where the reader has this answer already."""
@@ -123,21 +127,23 @@ class Guard:
 
     def _goes(self, answer: Response) -> Response:
         headers = answer.headers
-        for name, value in HEADERS.items():
-            headers.setdefault(name, value)
         headers["X-Request-Id"] = g.request_id
+        varies = []
         if "tag" in g and answer.status_code in (200, 304):
-            answer.set_etag(g.tag, weak=True)
+            headers["ETag"] = f'W/"{g.tag}"'
             headers["Cache-Control"] = "private, no-cache"
-            answer.vary.add("Accept")
+            varies.append("Accept")
         elif request.endpoint != "static":
             headers.setdefault("Cache-Control", "no-store")
         if "origin" in g:
             headers["Access-Control-Allow-Origin"] = g.origin
             headers["Access-Control-Expose-Headers"] = "ETag, Retry-After, X-Request-Id"
         if self._settings.origins:
-            answer.vary.add("Origin")
-        travel.compress(answer)
+            varies.append("Origin")
+        if travel.compress(answer):
+            varies.append("Accept-Encoding")
+        if varies:
+            answer.vary.update(varies)
         seconds = time.perf_counter() - g.began
         metrics.answered(request.url_rule.rule if request.url_rule else "other", answer.status_code, seconds)
         self._log(answer, seconds)
@@ -169,6 +175,20 @@ class Guard:
         _all(left)
 
 
+def _with_headers(application: Any) -> Any:
+    """The WSGI application, with HEADERS: said once for each answer, past the checks that Flask's own setting of a header does."""
+    fixed = list(HEADERS.items())
+
+    def answered(environ: Any, start_response: Any) -> Any:
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            return start_response(status, headers + fixed, exc_info)
+
+        return application(environ, start)
+
+    return answered
+
+
+@functools.lru_cache(256)
 def _host_of(header: str) -> str:
     """The name in a Host header, without its port; nothing where it is no such thing."""
     found = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\](:[0-9]+)?|([A-Za-z0-9._-]+)(:[0-9]+)?", header)
@@ -191,6 +211,12 @@ def _needs() -> tuple[str, str]:
     return "read", "light"
 
 
+def _most() -> int | None:
+    """How many bytes the request's body may have, where its route says."""
+    operation = getattr(current_app.view_functions.get(request.endpoint or ""), "operation", None)
+    return operation.most if operation is not None else None
+
+
 def _key_given() -> str | None:
     """The key of `Authorization`: a bearer token, or the password a browser asked its user for."""
     kind, _, given = request.headers.get("Authorization", "").partition(" ")
@@ -206,7 +232,7 @@ def _key_given() -> str | None:
 
 def _preflight() -> Response:
     answer = Response(status=204)
-    answer.headers["Access-Control-Allow-Methods"] = "GET, POST, PUT, OPTIONS"
+    answer.headers["Access-Control-Allow-Methods"] = "GET, POST, PUT, DELETE, OPTIONS"
     answer.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type, Accept, If-None-Match, X-Request-Id"
     answer.headers["Access-Control-Max-Age"] = CORS_SECONDS
     return answer

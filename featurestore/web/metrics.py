@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -23,6 +24,17 @@ _refused = Counter(
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
+@functools.cache
+def _answers(route: str, status: int) -> Counter:
+    # Finding a child by its labels takes as long as counting with it.
+    return _requests.labels(route, str(status))
+
+
+@functools.cache
+def _times(route: str) -> Histogram:
+    return _seconds.labels(route)
+
+
 def began() -> None:
     """A request came."""
     _under_way.inc()
@@ -35,8 +47,8 @@ def ended() -> None:
 
 def answered(route: str, status: int, seconds: float) -> None:
     """A request to a route (its rule, so that there are few of them) got this answer."""
-    _requests.labels(route, str(status)).inc()
-    _seconds.labels(route).observe(seconds)
+    _answers(route, status).inc()
+    _times(route).observe(seconds)
     if status == 429:
         _refused.labels(route).inc()
 

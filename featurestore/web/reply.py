@@ -145,7 +145,7 @@ def read(type_: type[T]) -> T:
         return cast(T, query())
     fields = _fields(type_)
     in_url = request.method not in ("POST", "PUT")
-    found = _from_url(fields) if in_url else body()
+    found = _from_url(type_) if in_url else body()
     unknown = sorted(set(found) - set(fields))
     if unknown:
         raise BadRequest(f"unknown field '{unknown[0]}'; there are: {', '.join(fields) or 'none here'}")
@@ -167,10 +167,13 @@ def _fields(type_: type[msgspec.Struct]) -> dict[str, Any]:
     return {field.name: field for field in msgspec.structs.fields(type_)}
 
 
-def _from_url(fields: dict[str, Any]) -> dict[str, Any]:
+def _from_url(type_: type[msgspec.Struct]) -> dict[str, Any]:
     found: dict[str, Any] = {}
+    if not request.query_string:
+        return found
+    fields = _fields(type_)
     for name, values in request.args.to_dict(flat=False).items():
-        kinds = _kinds(fields[name].type) if name in fields else set()
+        kinds = _kinds_of(type_, name)
         several = tuple in kinds or list in kinds
         if name in fields and len(values) > 1 and not several:
             raise BadRequest(f"{name}: given {len(values)} times, takes one value")
@@ -178,6 +181,12 @@ def _from_url(fields: dict[str, Any]) -> dict[str, Any]:
         if bool in kinds and values[0] in TRUTH:
             found[name] = TRUTH[values[0]]
     return found
+
+
+@functools.cache
+def _kinds_of(type_: type[msgspec.Struct], name: str) -> set[Any]:
+    """The plain types that a field takes."""
+    return _kinds(_fields(type_)[name].type) if name in _fields(type_) else set()
 
 
 def _kinds(annotation: Any) -> set[Any]:
