@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import resource
 import shutil
@@ -32,6 +31,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 import featurestore
+from bench.apart import PROCESSES, apart
 from ingest import encoding, weights
 from ingest.corpus import Corpus
 from ingest.harvest import harvest
@@ -44,7 +44,6 @@ FLAT = (100_000, 1_000_000, 10_000_000)  # tokens
 # Shapes of --flat: features enough that what is kept of them is seen, and of all else little.
 SMALL = {"layers": 1, "layer": 0, "width": 32, "d_sae": 2048, "active": 8, "vocabulary": 2000}
 PEER = Path(__file__).parent / "peers" / "dashboard.py"
-PROCESSES = multiprocessing.get_context("spawn")
 
 
 def make(work: Path, asked: argparse.Namespace) -> None:
@@ -202,10 +201,10 @@ def main() -> None:
 
 def _compared(work: Path, asked: argparse.Namespace, found: Any) -> dict[str, Any]:
     make(work, asked)
-    _apart(alone, work, asked, found)
-    _apart(ours, work, asked, found, asked.few_tokens, "few")
-    _apart(ours, work, asked, found, asked.tokens, "many")
-    _apart(alone, work, asked, found)
+    apart(alone, work, asked, found)
+    apart(ours, work, asked, found, asked.few_tokens, "few")
+    apart(ours, work, asked, found, asked.tokens, "many")
+    apart(alone, work, asked, found)
     tokens, seconds = map(sum, zip(*found["alone"], strict=True))
     bare, few, many = tokens / seconds, found["few"], found["many"]
     speed = many["tokens"] / many["seconds"]
@@ -255,20 +254,12 @@ def _flat(work: Path, asked: argparse.Namespace, found: Any) -> dict[str, Any]:
     make(work, asked)
     runs = []
     for tokens in sizes:
-        _apart(ours, work, asked, found, tokens, "flat")
+        apart(ours, work, asked, found, tokens, "flat")
         runs.append(dict(found["flat"]))
         print(f"{tokens:>12,} tokens: peak {runs[-1]['peak_rss_mb']:.0f} MB, {runs[-1]['seconds']:.0f} s", flush=True)
     growth = runs[-1]["peak_rss_mb"] / runs[0]["peak_rss_mb"]
     print(f"{sizes[-1] / sizes[0]:.0f} times the tokens, {growth:.2f} times the memory")
     return {"d_sae": asked.d_sae, "flat": runs, "growth": growth}
-
-
-def _apart(work: Any, *arguments: Any) -> None:
-    process = PROCESSES.Process(target=work, args=arguments)
-    process.start()
-    process.join()
-    if process.exitcode:
-        sys.exit(f"{work.__name__} ended with {process.exitcode}")
 
 
 if __name__ == "__main__":

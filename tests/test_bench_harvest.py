@@ -14,7 +14,7 @@ SIZES = {"tokens": 3000, "few_tokens": 1000, "alone_tokens": 1000, "peer_python"
 @pytest.fixture
 def asked(monkeypatch):
     # In this process: three new ones would each spend seconds on importing.
-    monkeypatch.setattr(harvest, "_apart", lambda work, *arguments: work(*arguments))
+    monkeypatch.setattr(harvest, "apart", lambda work, *arguments: work(*arguments))
     return argparse.Namespace(**SHAPE, **SIZES)
 
 
