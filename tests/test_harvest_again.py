@@ -263,6 +263,12 @@ def test_weights_alone_say_norms_and_logits(world, tmp_path):
         assert store.check().problems == ()
 
 
+def test_workers_are_a_clusters(world, invoke):
+    root, _, _ = world
+    done = invoke(main, ["harvest", "--store", "s", "--weights", str(root / "1-res"), "--workers", "2"])
+    assert (done.exit_code, "name the cluster with --ray" in done.stderr) == (2, True)
+
+
 def test_weights_alone_from_the_command_line(world, tmp_path, invoke):
     root, _, _ = world
     given = ["harvest", "--store", str(tmp_path / "s"), "--weights", str(root / "1-res")]
@@ -300,7 +306,7 @@ def test_no_space_for_what_is_kept_is_told_before_any_work(world, small_units, t
         with monkeypatch.context() as patched:
             patched.setattr(Pass, "count", lambda *given: pytest.fail("the model ran"))
             with pytest.raises(
-                Unavailable, match=f"no space: .* MB to {mounted}/store.harvest/.*, but there is 0.2 MB"
+                Unavailable, match=f"no space: .* MB to {mounted}/store.harvest, but there is 0.2 MB"
             ):
                 harvest(store, model, saes, TEXTS, model_id="small", checkpoint=mounted / "store.harvest")
         assert not list(mounted.iterdir())
