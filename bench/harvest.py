@@ -42,7 +42,7 @@ from ingest.vocabulary import token_bytes
 DOCUMENT = 1000  # tokens
 FLAT = (100_000, 1_000_000, 10_000_000)  # tokens
 # Shapes of --flat: features enough that what is kept of them is seen, and of all else little.
-SMALL = {"layers": 1, "layer": 0, "width": 64, "d_sae": 4096, "active": 16, "vocabulary": 2000}
+SMALL = {"layers": 1, "layer": 0, "width": 32, "d_sae": 2048, "active": 8, "vocabulary": 2000}
 PEER = Path(__file__).parent / "peers" / "dashboard.py"
 PROCESSES = multiprocessing.get_context("spawn")
 

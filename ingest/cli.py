@@ -12,7 +12,7 @@ import click
 
 from featurestore import BadRequest, create
 from featurestore.cli import build_index, local
-from featurestore.commands import json_lines, json_option, progress, store_option, table
+from featurestore.commands import json_lines, json_option, progress, recording, store_option, table
 from ingest.corpus_options import chosen, corpus_options
 from ingest.inspecting import import_torch
 
@@ -61,6 +61,7 @@ from ingest.inspecting import import_torch
 @click.option("--no-index", is_flag=True, help="Do not build indexes afterwards.")
 @store_option
 @json_option
+@recording("harvest", lambda **given: _about(**given))
 def harvest(
     model_path: str | None,
     model_id: str | None,
@@ -150,6 +151,14 @@ def harvest(
         click.echo(f"stored what the weights of {', '.join(f'{name}/{source}' for source in saes)} say")
     for line in said:
         click.echo(line, err=True)
+
+
+def _about(
+    model_path: str | None, model_id: str | None, weights_given: tuple[str, ...], **given: Any
+) -> list[str | None]:
+    """The model and its dictionaries, without the paths they lie at."""
+    sources = [one.partition("=")[0] if "=" in one else Path(one).name for one in weights_given]
+    return [model_id or (Path(model_path).name if model_path else None), *sources]
 
 
 def check_device(device: str) -> str:

@@ -9,7 +9,7 @@ from ingest.sae import Sae
 
 # Tokens times features held dense at once: 32 MB, which a processor's cache comes closer to holding than more would.
 TILE_ELEMENTS = 8_000_000
-WIDEST = 1 << 16  # features at once: those that can be put in order quickly, see ragged.grouped
+DEVICE_ELEMENTS = 128_000_000  # on a GPU: 512 MB, since there it is the number of slices that takes time
 
 
 def active(sae: Sae, x: torch.Tensor, first: int, last: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -20,7 +20,7 @@ def active(sae: Sae, x: torch.Tensor, first: int, last: int) -> tuple[torch.Tens
     """
     if sae.activation in ("topk", "abstopk"):
         return _of_top(sae, x, first, last)
-    step = min(WIDEST, max(1, TILE_ELEMENTS // max(1, len(x))))
+    step = max(1, (TILE_ELEMENTS if x.device.type == "cpu" else DEVICE_ELEMENTS) // max(1, len(x)))
     parts = []
     for start in range(first, last, step):
         feature, token, value = _compact(sae.encode(x, start, min(start + step, last)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -172,9 +173,10 @@ class Pass:
         offsets = torch.from_numpy(self.corpus.offsets[batch.document]).to(device)
         held_out = torch.from_numpy(self.corpus.held_out[batch.document]).to(device)
         together = max(1, TILE_TOKENS // int(batch.length.max()))
-        for begin in range(0, len(batch), together):
-            end = min(begin + together, len(batch))
-            mine = slice(*torch.searchsorted(inputs.context, torch.tensor([begin, end], device=device)).tolist())
+        borders = [*range(0, len(batch), together), len(batch)]
+        cuts = torch.searchsorted(inputs.context, torch.tensor(borders, device=device)).tolist()
+        for (begin, end), span in zip(itertools.pairwise(borders), itertools.pairwise(cuts), strict=True):
+            mine = slice(*span)
             feature, token, value = encoding.active(self.saes[source], inputs.x[mine], first, last)
             if not torch.isfinite(value.sum()):
                 raise BadRequest(f"{source} gives NaN or infinity on what the model has at {self.points[source].name}")
