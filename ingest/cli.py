@@ -204,8 +204,8 @@ def show_plan(plan: Any) -> None:
     rounds = f" in {plan.rounds} rounds" if plan.rounds > 1 else ""
     beside = f" and up to {said(plan.beside)} beside it meanwhile" if plan.beside else ""
     click.echo(
-        f"{plan.features:,} features over {plan.tokens:,} tokens{rounds} take {said(plan.counts)} of memory for counts and up to "
-        f"{said(plan.examples)} for examples; of disk up to {said(plan.stored)} in the store{beside}",
+        f"{plan.features:,} features over {plan.tokens:,} tokens{rounds} take {said(plan.counts)} of memory for counts and up "
+        f"to {said(plan.examples)} for examples; of disk up to {said(plan.stored)} in the store{beside}",
         err=True,
     )
 

@@ -92,9 +92,9 @@ def harvest(
     interrupted goes on where it stopped; tables are the same to the last byte, but for the time in `created_at`. With
     `ray`, the address of a cluster or "local", `workers` of it count and write.
 
-    Everything is checked before the model runs, and `tell` is told what the harvest takes. Raises BadRequest when widths, hooks or vocabulary do not fit, Conflict
-    when the store has such a dictionary and not `replace`, Unavailable when a disk has no room for the store or for what
-    is kept meanwhile; the store is then as it was.
+    Everything is checked before the model runs, and `tell` is told what the harvest takes. Raises BadRequest when widths,
+    hooks or vocabulary do not fit, Conflict when the store has such a dictionary and not `replace`, Unavailable when no
+    cluster answers, or a disk has no room for the store or for what is kept meanwhile; the store is then as it was.
     """
     began = time.monotonic()
     points = _checked(store, model, dictionaries, model_id, replace)
