@@ -185,6 +185,7 @@ def test_what_a_worker_refuses_is_told(world, running, tmp_path):
 def test_workers_that_always_die_are_told(world, running, tmp_path, monkeypatch):
     model, saes = world
     monkeypatch.setattr(cluster, "Worker", Dying)
+    monkeypatch.setattr(cluster, "DEATHS", 1)
     store = featurestore.create(tmp_path / "store")
     with pytest.raises(Unavailable, match="workers die again and again"):
         harvest(store, model, saes, TEXTS, model_id="small", ray="auto", workers=1)
