@@ -110,15 +110,15 @@ def prompts(name: str | None, as_json: bool) -> None:
 @label.command("set")
 @click.argument("id")
 @click.argument("text")
-@click.option("--as", "explainer", default="human", show_default=True, help="Who says so.")
+@click.option("--as", "who", metavar="NAME", help="Who says so: a label for each person. It stands as by human:NAME.")
 @store_option
-def set_label(id: str, text: str, explainer: str, store: str) -> None:
+def set_label(id: str, text: str, who: str | None, store: str) -> None:
     """Say yourself what feature ID means.
 
     Example: featurestore label set gpt2-small/8-res-jb/1234 "names of bridges"
     """
     with featurestore.connect(store) as opened:
-        opened.set_label(id, text, explainer)
+        opened.set_label(id, text, f"human:{who}" if who else "human")
     click.echo(f"{id}: {text.strip()}")
 
 

@@ -185,6 +185,11 @@ def test_the_command_line_sets_labels_votes_and_rules(store, invoke):
     at = ["--store", store.location]
     done = invoke(main, ["label", "set", ID, "errors", "--as", "ann", *at])
     assert (done.exit_code, done.stdout) == (0, f"{ID}: errors\n"), done.output
+    for indexed in (False, True):
+        if indexed:
+            store.index()
+        assert best(store) == "errors", "a person's label is shown, whoever it is"
+        assert store.feature(ID).labels[0].explainer == "human:ann"
     assert invoke(main, ["label", "vote", ID, "errors", "+1", "--as", "ann", *at]).stdout.startswith("+1  errors")
     done = invoke(main, ["label", "vote", ID, "errors", "-1", "--as", "ann", *at])
     assert (done.exit_code, "-1  errors" in done.stdout.splitlines()) == (0, True), done.output

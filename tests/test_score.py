@@ -323,7 +323,7 @@ def test_a_label_that_is_decided_is_asked_no_more_about(store):
 
 
 def test_a_wrong_key_ends_the_run_with_one_line(store):
-    with pytest.raises(Unavailable, match="refuses the key"):
+    with pytest.raises(Unavailable, match="wants a key"):
         run(store, ruled.oracle, endpoint={"key": "another"}, explainer="right")
     with pytest.raises(BadRequest, match="has no model"):
         run(store, ruled.oracle, endpoint={"models": ("x",)}, explainer="right")
