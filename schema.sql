@@ -307,6 +307,84 @@ COMMENT ON COLUMN stored.scores.money IS 'What they cost, where prices were give
 COMMENT ON COLUMN stored.scores.tool IS 'Name and version of the program that wrote it.';
 COMMENT ON COLUMN stored.scores.created_at IS 'When it was written.';
 
+CREATE TABLE stored.graphs (
+    graph          VARCHAR NOT NULL CHECK (regexp_full_match(graph, '[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}')),
+    scan           VARCHAR NOT NULL,
+    prompt         VARCHAR NOT NULL,
+    prompt_tokens  VARCHAR[] NOT NULL,
+    schema_version INTEGER NOT NULL CHECK (schema_version IN (0, 1)),
+    node_threshold DOUBLE  CHECK (isfinite(node_threshold)),
+    nodes          INTEGER NOT NULL CHECK (nodes >= 0),
+    features       INTEGER NOT NULL CHECK (features BETWEEN 0 AND nodes),
+    links          INTEGER NOT NULL CHECK (links >= 0),
+    notes          VARCHAR[] NOT NULL,
+    document       VARCHAR NOT NULL,
+    tool           VARCHAR NOT NULL,
+    created_at     TIMESTAMPTZ NOT NULL,
+    PRIMARY KEY (graph));
+COMMENT ON TABLE  stored.graphs IS 'Attribution graphs: which features, tokens and errors led a model to its next token on one prompt.';
+COMMENT ON COLUMN stored.graphs.graph IS 'Its name, the slug of its file.';
+COMMENT ON COLUMN stored.graphs.scan IS 'Which dictionaries it was made with, in its maker''s words: a model''s id, or a reference on the hub.';
+COMMENT ON COLUMN stored.graphs.prompt IS 'The text.';
+COMMENT ON COLUMN stored.graphs.prompt_tokens IS 'Its tokens.';
+COMMENT ON COLUMN stored.graphs.schema_version IS 'Of its file: 1 has features as Cantor pairs of layer and index, 0 as numbers of its maker.';
+COMMENT ON COLUMN stored.graphs.node_threshold IS 'Share of the influence to show first, where its maker said so.';
+COMMENT ON COLUMN stored.graphs.nodes IS 'Its nodes.';
+COMMENT ON COLUMN stored.graphs.features IS 'Those that are features.';
+COMMENT ON COLUMN stored.graphs.links IS 'Its links.';
+COMMENT ON COLUMN stored.graphs.notes IS 'What reading its file found odd.';
+COMMENT ON COLUMN stored.graphs.document IS 'Its file without nodes and links, as JSON.';
+COMMENT ON COLUMN stored.graphs.tool IS 'Name and version of the program that wrote it.';
+COMMENT ON COLUMN stored.graphs.created_at IS 'When it was written.';
+
+CREATE TABLE stored.graph_nodes (
+    graph        VARCHAR NOT NULL,
+    node         INTEGER NOT NULL CHECK (node >= 0),
+    node_id      VARCHAR NOT NULL,
+    kind         VARCHAR NOT NULL CHECK (kind IN ('feature', 'error', 'token', 'logit', 'other')),
+    feature_type VARCHAR NOT NULL,
+    layer        INTEGER CHECK (layer >= 0),
+    position     INTEGER NOT NULL CHECK (position >= 0),
+    dictionary   VARCHAR CHECK (regexp_full_match(dictionary, '[^/\s]+/[^/\s]+')),
+    feature      INTEGER CHECK (feature >= 0),
+    token        BIGINT,
+    activation   DOUBLE  CHECK (isfinite(activation)),
+    influence    DOUBLE  CHECK (isfinite(influence)),
+    token_prob   DOUBLE  CHECK (isfinite(token_prob)),
+    is_target    BOOLEAN NOT NULL,
+    clerp        VARCHAR NOT NULL,
+    said         VARCHAR NOT NULL,
+    PRIMARY KEY (graph, node),
+    CHECK (kind = 'feature' OR feature IS NULL AND dictionary IS NULL));
+COMMENT ON TABLE  stored.graph_nodes IS 'The nodes of attribution graphs.';
+COMMENT ON COLUMN stored.graph_nodes.graph IS 'The graph.';
+COMMENT ON COLUMN stored.graph_nodes.node IS 'Number of the node in it, from 0, in the order of its file.';
+COMMENT ON COLUMN stored.graph_nodes.node_id IS 'What the file calls it. An error and a feature of layer 0 may have the same.';
+COMMENT ON COLUMN stored.graph_nodes.kind IS 'feature, error (what the dictionaries leave of a layer), token (of the prompt), logit (a next token) or other; by feature_type.';
+COMMENT ON COLUMN stored.graph_nodes.feature_type IS 'Its kind in the file''s words.';
+COMMENT ON COLUMN stored.graph_nodes.layer IS 'The layer of a feature or an error; of a logit one more than the last has.';
+COMMENT ON COLUMN stored.graph_nodes.position IS 'The token of the prompt it is on, from 0.';
+COMMENT ON COLUMN stored.graph_nodes.dictionary IS 'The dictionary of a feature, whether the store has it or not; null where neither the file nor who imported it said.';
+COMMENT ON COLUMN stored.graph_nodes.feature IS 'A feature''s index in it; null where the file''s number is none.';
+COMMENT ON COLUMN stored.graph_nodes.token IS 'Of a token or logit, its id; beyond the vocabulary where it is a made-up target.';
+COMMENT ON COLUMN stored.graph_nodes.activation IS 'The feature''s activation there.';
+COMMENT ON COLUMN stored.graph_nodes.influence IS 'Share of the influence on the logits that it and stronger nodes have.';
+COMMENT ON COLUMN stored.graph_nodes.token_prob IS 'Of a logit, its probability.';
+COMMENT ON COLUMN stored.graph_nodes.is_target IS 'Of a logit, whether it is the one to explain.';
+COMMENT ON COLUMN stored.graph_nodes.clerp IS 'What the file calls it for people; often empty.';
+COMMENT ON COLUMN stored.graph_nodes.said IS 'The node as its file has it, as JSON.';
+
+CREATE TABLE stored.graph_links (
+    graph        VARCHAR NOT NULL,
+    source       INTEGER NOT NULL CHECK (source >= 0),
+    target       INTEGER NOT NULL CHECK (target >= 0),
+    weight       DOUBLE  NOT NULL CHECK (isfinite(weight)));
+COMMENT ON TABLE  stored.graph_links IS 'The links of attribution graphs: the direct effect of one node on another.';
+COMMENT ON COLUMN stored.graph_links.graph IS 'The graph.';
+COMMENT ON COLUMN stored.graph_links.source IS 'Number of the node it comes from.';
+COMMENT ON COLUMN stored.graph_links.target IS 'Number of the node it goes to.';
+COMMENT ON COLUMN stored.graph_links.weight IS 'The effect; below 0 where the one holds the other down.';
+
 CREATE VIEW dictionaries AS FROM stored.dictionaries;
 COMMENT ON VIEW dictionaries IS 'Every dictionary of the store, see stored.dictionaries.';
 
@@ -321,6 +399,19 @@ COMMENT ON VIEW tokenizers IS 'Every vocabulary, see stored.tokenizers.';
 
 CREATE VIEW tokens AS FROM stored.tokens;
 COMMENT ON VIEW tokens IS 'The tokens of every document in runs of 512, see stored.tokens.';
+
+CREATE VIEW graphs AS SELECT * EXCLUDE (document) FROM stored.graphs;
+COMMENT ON VIEW graphs IS 'Every attribution graph, see stored.graphs.';
+
+CREATE VIEW graph_nodes AS
+    SELECT n.* EXCLUDE (said), coalesce(n.feature < d.d_sae, false) AS in_store
+    FROM stored.graph_nodes n
+    LEFT JOIN (SELECT dictionary, any_value(d_sae) AS d_sae FROM stored.dictionaries GROUP BY dictionary) d
+        ON d.dictionary = n.dictionary;
+COMMENT ON VIEW graph_nodes IS 'Every node of every graph, and whether it is a feature that the store has; see stored.graph_nodes.';
+
+CREATE VIEW graph_links AS FROM stored.graph_links;
+COMMENT ON VIEW graph_links IS 'Every link of every graph, between numbers of nodes; see stored.graph_links.';
 
 -- An explainer that speaks again about a feature replaces what it said before.
 CREATE VIEW labels AS

@@ -1,9 +1,11 @@
 """python -m bench.harvest: the harvest of a whole dictionary beside the model and encoder alone, and beside its peers.
 
 A random model of GPT-2 small's shape and a JumpReLU dictionary whose thresholds make some 60 features fire on a token, over tokens
-drawn by Zipf's law. (a) is the bare loop: forward to the hook, encode, nothing kept. (b) is our harvest with every statistic,
-example, logit effect and the writing of the store. Both see the same tokens, each in a process of its own. SAEDashboard is run by
+drawn by Zipf's law. (a) is the bare loop: forward to the hook, encode, nothing kept; timed before and after the rest. (b) is our
+harvest with every statistic, example, logit effect and the writing of the store, of few tokens and of many: what both have in common
+does not depend on the corpus. All see the same tokens, each in a process of its own. SAEDashboard is run on the few tokens by
 --peer-python, a Python that has it, on two numbers of features; what the whole dictionary takes it is their line prolonged.
+docs/harvest.md says how to set its environment up.
 
 --flat measures peak memory on corpora of growing size, with a small model, since only the number of tokens matters there.
 """
@@ -13,7 +15,9 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,15 +32,17 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 import featurestore
-from ingest import weights
+from ingest import encoding, weights
 from ingest.corpus import Corpus
 from ingest.harvest import harvest
 from ingest.model import Model
-from ingest.onepass import Pass
+from ingest.onepass import TILE_TOKENS, Pass
 from ingest.vocabulary import token_bytes
 
-ACTIVE = 60  # features on a token
 DOCUMENT = 1000  # tokens
+FLAT = (100_000, 1_000_000, 10_000_000)  # tokens
+# Shapes of --flat: features enough that what is kept of them is seen, and of all else little.
+SMALL = {"layers": 1, "layer": 0, "width": 32, "d_sae": 2048, "active": 8, "vocabulary": 2000}
 PEER = Path(__file__).parent / "peers" / "dashboard.py"
 PROCESSES = multiprocessing.get_context("spawn")
 
@@ -56,7 +62,7 @@ def make(work: Path, asked: argparse.Namespace) -> None:
         n_positions=asked.context,
         n_embd=asked.width,
         n_layer=asked.layers,
-        n_head=max(1, asked.width // 64),
+        n_head=heads(asked),
         bos_token_id=0,
         eos_token_id=0,
     )
@@ -72,7 +78,7 @@ def make(work: Path, asked: argparse.Namespace) -> None:
     W_enc = torch.randn(asked.width, asked.d_sae) / asked.width**0.5
     pre = x @ W_enc
     # Each feature's own threshold, above the share of tokens on which it fires.
-    rank = max(1, len(x) * ACTIVE // asked.d_sae)
+    rank = max(1, len(x) * asked.active // asked.d_sae)
     threshold = torch.cat([part.topk(rank + 1, dim=0).values[-1] for part in pre.split(4096, dim=1)])
     tensors = {
         "W_enc": W_enc,
@@ -103,6 +109,7 @@ def alone(work: Path, asked: argparse.Namespace, found: Any) -> None:
     point = model.hook_point(sae.hook_point)
     the_pass = Pass(model, {"x": sae}, {"x": point}, corpus, corpus.contexts(asked.context - 1), [0], max_norm=0)
     inputs = [the_pass.contexts[unit] for unit in the_pass.units]
+    step = encoding.TILE_ELEMENTS // TILE_TOKENS  # as quick as it goes: slices stay in the cache
     with torch.inference_mode():
         for n, batch in enumerate([inputs[0], *inputs]):
             if n == 1:  # the first one warms up
@@ -111,10 +118,11 @@ def alone(work: Path, asked: argparse.Namespace, found: Any) -> None:
                 numpy.stack([numpy.append(0, corpus.run(one)) for one in batch if one.length == batch[0].length])
             )
             x = model.read(ids, [point])[point.name][:, 1:].flatten(0, 1)
-            for part in x.split(2048):
-                sae.encode(part)
-    found["forward_encode_tokens_per_s"] = corpus.size / (time.perf_counter() - began)
-    found["forward_encode_rss_mb"] = _peak()
+            for part in x.split(TILE_TOKENS):
+                for start in range(0, sae.d_sae, step):
+                    sae.encode(part, start, min(start + step, sae.d_sae))
+    found["alone"] = [*found.get("alone", []), (corpus.size, time.perf_counter() - began)]
+    found["alone_rss_mb"] = _peak()
 
 
 def ours(work: Path, asked: argparse.Namespace, found: Any, tokens: int, name: str) -> None:
@@ -123,31 +131,37 @@ def ours(work: Path, asked: argparse.Namespace, found: Any, tokens: int, name: s
     corpus = corpus_of(work, model, tokens)
     with featurestore.create(work / f"store-{name}") as store:
         report = harvest(store, model, {"x": sae}, corpus, model_id="random")
-    found[f"{name}_seconds"] = report.seconds
-    found[f"{name}_rss_mb"] = _peak()
-    found[f"{name}_l0"] = report.l0["random/x"]
+    shutil.rmtree(work / f"store-{name}")
+    found[name] = {"tokens": tokens, "seconds": report.seconds, "peak_rss_mb": _peak(), "l0": report.l0["random/x"]}
 
 
-def theirs(work: Path, asked: argparse.Namespace) -> dict[str, Any]:
-    """SAEDashboard's time for the whole dictionary, prolonged from two numbers of features."""
-    ids = numpy.load(work / "ids.npy")[: asked.peer_tokens // asked.context * asked.context]
-    numpy.save(work / "tokens.npy", ids.reshape(-1, asked.context).astype(numpy.int64))
+def theirs(work: Path, asked: argparse.Namespace, seconds: float) -> dict[str, Any]:
+    """SAEDashboard's time for the whole dictionary over the few tokens, prolonged from two numbers of features, beside ours."""
+    text = asked.context - 1
+    ids = numpy.load(work / "ids.npy")[: asked.few_tokens // text * text].reshape(-1, text)
+    numpy.save(work / "tokens.npy", numpy.pad(ids, ((0, 0), (1, 0))).astype(numpy.int64))
     shape = {name: getattr(asked, name) for name in ("layers", "width", "context", "vocabulary")}
-    shape |= {"hook": f"blocks.{asked.layer}.hook_resid_pre", "features": asked.peer_features}
+    shape |= {"heads": heads(asked), "hook": f"blocks.{asked.layer}.hook_resid_pre", "features": asked.peer_features}
     (work / "shape.json").write_text(json.dumps(shape))
-    done = subprocess.run([asked.peer_python, str(PEER), str(work)], capture_output=True, text=True)
+    done = subprocess.run([asked.peer_python, "-W", "ignore", str(PEER), str(work)], capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"the peer ended with {done.returncode}: {done.stderr[-600:]}")
     said = json.loads(done.stdout.strip().splitlines()[-1])
     (few, less), (many, more) = ((int(n), s) for n, s in said["seconds"].items())
     each = (more - less) / (many - few)
+    whole = less + each * (asked.d_sae - few)
     return {
-        "seconds": said["seconds"],
+        **said,
         "tokens": ids.size,
         "seconds_a_feature": each,
-        "whole_dictionary_s": less + each * (asked.d_sae - few),
-        "peak_rss_mb": said["peak_rss_mb"],
+        "whole_dictionary_s": whole,
+        "whole_dictionary_ratio": whole / seconds,
     }
+
+
+def heads(asked: argparse.Namespace) -> int:
+    """Attention heads of the model."""
+    return max(1, asked.width // 64)
 
 
 def _peak() -> float:
@@ -157,71 +171,96 @@ def _peak() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--d-sae", type=int, default=24_576)
+    parser.add_argument("--active", type=int, default=60, help="features on a token")
     parser.add_argument("--tokens", type=int, default=262_144, help="of the harvest")
-    parser.add_argument("--alone-tokens", type=int, default=32_768, help="of the bare loop")
+    parser.add_argument("--few-tokens", type=int, default=32_768, help="of the short harvest, and of the peer")
+    parser.add_argument("--alone-tokens", type=int, default=16_384, help="of the bare loop, which runs twice")
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--layer", type=int, default=8, help="whose input the dictionary reads")
     parser.add_argument("--width", type=int, default=768)
     parser.add_argument("--context", type=int, default=128)
     parser.add_argument("--vocabulary", type=int, default=50_257)
-    parser.add_argument("--peer-python", help="a Python that has sae-dashboard")
-    parser.add_argument("--peer-tokens", type=int, default=16_384)
-    parser.add_argument("--peer-features", type=int, nargs=2, default=[64, 192])
     parser.add_argument(
-        "--flat", type=int, nargs="+", metavar="TOKENS", help="measure memory only, on so many tokens each"
+        "--peer-python",
+        default=os.environ.get("SAE_DASHBOARD_PYTHON"),
+        help="a Python that has sae-dashboard; default: $SAE_DASHBOARD_PYTHON",
+    )
+    parser.add_argument("--peer-features", type=int, nargs=2, default=[256, 512])
+    parser.add_argument(
+        "--flat", type=int, nargs="*", metavar="TOKENS", help=f"measure memory only, on so many tokens each; {FLAT}"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     asked = parser.parse_args()
+    if asked.few_tokens >= asked.tokens:
+        parser.error(f"--few-tokens {asked.few_tokens} must be less than --tokens {asked.tokens}")
     with tempfile.TemporaryDirectory() as folder, PROCESSES.Manager() as manager:
         work, found = Path(folder), manager.dict()
-        if asked.flat:
-            asked.tokens, asked.layers, asked.layer, asked.width, asked.d_sae = max(asked.flat), 1, 0, 64, 1024
-            asked.vocabulary = 2000
-            make(work, asked)
-            for tokens in asked.flat:
-                _apart(ours, work, asked, found, tokens, f"{tokens}")
-                print(
-                    f"{tokens:>12,} tokens: peak {found[f'{tokens}_rss_mb']:.0f} MB, {found[f'{tokens}_seconds']:.0f} s"
-                )
-            figures = dict(found)
-        else:
-            make(work, asked)
-            figures = _compared(work, asked, found)
+        figures = _compared(work, asked, found) if asked.flat is None else _flat(work, asked, found)
     if asked.json:
         print(json.dumps(figures))
 
 
 def _compared(work: Path, asked: argparse.Namespace, found: Any) -> dict[str, Any]:
+    make(work, asked)
     _apart(alone, work, asked, found)
-    _apart(ours, work, asked, found, asked.tokens, "harvest")
-    speed = asked.tokens / found["harvest_seconds"]
+    _apart(ours, work, asked, found, asked.few_tokens, "few")
+    _apart(ours, work, asked, found, asked.tokens, "many")
+    _apart(alone, work, asked, found)
+    tokens, seconds = map(sum, zip(*found["alone"], strict=True))
+    bare, few, many = tokens / seconds, found["few"], found["many"]
+    speed = many["tokens"] / many["seconds"]
+    further = (many["tokens"] - few["tokens"]) / (many["seconds"] - few["seconds"])
+    fixed = few["seconds"] - few["tokens"] / further
     figures = {
         "d_sae": asked.d_sae,
         "tokens": asked.tokens,
-        "l0": found["harvest_l0"],
-        "forward_encode_tokens_per_s": found["forward_encode_tokens_per_s"],
+        "l0": many["l0"],
+        "forward_encode_tokens_per_s": bare,
+        "forward_encode_rss_mb": found["alone_rss_mb"],
         "harvest_tokens_per_s": speed,
-        "ratio": speed / found["forward_encode_tokens_per_s"],
-        "forward_encode_rss_mb": found["forward_encode_rss_mb"],
-        "peak_rss_mb": found["harvest_rss_mb"],
+        "ratio": speed / bare,
+        "peak_rss_mb": many["peak_rss_mb"],
+        "fixed_s": fixed,
+        "further_tokens_per_s": further,
+        "further_ratio": further / bare,
+        "few": dict(few),
+        "alone": [list(one) for one in found["alone"]],
         "peers": {},
     }
+    each = " and ".join(f"{n / s:.0f}" for n, s in found["alone"])
     print(
-        f"d_sae {asked.d_sae:,}, {figures['l0']:.0f} features active on a token\n"
-        f"forward and encode alone: {figures['forward_encode_tokens_per_s']:8.0f} tokens/s, peak {figures['forward_encode_rss_mb']:.0f} MB\n"
+        f"d_sae {asked.d_sae:,}, {many['l0']:.0f} features active on a token\n"
+        f"forward and encode alone: {bare:8.0f} tokens/s ({each} before and after), "
+        f"peak {figures['forward_encode_rss_mb']:.0f} MB\n"
         f"harvest of {asked.tokens:,} tokens: {speed:8.0f} tokens/s, peak {figures['peak_rss_mb']:.0f} MB, "
-        f"ratio {figures['ratio']:.2f} (target 0.8)"
+        f"ratio {figures['ratio']:.2f} (target 0.8)\n"
+        f"harvest of {few['tokens']:,} tokens: {few['seconds']:.0f} s, so {fixed:.0f} s whatever the corpus, "
+        f"and {further:.0f} tokens/s for what is longer: {figures['further_ratio']:.2f} of the bare loop"
     )
     if asked.peer_python:
-        peer = theirs(work, asked)
-        # The same tokens for both; ours without what a harvest costs however few tokens there are, so this is the least.
-        peer["whole_dictionary_ratio"] = peer["whole_dictionary_s"] / (peer["tokens"] / speed)
+        peer = theirs(work, asked, few["seconds"])
         figures["peers"] = {"sae-dashboard": peer}
+        both = ", ".join(f"{s:.0f} s for {n} features" for n, s in peer["seconds"].items())
         print(
-            f"sae-dashboard: {peer['seconds']} s for so many features of {peer['tokens']:,} tokens, so {peer['whole_dictionary_s']:,.0f} s "
-            f"for the whole dictionary: {peer['whole_dictionary_ratio']:.0f} times ours (target 50); peak {peer['peak_rss_mb']:.0f} MB"
+            f"sae-dashboard over {peer['tokens']:,} tokens: {both}, so {peer['whole_dictionary_s']:,.0f} s for the whole "
+            f"dictionary: {peer['whole_dictionary_ratio']:.0f} times ours (target 50); peak {peer['peak_rss_mb']:.0f} MB"
         )
     return figures
+
+
+def _flat(work: Path, asked: argparse.Namespace, found: Any) -> dict[str, Any]:
+    sizes = asked.flat or FLAT
+    for name, value in {**SMALL, "tokens": max(sizes)}.items():
+        setattr(asked, name, value)
+    make(work, asked)
+    runs = []
+    for tokens in sizes:
+        _apart(ours, work, asked, found, tokens, "flat")
+        runs.append(dict(found["flat"]))
+        print(f"{tokens:>12,} tokens: peak {runs[-1]['peak_rss_mb']:.0f} MB, {runs[-1]['seconds']:.0f} s", flush=True)
+    growth = runs[-1]["peak_rss_mb"] / runs[0]["peak_rss_mb"]
+    print(f"{sizes[-1] / sizes[0]:.0f} times the tokens, {growth:.2f} times the memory")
+    return {"d_sae": asked.d_sae, "flat": runs, "growth": growth}
 
 
 def _apart(work: Any, *arguments: Any) -> None:

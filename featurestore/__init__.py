@@ -21,9 +21,11 @@ from featurestore.errors import (
     Unavailable,
     UnsupportedVersion,
 )
+from featurestore.graphs import Graph, GraphAdded, GraphLink, GraphNode, Graphs, GraphSummary
 from featurestore.histogram import HISTOGRAM_BINS, HISTOGRAM_EDGES
 from featurestore.holdout import held_out
 from featurestore.interface import FeatureStore
+from featurestore.jobs import Job, JobError, Jobs
 from featurestore.query import Query
 from featurestore.records import (
     Activating,
@@ -75,8 +77,17 @@ __all__ = [
     "Features",
     "Forbidden",
     "GivenLabel",
+    "Graph",
+    "GraphAdded",
+    "GraphLink",
+    "GraphNode",
+    "GraphSummary",
+    "Graphs",
     "Hit",
     "Hits",
+    "Job",
+    "JobError",
+    "Jobs",
     "Label",
     "LogitEffect",
     "Neighbourhood",

@@ -76,6 +76,10 @@ class Catalog:
             )
         return parsed
 
+    def holds(self, id: FeatureId) -> bool:
+        """Whether there is such a feature."""
+        return id.dictionary in self._by_id and id.feature < self._by_id[id.dictionary].d_sae
+
     def run(self, dictionary: str) -> slice:
         """The numbers of a dictionary's features."""
         start = self._starts[dictionary]

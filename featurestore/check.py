@@ -13,13 +13,13 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
 
-from featurestore import copies, schema, text, tokens, vectors
+from featurestore import arrays, copies, schema, text, tokens, vectors
 from featurestore.decoder_index import open_vectors, targets_of
 from featurestore.errors import BadRequest, BadStore, FeatureStoreError
 from featurestore.feature_rows import FeatureRows
 from featurestore.labelling import RULE_TABLE
 from featurestore.log import Part, Snapshot, checkpoint_name, checkpoint_number, commit_number
-from featurestore.parts import APPENDED, STORE_FILE, Directory, read_about, write_about
+from featurestore.parts import APPENDED, OF_A_GRAPH, STORE_FILE, Directory, read_about, write_about
 from featurestore.rows import Rows
 from featurestore.schema import Gate
 from featurestore.storage import Entry
@@ -184,6 +184,8 @@ def _remedy(part: Part) -> str:
         return "restore it from a copy, or harvest the dictionaries of this corpus again"
     if part.table == RULE_TABLE:
         return "set it again with `featurestore label rule`"
+    if part.table in OF_A_GRAPH:
+        return "restore it from a copy, or import it again with `featurestore graph add --replace`"
     return f"restore it from a copy, or write {part.table} of {part.key} again (harvest --replace)"
 
 
@@ -295,7 +297,7 @@ def _d_sae(snapshot: Snapshot, rows: Rows, dictionary: str) -> int:
 
 
 def _vector_problem(directory: Directory, snapshot: Snapshot, rows: Rows, part: Part) -> str:
-    mapped = numpy.load(directory.local(part), mmap_mode="r")
+    mapped = arrays.mapped(directory.local(part))
     dictionary = rows.dictionary(snapshot.parts("dictionaries", part.key)[0])
     size = min(SHARD_FEATURES, dictionary.d_sae - part.shard * SHARD_FEATURES) * len(targets_of(part))
     if mapped.shape != (size, dictionary.d_out) or mapped.dtype != numpy.float16:
@@ -324,7 +326,7 @@ def _index_problem(directory: Directory, snapshot: Snapshot, part: Part) -> str:
     if found != part.rows:
         return f"has {found} rows, the log says {part.rows}"
     if part.about["embedder_id"]:
-        vectors.VectorIndex(path / "index.faiss", [numpy.load(path / "vectors.npy", mmap_mode="r")])
+        vectors.VectorIndex(path / "index.faiss", [arrays.mapped(path / "vectors.npy")])
     return ""
 
 
@@ -346,11 +348,34 @@ def _reference_problems(snapshot: Snapshot, rows: Rows, damaged: set[str]) -> It
             yield Finding(
                 part.file, f"{part.key} refers to tokenizer {one.tokenizer}, which is missing", "harvest again"
             )
+    for part in snapshot.parts("graphs"):
+        if part.file not in damaged and (problem := _graph_problem(snapshot, rows, part, damaged)):
+            yield Finding(part.file, problem, _remedy(part))
     for part in snapshot.parts("examples"):
         if part.file not in damaged and part.rows:
             problem = _window_problem(snapshot, rows, part, damaged)
             if problem:
                 yield Finding(part.file, problem, "harvest the dictionary again (--replace)")
+
+
+def _graph_problem(snapshot: Snapshot, rows: Rows, part: Part, damaged: set[str]) -> str:
+    """What is wrong with a graph, given the part that says what it has."""
+    those = {table: snapshot.parts(table, part.key) for table in OF_A_GRAPH}
+    lacking = [table for table, parts in those.items() if len(parts) != 1]
+    if lacking:
+        return f"graph {part.key} lacks its {' and '.join(lacking)}"
+    if any(parts[0].file in damaged for parts in those.values()):
+        return ""
+    row = rows.all(part, ["nodes", "links"]).to_pylist()[0]
+    for table, count in (("graph_nodes", row["nodes"]), ("graph_links", row["links"])):
+        if those[table][0].rows != count:
+            return f"graph {part.key} says it has {count} {table}, there are {those[table][0].rows}"
+    numbers = _column(rows, those["graph_nodes"][0], "node")
+    if not (numbers == numpy.arange(len(numbers))).all():
+        return f"graph {part.key}: its nodes should be numbered from 0, in order"
+    ends = [_column(rows, those["graph_links"][0], name) for name in ("source", "target")]
+    beyond = any(len(end) and end.max() >= row["nodes"] for end in ends)
+    return f"graph {part.key} has links to nodes that it has not" if beyond else ""
 
 
 def _window_problem(snapshot: Snapshot, rows: Rows, part: Part, damaged: set[str]) -> str:

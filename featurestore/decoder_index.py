@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy
 
-from featurestore import vectors
+from featurestore import arrays, vectors
 from featurestore.catalog import Catalog, Choice
 from featurestore.errors import BadStore
 from featurestore.log import Part, Snapshot
@@ -142,7 +142,7 @@ def open_vectors(directory: Directory, part: Part) -> numpy.ndarray:
     """A part's vectors, (rows, d_out) float16, memory-mapped."""
     file = directory.local(part)
     try:
-        mapped = numpy.load(file, mmap_mode="r")
+        mapped = arrays.mapped(file)
     except (OSError, ValueError) as exc:
         raise BadStore(f"{file} cannot be read: {exc}") from None
     if len(mapped) != part.rows:

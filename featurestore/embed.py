@@ -6,12 +6,13 @@ A setting names an embedder: `all-MiniLM-L6-v2` (the default), a model directory
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +22,9 @@ from featurestore.errors import BadRequest, Unavailable
 
 DEFAULT = "all-MiniLM-L6-v2"
 BATCH = 64
+# Up to this many texts, a query say, are embedded by the calling thread alone: more threads wait for one another at each of
+# a hundred small products, which on a machine that does other work costs many times the products themselves.
+FEW = 8
 # Labels are short; a text longer than this is cut, as sentence-transformers does for this model.
 MAX_TOKENS = 256
 
@@ -111,6 +115,7 @@ class _Transformer:
             first = str(exc).strip().splitlines()[0][:200]
             raise Unavailable(f"no embedder at {location}: {first}") from None
         self._torch = torch
+        self._threads = torch.get_num_threads()
         self._lock = threading.Lock()  # fast tokenizers are not to be shared while they pad
         self.id = f"{Path(location).name if local and setting != DEFAULT else setting}#{_weights_hash(self._model)}"
 
@@ -119,7 +124,7 @@ class _Transformer:
         # Texts of like length share a batch, so that little is spent on padding.
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         out: numpy.ndarray | None = None
-        with torch.inference_mode():
+        with torch.inference_mode(), self._using_threads(1 if len(texts) <= FEW else self._threads):
             for start in range(0, len(order), BATCH):
                 rows = order[start : start + BATCH]
                 with self._lock:
@@ -140,6 +145,15 @@ class _Transformer:
                 if progress:
                     progress(len(rows))
         return out if out is not None else numpy.empty((0, self._model.config.hidden_size), numpy.float32)
+
+    @contextlib.contextmanager
+    def _using_threads(self, count: int) -> Iterator[None]:
+        """With this many threads of torch. Concurrent calls may disturb each other's number, and nothing but that."""
+        self._torch.set_num_threads(count)
+        try:
+            yield
+        finally:
+            self._torch.set_num_threads(self._threads)
 
 
 def _weights_hash(model: Any) -> str:

@@ -15,6 +15,8 @@ from featurestore.writer import SHARD_FEATURES
 Row = dict[str, Any]
 # As the macro label_rank in schema.sql has it; all others are between.
 RANKS = {"human": 2, "tokens": 0}
+# What `best` asks of a label.
+RANKED_BY = ("label", "explainer", "created_at")
 
 
 class FeatureLabels:
@@ -27,14 +29,24 @@ class FeatureLabels:
 
     def rows(self, id: FeatureId) -> list[Row]:
         """Every label the feature was ever given."""
-        copy, parts = self._sources(id.dictionary, id.feature // SHARD_FEATURES)
-        found: list[Row] = []
-        if copy is not None:
-            cut = self._rows.gathered(copy).of_feature(id.feature)
-            found += cut.rows() if cut else ()
-        for part in parts:
-            if part.rows and part.about.get("first", 0) <= id.feature <= part.about.get("last", id.feature):
-                found += self._rows.appended(part, id.feature)
+        return self.of([id])[id]
+
+    def of(self, ids: Sequence[FeatureId], columns: Sequence[str] | None = None) -> dict[FeatureId, list[Row]]:
+        """Every label of some features, a part read once for all of them; of large parts only these columns."""
+        found: dict[FeatureId, list[Row]] = {id: [] for id in ids}
+        by_shard: dict[tuple[str, int], list[int]] = {}
+        for id in found:
+            by_shard.setdefault((id.dictionary, id.feature // SHARD_FEATURES), []).append(id.feature)
+        for (dictionary, shard), features in by_shard.items():
+            copy, parts = self._sources(dictionary, shard)
+            if copy is not None:
+                gathered = self._rows.gathered(copy)
+                for feature in features:
+                    cut = gathered.of_feature(feature)
+                    found[FeatureId(dictionary, feature)] += cut.rows() if cut else ()
+            for part in parts:
+                for feature, rows in self._rows.appended(part, features, columns).items():
+                    found[FeatureId(dictionary, feature)] += rows
         return found
 
     def _sources_of(self, dictionary: str, shard: int) -> tuple[Part | None, list[Part]]:

@@ -6,12 +6,15 @@ All sugar lives here, once; a store implements the primitives below it. Reads, l
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from featurestore.errors import BadRequest
+from featurestore.graphs import Graph, GraphAdded, Graphs
+from featurestore.jobs import Job, Jobs
 from featurestore.query import Query
 from featurestore.records import (
     Activating,
@@ -156,6 +159,37 @@ class FeatureStore(abc.ABC):
         """
 
     @abc.abstractmethod
+    def graphs(self) -> Graphs:
+        """Every attribution graph, ordered by name."""
+
+    @abc.abstractmethod
+    def graph(self, slug: str) -> Graph:
+        """One graph: its nodes, with the best label of those that are features of the store, and its links. Raises NotFound."""
+
+    @abc.abstractmethod
+    def graph_file(self, slug: str) -> dict[str, Any]:
+        """A graph as the JSON it was read from, its features' `clerp` being their best labels. Raises NotFound."""
+
+    @abc.abstractmethod
+    def add_graph(
+        self,
+        graph: str | Path | Mapping[str, Any],
+        slug: str | None = None,
+        map: Sequence[str] = (),
+        replace: bool = False,
+    ) -> GraphAdded:
+        """Keep an attribution graph, of a file of circuit-tracer or Neuronpedia or of its JSON; what became of it.
+
+        `slug` is its name in the place of its own. `map` says which dictionaries its features are of, as in "12=model/source"
+        or "model/{layer}-source"; without it the file and the store's dictionaries say, as far as they do. Raises BadRequest for
+        what is no graph, Conflict for a name that is taken unless `replace`.
+        """
+
+    @abc.abstractmethod
+    def remove_graph(self, slug: str) -> None:
+        """Remove a graph. Raises NotFound."""
+
+    @abc.abstractmethod
     def add_labels(self, given: Sequence[GivenLabel], tool: str | None = None) -> int:
         """Say what features mean, all in one commit or none; the number of the commit.
 
@@ -169,6 +203,31 @@ class FeatureStore(abc.ABC):
         """Vote on one of a feature's labels: 1 for it, -1 against it, 0 to take the vote back; a voter's newest counts.
 
         Raises NotFound when the feature has no such label, BadRequest for another vote, and as `add_labels` does.
+        """
+
+    @abc.abstractmethod
+    def jobs(self) -> Jobs:
+        """Long work on the store that runs or ran of late, the newest first: harvests, labelling, scoring, maintenance.
+
+        Of a store in a directory; nobody keeps account of an object store.
+        """
+
+    @abc.abstractmethod
+    def job(self, id: str) -> Job:
+        """One job. Raises NotFound."""
+
+    @abc.abstractmethod
+    def start_job(self, kind: str) -> Job:
+        """Start an index, compact or check in its own process; the job as it begins, to be asked after by `job`.
+
+        Raises BadRequest for another kind, Conflict where one of this kind runs.
+        """
+
+    @abc.abstractmethod
+    def cancel_job(self, id: str) -> Job:
+        """End a job that `start_job` began, or forget one that has ended; the job as it is then.
+
+        Raises NotFound, or Conflict for a job that somebody runs by hand.
         """
 
     def close(self) -> None:  # noqa: B027 - a store may have nothing to let go of

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy
 
-from featurestore import embed, feature_rows, text, vectors
+from featurestore import arrays, embed, feature_rows, text, vectors
 from featurestore.catalog import Catalog, Choice
 from featurestore.decoder_index import Once
 from featurestore.errors import BadStore, Unavailable
@@ -26,6 +26,7 @@ from featurestore.writer import Writer
 TABLE = "label_index"
 KEY = "labels"  # of the one label index
 LAYOUT = 2  # of its files
+KEPT_TEXTS = 256  # whose vectors are kept: a page, the next one and other filters ask for the same text
 
 
 class LabelIndex:
@@ -45,6 +46,7 @@ class LabelIndex:
         self._files: _LabelFiles = once(
             (self._part.file, "files"), lambda: _LabelFiles(directory.local(self._part), self._part.rows)
         )
+        self._embedded = functools.lru_cache(KEPT_TEXTS)(self._embed)
         named = tuple((one.dictionary, one.d_sae) for one in catalog.dictionaries)
         self.numbers: numpy.ndarray = once((self._part.file, named), lambda: self._files.numbers(catalog))
 
@@ -55,6 +57,11 @@ class LabelIndex:
 
     def by_meaning(self, words: str, k: int, choice: Choice) -> tuple[numpy.ndarray, numpy.ndarray]:
         """The k labels of allowed features nearest in meaning: row numbers and cosines, best first."""
+        index = self._files.vectors
+        among = choice.once(index, lambda: index.filter(self._among(choice)))
+        return index.search(self._embedded(words), k, among)
+
+    def _embed(self, words: str) -> numpy.ndarray:
         if self.embedder_setting is None:
             raise Unavailable(
                 "the labels were indexed without an embedder: pip install 'featurestore[embed]' and run "
@@ -66,9 +73,7 @@ class LabelIndex:
                 f"the labels were embedded with {self._embedder_id}, but here {self.embedder_setting} is {embedder.id}: "
                 "run `featurestore index` to embed them again"
             )
-        index = self._files.vectors
-        among = choice.once(index, lambda: index.filter(self._among(choice)))
-        return index.search(embedder([words])[0], k, among)
+        return embedder([words])[0]
 
     def by_words(self, words: text.Words, k: int, choice: Choice) -> tuple[numpy.ndarray, numpy.ndarray]:
         """The k labels of allowed features that match best by words: row numbers and BM25 scores, best first."""
@@ -100,7 +105,7 @@ class _LabelFiles:
     def vectors(self) -> vectors.VectorIndex:
         file = self._path / "vectors.npy"
         try:
-            mapped = numpy.load(file, mmap_mode="r")
+            mapped = arrays.mapped(file)
         except (OSError, ValueError) as exc:
             raise BadStore(f"{file} cannot be read; run `featurestore index` ({exc})") from None
         return vectors.VectorIndex(self._path / "index.faiss", [mapped])

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy
 import pyarrow
 
-from featurestore import feature_rows
+from featurestore import arrays, feature_rows
 from featurestore.embed import Embedder
 from featurestore.errors import BadStore
 
@@ -24,11 +24,10 @@ _HASH = numpy.dtype("S16")
 
 
 class _Source(NamedTuple):
-    """Vectors that are there, by the hashes of their texts: hashes ascend, `rows` says which vector is whose."""
+    """Vectors that are there: which text each is of, by hashes, and how to read them."""
 
     hashes: numpy.ndarray
-    rows: numpy.ndarray
-    vectors: numpy.ndarray
+    read: Callable[[], numpy.ndarray]
 
 
 class LabelVectors:
@@ -39,13 +38,12 @@ class LabelVectors:
         self._folder = folder / hashlib.sha256(embedder.id.encode()).hexdigest()[:12]
         self._sources: list[_Source] = []
         for file in sorted(self._folder.glob("*.npz")):
-            with numpy.load(file) as kept:
-                self._add(kept["hashes"], kept["vectors"])
+            self._add_kept(file)
 
     def take_over(self, index: Path) -> None:
         """Use what a label index has; one that is damaged has nothing."""
         try:
-            vectors = numpy.load(index / "vectors.npy", mmap_mode="r")
+            vectors = arrays.mapped(index / "vectors.npy")
             if (index / "rows.arrow").exists():
                 labels = feature_rows.FeatureRows(index / "rows.arrow").table(("label",))["label"]
             else:  # as indexes were before
@@ -53,58 +51,63 @@ class LabelVectors:
         except (OSError, ValueError, BadStore, pyarrow.ArrowException):
             return
         if len(labels) == len(vectors):
-            self._add(hashes(labels), vectors)
+            self._sources.append(_Source(hashes(labels), lambda: vectors))
 
     def embed(self, labels: pyarrow.ChunkedArray, progress: Callable[[int], Callable[[int], None]]) -> int:
         """Embed the texts that are not known yet; how many. Interrupted anywhere, it goes on with the rest next time."""
-        of_label = hashes(labels)
-        new, first = numpy.unique(of_label, return_index=True)
-        for source in self._sources:
-            missing = ~numpy.isin(new, source.hashes)
+        new, first = numpy.unique(hashes(labels), return_index=True)
+        if self._sources:
+            missing = ~numpy.isin(new, numpy.concatenate([source.hashes for source in self._sources]))
             new, first = new[missing], first[missing]
+        order = numpy.argsort(first)  # as the labels lie, so that their vectors are written one after another
+        new, first = new[order], first[order]
         advance = progress(len(new))
         self._folder.mkdir(parents=True, exist_ok=True)
         for start in range(0, len(new), BATCH):
             some = slice(start, start + BATCH)
             texts = labels.take(pyarrow.array(first[some])).to_pylist()
-            vectors = self._embedder(texts, advance).astype(numpy.float16)
-            self._keep(new[some], vectors)
-            self._add(new[some], vectors)
+            self._add_kept(self._keep(new[some], self._embedder(texts, advance).astype(numpy.float16)))
         return len(new)
 
     def write(self, folder: Path, labels: pyarrow.ChunkedArray) -> numpy.ndarray:
         """Write vectors.npy, (labels, d) float16, in a folder; it, memory-mapped."""
         of_label = hashes(labels)
-        dim = self._sources[0].vectors.shape[1] if self._sources else 1
+        order = numpy.argsort(of_label)
+        of_label = of_label[order]
+        dim = self._sources[0].read().shape[1] if self._sources else 1
         matrix = numpy.lib.format.open_memmap(
             folder / "vectors.npy", mode="w+", dtype=numpy.float16, shape=(len(of_label), dim)
         )
         for source in self._sources:
-            place = numpy.minimum(numpy.searchsorted(source.hashes, of_label), len(source.hashes) - 1)
-            mine = numpy.flatnonzero(source.hashes[place] == of_label)
-            for start in range(0, len(mine), BLOCK):
-                some = mine[start : start + BLOCK]
-                matrix[some] = source.vectors[source.rows[place[some]]]
+            unique, first = numpy.unique(source.hashes, return_index=True)
+            low, high = (numpy.searchsorted(of_label, unique, side=side) for side in ("left", "right"))
+            # Every label of every text of the source, a run of `order` for each text.
+            counts = high - low
+            of_text = numpy.repeat(first, counts)
+            rows = order[numpy.arange(counts.sum()) + numpy.repeat(low - (numpy.cumsum(counts) - counts), counts)]
+            along = numpy.argsort(rows)
+            vectors = source.read()
+            for start in range(0, len(along), BLOCK):
+                some = along[start : start + BLOCK]
+                matrix[rows[some]] = vectors[of_text[some]]
         matrix.flush()
-        return numpy.load(folder / "vectors.npy", mmap_mode="r")
+        return arrays.mapped(folder / "vectors.npy")
 
     def forget(self) -> None:
         """Delete what was kept to go on with."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _add(self, of_text: numpy.ndarray, vectors: numpy.ndarray) -> None:
-        if len(of_text):
-            unique, rows = numpy.unique(of_text, return_index=True)
-            self._sources.append(_Source(unique, rows, vectors))
+    def _add_kept(self, file: Path) -> None:
+        self._sources.append(_Source(arrays.archived(file, "hashes"), lambda: arrays.archived(file, "vectors")))
 
-    def _keep(self, of_text: numpy.ndarray, vectors: numpy.ndarray) -> None:
+    def _keep(self, of_text: numpy.ndarray, vectors: numpy.ndarray) -> Path:
         name = hashlib.sha256(of_text.tobytes()).hexdigest()[:24]
-        written = self._folder / f"{name}.part"
-        with written.open("wb") as file:
-            numpy.savez(file, hashes=of_text, vectors=vectors)
-            file.flush()
-            os.fsync(file.fileno())
-        written.rename(self._folder / f"{name}.npz")
+        written, whole = self._folder / f"{name}.part", self._folder / f"{name}.npz"
+        with written.open("wb") as opened:
+            numpy.savez(opened, hashes=of_text, vectors=vectors)
+            opened.flush()
+            os.fsync(opened.fileno())
+        return written.rename(whole)
 
 
 def hashes(labels: pyarrow.ChunkedArray) -> numpy.ndarray:

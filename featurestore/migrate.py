@@ -2,8 +2,8 @@
 
 1 -> 2   documents lose their tokens to the tables `tokens` (in runs) and `token_stream`; features gain columns for
          copies of their best labels; parts of directories say the hash of each file; the log is sealed.
-2 -> 3   documents say whether they are held out; features gain columns that only a new harvest fills; the table
-         `contexts` is new.
+2 -> 3   documents say whether they are held out; features gain columns that only a new harvest fills; the tables
+         `contexts`, `graphs`, `graph_nodes` and `graph_links` are new.
 """
 
 from __future__ import annotations

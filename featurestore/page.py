@@ -8,7 +8,7 @@ from typing import Any
 
 from featurestore.catalog import Catalog
 from featurestore.errors import BadStore
-from featurestore.feature_labels import FeatureLabels, best, newest
+from featurestore.feature_labels import RANKED_BY, FeatureLabels, best, newest
 from featurestore.gathered import Cut
 from featurestore.labelling import own_rule, stale_features
 from featurestore.log import Snapshot
@@ -99,10 +99,11 @@ class Pages:
             )
             return {FeatureId(row[0], row[1]): dict(zip(CARD, row, strict=True)) for row in rows}
         found = {}
+        stale = self._labels.of([id for id in ids if self._is_stale(id)], RANKED_BY)
         for id in ids:
             row = self._stored(id, (*CARD[:-1], "active_tokens"))
-            if self._is_stale(id):
-                row["label"], row["explainer"] = self._best(id, row, self._labels.rows(id))
+            if id in stale:
+                row["label"], row["explainer"] = self._best(id, row, stale[id])
             found[id] = row | {"state": state_of(row["active_tokens"], row["density"])}
         return found
 
@@ -143,8 +144,7 @@ class Pages:
         """A feature's rows of a table that many writers append to."""
         rows: list[dict[str, Any]] = []
         for part in self._snapshot.parts(table, asked.dictionary):
-            if part.rows and part.about.get("first", 0) <= asked.feature <= part.about.get("last", asked.feature):
-                rows += self._rows.appended(part, asked.feature)
+            rows += self._rows.appended(part, [asked.feature]).get(asked.feature, ())
         return rows
 
     def top_logits(self, id: FeatureId) -> tuple[LogitEffect, ...]:

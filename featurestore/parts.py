@@ -3,6 +3,7 @@
     store.json                               what this is, and its format version
     log/0000000001.json                      the commits, see log.py
     writers/<writer>                         who is writing, see storage.py
+    jobs/<id>.json                           long work and how far it is, see job_records.py
     <table>/<key>/<shard>-<writer>-<n>...    the parts
 
 A file no commit names is invisible: whatever a killed writer left. Its name says whose it is, so that it can be told from
@@ -26,7 +27,7 @@ import msgspec
 from featurestore import log as log_module
 from featurestore.errors import BadRequest, BadStore, Conflict, NotFound, Unavailable, UnsupportedVersion
 from featurestore.log import Commit, Log, Part, Snapshot, seal, unseal
-from featurestore.storage import LEASES, Entry, Lease, LocalStorage, Storage, storage_at
+from featurestore.storage import JOBS, LEASES, Entry, Lease, LocalStorage, Storage, storage_at
 
 FORMAT = 3
 STORE_FILE = "store.json"
@@ -48,6 +49,8 @@ OF_A_DICTIONARY = (
     "decoder_vectors",
     "token_index",
 )
+# Parts of an attribution graph; `key` is its name.
+OF_A_GRAPH = ("graphs", "graph_nodes", "graph_links")
 # Parts of which one key may have many: each writer appends its own.
 APPENDED = ("labels", "votes", "scores")
 # Parts whose key is a hash of their content: two writers that add the same one agree.
@@ -160,7 +163,11 @@ class Directory:
             words = one.name.split("/")
             if words[0] == LEASES:
                 left = words[-1] in dead
-            elif UNFINISHED & set(words) or any("/".join(words[:n]) in named for n in range(2, len(words) + 1)):
+            elif (
+                words[0] == JOBS
+                or UNFINISHED & set(words)
+                or any("/".join(words[:n]) in named for n in range(2, len(words) + 1))
+            ):
                 left = False
             elif words[-1].startswith("."):
                 left = time.time() - one.at > 60  # a small file under way takes milliseconds
@@ -176,12 +183,16 @@ class Directory:
 class Staging:
     """The files of one writer, until they are committed."""
 
-    def __init__(self, directory: Directory):
-        self.writer = uuid.uuid4().hex[:12]
+    def __init__(self, directory: Directory, helped: str = ""):
+        """`helped` is the writer for which these files are made elsewhere: it holds the lease, and they bear its name."""
+        self.writer = helped or uuid.uuid4().hex[:12]
         self._directory = directory
-        self._lease: Lease = directory.storage.lease(self.writer)
+        self._lease: Lease | None = None if helped else directory.storage.lease(self.writer)
+        self._mark = f"{uuid.uuid4().hex[:8]}-" if helped else ""
         self._count = 0
         self._names: list[str] = []
+        self._kept: set[str] = set()
+        self._is_helped = False
 
     def new_file(self, table: str, key: str, shard: int, suffix: str) -> tuple[str, Path]:
         """Name and place of a new part. Raises BadRequest for a key that would lead elsewhere."""
@@ -190,7 +201,7 @@ class Staging:
                 f"'{key}' cannot name a part of the store: its words must not be empty or begin with a dot"
             )
         self._count += 1
-        name = f"{table}/{key}/{shard:05d}-{self.writer}-{self._count}{suffix}"
+        name = f"{table}/{key}/{shard:05d}-{self.writer}-{self._mark}{self._count}{suffix}"
         self._names.append(name)
         return name, self._directory.storage.stage(name)
 
@@ -198,20 +209,41 @@ class Staging:
         """The Part of what was built at `staged`, made durable; `fields` are those of Part that do not follow from it."""
         digest, files, size = fingerprint(staged)
         self._directory.storage.publish(staged, name)
-        self._lease.touch()
+        self._touch()
         return Part(file=name, bytes=size, sha256=digest, files=files, **fields)
 
-    def keep(self, commit: Commit) -> None:
-        """What the commit adds is no longer this writer's to delete."""
-        kept = {part.file for part in commit.add}
-        self._names = [name for name in self._names if name not in kept]
+    def expect_help(self) -> None:
+        """Files of this writer may be made elsewhere, also such as nobody tells of since who made them was killed."""
+        self._is_helped = True
+
+    def adopt(self, part: Part, content: bytes | None) -> None:
+        """Take in a part that was made elsewhere; `content` is its file's, unless that lies here already."""
+        self._names.append(part.file)
+        if content is not None:
+            staged = self._directory.storage.stage(part.file)
+            staged.write_bytes(content)
+            self._directory.storage.publish(staged, part.file)
+        self._touch()
+
+    def keep(self, names: Iterable[str]) -> None:
+        """These are no longer this writer's to delete."""
+        self._kept.update(names)
+        self._names = [name for name in self._names if name not in self._kept]
 
     def close(self) -> None:
         """Delete what was not kept, and say that this writer is done."""
+        if self._is_helped:
+            mine = [one.name for one in self._directory.storage.entries() if writer_of(one.name) == self.writer]
+            self._names = [name for name in mine if name not in self._kept]
         for name in self._names:
             self._directory.storage.delete(name)
         self._names = []
-        self._lease.release()
+        if self._lease:
+            self._lease.release()
+
+    def _touch(self) -> None:
+        if self._lease:
+            self._lease.touch()
 
 
 def fingerprint(path: Path) -> tuple[str, dict[str, str], int]:
@@ -230,7 +262,7 @@ def fingerprint(path: Path) -> tuple[str, dict[str, str], int]:
 def writer_of(name: str) -> str:
     """The writer of a part or of a file in it, by its name; empty when the name says nothing."""
     for word in name.split("/"):
-        match = re.match(r"\d{5}-([0-9a-f]{12})(?:-\d+)?(?:\.|$)", word)
+        match = re.match(r"\d{5}-([0-9a-f]{12})(?:-[0-9a-f]{8})?(?:-\d+)?(?:\.|$)", word)
         if match:
             return match[1]
     return ""

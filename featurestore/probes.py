@@ -69,10 +69,10 @@ def _tensors(path: Path) -> dict[str, Any]:
 
 
 def _npy(path: Path) -> Any:
-    import numpy
+    from featurestore import arrays
 
     try:
-        return numpy.load(path, allow_pickle=False)
+        return arrays.read(path)
     except (OSError, ValueError, EOFError) as exc:
         raise BadRequest(f"{path} is not a .npy file of numbers: {exc}") from None
 

@@ -25,6 +25,7 @@ from featurestore.writer import SHARD_FEATURES
 
 KEPT_FILES = 512  # whose metadata is kept
 MAPPED_FILES = 128  # that stay mapped, of each kind
+FEW_GROUPS = 16  # row groups that the calling thread reads alone
 SMALL = 4096  # rows of a part of labels, votes or scores that is kept whole
 
 
@@ -145,7 +146,9 @@ class Rows:
             with pyarrow.parquet.ParquetFile(self._directory.open(part), metadata=groups.metadata) as file:
                 if not wanted:
                     return file.schema_arrow.empty_table()
-                found = file.read_row_groups(wanted, columns=list(columns) if columns else None)
+                # Of a few row groups, handing columns to threads costs more than it saves.
+                threads = len(wanted) > FEW_GROUPS
+                found = file.read_row_groups(wanted, columns=list(columns) if columns else None, use_threads=threads)
         except (OSError, pyarrow.ArrowException) as exc:
             raise BadStore(f"{self._directory.location}/{part.file} cannot be read: {exc}") from None
         keep = numpy.isin(found["feature"].to_numpy(), features)
@@ -154,13 +157,26 @@ class Rows:
             return found.slice(int(at[0]), len(at))  # neighbours need no copy of their lists
         return found.take(at)
 
-    def appended(self, part: Part, feature: int) -> list[dict[str, Any]]:
-        """The rows of one feature in a part of labels, votes or scores, of which there can be many small ones."""
+    def appended(
+        self, part: Part, wanted: Sequence[int], columns: Sequence[str] | None = None
+    ) -> dict[int, list[dict[str, Any]]]:
+        """By feature, the rows of some features in a part of labels, votes or scores, of which there can be many small ones."""
+        low, high = part.about.get("first", 0), part.about.get("last")
+        inside = [feature for feature in wanted if low <= feature and (high is None or feature <= high)]
+        found: dict[int, list[dict[str, Any]]] = {}
+        if not part.rows or not inside:
+            return found
         if part.rows > SMALL:
-            return self.of_feature(part, feature).to_pylist()
+            asked = ["feature", *columns] if columns else None
+            for row in self.of_features(part, numpy.array(sorted(inside)), asked).to_pylist():
+                found.setdefault(row["feature"], []).append(row)
+            return found
         features, table = self._small(part)
-        low, high = numpy.searchsorted(features, [feature, feature + 1]).tolist()
-        return table.slice(low, high - low).to_pylist() if high > low else []
+        for feature in inside:
+            first, end = numpy.searchsorted(features, [feature, feature + 1]).tolist()
+            if end > first:
+                found[feature] = table.slice(first, end - first).to_pylist()
+        return found
 
     def _by_feature(self, part: Part) -> tuple[numpy.ndarray, pyarrow.Table]:
         table = self.all(part)

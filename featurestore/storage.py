@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from featurestore.errors import BadStore, NotFound
 
 LEASES = "writers"
+JOBS = "jobs"
 
 
 class Entry(NamedTuple):

@@ -10,6 +10,7 @@ import datetime
 import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from featurestore import (
     annotate,
     check,
     embed,
+    graph_files,
+    graph_store,
+    job_records,
     label_index,
     label_writing,
     lifecycle,
@@ -34,7 +38,10 @@ from featurestore.decoder_index import DecoderIndex, Once, build_decoder_index, 
 from featurestore.embed import Embedder
 from featurestore.errors import BadRequest, BadStore, NotFound
 from featurestore.functions import bind
+from featurestore.graphs import Graph, GraphAdded, Graphs
 from featurestore.interface import FeatureStore, Progress, no_progress
+from featurestore.job_records import JobRecord
+from featurestore.jobs import Job, Jobs
 from featurestore.label_index import LabelIndex, not_covered
 from featurestore.labelling import label_rule, stale_features
 from featurestore.log import Part, Snapshot
@@ -79,6 +86,7 @@ class _View:
             lambda statement, seconds: sql(self, statement, {}, seconds).read_all(),
         )
         self.pages = Pages(rows, snapshot, self.catalog, lambda: self.engine)
+        self.graphs = graph_store.GraphReader(rows, snapshot, self.catalog, self.pages)
         # Opening an index reads its file: once for each view.
         self.decoder_index = functools.cache(lambda space: DecoderIndex(directory, snapshot, self.catalog, space, once))
         self._label_index = functools.cache(lambda: LabelIndex(directory, snapshot, self.catalog, once))
@@ -311,6 +319,50 @@ class Store(FeatureStore):
         return neighbours.duplicates(
             view.catalog, view.pages, view.decoder_index, view.vectors, dictionary, against, cosine, k, progress
         )
+
+    def graphs(self) -> Graphs:
+        return self._now.graphs.all()
+
+    def graph(self, slug: str) -> Graph:
+        return self._now.graphs.graph(slug)
+
+    def graph_file(self, slug: str) -> dict[str, Any]:
+        return self._now.graphs.file(slug)
+
+    def add_graph(
+        self,
+        graph: str | Path | Mapping[str, Any],
+        slug: str | None = None,
+        map: Sequence[str] = (),
+        replace: bool = False,
+    ) -> GraphAdded:
+        return self.put_graph(graph_files.load(graph), slug, map, replace, "featurestore graph add")
+
+    def put_graph(
+        self, given: Mapping[str, Any], slug: str | None, map: Sequence[str], replace: bool, tool: str
+    ) -> GraphAdded:
+        """As `add_graph`, of its JSON as it was read; `tool` is recorded as what wrote it."""
+        view = self._now
+        return graph_store.add(self._directory, view.catalog, given, slug, map, replace, tool, view.pages.cards)
+
+    def remove_graph(self, slug: str) -> None:
+        graph_store.remove(self._directory, slug, "featurestore graph remove")
+
+    def jobs(self) -> Jobs:
+        return job_records.jobs(self._directory.storage)
+
+    def job(self, id: str) -> Job:
+        return job_records.job(self._directory.storage, id)
+
+    def start_job(self, kind: str) -> Job:
+        return job_records.start(self._directory.storage, kind)
+
+    def cancel_job(self, id: str) -> Job:
+        return job_records.cancel(self._directory.storage, id)
+
+    def recorded(self, kind: str, about: str = "") -> AbstractContextManager[JobRecord | None]:
+        """Keep account of the work inside among the store's jobs: a record to be told of progress, None where none is kept."""
+        return job_records.recorded(self._directory.storage, kind, about)
 
     def add_labels(self, given: Sequence[GivenLabel], tool: str | None = None) -> int:
         at = datetime.datetime.now(datetime.UTC)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy
 import pyarrow
 
+from featurestore import arrays
 from featurestore.errors import BadStore
 
 # Tokens in a run, as the view `examples` in schema.sql knows too; a window is at most as long, so it lies in two runs.
@@ -75,9 +76,9 @@ class Stream:
     def __init__(self, path: Path):
         """Raises BadStore when it cannot be read."""
         try:
-            self.tokens = numpy.asarray(numpy.load(path / "tokens.npy", mmap_mode="r"))
-            self._documents = numpy.load(path / "documents.npy")
-            self._starts = numpy.load(path / "starts.npy")
+            self.tokens = numpy.asarray(arrays.mapped(path / "tokens.npy"))
+            self._documents = arrays.read(path / "documents.npy")
+            self._starts = arrays.read(path / "starts.npy")
         except (OSError, ValueError) as exc:
             raise BadStore(f"{path} cannot be read; run `featurestore check --repair` ({exc})") from None
         self._path = path

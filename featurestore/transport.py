@@ -63,6 +63,14 @@ class Transport:
         body = msgspec.json.encode(fields)
         return self._decoded(self.send("POST", path, repeatable=False, content=body, headers=JSON), type_)
 
+    def change(
+        self, method: str, path: str, type_: type[T], fields: dict[str, Any] | None = None, repeatable: bool = True
+    ) -> T:
+        """The JSON answer to a request that writes, as a value of `type_`; `repeatable` as for `send`."""
+        body: dict[str, Any] = {} if fields is None else {"content": msgspec.json.encode(fields)}
+        headers = {"Content-Type": "application/json"} if body else {}
+        return self._decoded(self.send(method, path, repeatable=repeatable, headers=headers, **body), type_)
+
     def table(
         self, path: str, fields: dict[str, Any], timeout: float | None = None, encoding: str | None = None
     ) -> Any:

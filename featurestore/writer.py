@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,11 +14,12 @@ import pyarrow.compute
 import pyarrow.parquet
 
 from featurestore import feature_rows, gathered, tokens
-from featurestore.errors import BadRequest, Conflict, Unavailable
+from featurestore.errors import BadRequest, Conflict, FeatureStoreError, Unavailable
 from featurestore.holdout import held_out
 from featurestore.log import Part
-from featurestore.parts import APPENDED, OF_A_DICTIONARY, Directory, Staging
+from featurestore.parts import APPENDED, OF_A_DICTIONARY, OF_A_GRAPH, Directory, Staging
 from featurestore.schema import Gate
+from featurestore.storage import LEASES, LocalStorage
 
 
 class Layout(NamedTuple):
@@ -39,6 +41,8 @@ LAYOUTS = {
     "labels": Layout("feature, explainer, created_at", 2048, "lz4", "lz4"),
     "votes": Layout("feature, label, created_at", 2048, "lz4", "lz4"),
     "scores": Layout("feature, label, method, negatives, created_at", 2048, "lz4", "lz4"),
+    "graph_nodes": Layout("node", 65536),
+    "graph_links": Layout(None, 65536),
 }
 OTHERS = Layout(None, 1024)
 SHARD_FEATURES = 65_536
@@ -50,7 +54,8 @@ class Writer:
     A writer takes no lock: others read and write meanwhile. When two write the same thing, the second gets Conflict.
     """
 
-    def __init__(self, directory: Directory, tool: str):
+    def __init__(self, directory: Directory, tool: str, helped: str = ""):
+        """`helped` is the writer that this one makes parts for, see Helper."""
         self._directory = directory
         self._tool = tool
         self._gate = Gate()
@@ -58,7 +63,7 @@ class Writer:
         self._removed: set[str] = set()
         self._needs: set[str] = set()
         with self._told():
-            self._staging = Staging(directory)
+            self._staging = Staging(directory, helped)
 
     def has(self, table: str, key: str) -> bool:
         """Whether the store (as committed) or this writer holds such a part. What was said to be there must stay."""
@@ -73,7 +78,7 @@ class Writer:
 
         `rows` has columns of stored.<table> by name; nullable ones may be absent. `key` is the dictionary's id for
         dictionaries, features, examples, labels, votes and scores, the corpus id for documents and tokens, the tokenizer id for
-        tokenizers. `shard` is feature // 65,536 for features and examples. Raises BadRequest when a row breaks the
+        tokenizers, a graph's name for what is of it. `shard` is feature // 65,536 for features and examples. Raises BadRequest when a row breaks the
         schema, Conflict when the store has this already (labels, votes and scores are appended), Unavailable when the file cannot
         be written.
         """
@@ -180,6 +185,22 @@ class Writer:
             part.rows = build(part.path)
             part.about = about
 
+    def helper(self) -> Helper:
+        """What makes parts of this writer in other processes and on other machines, to be taken in by `adopt`."""
+        self._staging.expect_help()
+        storage = self._directory.storage
+        place = str(storage.path.resolve()) if isinstance(storage, LocalStorage) else storage.location
+        return Helper(place, self._staging.writer)
+
+    def adopt(self, made: Iterable[Made]) -> None:
+        """Add parts that a helper made. Raises as `add` does."""
+        for part, content in made:
+            self._check_place(part.table, part.key, part.shard)
+            self._need_dictionary(part.table, part.key)
+            with self._told():
+                self._staging.adopt(part, content)
+            self._added.append(part)
+
     def restate(self, part: Part) -> None:
         """Say something else of a part that stays where it is."""
         self.remove_parts([part])
@@ -204,7 +225,7 @@ class Writer:
             made = self._directory.commit(
                 self._added, sorted(self._removed), self._tool, self._staging.writer, self._needs - self._removed
             )
-            self._staging.keep(made)
+            self._staging.keep(part.file for part in made.add)
         self._added, self._removed, self._needs = [], set(), set()
         # What follows is housekeeping: the commit stands, whatever becomes of it.
         with contextlib.suppress(OSError, Unavailable):
@@ -268,6 +289,58 @@ class Writer:
             raise Unavailable(f"cannot write to {self._directory.location}: {exc.strerror or exc}") from None
 
 
+class Made(NamedTuple):
+    """A part that a helper made, and its file's content where the helper's machine does not see the store."""
+
+    part: Part
+    content: bytes | None
+
+
+class Helper(NamedTuple):
+    """Makes parts of a writer in another process or on another machine; can be sent there.
+
+    Where the store is seen, files are made in it, under the writer's name, and only told of.
+    """
+
+    location: str
+    writer: str
+
+    def make(self, add: Callable[[Writer], None]) -> list[Made]:
+        """The parts that `add` adds to the writer it is given. Raises as Writer.add does, then with nothing left behind."""
+        with contextlib.ExitStack() as stack:
+            directory = self._store()
+            seen = directory is not None
+            if directory is None:
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="featurestore-parts-"))
+                directory = Directory.create(folder)
+            writer = stack.enter_context(contextlib.closing(_HelpingWriter(directory, "", self.writer)))
+            add(writer)
+            return [Made(part, None if seen else directory.local(part).read_bytes()) for part in writer.finished()]
+
+    def _store(self) -> Directory | None:
+        """The store, if this machine sees it: the writer's lease lies in it."""
+        with contextlib.suppress(FeatureStoreError, OSError):
+            directory = Directory(self.location)
+            if any(one.name == f"{LEASES}/{self.writer}" for one in directory.storage.entries(LEASES)):
+                return directory
+        return None
+
+
+class _HelpingWriter(Writer):
+    """Adds parts for another writer, which looks whether they conflict with what is there when it takes them in."""
+
+    def finished(self) -> list[Part]:
+        """The parts, which are the other's from now on."""
+        self._staging.keep(part.file for part in self._added)
+        return self._added
+
+    def _check_place(self, table: str, key: str, shard: int) -> None:
+        pass
+
+    def _need_dictionary(self, table: str, key: str) -> None:
+        pass
+
+
 class _Building:
     """A part being built."""
 
@@ -300,7 +373,8 @@ def _leaves(path: str, type_: pyarrow.DataType) -> list[str]:
 
 def _check_keys(table: str, rows: pyarrow.Table, key: str) -> None:
     """Raises BadRequest when a row belongs to something else than the part's key."""
-    column = "dictionary" if table in OF_A_DICTIONARY else {"tokenizers": "tokenizer"}.get(table, "corpus")
+    columns = dict.fromkeys(OF_A_DICTIONARY, "dictionary") | dict.fromkeys(OF_A_GRAPH, "graph")
+    column = (columns | {"tokenizers": "tokenizer"}).get(table, "corpus")
     if table not in ("decoder_vectors",) and rows.num_rows:
         others = [name for name in rows[column].unique().to_pylist() if name != key]
         if others:

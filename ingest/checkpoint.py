@@ -7,13 +7,13 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy
 
-from featurestore import BadStore
+from featurestore import BadStore, Unavailable
 from ingest.onepass import Counted
 
 
@@ -31,7 +31,6 @@ class Checkpoint:
         self._beside = beside
         self._seed = seed
         self._progress = self.folder / "progress.json"
-        self.folder.mkdir(parents=True, exist_ok=True)
         try:
             found = json.loads(self._progress.read_text("utf-8")) if self._progress.exists() else None
         except (OSError, ValueError) as exc:
@@ -46,38 +45,53 @@ class Checkpoint:
         """Numbers of the units that are counted in a round."""
         return set(self._rounds[round]["units"]) if round < len(self._rounds) else set()
 
-    def read(self, round: int, device: str = "cpu", only: str | None = None) -> dict[str, Counted]:
-        """What is counted of each dictionary in a round, or of one. Raises BadStore when it cannot be read."""
-        found = {}
-        for source, name in self._rounds[round]["files"].items():
+    def read(self, round: int, only: str | None = None) -> Iterator[tuple[str, Counted]]:
+        """What is counted in a round of all dictionaries, or of one: (source, shard), in order. Raises BadStore when it
+        cannot be read."""
+        for source, name in self._rounds[round]["files"]:
             if only not in (None, source):
                 continue
             try:
                 with open(self.folder / name, "rb") as file, numpy.load(file) as state:
-                    found[source] = Counted.of_state(dict(state), self._seed, device)
+                    found = Counted.of_state(dict(state), self._seed)
             except (OSError, ValueError, KeyError, zipfile.BadZipFile) as exc:
                 raise self._damaged(exc) from None
-        return found
+            yield source, found
 
-    def write(self, round: int, units: set[int], counted: Mapping[str, Counted]) -> None:
-        """Keep what is counted of a round after these units, in the place of what was kept of it before."""
+    def write(self, round: int, units: set[int], counted: Iterable[tuple[str, Counted]]) -> None:
+        """Keep what is counted of a round after these units, (source, shard), in the place of what was kept of it before.
+
+        Raises Unavailable when there is no room; what was kept before then stays.
+        """
         self._written += 1
-        files = {source: f"{self._written}-{number}.npz" for number, source in enumerate(counted)}
-        for source, name in files.items():
-            with open(self.folder / name, "wb") as sink:
-                numpy.savez(sink, **counted[source].state())  # type: ignore[arg-type]
-                sink.flush()
-                os.fsync(sink.fileno())
-        old = self._rounds[round]["files"].values() if round < len(self._rounds) else ()
-        self._rounds[round:] = [{"units": sorted(units), "files": files}]
-        beside = self._progress.with_suffix(".new")
-        beside.write_text(json.dumps({"written": self._written, "rounds": self._rounds}), "utf-8")
-        beside.replace(self._progress)
+        files: list[tuple[str, str]] = []
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for source, shard in counted:
+                files.append((source, f"{self._written}-{len(files)}.npz"))
+                with open(self.folder / files[-1][1], "wb") as sink:
+                    numpy.savez(sink, **shard.state())  # type: ignore[arg-type]
+                    sink.flush()
+                    os.fsync(sink.fileno())
+            beside = self._progress.with_suffix(".new")
+            rounds = [*self._rounds[:round], {"units": sorted(units), "files": files}]
+            beside.write_text(json.dumps({"written": self._written, "rounds": rounds}), "utf-8")
+            beside.replace(self._progress)
+        except OSError as exc:
+            for _, name in files:
+                (self.folder / name).unlink(missing_ok=True)
+            raise Unavailable(
+                f"what is counted cannot be kept in {self.folder} ({exc.strerror or exc}); make room and run the same "
+                "command again: it goes on from what was kept before"
+            ) from None
+        old = [name for one in self._rounds[round:] for _, name in one["files"]]
+        self._rounds = rounds
         for name in old:
             (self.folder / name).unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Delete it: the harvest is in the store."""
-        shutil.rmtree(self.folder)
-        if not any(self._beside.iterdir()):
-            self._beside.rmdir()
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+            if not any(self._beside.iterdir()):
+                self._beside.rmdir()

@@ -12,7 +12,7 @@ import click
 
 from featurestore import BadRequest, create
 from featurestore.cli import build_index, local
-from featurestore.commands import json_lines, json_option, progress, store_option, table
+from featurestore.commands import json_lines, json_option, progress, recording, store_option, table
 from ingest.corpus_options import chosen, corpus_options
 from ingest.inspecting import import_torch
 
@@ -61,6 +61,7 @@ from ingest.inspecting import import_torch
 @click.option("--no-index", is_flag=True, help="Do not build indexes afterwards.")
 @store_option
 @json_option
+@recording("harvest", lambda **given: _about(**given))
 def harvest(
     model_path: str | None,
     model_id: str | None,
@@ -95,9 +96,10 @@ def harvest(
     """
     import_torch()
     from ingest import weights
-    from ingest.harvest import MEMORY, harvest_weights
     from ingest.harvest import harvest as run
+    from ingest.harvest import harvest_weights
     from ingest.model import Model
+    from ingest.room import MEMORY
     from ingest.weights.listing import named
 
     if (texts or corpus_id) and not model_path:
@@ -135,6 +137,7 @@ def harvest(
                 ray=ray,
                 workers=workers,
                 progress=progress,
+                tell=show_plan,
             )
     said = [] if no_index else build_index(local(store))
     if as_json:
@@ -146,6 +149,14 @@ def harvest(
         click.echo(f"stored what the weights of {', '.join(f'{name}/{source}' for source in saes)} say")
     for line in said:
         click.echo(line, err=True)
+
+
+def _about(
+    model_path: str | None, model_id: str | None, weights_given: tuple[str, ...], **given: Any
+) -> list[str | None]:
+    """The model and its dictionaries, without the paths they lie at."""
+    sources = [one.partition("=")[0] if "=" in one else Path(one).name for one in weights_given]
+    return [model_id or (Path(model_path).name if model_path else None), *sources]
 
 
 def check_device(device: str) -> str:
@@ -182,6 +193,17 @@ def _one_name(saes: dict[str, Any]) -> str:
         said = " and ".join(sorted(names)) or "none"
         raise BadRequest(f"the weights name {said} as their model: say what it is called with --model-id NAME")
     return names.pop()
+
+
+def show_plan(plan: Any) -> None:
+    """Print what a harvest takes, before it is done."""
+    rounds = f" in {plan.rounds} rounds" if plan.rounds > 1 else ""
+    beside = f", and up to {plan.beside / 1e6:,.0f} MB beside it meanwhile" if plan.beside else ""
+    click.echo(
+        f"{plan.features:,} features over {plan.tokens:,} tokens{rounds}: {plan.counts / 1e6:,.0f} MB of memory for counts and up to "
+        f"some {plan.examples / 1e6:,.0f} MB for examples; up to some {plan.stored / 1e6:,.0f} MB for the store{beside}",
+        err=True,
+    )
 
 
 def show_report(report: Any) -> None:

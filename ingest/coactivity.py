@@ -9,7 +9,7 @@ import numpy
 import torch
 
 from ingest.examples import WINDOW
-from ingest.ragged import Ragged, rank_in_groups, stretches
+from ingest.ragged import Ragged, grouped, rank_in_groups, stretches
 from ingest.tiles import Tile, hash_of
 
 # Drawn of a corpus: contexts, as many from documents that explainers see as from those held out; and single tokens.
@@ -18,7 +18,7 @@ TOKENS = 16_384
 # Pairs of features active on one token that are counted at most: a second or two, and 0.3 GB.
 PAIRS = 20_000_000
 COACTIVE = 10  # kept of a feature
-TOGETHER = 2  # tokens a pair must share: one is chance
+BLOCK = 4096  # active features whose pairs are listed together
 # What sets the two draws, and the window in a context, apart from one another.
 _OF_CONTEXT, _OF_WINDOW, _OF_TOKEN = 1, 2, 3
 
@@ -95,11 +95,16 @@ class Draw:
         self._offer("tokens", numpy.zeros(len(chosen), numpy.int64), hashes[chosen], places, row, feature, value)
 
     def _offer(self, what: str, cell: Any, hashes: Any, places: Any, row: Any, feature: Any, value: Any) -> None:
-        """Take in rows (cell, hash, places) and their entries, which name them by number."""
-        order = numpy.lexsort((-numpy.abs(value), feature, row))
+        """Take in rows (cell, hash, places) and their entries, which are ordered by feature and name rows by number."""
+        order = grouped(row, len(cell))
         row, feature, value = row[order], feature[order], value[order]
-        strongest = rank_in_groups(row * (int(feature.max(initial=0)) + 1) + feature) == 0
-        row, feature, value = row[strongest], feature[strongest], value[strongest]
+        new = numpy.append(True, (row[1:] != row[:-1]) | (feature[1:] != feature[:-1]))[: len(row)]
+        if not new.all():  # a feature fires several times in a context: the strongest one counts
+            begins = numpy.flatnonzero(new)
+            one = numpy.cumsum(new) - 1
+            peaks = numpy.flatnonzero(numpy.abs(value) == numpy.maximum.reduceat(numpy.abs(value), begins)[one])
+            strongest = peaks[rank_in_groups(one[peaks]) == 0]
+            row, feature, value = row[strongest], feature[strongest], value[strongest]
         columns = dict(zip(("document", "start", "length"), places, strict=True))
         columns |= {"cell": cell, "order": numpy.zeros(len(cell)), "hash": hashes}
         columns |= {"counts": numpy.bincount(row, minlength=len(cell)), "features": feature, "peaks": value}
@@ -147,14 +152,11 @@ def coactive(tokens: Drawn, features: int) -> tuple[numpy.ndarray, numpy.ndarray
     tokens are chance and left out. Of tokens so full that there would be over 20 million pairs, the first by hash count.
     """
     counts = tokens.counts.astype(numpy.int64)
-    counts = counts[numpy.cumsum(counts * (counts - 1) // 2) <= PAIRS]
+    ends = numpy.cumsum(counts * (counts - 1) // 2)
+    counts = counts[ends <= PAIRS]
     active = tokens.features[: int(counts.sum())].astype(numpy.int64)
     alone = numpy.bincount(active, minlength=features)
-    # A token's features ascend: each is paired with those after it.
-    after = numpy.repeat(numpy.cumsum(counts), counts) - numpy.arange(len(active)) - 1
-    keys = numpy.repeat(active * features, after) + active[stretches(numpy.arange(1, len(active) + 1), after)]
-    pairs, both = numpy.unique(keys, return_counts=True)
-    pairs, both = pairs[both >= TOGETHER], both[both >= TOGETHER]
+    pairs, both = _shared(active, counts, features)
     smaller, larger = numpy.divmod(pairs, features)
     one, other = numpy.concatenate([smaller, larger]), numpy.concatenate([larger, smaller])
     both = numpy.concatenate([both, both])
@@ -162,6 +164,26 @@ def coactive(tokens: Drawn, features: int) -> tuple[numpy.ndarray, numpy.ndarray
     order = numpy.lexsort((other, -measure, one))
     order = order[rank_in_groups(one[order]) < COACTIVE]
     return one[order], other[order], measure[order]
+
+
+def _shared(active: numpy.ndarray, counts: numpy.ndarray, features: int) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Pairs on two tokens or more, as smaller * features + larger, ascending, and on how many each is. Tokens have so many
+    of the active features, one token's after the other's."""
+    # A token's features ascend: each is paired with those after it.
+    after = numpy.repeat(numpy.cumsum(counts), counts) - numpy.arange(len(active)) - 1
+    keys = numpy.empty(int(after.sum()), numpy.int64)
+    ends = numpy.cumsum(after)
+    for begin in range(0, len(active), BLOCK):  # what a processor's cache holds: memory is what takes the time
+        some = slice(begin, begin + BLOCK)
+        others = stretches(numpy.arange(begin + 1, begin + 1 + len(after[some])), after[some])
+        mine = keys[ends[begin] - after[begin] : ends[some][-1]]
+        numpy.add(numpy.repeat(active[some] * features, after[some]), active[others], out=mine)
+    keys.sort()
+    # Most pairs are on one token alone: only of the others is there more to do.
+    again = numpy.flatnonzero(keys[1:] == keys[:-1])
+    first = numpy.append(True, again[1:] != again[:-1] + 1)[: len(again)]
+    begins = numpy.flatnonzero(first)
+    return keys[again[begins]], numpy.diff(numpy.append(begins, len(again))) + 1
 
 
 def joined(rounds: list[tuple[int, Drawn]]) -> Drawn:

@@ -12,7 +12,7 @@ import numpy
 import torch
 
 from featurestore import HISTOGRAM_BINS
-from ingest.ragged import Ragged, rank_in_groups
+from ingest.ragged import Ragged, best_first, rank_in_groups
 from ingest.tiles import Tile
 
 # Kept of a feature: strongest ones, at most one from a context, and sampled ones of each band. Two numbers: from
@@ -138,7 +138,7 @@ class Exhibition:
     ) -> None:
         # Of many newcomers in one cell only the best can stay: windows are cut of no others.
         cells, orders, keys = (one.cpu().numpy() for one in (cell, order, hashes))
-        ranked = numpy.lexsort((keys, orders, cells))
+        ranked = best_first(cells, orders, keys)
         ranked = ranked[rank_in_groups(cells[ranked]) < numpy.array(most)[cells[ranked] & 1]]
         if len(ranked):
             chosen = rows[torch.from_numpy(ranked).to(rows.device)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,27 +15,18 @@ from typing import Any
 import torch
 
 import featurestore
-from featurestore import BadRequest, Conflict, Unavailable
+from featurestore import BadRequest, Conflict
 from ingest import corpus as corpora
-from ingest import onepass, tables, writing
+from ingest import onepass, room, tables, writing
 from ingest.checkpoint import Checkpoint
 from ingest.corpus import Corpus
+from ingest.crew import Alone, Crew, Span
 from ingest.model import HookPoint, Model
 from ingest.onepass import Cache, Counted, Pass
 from ingest.readers import Chat, Tokens
+from ingest.room import Plan
 from ingest.sae import Sae
 from ingest.vocabulary import special_ids, token_bytes
-from ingest.writing import SHARD
-
-# Memory for what is counted, and what a feature takes of it: its counts, and examples of features that fire often.
-MEMORY = 8 << 30
-FEATURE_BYTES = 8 << 10
-# Bytes of a store for each feature beside its vectors, and for each token; measured, and rounded up.
-STORED_PER_FEATURE, STORED_PER_TOKEN = 12 << 10, 8
-
-Span = tuple[int, int]  # first feature, and the one after the last
-# Counts units (their numbers) into what is counted; the numbers as they are counted.
-Work = Callable[[list[int], dict[str, Counted]], Iterator[list[int]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,12 +72,13 @@ def harvest(
     max_norm: float = onepass.MAX_NORM,
     exclude_special: bool = False,
     replace: bool = False,
-    memory: int = MEMORY,
+    memory: int = room.MEMORY,
     checkpoint: Path | None = None,
     every: float = 120.0,
     ray: str | None = None,
     workers: int | None = None,
     progress: Callable[[str, int], AbstractContextManager[Any]] = _silent,
+    tell: Callable[[Plan], None] = lambda plan: None,
 ) -> Report:
     """Harvest `dictionaries` (source -> Sae) over `documents` into `store`, in one commit.
 
@@ -99,11 +90,11 @@ def harvest(
     `memory` bytes are for what is counted; dictionaries that need more are counted in rounds over what the model gave in
     the first. With a folder `checkpoint`, what is counted is kept there every `every` seconds, and a harvest that was
     interrupted goes on where it stopped; tables are the same to the last byte, but for the time in `created_at`. With
-    `ray`, the address of a cluster or "local", `workers` of it count.
+    `ray`, the address of a cluster or "local", `workers` of it count and write.
 
-    Everything is checked before the model runs. Raises BadRequest when widths, hooks or vocabulary do not fit, Conflict
-    when the store has such a dictionary and not `replace`, Unavailable when the store's disk has no room; the store is
-    then as it was.
+    Everything is checked before the model runs, and `tell` is told what the harvest takes. Raises BadRequest when widths, hooks or vocabulary do not fit, Conflict
+    when the store has such a dictionary and not `replace`, Unavailable when a disk has no room for the store or for what
+    is kept meanwhile; the store is then as it was.
     """
     began = time.monotonic()
     points = _checked(store, model, dictionaries, model_id, replace)
@@ -119,7 +110,6 @@ def harvest(
         raise BadRequest(
             f"the tokenizer gives token {largest}, but the model has {model.vocabulary}: they do not belong together"
         )
-    _check_space(store, dictionaries, corpus.size)
     the_pass = Pass(
         model,
         {source: sae.to(model.device) for source, sae in dictionaries.items()},
@@ -141,34 +131,41 @@ def harvest(
         "version": featurestore.__version__,
     }
     with contextlib.ExitStack() as stack:
-        turns = rounds({source: sae.d_sae for source, sae in dictionaries.items()}, memory)
+        turns = room.rounds({source: sae.d_sae for source, sae in dictionaries.items()}, memory)
+        plan = room.plan(
+            dictionaries, corpus.size, turns, bool(checkpoint) or len(turns) > 1, len(turns) > 1 and not ray
+        )
         if checkpoint is None and len(turns) > 1:
             checkpoint = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="featurestore-harvest-")))
         kept = Checkpoint(checkpoint, what, seed) if checkpoint else None
+        wanted = {kept.folder: plan.beside - room.lying(kept.folder)} if kept else {}
+        if place := _on_disk(store):
+            wanted[place] = plan.stored
+        room.check(wanted)
+        tell(plan)
         resumed = (
             sum(len(kept.units(n)) for n in range(len(turns))) / (len(turns) * len(the_pass.units)) if kept else 0.0
         )
-        cache = Cache(kept.folder / "inputs", model.device) if kept and len(turns) > 1 else None
         if ray:
             from ingest.cluster import Cluster
 
-            work: Work = stack.enter_context(Cluster(ray, the_pass, dictionaries, workers)).count
+            crew: Crew = stack.enter_context(Cluster(ray, the_pass, dictionaries, workers))
         else:
-            work = functools.partial(_alone, the_pass, cache)
-        last: dict[str, Counted] = {}
+            crew = Alone(the_pass, Cache(kept.folder / "inputs", model.device) if kept and len(turns) > 1 else None)
         for number, spans in enumerate(turns):
             doing = "harvesting tokens" + (f", round {number + 1} of {len(turns)}" if len(turns) > 1 else "")
             with progress(doing, corpus.size) as bar:
-                last = _round(the_pass, work, number, spans, kept, every, bar.advance)
+                _round(the_pass, crew, number, spans, kept, every, bar.advance)
             if kept and (len(turns) > 1 or time.monotonic() - began > every):
-                kept.write(number, set(range(len(the_pass.units))), last)
+                kept.write(number, set(range(len(the_pass.units))), _counted(crew))
 
-        def spans_of(source: str) -> Iterator[Counted]:
-            for number, spans in enumerate(turns):
-                if source in spans:
-                    yield kept.read(number, only=source)[source] if kept and len(turns) > 1 else last[source]
+        def shards_of(source: str) -> Iterator[Any]:
+            if kept and len(turns) > 1:
+                of_rounds = [number for number, spans in enumerate(turns) if source in spans]
+                return (crew.hold(one) for number in of_rounds for _, one in kept.read(number, source))
+            return (handle for name, handle in crew.shards() if name == source)
 
-        said = _write(store, the_pass, dictionaries, model_id, replace, spans_of, settings)
+        said = _write(store, crew, the_pass, dictionaries, model_id, replace, shards_of, settings)
         if kept:
             kept.remove()
     padding = sum(
@@ -191,71 +188,48 @@ def harvest(
     )
 
 
-def rounds(features: Mapping[str, int], memory: int) -> list[dict[str, Span]]:
-    """Which features of each dictionary are counted together: all, if they fit in so many bytes, or else some shards."""
-    room = max(1, memory // FEATURE_BYTES // SHARD) * SHARD
-    found: list[dict[str, Span]] = [{}]
-    left = room
-    for source, count in features.items():
-        first = 0
-        while first < count:
-            if left < min(SHARD, count - first) or source in found[-1]:
-                found.append({})
-                left = room
-            last = min(count, first + max(left // SHARD * SHARD, min(left, SHARD)))
-            if count - first <= left:
-                last = count
-            found[-1][source] = (first, last)
-            left -= last - first
-            first = last
-    return found
-
-
-def _alone(the_pass: Pass, cache: Cache | None, todo: list[int], counted: dict[str, Counted]) -> Iterator[list[int]]:
-    """Count units in this process."""
-    cut = the_pass.units
-    for number in todo:
-        the_pass.count(cut[number], counted, cache)
-        yield [number]
-
-
 def _round(
     the_pass: Pass,
-    work: Work,
+    crew: Crew,
     number: int,
     spans: Mapping[str, Span],
     kept: Checkpoint | None,
     every: float,
     advance: Callable[[int], None],
-) -> dict[str, Counted]:
+) -> None:
     """Count one round, from where the checkpoint has it."""
     cut = the_pass.units
     done = kept.units(number) if kept else set()
-    counted = kept.read(number, the_pass.model.device) if kept and done else the_pass.nothing(spans)
+    crew.begin(spans, kept.read(number) if kept and done else ())
     tokens = [int(the_pass.contexts.length[unit].sum()) for unit in cut]
     advance(sum(tokens[unit] for unit in done))
     at = time.monotonic()
-    for units in work([unit for unit in range(len(cut)) if unit not in done], counted):
+    for units in crew.count([unit for unit in range(len(cut)) if unit not in done]):
         done.update(units)
         advance(sum(tokens[unit] for unit in units))
         if kept and time.monotonic() - at >= every:
-            kept.write(number, done, counted)
+            kept.write(number, done, _counted(crew))
             at = time.monotonic()
-    return counted
+
+
+def _counted(crew: Crew) -> Iterator[tuple[str, Counted]]:
+    """What is counted, one shard after another."""
+    return ((source, crew.value(handle)) for source, handle in crew.shards())
 
 
 def _write(
     store: Any,
+    crew: Crew,
     the_pass: Pass,
     dictionaries: Mapping[str, Sae],
     model_id: str,
     replace: bool,
-    spans: Callable[[str], Iterator[Counted]],
+    shards: Callable[[str], Iterator[Any]],
     settings: dict[str, Any],
 ) -> dict[str, dict[str, Any]]:
     """Put everything into the store, in one commit; what the report says of each dictionary."""
     corpus, model = the_pass.corpus, the_pass.model
-    unembedding = tables.Unembedding.of(model, corpus.bytes)
+    unembedding = crew.hold(tables.Unembedding.of(model, corpus.bytes))
     said: dict[str, dict[str, Any]] = {}
     with store.writer(f"featurestore {featurestore.__version__} harvest") as writer:
         if replace:
@@ -265,12 +239,13 @@ def _write(
         for source, sae in dictionaries.items():
             said[f"{model_id}/{source}"] = writing.write_counted(
                 writer,
+                crew,
                 model_id,
                 source,
                 sae,
                 model,
                 corpus,
-                functools.partial(spans, source),
+                functools.partial(shards, source),
                 settings,
                 len(the_pass.contexts) * len(the_pass.bos),
                 unembedding if writes_to_stream(model, sae) else None,
@@ -301,7 +276,8 @@ def harvest_weights(
         _checked(store, model, dictionaries, model_id, replace)
     else:
         _check_names(store, dictionaries, model_id, replace)
-    _check_space(store, dictionaries, 0)
+    if place := _on_disk(store):
+        room.check({place: room.stored(dictionaries, room.WEIGHTS_PER_FEATURE)})
     unembedding = tables.Unembedding.of(model, token_bytes(model.tokenizer)) if model else None
     with (
         progress("reading weights", len(dictionaries)) as bar,
@@ -323,7 +299,7 @@ def _checked(
     points = {}
     for source, sae in dictionaries.items():
         name = f"{model_id}/{source}"
-        reads = model.hook_point(sae.hook_point, sae.centred)
+        reads = model.hook_point(*sae.reads)
         writes = model.hook_point(sae.hook_point_out) if sae.hook_point_out else None
         probe = torch.tensor([[model.bos or 0, 0]])
         found = model.read(probe, [point for point in (reads, writes) if point])
@@ -349,21 +325,10 @@ def _check_names(store: Any, dictionaries: Mapping[str, Sae], model_id: str, rep
             raise Conflict(f"the store has {name} already; replace it with --replace, or give it another name")
 
 
-def _check_space(store: Any, dictionaries: Mapping[str, Sae], tokens: int) -> None:
-    """Raises Unavailable when the store's disk is sure to be too small; an object store has no end."""
+def _on_disk(store: Any) -> Path | None:
+    """The store's directory; an object store has none, and no end."""
     place = Path(store.location)
-    if not place.exists():
-        return
-    counted = STORED_PER_FEATURE if tokens else STORED_PER_FEATURE // 8
-    needed = STORED_PER_TOKEN * tokens + sum(
-        sae.d_sae * (counted + 2 * sae.W_dec[0].numel()) for sae in dictionaries.values()
-    )
-    free = shutil.disk_usage(place).free
-    if free < needed:
-        raise Unavailable(
-            f"no space: the harvest writes some {needed / 1e9:.1f} GB, and {place} has {free / 1e9:.1f} GB left; "
-            "make room, or put the store elsewhere"
-        )
+    return place if place.exists() else None
 
 
 def _context_size(model: Model, dictionaries: Mapping[str, Sae], asked: int | None) -> int:

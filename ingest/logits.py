@@ -13,6 +13,8 @@ from ingest.sae import Sae
 LOGITS = 10  # tokens kept at each end
 BINS = 40  # of the histogram of effects
 BLOCK_ELEMENTS = 16_000_000  # features times tokens whose effects are held at once: 64 MB
+ROWS_ELEMENTS = 400_000  # and so many of them are gone through together: they stay in a processor's cache
+CHUNKS = 1024  # of a row, the highest of each found first
 
 
 class LogitEffects(NamedTuple):
@@ -41,41 +43,59 @@ def logit_effects(W_dec: torch.Tensor, unembedding: torch.Tensor, centred: bool)
     that this norm removes the mean, so each vector's mean is removed first. The norm's division by the stream's size,
     which differs for each token, is left out: logits are those of a stream of unit scale.
     """
-    most = min(LOGITS, unembedding.shape[0])
     block = max(1, BLOCK_ELEMENTS // unembedding.shape[0])
-    parts: list[list[numpy.ndarray]] = []
+    together = max(1, ROWS_ELEMENTS // unembedding.shape[0]) if unembedding.device.type == "cpu" else block
+    parts: list[tuple[torch.Tensor, ...]] = []
     for begin in range(0, len(W_dec), block):
         vectors = W_dec[begin : begin + block].to(unembedding.device).float()
         if centred:
             vectors = vectors - vectors.mean(dim=1, keepdim=True)
-        logits = vectors @ unembedding.T
-        top = logits.topk(most, dim=1)
-        bottom = logits.topk(most, dim=1, largest=False)
-        bins = _histogram(logits)
-        found = (top.indices, top.values, bottom.indices, bottom.values, *_moments(logits))
-        parts.append([*(x.cpu().numpy() for x in found), bins])
-    return LogitEffects(*(numpy.concatenate(column) for column in zip(*parts, strict=True)))
+        parts += map(_effects, (vectors @ unembedding.T).split(together))
+    return LogitEffects(*(torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)))
+
+
+def _effects(logits: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """What LogitEffects has, of some features' effects on all tokens."""
+    ids, values = _ends(logits, largest=True)
+    low_ids, low_values = _ends(logits, largest=False)
+    histogram = _histogram(logits, low_values[:, :1], values[:, :1])
+    return ids, values, low_ids, low_values, *_moments(logits), histogram
+
+
+def _ends(logits: torch.Tensor, largest: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and values (n, 10) of each row's largest numbers, or smallest, as topk gives them, which takes several times as
+    long: the largest of all lie in the chunks with the largest maxima."""
+    count = logits.shape[1]
+    most, deep = min(LOGITS, count), count // CHUNKS
+    if deep < 2:
+        found = logits.topk(most, dim=1, largest=largest)
+        return found.indices, found.values
+    # A chunk is a column here: its numbers lie CHUNKS apart, which lets a processor compare several columns at once.
+    square = logits[:, : deep * CHUNKS].unflatten(1, (deep, CHUNKS))
+    chunks = (square.amax(1) if largest else square.amin(1)).topk(most, dim=1, largest=largest).indices
+    down = torch.arange(deep, device=logits.device) * CHUNKS
+    rest = torch.arange(deep * CHUNKS, count, device=logits.device).expand(len(logits), -1)
+    at = torch.cat([(chunks[:, :, None] + down).flatten(1), rest], dim=1)
+    found = logits.gather(1, at).topk(most, dim=1, largest=largest)
+    return at.gather(1, found.indices), found.values
 
 
 def _moments(logits: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Takes the logits' place for its work: they are gone after it."""
-    count = logits.shape[1]
     mean = logits.mean(dim=1, keepdim=True)
-    away = logits.sub_(mean)
+    away = logits - mean
     squares = away * away
-    # Sums of products without an array for the products.
     variance = squares.mean(dim=1)
-    third = torch.einsum("ij,ij->i", squares, away) / count
-    fourth = torch.einsum("ij,ij->i", squares, squares) / count
+    fourth = (squares * squares).mean(dim=1)
+    third = squares.mul_(away).mean(dim=1)
     return mean.squeeze(1), variance.sqrt(), third / variance**1.5, fourth / variance.square()
 
 
-def _histogram(logits: torch.Tensor) -> numpy.ndarray:
-    low, high = logits.aminmax(dim=1, keepdim=True)
+def _histogram(logits: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
     step = (high - low) / BINS
     # A vector without any effect has all tokens in the first bin.
-    bins = ((logits - low) / step.where(step > 0, 1)).clamp_(0, BINS - 1).to(torch.uint8).cpu().numpy()
-    return numpy.stack([numpy.bincount(row, minlength=BINS) for row in bins]).astype(numpy.int32)
+    bins = (logits - low).div_(step.where(step > 0, 1)).clamp_(0, BINS - 1).to(torch.int32)
+    bins += torch.arange(len(bins), dtype=torch.int32, device=bins.device)[:, None] * BINS
+    return torch.bincount(bins.view(-1), minlength=len(bins) * BINS).view(-1, BINS).int()
 
 
 def logit_column(ids: numpy.ndarray, values: numpy.ndarray, pieces: list[str]) -> pyarrow.Array:

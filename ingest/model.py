@@ -120,9 +120,9 @@ class Model:
             digest.update(tensor.cpu().contiguous().numpy())
         return digest.hexdigest()[:16]
 
-    def hook_point(self, name: str, centred: bool = False) -> HookPoint:
+    def hook_point(self, name: str, centred: bool = False, fold_value_biases: bool = False) -> HookPoint:
         """The place a name means, see hooks.find. Raises BadRequest, naming what there is."""
-        return hooks.find(self._model, self._decoder, self._architecture, name, centred)
+        return hooks.find(self._model, self._decoder, self._architecture, name, centred, fold_value_biases)
 
     @torch.inference_mode()
     def read(self, ids: torch.Tensor, points: Sequence[HookPoint]) -> dict[str, torch.Tensor]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from typing import NamedTuple
 import numpy
 import torch
 
-from featurestore import BadRequest
+from featurestore import BadRequest, Unavailable
 from ingest import encoding
 from ingest.corpus import Contexts, Corpus
 from ingest.model import HookPoint, Model
@@ -172,9 +173,10 @@ class Pass:
         offsets = torch.from_numpy(self.corpus.offsets[batch.document]).to(device)
         held_out = torch.from_numpy(self.corpus.held_out[batch.document]).to(device)
         together = max(1, TILE_TOKENS // int(batch.length.max()))
-        for begin in range(0, len(batch), together):
-            end = min(begin + together, len(batch))
-            mine = slice(*torch.searchsorted(inputs.context, torch.tensor([begin, end], device=device)).tolist())
+        borders = [*range(0, len(batch), together), len(batch)]
+        cuts = torch.searchsorted(inputs.context, torch.tensor(borders, device=device)).tolist()
+        for (begin, end), span in zip(itertools.pairwise(borders), itertools.pairwise(cuts), strict=True):
+            mine = slice(*span)
             feature, token, value = encoding.active(self.saes[source], inputs.x[mine], first, last)
             if not torch.isfinite(value.sum()):
                 raise BadRequest(f"{source} gives NaN or infinity on what the model has at {self.points[source].name}")
@@ -221,11 +223,19 @@ class Cache:
         return {source: Inputs(**one) for source, one in kept.items()}
 
     def put(self, unit: slice, read: Mapping[str, Inputs]) -> None:
-        """Keep a unit."""
+        """Keep a unit. Raises Unavailable when there is no room."""
         path = self._path(unit)
         beside = path.with_suffix(".new")
-        torch.save({source: one._asdict() for source, one in read.items()}, beside)
-        beside.replace(path)
+        try:
+            torch.save({source: one._asdict() for source, one in read.items()}, beside)
+            beside.replace(path)
+        except (OSError, RuntimeError) as exc:  # torch says the latter when a disk is full
+            beside.unlink(missing_ok=True)
+            why = str(exc).strip().splitlines()[0]
+            raise Unavailable(
+                f"what the dictionaries read cannot be kept in {self._folder} ({why}); make room and run the same command "
+                "again: it goes on from there"
+            ) from None
 
     def _path(self, unit: slice) -> Path:
         return self._folder / f"{unit.start}.pt"

@@ -63,6 +63,7 @@ class Sae:
     targets: tuple[int, ...] | None = None  # (T,) layers a cross-layer transcoder writes to
     groups: tuple[int, ...] | None = None  # sizes of a Matryoshka dictionary's nested groups, in order of features
     centred: bool = False  # trained on a residual stream whose mean over d_model was removed
+    fold_value_biases: bool = False  # trained on heads' results (hook_z) without what value biases add to them
     model_name: str | None = None
     context_size: int | None = None
     prepend_bos: bool = True
@@ -89,6 +90,11 @@ class Sae:
         return self.W_dec.shape[-1]
 
     @property
+    def reads(self) -> tuple[str, bool, bool]:
+        """Where it reads and what of it, as Model.hook_point takes it."""
+        return self.hook_point, self.centred, self.fold_value_biases
+
+    @property
     def kind(self) -> str:
         """sae; transcoder when it writes to another place than it reads; clt when it writes to several layers."""
         return "clt" if self.targets else "transcoder" if self.hook_point_out else "sae"
@@ -111,6 +117,19 @@ class Sae:
             if isinstance(value := getattr(self, field.name), torch.Tensor)
         }
         return dataclasses.replace(self, **moved)
+
+    def part(self, first: int, last: int) -> Sae:
+        """The weights of features first .. last - 1 alone. What ranks features against others (k, groups) stays as it is:
+        a part is for looking at vectors."""
+        if (first, last) == (0, self.d_sae):
+            return self
+        of_features = ("b_enc", "W_dec", "threshold", "r_mag", "b_mag", "rank_norms")
+        cut = {
+            name: value[first:last].clone()
+            for name in of_features
+            if (value := getattr(self, name)) is not None and value.ndim
+        }
+        return dataclasses.replace(self, W_enc=self.W_enc[:, first:last].clone(), **cut)
 
     def encode(self, x: torch.Tensor, start: int = 0, stop: int | None = None, top: Top | None = None) -> torch.Tensor:
         """Activations (t, stop - start) of features start to stop on inputs x (t, d_in), float32. Default: of all.

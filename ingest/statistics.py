@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy
 import torch
@@ -146,3 +147,6 @@ class Accumulator:
         made.examples.take(Examples(**of("top")), Examples(**of("sample")))
         made.draw.take({what: of(what) for what in made.draw.kept()})
         return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Accumulator.of_state, (self.state(), self.seed)  # on the processor: other machines may lack the device

@@ -32,6 +32,13 @@ class Unembedding(NamedTuple):
         matrix, centred = model.unembedding()
         return cls(matrix[: len(pieces)], centred, [one.decode("utf-8", errors="replace") for one in pieces])
 
+    def to(self, device: str) -> Unembedding:
+        """The same on another device."""
+        return self._replace(matrix=self.matrix.to(device))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Unembedding, tuple(self.to("cpu"))  # other machines may lack the device
+
 
 class Coactivity(NamedTuple):
     """Pairs of features that fire together, see coactivity.coactive."""
@@ -43,7 +50,7 @@ class Coactivity(NamedTuple):
 
 def dictionary_row(model_id: str, source: str, sae: Sae, model: Model | None, **more: Any) -> dict[str, Any]:
     """The row of stored.dictionaries. Without the model it is not known where hooks lie."""
-    reads = model.hook_point(sae.hook_point, sae.centred) if model else None
+    reads = model.hook_point(*sae.reads) if model else None
     writes = model.hook_point(sae.hook_point_out) if model and sae.hook_point_out else reads
     name = f"{model_id}/{source}"
     return {
@@ -80,18 +87,19 @@ def in_stream(point: Any) -> bool:
     return point.site in RESIDUAL_SITES
 
 
-def of_weights(name: str, sae: Sae, first: int, last: int, unembedding: Unembedding | None) -> dict[str, Any]:
-    """Columns of stored.features that weights alone give, for features first .. last - 1; without `unembedding` no logits."""
+def of_weights(name: str, first: int, sae: Sae, unembedding: Unembedding | None) -> dict[str, Any]:
+    """Columns of stored.features that weights alone give, for features from `first`, which `sae` has; without
+    `unembedding` no logits."""
     columns: dict[str, Any] = {
-        "dictionary": pyarrow.array([name] * (last - first), pyarrow.string()),
-        "feature": numpy.arange(first, last, dtype=numpy.int32),
+        "dictionary": pyarrow.array([name] * sae.d_sae, pyarrow.string()),
+        "feature": numpy.arange(first, first + sae.d_sae, dtype=numpy.int32),
     }
-    decoder, encoder, cosine = norms(sae, first, last)
+    decoder, encoder, cosine = norms(sae, 0, sae.d_sae)
     columns |= {"decoder_norm": decoder, "encoder_norm": encoder}
     if cosine is not None:
         columns["encoder_decoder_cosine"] = pyarrow.array(cosine, mask=~numpy.isfinite(cosine))
     if unembedding is not None:
-        found = logit_effects(sae.W_dec_total[first:last], unembedding.matrix, unembedding.centred)
+        found = logit_effects(sae.W_dec_total, unembedding.matrix, unembedding.centred)
         columns |= {
             "top_logits": logit_column(found.ids, found.values, unembedding.pieces),
             "bottom_logits": logit_column(found.low_ids, found.low_values, unembedding.pieces),

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy
 import pyarrow
 
 from ingest import coactivity, tables
 from ingest.corpus import Corpus
+from ingest.crew import Crew
 from ingest.model import Model
-from ingest.onepass import Counted
+from ingest.onepass import Counted, Counts
 from ingest.sae import Sae
+from ingest.shards import SHARD
 from ingest.tables import Coactivity, Unembedding
-
-SHARD = 65_536  # features of one part
 
 
 def write_corpus(writer: Any, corpus: Corpus) -> None:
@@ -27,34 +26,47 @@ def write_corpus(writer: Any, corpus: Corpus) -> None:
         writer.add_corpus(corpus.id, corpus.document_table(), corpus.data)
 
 
+class Survey(NamedTuple):
+    """What is wanted of a shard for what is said of a whole dictionary."""
+
+    first: int
+    counts: Counts
+    dead: int
+    active: int  # activations counted
+    drawn: dict[str, coactivity.Drawn]
+
+
+def survey(shard: Counted) -> Survey:
+    """A shard's survey."""
+    firing = shard.accumulator.tally.active_tokens
+    drawn = shard.accumulator.draw.kept()
+    return Survey(shard.first, shard.counts, int((firing == 0).sum()), int(firing.sum()), drawn)
+
+
 def write_counted(
     writer: Any,
+    crew: Crew,
     model_id: str,
     source: str,
     sae: Sae,
     model: Model,
     corpus: Corpus,
-    spans: Callable[[], Iterator[Counted]],
+    shards: Callable[[], Iterator[Any]],
     settings: dict[str, Any],
     bos: int,
-    unembedding: Unembedding | None,
+    unembedding: Any,
 ) -> dict[str, Any]:
-    """Add one dictionary from what is counted of its spans of features, in order; what a report says of it.
+    """Add one dictionary from what is counted of it, of whose shards the crew has handles; what a report says of it.
 
-    `bos` is how many BOS tokens the model saw, `settings` what is to be recorded.
+    `bos` is how many BOS tokens the model saw, `settings` what is to be recorded, `unembedding` a handle as well.
     """
     name = f"{model_id}/{source}"
-    drawn: dict[str, list[tuple[int, coactivity.Drawn]]] = {"contexts": [], "tokens": []}
-    dead = active = 0
-    for one in spans():
-        counts = one.counts
-        firing = one.accumulator.tally.active_tokens
-        dead += int((firing == 0).sum())
-        active += int(firing.sum())
-        for what, rows in one.accumulator.draw.kept().items():
-            drawn[what].append((one.first, rows))
+    surveys = list(crew.run(survey, ((shard,) for shard in shards())))
+    counts = surveys[0].counts
     excluded = {"bos": bos, "special": counts.special, "sinks": counts.sinks}
-    together = coactivity.joined(drawn["tokens"])
+    drawn = {
+        what: coactivity.joined([(one.first, one.drawn[what]) for one in surveys]) for what in ("contexts", "tokens")
+    }
     row = tables.dictionary_row(
         model_id,
         source,
@@ -65,23 +77,21 @@ def write_counted(
         context_size=settings["context_size"],
         tokens_counted=counts.tokens,
         tokens_excluded=sum(excluded.values()),
-        settings=json.dumps(settings | {"excluded": excluded, "coactive_tokens": len(together)}),
+        settings=json.dumps(settings | {"excluded": excluded, "coactive_tokens": len(drawn["tokens"])}),
     )
     writer.add("dictionaries", pyarrow.Table.from_pylist([row]), key=name)
-    writer.add("contexts", tables.contexts(name, corpus.id, coactivity.joined(drawn["contexts"])), key=name)
-    pairs = Coactivity(*coactivity.coactive(together, sae.d_sae))
-    for one in spans():
-        examples = tables.examples(name, corpus.id, one)
-        features = tables.statistics(one)
-        begins = numpy.arange(one.first, one.last + SHARD, SHARD)
-        cuts = numpy.searchsorted(examples["feature"].to_numpy(), begins)
-        for n, first in enumerate(range(one.first, one.last, SHARD)):
-            last = min(first + SHARD, one.last)
-            some = {column: values[first - one.first : last - one.first] for column, values in features.items()}
-            known = tables.of_weights(name, sae, first, last, unembedding)
-            known |= some | {"coactive": tables.coactive(pairs, first, last)}
-            _write_shard(writer, name, sae, first, last, pyarrow.table(known))
-            writer.add("examples", examples.slice(cuts[n], cuts[n + 1] - cuts[n]), key=name, shard=first // SHARD)
+    writer.add("contexts", tables.contexts(name, corpus.id, drawn["contexts"]), key=name)
+    pairs = crew.hold(Coactivity(*coactivity.coactive(drawn["tokens"], sae.d_sae)))
+    spans = [(first, min(first + SHARD, sae.d_sae)) for first in range(0, sae.d_sae, SHARD)]
+    crew.write(
+        writer,
+        add_shard,
+        (
+            (name, first, sae.part(first, last), crew.device, unembedding, corpus.id, shard, pairs)
+            for (first, last), shard in zip(spans, shards(), strict=True)
+        ),
+    )
+    dead, active = (sum(getattr(one, what) for one in surveys) for what in ("dead", "active"))
     return {"counted": counts.tokens, "excluded": excluded, "dead": dead, "l0": active / max(1, counts.tokens)}
 
 
@@ -92,13 +102,29 @@ def write_weights(
     name = f"{model_id}/{source}"
     row = tables.dictionary_row(model_id, source, sae, model)
     writer.add("dictionaries", pyarrow.Table.from_pylist([row]), key=name)
+    device = str(unembedding.matrix.device) if unembedding else "cpu"
     for first in range(0, sae.d_sae, SHARD):
-        last = min(first + SHARD, sae.d_sae)
-        known = tables.of_weights(name, sae, first, last, unembedding)
-        _write_shard(writer, name, sae, first, last, pyarrow.table(known))
+        add_shard(writer, name, first, sae.part(first, min(first + SHARD, sae.d_sae)), device, unembedding)
 
 
-def _write_shard(writer: Any, name: str, sae: Sae, first: int, last: int, features: pyarrow.Table) -> None:
-    writer.add("features", features, key=name, shard=first // SHARD)
-    vectors = sae.W_dec[first:last].float().cpu().numpy()
-    writer.add_vectors(name, vectors, shard=first // SHARD, targets=sae.targets)
+def add_shard(
+    writer: Any,
+    name: str,
+    first: int,
+    sae: Sae,
+    device: str,
+    unembedding: Unembedding | None,
+    corpus: str = "",
+    counted: Counted | None = None,
+    pairs: Coactivity | None = None,
+) -> None:
+    """Add the parts of a shard of a dictionary: features from `first`, of which `sae` has the weights and `counted` and
+    `pairs` what is counted in a corpus, if anything. Effects on logits are worked out on `device`."""
+    shard = first // SHARD
+    known = tables.of_weights(name, first, sae, unembedding and unembedding.to(device))
+    if counted is not None and pairs is not None:
+        known |= tables.statistics(counted) | {"coactive": tables.coactive(pairs, first, first + sae.d_sae)}
+    writer.add("features", pyarrow.table(known), key=name, shard=shard)
+    writer.add_vectors(name, sae.W_dec.float().cpu().numpy(), shard=shard, targets=sae.targets)
+    if counted is not None:
+        writer.add("examples", tables.examples(name, corpus, counted), key=name, shard=shard)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from featurestore import BadRequest, Unavailable
@@ -13,7 +14,13 @@ from labeler.budget import Budget
 from labeler.journal import Journal, key_of
 from labeler.llm import Answer, Endpoint, Messages, Settings, tokens_most
 
+Progress = Callable[[str, int], AbstractContextManager[Any]]
+
 REST = 60.0  # seconds that an endpoint which failed is left alone while another answers
+
+
+class Waits(Exception):
+    """The answer is asked for, and comes with those that `gather` waits for."""
 
 
 class Asker:
@@ -44,7 +51,9 @@ class Asker:
         self.cached = 0
         self._lock = threading.Lock()
         self._flying: dict[str, list[Any]] = {}  # a lock, and how many hold it or wait for it
-        self._resting: dict[int, float] = {}
+        self._failed: dict[int, float] = {}  # when, by number of endpoint
+
+    in_rounds = False  # whether answers come together, in `gather`
 
     @property
     def concurrency(self) -> int:
@@ -54,7 +63,8 @@ class Asker:
     def ask(self, messages: Messages, about: str | None = None, **settings: Any) -> Answer:
         """The answer to a conversation; `settings` are the fields of Settings: schema, max_tokens, temperature, logprobs.
 
-        `about` is noted in the journal, for people: a feature's id. Raises Unavailable, BadRequest, Spent or Stopped.
+        `about` is noted in the journal, for people: a feature's id. Raises Unavailable, BadRequest, Spent, Stopped or
+        Waits.
         """
         wanted = Settings(**settings)
         key = self.key(messages, wanted)
@@ -100,6 +110,16 @@ class Asker:
             del content["logprobs"]
         self.journal.put(key, content | ({"about": about} if about else {}))
 
+    def gather(self, progress: Progress) -> bool:
+        """Wait for the answers that were asked for and are not there yet. Whether there were any."""
+        return False
+
+    def cost(self, tokens_in: int, tokens_out: int) -> dict[str, Any]:
+        """What so many tokens cost, by the names of the store's columns."""
+        prices = self.budget.prices
+        money = None if prices is None else prices.of(tokens_in, tokens_out)
+        return {"tokens_in": tokens_in, "tokens_out": tokens_out, "money": money}
+
     def sync(self) -> None:
         """Force the journal to the disk."""
         if self.journal:
@@ -111,23 +131,31 @@ class Asker:
             one.stop()
 
     def _ask_one(self, messages: Messages, settings: Settings) -> Answer:
-        if len(self.endpoints) == 1:
-            return self.endpoints[0].ask(messages, **settings._asdict())
         while True:
-            chosen = self._least_loaded()
+            chosen, began = self._least_loaded(), time.monotonic()
             try:
                 return self.endpoints[chosen].ask(messages, **settings._asdict())
             except Unavailable:
                 with self._lock:
-                    self._resting[chosen] = time.monotonic() + REST
-                    awake = [n for n in range(len(self.endpoints)) if self._resting.get(n, 0.0) <= time.monotonic()]
-                if not awake:
+                    self._failed[chosen] = time.monotonic()
+                    awake = self._awake()
+                if not awake and not self.endpoints[chosen].comes_back(began):
                     raise
 
+    def _awake(self) -> list[int]:
+        """Endpoints that are not left alone: those that never failed, or long ago, or have come to answer since."""
+        now, failed = time.monotonic(), self._failed
+        return [
+            n
+            for n, one in enumerate(self.endpoints)
+            if one.renewed <= now and (n not in failed or now > failed[n] + REST or one.renewed > failed[n])
+        ]
+
     def _least_loaded(self) -> int:
-        now = time.monotonic()
+        if len(self.endpoints) == 1:
+            return 0
         with self._lock:
-            awake = [n for n in range(len(self.endpoints)) if self._resting.get(n, 0.0) <= now]
+            awake = self._awake()
         return min(awake or range(len(self.endpoints)), key=lambda n: self.endpoints[n].pace.load)
 
     @contextlib.contextmanager

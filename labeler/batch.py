@@ -1,8 +1,8 @@
-"""Labels through the Batch API: requests as files, answers within a day, at OpenAI for half the price.
+"""Asking through the Batch API: requests as files, answers within a day, at OpenAI for half the price.
 
 Nothing but the way of asking differs. A round writes down every request that the journal has no answer to; the
-endpoint answers them as a batch; the answers go to the journal; and the next round makes labels of them, and writes
-down what is to be asked a second time. What has been handed over is noted beside the journal before and after, so a
+endpoint answers them as a batch; the answers go to the journal; and the next round makes labels or scores of them, and
+writes down what is to be asked a second time. What has been handed over is noted beside the journal before and after, so a
 run that was killed finds its batches again and hands nothing over twice.
 
 Format: https://platform.openai.com/docs/guides/batch
@@ -10,7 +10,6 @@ Format: https://platform.openai.com/docs/guides/batch
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import hashlib
 import json
@@ -24,15 +23,13 @@ from typing import Any
 import msgspec
 
 from featurestore import BadStore, Unavailable
-from labeler import run
-from labeler.asking import Asker
+from labeler.asking import Asker, Progress, Waits
 from labeler.budget import Budget
 from labeler.explain import Unreadable
 from labeler.journal import Journal
 from labeler.llm import Answer, Endpoint, Messages, Settings, request_body, tokens_most
 
 MOST_REQUESTS, MOST_BYTES = 50_000, 190_000_000  # of one file; OpenAI takes 50,000 and 200 MB
-WAITS = "waits for a batch"
 OVER = frozenset({"completed", "failed", "expired", "cancelled"})
 POLL = 30.0  # seconds
 
@@ -45,80 +42,45 @@ class Handed(msgspec.Struct):
     id: str | None = None
 
 
-def by_batch(
-    store: Any,
-    endpoint: Endpoint,
-    journal: Journal,
-    job: run.Job,
-    *,
-    budget: Budget | None = None,
-    poll: float = POLL,
-    progress: run.Progress,
-) -> run.Report:
-    """Label features as run.by_model does, through the Batch API. Waits for the batches, `poll` seconds between looks.
+class Batches(Asker):
+    """In an Asker's place: what the journal has no answer to is written down, and `gather` hands it over and waits.
 
-    Interrupted or killed, it goes on where it was when it is run again. Raises as by_model does.
+    A context manager. `ask` raises Waits for what was written down.
     """
-    recorder = Recorder(endpoint, journal, budget)
-    book = Book(Path(f"{journal.path}.batches"), endpoint)
-    labelled, flawed = 0, collections.Counter[str]()
-    while True:
-        for handed in book.open():
-            _collect(handed, book, recorder, poll, progress)
-        with tempfile.TemporaryDirectory(prefix="featurestore-batch-") as folder:
-            recorder.begin(Path(folder))
-            report = run.by_model(store, recorder, job, progress=progress)
-            files = recorder.end()
-            labelled += report.labelled
-            flawed.update(report.flawed)
-            if not files:
-                break
-            for path, requests in files:
-                book.hand_over(path, requests)
-    return report._replace(labelled=labelled, flawed=dict(flawed))
 
+    in_rounds = True
 
-def _collect(handed: Handed, book: Book, recorder: Recorder, poll: float, progress: run.Progress) -> None:
-    with progress(f"waiting for batch {handed.id}", handed.requests) as bar:
-        shown = 0
-        while True:
-            batch = book.look(handed)
-            done = getattr(batch.request_counts, "completed", 0) if batch.request_counts else 0
-            bar.advance(done - shown)
-            shown = done
-            if batch.status in OVER:
-                break
-            recorder.endpoint.pace.pause(poll)
-    if batch.status == "failed" and not batch.output_file_id:
-        book.close(handed)
-        said = [one.message for one in getattr(batch.errors, "data", None) or ()]
-        raise Unavailable(
-            f"{recorder.endpoint.name} failed batch {handed.id}: {said[0] if said else 'no reason given'}"
-        )
-    for file in (batch.output_file_id, batch.error_file_id):
-        for line in book.lines(file) if file else ():
-            recorder.answered(line)
-    recorder.sync()
-    book.close(handed)
-
-
-class Recorder(Asker):
-    """In an Asker's place: answers from the journal, and writes down what it has no answer to."""
-
-    def __init__(self, endpoint: Endpoint, journal: Journal, budget: Budget | None):
-        super().__init__([endpoint], journal, budget)
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        journal: Journal,
+        budget: Budget | None = None,
+        take: int = 1,
+        poll: float | None = None,
+    ):
+        """`poll` is how many seconds there are between two looks at a batch."""
+        super().__init__([endpoint], journal, budget, take)
         self.endpoint = endpoint
+        self.poll = POLL if poll is None else poll
         self.given_up: dict[str, str] = {}  # requests that a batch failed, and why
+        self._book = Book(Path(f"{journal.path}.batches"), endpoint)
         self._writing = threading.Lock()
         self._held = contextlib.ExitStack()
-        self._folder = Path()
+        self._folder = tempfile.TemporaryDirectory(prefix="featurestore-batch-")
         self._files: list[tuple[Path, int]] = []
         self._file: Any = None
         self._count = 0
         self._noted: set[str] = set()
 
+    def __enter__(self) -> Batches:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._written_down()
+        self._folder.cleanup()
+
     def ask(self, messages: Messages, about: str | None = None, **settings: Any) -> Answer:
-        """The journal's answer. Raises Unreadable where it has none: the request is written down; and Spent."""
+        """The journal's answer. Raises Waits, Spent, or Unreadable for what a batch had no answer to."""
         wanted = Settings(**settings)
         key = self.key(messages, wanted)
         known = self.known(key)
@@ -135,19 +97,70 @@ class Recorder(Asker):
                 self._held.enter_context(held)
                 self._noted.add(key)
                 self._write(raw)
-        raise Unreadable(WAITS)
+        raise Waits
 
-    def begin(self, folder: Path) -> None:
-        """Write down requests in a folder from here on."""
-        self._folder, self._files, self._noted = folder, [], set()
+    def gather(self, progress: Progress) -> bool:
+        """Hand over what was written down, and wait for every batch that is under way. Whether there was one.
 
-    def end(self) -> list[tuple[Path, int]]:
-        """The files of requests that were written down, and how many are in each."""
+        Interrupted or killed, the next run waits on.
+        """
+        for path, requests in self._written_down():
+            self._book.hand_over(path, requests)
+            path.unlink()
+        under_way = self._book.open()
+        for handed in under_way:
+            self._collect(handed, progress)
+        return bool(under_way)
+
+    def stop(self) -> None:
+        """There is nothing under way to stop."""
+
+    def _write(self, raw: bytes) -> None:
+        if self._file and (self._count >= MOST_REQUESTS or self._file.tell() + len(raw) > MOST_BYTES):
+            self._close()
+        if self._file is None:
+            self._file = (Path(self._folder.name) / f"{len(self._files)}.jsonl").open("wb")
+            self._count = 0
+        self._file.write(raw)
+        self._count += 1
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._files.append((Path(self._file.name), self._count))
+            self._file = None
+
+    def _written_down(self) -> list[tuple[Path, int]]:
+        """The files of requests since it was last asked, and how many are in each."""
         self._close()
         self._held.close()  # what they cost is known when they are answered
-        return self._files
+        found, self._files, self._noted = self._files, [], set()
+        return found
 
-    def answered(self, line: dict[str, Any]) -> None:
+    def _collect(self, handed: Handed, progress: Progress) -> None:
+        with progress(f"waiting for batch {handed.id}", handed.requests) as bar:
+            shown = 0
+            while True:
+                batch = self._book.look(handed)
+                done = getattr(batch.request_counts, "completed", 0) if batch.request_counts else 0
+                bar.advance(done - shown)
+                shown = done
+                if batch.status in OVER:
+                    break
+                self.endpoint.pace.pause(self.poll)
+        if batch.status == "failed" and not batch.output_file_id:
+            self._book.close(handed)
+            said = [one.message for one in getattr(batch.errors, "data", None) or ()]
+            raise Unavailable(
+                f"{self.endpoint.name} failed batch {handed.id}: {said[0] if said else 'no reason given'}"
+            )
+        for file in (batch.output_file_id, batch.error_file_id):
+            for line in self._book.lines(file) if file else ():
+                self._answered(line)
+        self.sync()
+        self._book.close(handed)
+
+    def _answered(self, line: dict[str, Any]) -> None:
         """Keep what a line of a batch's output says."""
         key, response = line["custom_id"], line.get("response") or {}
         try:
@@ -160,24 +173,6 @@ class Recorder(Asker):
             self.budget.paid += 1
             self.budget.tokens_in += answer.tokens_in
             self.budget.tokens_out += answer.tokens_out
-
-    def stop(self) -> None:
-        """There is nothing under way to stop."""
-
-    def _write(self, raw: bytes) -> None:
-        if self._file and (self._count >= MOST_REQUESTS or self._file.tell() + len(raw) > MOST_BYTES):
-            self._close()
-        if self._file is None:
-            self._file = (self._folder / f"{len(self._files)}.jsonl").open("wb")
-            self._count = 0
-        self._file.write(raw)
-        self._count += 1
-
-    def _close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._files.append((Path(self._file.name), self._count))
-            self._file = None
 
 
 class Book:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy
+
+from featurestore import BadRequest, FeatureStore
 
 
 class Choice(Sequence[str]):
@@ -29,8 +31,24 @@ class Choice(Sequence[str]):
         order = numpy.lexsort((self._features, self._codes))
         return Choice(self._dictionaries, self._codes[order], self._features[order], self.skipped)
 
+    def without(self, features: Mapping[str, Sequence[int]]) -> Choice:
+        """The same but for these features of each dictionary."""
+        keep = numpy.ones(len(self), bool)
+        for code, dictionary in enumerate(self._dictionaries):
+            mine = self._codes == code
+            keep[mine] = ~numpy.isin(self._features[mine], numpy.array(features.get(dictionary, ()), numpy.int32))
+        return Choice(self._dictionaries, self._codes[keep], self._features[keep], self.skipped)
+
     def __iter__(self) -> Iterator[str]:
         return (self[at] for at in range(len(self)))
+
+
+def choose_dictionaries(store: FeatureStore, asked: Sequence[str]) -> list[str]:
+    """The asked dictionaries, or all. Raises NotFound, or BadRequest when there is none."""
+    names = [store.dictionary(id).dictionary for id in asked] or [d.dictionary for d in store.dictionaries()]
+    if not names:
+        raise BadRequest("the store has no dictionary yet: harvest or import one first")
+    return names
 
 
 def choose(

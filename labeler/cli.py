@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -10,22 +9,14 @@ import click
 import featurestore
 from featurestore import BadRequest
 from featurestore.cli import build_index, local
-from featurestore.commands import json_lines, json_option, progress, store_option, table
+from featurestore.commands import json_lines, json_option, progress, recording, store_option, table
+from labeler.asking_options import Asking, asking_options, refuse_without_model, tell_spent
+
+OF_MODELS = ("prompt", "explainer", "where", "order", "limit", "redo")  # options that say what a model is asked
 
 
 @click.group(invoke_without_command=True)
 @click.option("--model", metavar="NAME", help="A language model to ask. Without it, labels come from token statistics.")
-@click.option(
-    "--base-url",
-    "--endpoint",
-    "endpoints",
-    multiple=True,
-    metavar="URL",
-    help="An OpenAI-compatible endpoint; repeated, several share the work. Default: the OpenAI API.",
-)
-@click.option(
-    "--api-key-env", default="OPENAI_API_KEY", show_default=True, help="Environment variable that holds the key."
-)
 @click.option(
     "--prompt", metavar="NAME_OR_FILE", help="How to ask, see `featurestore label prompts`. Default: pairs. Or a file."
 )
@@ -34,27 +25,17 @@ from featurestore.commands import json_lines, json_option, progress, store_optio
 @click.option("--where", metavar="SQL", help="Only features for which this condition over the view `features` holds.")
 @click.option("--order", metavar="SQL", help="Which features come first, as in 'density desc'. Default: by id.")
 @click.option("--limit", type=click.IntRange(1), help="At most this many features.")
-@click.option(
-    "--concurrency", type=click.IntRange(1, 1000), default=8, show_default=True, help="Requests at once, an endpoint."
-)
-@click.option("--budget", metavar="AMOUNT", help="The most to spend: money, as in 2.50, or tokens, as in 800ktokens.")
-@click.option("--price-in", type=click.FloatRange(0), metavar="MONEY", help="Price of a million tokens of prompts.")
-@click.option("--price-out", type=click.FloatRange(0), metavar="MONEY", help="Price of a million tokens of replies.")
-@click.option("--batch", is_flag=True, help="Ask through the Batch API: cheaper, and answered within a day.")
-@click.option("--dry-run", is_flag=True, help="Say what it would ask and cost, and stop.")
 @click.option("--redo", is_flag=True, help="Also features that this explainer labelled before.")
-@click.option("--take", type=click.IntRange(1), default=1, show_default=True, help="Ask again, for a further answer.")
-@click.option("--journal", metavar="FILE", help="Where answers are kept. Default: beside the store.")
+@asking_options
 @click.option("--set", "by_hand", nargs=2, metavar="ID TEXT", help="Set your own label of one feature.")
 @click.option("--no-index", is_flag=True, help="Do not index the new labels.")
 @store_option
 @json_option
 @click.pass_context
+@recording("label", lambda model, dictionaries, **given: [model or "tokens", *dictionaries])
 def label(
     ctx: click.Context,
     model: str | None,
-    endpoints: tuple[str, ...],
-    api_key_env: str,
     by_hand: tuple[str, str] | None,
     no_index: bool,
     store: str,
@@ -69,30 +50,32 @@ def label(
     featurestore label --store my.features
     featurestore label --base-url http://localhost:8080/v1 --model qwen3 --where "density > 1e-4" --limit 100
     featurestore label --model gpt-4.1-nano --price-in 0.1 --price-out 0.4 --budget 5 --order "density desc"
+    featurestore label --ray auto --model qwen3 --serve "vllm serve {model} --port {port}"
     featurestore label set gpt2-small/8-res-jb/1234 "names of bridges"
     featurestore label prompts
     """
     if ctx.invoked_subcommand:
         return
-    from labeler import run
-
     opened = local(store)
+    report: Any
     if by_hand:
+        from labeler.run import Labelled
+
         opened.set_label(*by_hand)
-        report = run.Report("human", 1, 0, {})
+        report = Labelled(explainer="human", labelled=1)
     elif model:
-        made = _with_model(opened, model, endpoints, api_key_env, as_json, **given)
-        if made is None:
+        report = _with_model(opened, model, as_json, **given)
+        if report is None:
             return
-        report = made
     else:
-        unused = [name for name, value in _of_models(given, endpoints).items() if value]
-        if unused:
-            raise BadRequest(f"{unused[0]} goes with --model; token statistics label every feature of a dictionary")
-        report = run.by_tokens(opened, run.choose_dictionaries(opened, given["dictionaries"]), progress)
+        from labeler.choice import choose_dictionaries
+        from labeler.token_labels import by_tokens
+
+        refuse_without_model(ctx, OF_MODELS, "token statistics label every feature of a dictionary")
+        report = by_tokens(opened, choose_dictionaries(opened, given["dictionaries"]), progress)
     said = [] if no_index or not report.labelled else build_index(opened)
     if as_json:
-        json_lines([report._asdict()])
+        json_lines([report])
         return
     _tell(report)
     for line in said:
@@ -176,9 +159,9 @@ def rule(sql: str | None, default: bool, store: str) -> None:
 
 
 def _agreement(opened: Any, dictionaries: tuple[str, ...], rows: Any, as_json: bool) -> None:
-    from labeler import run
+    from labeler.choice import choose_dictionaries
 
-    found = rows(run.choose_dictionaries(opened, dictionaries))
+    found = rows(choose_dictionaries(opened, dictionaries))
     if as_json:
         json_lines(found)
         return
@@ -270,82 +253,22 @@ def cost(dictionaries: tuple[str, ...], store: str, as_json: bool) -> None:
     _agreement(opened, dictionaries, lambda names: agreement.costs(opened, names), as_json)
 
 
-def _with_model(opened: Any, model: str, endpoints: tuple[str, ...], key: str, as_json: bool, **given: Any) -> Any:
+def _with_model(opened: Any, model: str, as_json: bool, **given: Any) -> Any:
     """The report of a run with a model; None after a dry one."""
-    from labeler import budget, journal, run
-    from labeler.asking import Asker
-    from labeler.llm import Endpoint
+    from labeler import run
 
-    prices = prices_of(given["price_in"], given["price_out"])
-    limit = None if given["budget"] is None else budget.parse_limit(given["budget"], prices)
-    account = budget.Budget(limit, prices)
-    asked = {name: given[name] for name in ("dictionaries", "where", "order", "limit", "redo")}
-    job = run.Job.of(model, given["prompt"] or "pairs", given["explainer"], **asked)
-    choice = job.choose(opened)
-    about = run.estimate(opened, job, choice, account)
-    if given["dry_run"] and as_json:
-        json_lines([about._asdict()])
+    asking = Asking.of(model, given)
+    job = run.Job.of(model, given.pop("prompt") or "pairs", given.pop("explainer"), **given)
+    choice, account = job.choose(opened), asking.account()
+    if asking.told(run.estimate(opened, job, choice, account), "features", "have their label", as_json):
         return None
-    cost = "" if about.money is None else f", {budget.shown(about.money)} at these prices"
-    click.echo(
-        f"{about.features:,} features to ask {model} about ({about.skipped:,} have its label): about "
-        f"{about.tokens_in:,} tokens of prompts and {about.tokens_out:,} of replies{cost}",
-        err=not given["dry_run"],
-    )
-    if given["dry_run"]:
-        return None
-    served = [Endpoint(model, url, key, concurrency=given["concurrency"]) for url in endpoints or (None,)]
-    with journal.Journal(Path(given["journal"] or journal.beside(opened.location))) as kept:
-        if given["batch"]:
-            if len(served) > 1:
-                raise BadRequest("--batch asks one endpoint: name one")
-            if given["take"] > 1:
-                raise BadRequest("--take goes with live requests, not with --batch")
-            from labeler.batch import by_batch
-
-            return by_batch(opened, served[0], kept, job, budget=account, progress=progress)
-        return run.by_model(opened, Asker(served, kept, account, given["take"]), job, choice=choice, progress=progress)
-
-
-def prices_of(price_in: float | None, price_out: float | None) -> Any:
-    """The prices that were given, or None. Raises BadRequest for one without the other."""
-    from labeler.budget import Prices
-
-    if (price_in is None) != (price_out is None):
-        raise BadRequest("--price-in and --price-out go together: what a million tokens of each kind cost")
-    return None if price_in is None or price_out is None else Prices(price_in, price_out)
-
-
-def _of_models(given: dict[str, Any], endpoints: tuple[str, ...]) -> dict[str, Any]:
-    """What was given on the command line that only a language model minds."""
-    names = {
-        "--base-url": endpoints,
-        "--prompt": given["prompt"],
-        "--as": given["explainer"],
-        "--where": given["where"],
-        "--order": given["order"],
-        "--limit": given["limit"],
-        "--budget": given["budget"],
-        "--batch": given["batch"],
-        "--dry-run": given["dry_run"],
-        "--redo": given["redo"],
-        "--take": given["take"] > 1,
-        "--journal": given["journal"],
-    }
-    return names
+    with asking.asker(opened.location, account) as asker:
+        return run.by_model(opened, asker, job, choice=choice, progress=progress)
 
 
 def _tell(report: Any) -> None:
-    from labeler.budget import shown
-
     click.echo(f"{report.labelled:,} features labelled by {report.explainer}, {report.skipped:,} skipped")
-    if report.paid or report.cached:
-        money = "" if report.money is None else f", {shown(report.money)}"
-        click.echo(
-            f"{report.paid:,} answers paid: {report.tokens_in:,} tokens of prompts, {report.tokens_out:,} of "
-            f"replies{money}; {report.cached:,} from the journal",
-            err=True,
-        )
+    tell_spent(report)
     for reason, count in report.failed.items():
         click.echo(f"{count:,} not labelled: {reason}", err=True)
     for flaw, count in report.flawed.items():

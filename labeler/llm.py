@@ -75,19 +75,21 @@ class Endpoint:
         retries: int = RETRIES,
         concurrency: int = CONCURRENCY,
         timeout: float = TIMEOUT,
+        key: str | None = None,
     ):
-        """Raises Unavailable when the openai package or the key is missing; a server named by URL needs no key."""
+        """`key` is taken from the environment's `key_variable` unless given. Raises Unavailable when the openai package or the key is missing; a server named by URL needs no key."""
         try:
             import openai
         except ImportError:
             raise Unavailable("labelling with a model needs openai: pip install 'featurestore[label]'") from None
         if concurrency < 1:
             raise BadRequest(f"concurrency: {concurrency} is not a number of requests")
-        key = os.environ.get(key_variable)
+        key = key or os.environ.get(key_variable)
         if not key and base_url is None:
             raise Unavailable(f"no key for the OpenAI API: set {key_variable}, or name a server with --base-url")
         self.model = model
         self.base_url = base_url
+        self.renewed = 0.0  # when it last came to answer, by time.monotonic
         self.retries = retries
         self.pace = Pace(concurrency)
         self._key_variable = key_variable
@@ -128,6 +130,14 @@ class Endpoint:
             if failures > self.retries:
                 raise failed.error
             self.pace.pause(backoff(failures))
+
+    def move(self, base_url: str) -> None:
+        """From now on it is asked there."""
+        self.base_url, self.client = base_url, self.client.with_options(base_url=base_url)
+
+    def comes_back(self, since: float) -> bool:
+        """Whether it answers anew since a time, though it did not at that time."""
+        return False
 
     def stop(self) -> None:
         """Begin no further request."""

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from featurestore import BadRequest
 from featurestore.cli import build_index, local
-from featurestore.commands import json_lines, json_option, progress, store_option, table
+from featurestore.commands import json_lines, json_option, progress, recording, store_option, table
+from labeler.asking_options import Asking, asking_options, refuse_without_model, tell_spent
 
 FREE = "embedding"
+OF_JUDGES = ("prompts", "sample", "texts", "threshold")  # options that say what a judge is asked
 
 
 @click.command()
 @click.option(
     "--model", metavar="NAME", help="A language model as judge. Without it only the embedding method is used."
-)
-@click.option(
-    "--endpoint",
-    "--base-url",
-    "endpoints",
-    multiple=True,
-    metavar="URL",
-    help="An OpenAI-compatible endpoint; repeated, several share the work. Default: the OpenAI API.",
-)
-@click.option(
-    "--api-key-env", default="OPENAI_API_KEY", show_default=True, help="Environment variable that holds the key."
 )
 @click.option(
     "--methods",
@@ -49,20 +39,15 @@ FREE = "embedding"
     "--threshold", type=click.FloatRange(0, 1), help="Ask no more once a label's intervals are on one side of this."
 )
 @click.option("--embedder", help="A model directory, a hub name, or openai:MODEL@BASE_URL. Default: the store's.")
-@click.option(
-    "--concurrency", type=click.IntRange(1, 1000), default=8, show_default=True, help="Requests at once, an endpoint."
-)
-@click.option("--budget", metavar="AMOUNT", help="The most to spend: money, as in 2.50, or tokens, as in 800ktokens.")
-@click.option("--price-in", type=click.FloatRange(0), metavar="MONEY", help="Price of a million tokens of prompts.")
-@click.option("--price-out", type=click.FloatRange(0), metavar="MONEY", help="Price of a million tokens of replies.")
-@click.option("--dry-run", is_flag=True, help="Say what the judge would be asked and cost, and stop.")
 @click.option("--redo", is_flag=True, help="Also labels that were scored before.")
-@click.option("--take", type=click.IntRange(1), default=1, show_default=True, help="Ask again, for further answers.")
-@click.option("--journal", metavar="FILE", help="Where answers are kept. Default: beside the store.")
+@asking_options
 @click.option("--report", metavar="DICTIONARY", help="Say what is known of a dictionary's labels, and score nothing.")
 @store_option
 @json_option
+@click.pass_context
+@recording("score", lambda model, methods, dictionaries, **given: [model, methods, *dictionaries])
 def score(
+    ctx: click.Context,
     model: str | None,
     methods: str | None,
     report: str | None,
@@ -86,6 +71,8 @@ def score(
         _report(opened, report, given["explainer"], as_json)
         return
     names = _names(methods, model)
+    if not model:
+        refuse_without_model(ctx, OF_JUDGES, "embeddings are made here, of every label that is chosen")
     done = []
     if FREE in names and not given["dry_run"]:
         done.append(_embedded(opened, embedder, given))
@@ -94,10 +81,8 @@ def score(
         if made is None:
             return
         done.append(made)
-    elif given["dry_run"]:
-        raise BadRequest("--dry-run tells what a judge would cost: name one with --model")
     if as_json:
-        json_lines([one._asdict() for one in done])
+        json_lines(done)
     else:
         for one in done:
             _tell(one)
@@ -131,52 +116,22 @@ def _embedded(opened: Any, embedder: str | None, given: dict[str, Any]) -> Any:
 
 def _judged(opened: Any, model: str, names: list[str], as_json: bool, given: dict[str, Any]) -> Any:
     """The report of a run with a judge; None after a dry one."""
-    from labeler import budget, journal
-    from labeler.asking import Asker
-    from labeler.cli import prices_of
-    from labeler.llm import Endpoint
     from labeler.score import Job, by_judge, estimate
 
-    prices = prices_of(given["price_in"], given["price_out"])
-    limit = None if given["budget"] is None else budget.parse_limit(given["budget"], prices)
-    account = budget.Budget(limit, prices)
-    fields = ("dictionaries", "explainer", "where", "order", "limit", "sample", "texts", "threshold", "redo")
-    job = Job.of(names, given["prompts"], **{name: given[name] for name in fields})
-    chosen = job.choose(opened, model)
-    about = estimate(opened, job, chosen, account)
-    if given["dry_run"] and as_json:
-        json_lines([about._asdict()])
+    asking = Asking.of(model, given)
+    job = Job.of(names, given.pop("prompts"), **given)
+    chosen, account = job.choose(opened, model), asking.account()
+    if asking.told(estimate(opened, job, chosen, account), "labels", "are scored", as_json):
         return None
-    cost = "" if about.money is None else f", {budget.shown(about.money)} at these prices"
-    click.echo(
-        f"{about.features:,} labels to ask {model} about ({about.skipped:,} are scored): at most about "
-        f"{about.tokens_in:,} tokens of prompts and {about.tokens_out:,} of replies{cost}",
-        err=not given["dry_run"],
-    )
-    if given["dry_run"]:
-        return None
-    served = [
-        Endpoint(model, url, given["api_key_env"], concurrency=given["concurrency"])
-        for url in given["endpoints"] or (None,)
-    ]
-    with journal.Journal(Path(given["journal"] or journal.beside(opened.location))) as kept:
-        asker = Asker(served, kept, account, given["take"])
+    with asking.asker(opened.location, account) as asker:
         return by_judge(opened, asker, job, chosen=chosen, progress=progress)
 
 
 def _tell(report: Any) -> None:
-    from labeler.budget import shown
-
     click.echo(
         f"{report.labels:,} labels scored by {report.judge} ({report.scores:,} scores), {report.skipped:,} skipped"
     )
-    if report.paid or report.cached:
-        money = "" if report.money is None else f", {shown(report.money)}"
-        click.echo(
-            f"{report.paid:,} answers paid: {report.tokens_in:,} tokens of prompts, {report.tokens_out:,} of "
-            f"replies{money}; {report.cached:,} from the journal",
-            err=True,
-        )
+    tell_spent(report)
     if report.unanswered:
         click.echo(f"{report.unanswered:,} judgements were not given: they count as failures, not in scores", err=True)
     if report.stopped_early:

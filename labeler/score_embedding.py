@@ -14,10 +14,12 @@ import pyarrow
 from featurestore import Feature
 from labeler import score_statistics as statistics
 from labeler.explain import Lacking
-from labeler.run import Progress
-from labeler.score import Report, Scores, pages, row_of
+from labeler.rows import Rows
+from labeler.running import Progress
+from labeler.score import Scored, pages
 from labeler.score_examples import Material, Text
 from labeler.score_judges import HARD, RANDOM, Result
+from labeler.score_label import row_of
 from labeler.score_sample import Target
 
 METHOD = "embedding"
@@ -35,7 +37,7 @@ def by_embedding(
     embedder: str | None = None,
     redo: bool = False,
     progress: Progress,
-) -> Report:
+) -> Scored:
     """Score labels (a table of score_sample.labels) by how well the cosine of label and text tells where a feature fires.
 
     `embedder` is a setting of featurestore (default: that of the store's label index). Raises Unavailable when it is not
@@ -48,7 +50,7 @@ def by_embedding(
         f"AND judge = '{embed.id.replace(chr(39), chr(39) * 2)}'"
     )
     known = set(zip(*(done[name].to_pylist() for name in done.column_names), strict=True)) if not redo else set()
-    scores, failed = Scores(store), collections.Counter[str]()
+    scores, failed = Rows(store, "scores", "score"), collections.Counter[str]()
     labels = skipped = without_hard = 0
     with progress(f"scoring with {embed.id}", chosen.num_rows) as bar:
         for group in _groups(pages(store, chosen), TOGETHER):
@@ -77,9 +79,9 @@ def by_embedding(
                 )
             if scores.due:
                 scores.write()
-    if scores.held:
-        scores.write()
-    return Report(embed.id, labels, scores.written, skipped, dict(failed), without_hard=without_hard)
+    scores.write()
+    done = {"labels": labels, "scores": scores.written, "skipped": skipped, "without_hard": without_hard}
+    return Scored(judge=embed.id, failed=dict(failed), **done)
 
 
 def _groups(items: Iterable[tuple[Feature, Any, list[Target]]], size: int) -> Iterable[list[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -16,13 +17,14 @@ DENSITIES, SIMILARITIES = 4, 2  # strata by how often a feature fires, and by ho
 
 
 class Target(NamedTuple):
-    """A label to score; `done` are the methods by which this judge scored it before."""
+    """A label to score, in a `row` of what was chosen; `done` are the methods by which this judge scored it before."""
 
     dictionary: str
     feature: int
     label: str
     explainer: str
     done: frozenset[str]
+    row: int
 
     @property
     def id(self) -> str:
@@ -69,13 +71,13 @@ def labels(
     )
 
 
-def targets(table: pyarrow.Table) -> Iterator[Target]:
-    """The rows of `labels`, as they are needed."""
+def targets(table: pyarrow.Table, first: int = 0) -> Iterator[Target]:
+    """The rows of `labels`, counted from `first`, as they are needed."""
+    number = itertools.count(first)
     for batch in table.select(["dictionary", "feature", "label", "explainer", "done"]).to_batches(4096):
-        for row in batch.to_pylist():
-            yield Target(
-                row["dictionary"], row["feature"], row["label"], row["explainer"], frozenset(row["done"] or ())
-            )
+        for one in batch.to_pylist():
+            done = frozenset(one["done"] or ())
+            yield Target(one["dictionary"], one["feature"], one["label"], one["explainer"], done, next(number))
 
 
 def strata(table: pyarrow.Table) -> numpy.ndarray:

@@ -41,9 +41,10 @@ def invoke():
 
 @pytest.fixture(scope="session")
 def demo_features(tmp_path_factory):
-    """Path of a demo store of few tokens; nobody writes to it."""
+    """Path of a demo store of few tokens, built as `featurestore demo` builds it; nobody writes to it."""
     from demo import build
 
     path = tmp_path_factory.mktemp("demo") / "demo.features"
-    build.build(path, tokens=25_000)
+    said = build.build(path, tokens=60_000)
+    assert said[0].startswith("harvested 3 dictionaries over 60,000 tokens")
     return path

@@ -13,7 +13,7 @@ import featurestore
 from ingest import onepass, weights
 from ingest.harvest import harvest
 from ingest.model import Model
-from labeler import run
+from labeler import rows, run
 from labeler.llm import Answer
 from labeler.pace import Pace
 from tests import small, tiny
@@ -66,7 +66,7 @@ def importing(store: str, world: str) -> None:
 
 def labelling(store: str, world: str) -> None:
     """Label every live feature, a commit for every four."""
-    run.BATCH = 4
+    rows.BATCH = 4
     with featurestore.connect(store) as opened:
         run.by_model(opened, _Judge(), progress=_progress)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 
 import featurestore
-from labeler import prompts, run
+from labeler import prompts, rows, run
 from labeler.asking import Asker
 from labeler.explain import messages
 from labeler.journal import Journal
@@ -73,9 +73,9 @@ def expected(store: Any, feature: int) -> str:
     return llm_endpoint.label_of({"messages": talk})
 
 
-def label(path: str, url: str, journal: str, concurrency: int = 8, batch: int = 500) -> run.Report:
+def label(path: str, url: str, journal: str, concurrency: int = 8, batch: int = 500) -> run.Labelled:
     """Label the store, or what is left of it."""
-    run.BATCH = batch
+    rows.BATCH = batch
     with featurestore.connect(path) as store, Journal(journal) as kept:
         asker = Asker([Endpoint("judge", url, concurrency=concurrency)], kept)
         return run.by_model(store, asker, progress=quiet)

@@ -49,6 +49,7 @@ class Endpoint:
         answer: Callable[[Mapping[str, Any]], str] | None = None,
         refuse: frozenset[str] = frozenset(),
         probabilities: bool = False,
+        address: tuple[str, int] = ("127.0.0.1", 0),
     ):
         """`most` requests at once, or 429; `key` is the one it wants; `refuse` names settings it does not know.
         `probabilities`: logprobs are of the reply's own tokens, each number one; else they are of a 1 that nobody wrote.
@@ -68,8 +69,8 @@ class Endpoint:
         self.files: dict[str, bytes] = {}
         self.batches: dict[str, dict[str, Any]] = {}
         self._lock = threading.Lock()
-        self._socket = socket.create_server(("127.0.0.1", 0), backlog=512)
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/v1"
+        self._socket = socket.create_server(address, backlog=512)
+        self.url = f"http://{address[0]}:{self._socket.getsockname()[1]}/v1"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self) -> Endpoint:
@@ -332,9 +333,13 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.0, help="seconds")
     parser.add_argument("--every", type=int, default=0, help="each so many requests meet a fault; 0 for none")
     parser.add_argument("--most", type=int, help="requests at once; more are refused")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0 for a free one")
+    parser.add_argument("--key", help="the key it wants")
     arguments = parser.parse_args()
-    fault = fault_on_schedule(arguments.every)
-    with Endpoint(fault=fault, latency=arguments.latency, most=arguments.most) as endpoint:
+    settings = {"latency": arguments.latency, "most": arguments.most, "key": arguments.key}
+    address = (arguments.host, arguments.port)
+    with Endpoint(fault=fault_on_schedule(arguments.every), address=address, **settings) as endpoint:
         print(endpoint.url, flush=True)
         threading.Event().wait()
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy
 
 import featurestore
-from labeler import score
+from labeler import rows, score
 from labeler.asking import Asker
 from labeler.journal import Journal
 from labeler.llm import Endpoint
@@ -270,9 +270,9 @@ def _chance(asked: Mapping[str, Any]) -> random.Random:
     return random.Random(hashlib.sha256(json.dumps(asked["messages"]).encode()).hexdigest())
 
 
-def score_right(path: str, url: str, journal: str) -> score.Report:
+def score_right(path: str, url: str, journal: str) -> score.Scored:
     """Score the right labels, or what is left of them: the process that may be killed."""
-    score.BATCH = 4
+    rows.BATCH = 4
     with featurestore.connect(path) as store, Journal(journal) as kept:
         asker = Asker([Endpoint("judge", url, concurrency=4)], kept)
         methods = ("detection", "intruder")

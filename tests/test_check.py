@@ -16,7 +16,7 @@ import featurestore
 from featurestore import BadStore, NotFound, UnsupportedVersion, log
 from featurestore.check import REBUILT
 from featurestore.cli import main
-from featurestore.log import CHECKPOINT_COMMITS, Commit, Log
+from featurestore.log import Commit, Log
 from featurestore.parts import Directory, fingerprint
 from tests import jobs, tiny
 
@@ -82,19 +82,19 @@ def test_nothing_that_counts_is_ever_a_leftover(whole, tmp_path):
 def test_a_changed_byte_anywhere_is_found_and_named(whole, tmp_path):
     chance = random.Random(5)
     damaged = 0
+    copy = tmp_path / "copy"
+    shutil.copytree(whole, copy)
     for name in live_files(whole):
         raw = (whole / name).read_bytes()
         if not raw:
             continue
-        copy = tmp_path / "copy"
-        shutil.copytree(whole, copy)
         for at in {0, len(raw) - 1, chance.randrange(len(raw))}:
             changed = bytearray(raw)
             changed[at] ^= 1 << chance.randrange(8)
             (copy / name).write_bytes(changed)
             assert name in found_in(copy), (name, at)
             damaged += 1
-        shutil.rmtree(copy)
+        (copy / name).write_bytes(raw)
     assert damaged > 60
 
 
@@ -170,21 +170,23 @@ def test_content_that_is_whole_and_wrong(whole, tmp_path):
 
 
 def test_the_log_is_read_from_a_checkpoint_and_old_commits_go(tmp_path, monkeypatch):
+    often = 20
     monkeypatch.setattr(log, "GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(log, "CHECKPOINT_COMMITS", often)
     store = tiny.write_tiny_store(tmp_path / "s", index=False)
     row = tiny.label_rows("tiny/0-res")[0]
-    for n in range(2 * CHECKPOINT_COMMITS):
+    for n in range(2 * often):
         with store.writer("tests") as writer:
             writer.add("labels", tiny.table([row | {"explainer": f"model-{n}"}]), key="tiny/0-res")
     names = sorted(path.name for path in (tmp_path / "s" / "log").iterdir())
-    assert f"{2 * CHECKPOINT_COMMITS:010d}.checkpoint.json" in names
-    assert len(names) < CHECKPOINT_COMMITS + 10
+    assert f"{2 * often:010d}.checkpoint.json" in names
+    assert len(names) < often + 10
     fresh = featurestore.connect(tmp_path / "s")
-    assert fresh.info().commit == 2 * CHECKPOINT_COMMITS + 1
-    assert len(fresh.feature("tiny/0-res/0").labels) == 2 * CHECKPOINT_COMMITS + 2
+    assert fresh.info().commit == 2 * often + 1
+    assert len(fresh.feature("tiny/0-res/0").labels) == 2 * often + 2
     assert fresh.check().problems == ()
-    assert "labels from 201 parts into 1" in " ".join(fresh.compact())
-    assert len(fresh.feature("tiny/0-res/0").labels) == 2 * CHECKPOINT_COMMITS + 2
+    assert "labels from 41 parts into 1" in " ".join(fresh.compact())
+    assert len(fresh.feature("tiny/0-res/0").labels) == 2 * often + 2
 
 
 def test_compaction_changes_nothing_that_is_said(tmp_path):

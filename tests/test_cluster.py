@@ -10,6 +10,7 @@ import torch
 
 import featurestore
 from featurestore import BadRequest, Unavailable
+from featurestore.parts import Directory
 from ingest import cluster, weights
 from ingest.harvest import harvest
 from ingest.model import Model
@@ -61,13 +62,19 @@ def often(monkeypatch):
 
 
 def workers():
-    """The processes that count."""
+    """The processes that count for this one: others may have clusters too."""
     found = []
     for process in Path("/proc").iterdir():
         with contextlib.suppress(OSError, ValueError):
-            if (process / "cmdline").read_bytes().startswith(b"ray::Worker"):
+            if (process / "cmdline").read_bytes().startswith(b"ray::Worker") and os.getpid() in above(process.name):
                 found.append(int(process.name))
     return found
+
+
+def above(process):
+    """The processes that a process came from."""
+    parent = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    return [parent, *(above(parent) if parent > 1 else [])]
 
 
 def test_a_cluster_counts_what_one_process_counts(world, running, tmp_path):
@@ -98,6 +105,31 @@ def test_a_cluster_counts_what_one_process_counts(world, running, tmp_path):
     assert content(many) == content(alone)
     assert report.resumed == 0
     assert not (tmp_path / "kept").exists()
+
+
+def test_tasks_whose_processes_are_killed_are_done_again(world, running, tmp_path, monkeypatch):
+    model, saes = world
+    marks = [tmp_path / task for task in ("merged", "called", "made")]
+
+    def killed_once(function, mark):
+        def killed(*given):
+            done = function(*given)
+            if not mark.exists():
+                mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return done
+
+        return killed
+
+    for mark in marks:
+        monkeypatch.setattr(cluster, mark.name, killed_once(getattr(cluster, mark.name), mark))
+    monkeypatch.setattr(cluster, "PIECES", 2)
+    alone, many = a_store(tmp_path / "alone"), a_store(tmp_path / "many")
+    harvest(alone, model, saes, TEXTS, model_id="small")
+    harvest(many, model, saes, TEXTS, model_id="small", ray="auto", workers=2)
+    assert all(mark.exists() for mark in marks)
+    assert content(many) == content(alone)
+    assert Directory(tmp_path / "many").leftovers() == []
 
 
 def test_what_a_worker_refuses_is_told(world, running, tmp_path):

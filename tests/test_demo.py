@@ -131,12 +131,8 @@ def test_dictionary_training_resumes_to_the_same_weights(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def demo_store(tmp_path_factory):
-    """A small demo store, built as `featurestore demo` builds it."""
-    path = tmp_path_factory.mktemp("demo") / "demo.features"
-    said = build.build(path, tokens=60_000)
-    assert said[0].startswith("harvested 3 dictionaries over 60,000 tokens")
-    with featurestore.connect(path) as store:
+def demo_store(demo_features):
+    with featurestore.connect(demo_features) as store:
         yield store
 
 

@@ -1,7 +1,11 @@
 """A harvest interrupted, split over workers or done in rounds gives the tables of one that was not; and what it leaves out."""
 
 import hashlib
+import os
+import pickle
 import shutil
+import subprocess
+import sys
 from collections import namedtuple
 
 import numpy
@@ -12,10 +16,14 @@ import featurestore
 from featurestore import BadRequest, BadStore, Unavailable
 from featurestore.cli import main
 from ingest import corpus as corpora
-from ingest import onepass, tables, weights
-from ingest.harvest import SHARD, harvest, harvest_weights, rounds
+from ingest import onepass, room, tables, weights
+from ingest.checkpoint import Checkpoint
+from ingest.harvest import harvest, harvest_weights
 from ingest.model import Model
-from ingest.onepass import Counted, Pass
+from ingest.onepass import Cache, Counted, Inputs, Pass
+from ingest.room import rounds
+from ingest.shards import SHARD, cut, join
+from ingest.statistics import BYTES_PER_FEATURE
 from tests import small
 
 HOOK = "blocks.1.hook_resid_post"
@@ -145,6 +153,42 @@ def test_workers_over_disjoint_units_in_any_order_count_the_same(world, small_un
             )
 
 
+def test_what_is_counted_is_cut_into_shards_and_joined_again(world, small_units):
+    _, model, saes = world
+    corpus = corpora.tokenise(model.tokenizer, TEXTS)
+    points = {source: model.hook_point(sae.hook_point) for source, sae in saes.items()}
+    the_pass = Pass(model, saes, points, corpus, corpus.contexts(small.CONTEXT - 1), [model.bos])
+    spans = {"1-res": (0, 20)}
+    whole, half = the_pass.nothing(spans), the_pass.nothing(spans)
+    for number, unit in enumerate(the_pass.units):
+        the_pass.count(unit, whole)
+        if number % 2:
+            the_pass.count(unit, half)
+    parts = list(cut(whole["1-res"], 7))
+    assert [(part.first, part.last) for part in parts] == [(0, 7), (7, 14), (14, 20)]
+    rows, columns = tables.examples("d", "c", whole["1-res"]), tables.statistics(whole["1-res"])
+    for part in parts:
+        some = rows.filter([part.first <= feature < part.last for feature in rows["feature"].to_pylist()])
+        assert tables.examples("d", "c", part).equals(some)
+        for name, column in tables.statistics(part).items():
+            assert column.tolist() == columns[name][part.first : part.last].tolist()
+        assert part.counts == whole["1-res"].counts
+    same(pickle.loads(pickle.dumps(parts[1])), parts[1])
+    same(join(parts, "cpu"), whole["1-res"])
+    # Joined, it can be counted on.
+    again = {"1-res": join(list(cut(half["1-res"], 7)), "cpu")}
+    for unit in the_pass.units[::2]:
+        the_pass.count(unit, again)
+    same(again["1-res"], whole["1-res"])
+
+
+def same(one, other):
+    ours, theirs = one.state(), other.state()
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        assert numpy.array_equal(ours[name], theirs[name]), name
+
+
 def test_dictionaries_wider_than_memory_are_counted_in_rounds(world, tmp_path):
     root, model, _ = world
     wide = weights.read(small.write_sae(root / "wide", hook=HOOK, d_sae=WIDE, seed=3))
@@ -236,9 +280,65 @@ def test_no_space_is_told_before_any_work(world, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1, 1, 1000))
     monkeypatch.setattr(Pass, "count", lambda *given: pytest.fail("the model ran"))
-    with pytest.raises(Unavailable, match="no space: the harvest writes some .* GB, and .* has 0.0 GB left"):
+    with pytest.raises(
+        Unavailable,
+        match=f"no space: the harvest writes some .* MB to {store.location}, but there is 0.0 MB left",
+    ):
         harvest(store, model, saes, small.TEXTS, model_id="small")
     assert store.info().commit == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a tmpfs")
+def test_no_space_for_what_is_kept_is_told_before_any_work(world, small_units, tmp_path, monkeypatch):
+    _, model, saes = world
+    mounted = tmp_path / "mounted"
+    mounted.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", mounted]).returncode:
+        pytest.skip("mounting needs root")
+    try:
+        store = featurestore.create(tmp_path / "store")
+        with monkeypatch.context() as patched:
+            patched.setattr(Pass, "count", lambda *given: pytest.fail("the model ran"))
+            with pytest.raises(
+                Unavailable, match=f"no space: .* MB to {mounted}/store.harvest/.*, but there is 0.2 MB"
+            ):
+                harvest(store, model, saes, TEXTS, model_id="small", checkpoint=mounted / "store.harvest")
+        assert not list(mounted.iterdir())
+        # What was not foreseen, since others fill the disk meanwhile, is told as well.
+        monkeypatch.setattr("ingest.room.check", lambda wanted: None)
+        (mounted / "another's").write_bytes(bytes(195 << 10))
+        with pytest.raises(Unavailable, match="what is counted cannot be kept in .* goes on from what was kept before"):
+            harvest(store, model, saes, TEXTS, model_id="small", checkpoint=mounted / "store.harvest", every=0)
+        with pytest.raises(Unavailable, match="what the dictionaries read cannot be kept in .* goes on from there"):
+            Cache(mounted / "inputs", "cpu").put(
+                slice(0, 1), {"a": Inputs(torch.zeros(9000), *[torch.zeros(0)] * 2, 0, 0)}
+            )
+        assert not list((mounted / "inputs").iterdir())
+    finally:
+        subprocess.run(["umount", mounted], check=True)
+    assert store.info().commit == 0
+
+
+def test_no_more_is_kept_than_was_foreseen(world, tmp_path, monkeypatch):
+    root, model, _ = world
+    wide = weights.read(small.write_sae(root / "kept", hook=HOOK, d_sae=WIDE, seed=3))
+    plans, lay = [], []
+    write = Checkpoint.write
+
+    def watched(self, *given):
+        write(self, *given)
+        lay.append(room.lying(self.folder))
+
+    monkeypatch.setattr(Checkpoint, "write", watched)
+    store, kept = featurestore.create(tmp_path / "store"), tmp_path / "kept"
+    harvest(
+        store, model, {"wide": wide}, TEXTS[:2], model_id="m", memory=1, checkpoint=kept, every=0, tell=plans.append
+    )
+    (plan,) = plans
+    assert (plan.features, plan.rounds, plan.tokens) == (WIDE, 2, sum(len(text) for _, text in TEXTS[:2]) + 1)
+    assert plan.counts == SHARD * BYTES_PER_FEATURE
+    assert max(lay) < plan.beside
+    assert sum(one.bytes for one in _snapshot(tmp_path / "store").all()) < plan.stored
 
 
 def test_documents_are_split_by_their_tokens(world, tmp_path):

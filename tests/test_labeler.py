@@ -13,6 +13,7 @@ from featurestore.cli import main
 from featurestore.commands import progress
 from labeler import explain, run, tokens
 from labeler.llm import Endpoint
+from labeler.token_labels import by_tokens
 from labeler.tokens import Firing
 from tests import tiny
 
@@ -99,8 +100,10 @@ def test_labels_are_short_lines():
 
 def test_token_labels_of_a_store(tmp_path):
     store = tiny.write_tiny_store(tmp_path / "s", index=False)
-    report = run.by_tokens(store, ["tiny/0-res"], progress)
-    assert report[:4] == ("tokens", 23, 1, {}), "23 features have examples, one is dead"
+    report = by_tokens(store, ["tiny/0-res"], progress)
+    assert (report.explainer, report.labelled, report.skipped) == ("tokens", 23, 1), (
+        "23 features have examples, one is dead"
+    )
     found = store.sql(
         "SELECT label, prompt, examples FROM labels WHERE dictionary = 'tiny/0-res' AND explainer = 'tokens'"
     )
@@ -172,7 +175,7 @@ def label_with(store, server, retries=3, concurrency=8, **options):
 def test_a_model_labels_features_and_is_named(store):
     with Server(lambda n, body: said('{"label": "names of exceptions"}')) as server:
         report = label_with(store, server, where="feature < 5 AND layer = 0", concurrency=2)
-    assert report[:4] == ("judge-1", 5, 0, {})
+    assert (report.explainer, report.labelled, report.skipped, report.failed) == ("judge-1", 5, 0, {})
     rows = store.sql("SELECT * FROM labels WHERE explainer = 'judge-1'").to_pylist()
     assert {row["feature"] for row in rows} == {0, 1, 2, 3, 4}
     assert {(row["label"], row["prompt"], row["examples"]) for row in rows} == {("names of exceptions", "pairs/1", 3)}

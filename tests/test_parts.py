@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 import time
@@ -24,6 +25,41 @@ def test_nothing_is_seen_before_the_commit_and_all_after(tmp_path):
         assert other.dictionaries() == []
     assert [one.dictionary for one in other.dictionaries()] == ["tiny/0-res"]
     assert other.sql("SELECT count(*) AS n FROM features")["n"].to_pylist() == [24]
+
+
+def features_of(writer, dictionary):
+    writer.add("features", tiny.table(tiny.feature_rows(dictionary)), key=dictionary)
+    writer.add_vectors(dictionary, tiny.vectors(0))
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_parts_are_made_by_helpers_that_see_the_store_and_by_others(tmp_path, seen):
+    store = featurestore.create(tmp_path / "s")
+    with store.writer("tests") as writer:
+        row = tiny.dictionary_row("0-res", 0)
+        writer.add("dictionaries", tiny.table([row]), key=row["dictionary"])
+        helper = pickle.loads(pickle.dumps(writer.helper()))
+        if not seen:
+            helper = helper._replace(location=str(tmp_path / "elsewhere"))
+        made = helper.make(lambda parts: features_of(parts, "tiny/0-res"))
+        assert [one.part.table for one in made] == ["features", "feature_rows", "decoder_vectors"]
+        assert all((one.content is None) == seen for one in made)
+        writer.adopt(pickle.loads(pickle.dumps(made)))
+        with pytest.raises(Conflict, match="features of tiny/0-res already"):
+            writer.adopt(made)
+        with pytest.raises(BadRequest, match="features"):
+            helper.make(lambda parts: parts.add("features", tiny.table([{"feature": -1}]), key="tiny/0-res"))
+        # Whoever is killed leaves files that nobody tells of.
+        for file in [path for path in (tmp_path / "s" / "features").rglob("*") if path.is_file()]:
+            left = helper.make(lambda parts: features_of(parts, "tiny/0-res"))
+            assert file.exists()
+    assert store.sql("SELECT count(*) AS n FROM features")["n"].to_pylist() == [24]
+    files = {entry.name for entry in Directory(tmp_path / "s").storage.entries() if "/" in entry.name}
+    assert {name for name in files if not name.startswith("log/")} == {
+        part.file for part in Directory(tmp_path / "s").snapshot().all()
+    }
+    assert not {one.part.file for one in left} & files
+    assert store.check().problems == ()
 
 
 def test_an_error_while_writing_leaves_nothing(tmp_path):

@@ -1,5 +1,6 @@
 """The accumulator against a dense NumPy reference, in any order, by one worker or several."""
 
+import dataclasses
 import math
 
 import numpy
@@ -10,7 +11,7 @@ from featurestore import HISTOGRAM_EDGES
 from ingest import coactivity, examples
 from ingest.coactivity import coactive, joined
 from ingest.examples import OCTAVES, SAMPLED, TOP
-from ingest.statistics import Accumulator, histogram_bins
+from ingest.statistics import BYTES_PER_FEATURE, Accumulator, histogram_bins
 from ingest.tiles import Tile, hash_of
 
 N, CONTEXTS, LENGTH = 6, 60, 30
@@ -252,6 +253,21 @@ def test_coactivity_equals_a_dense_count(dense):
     assert all(measure[k] >= measure[k + 1] for k in range(len(one) - 1) if one[k] == one[k + 1])
 
 
+def test_pairs_listed_in_blocks_are_the_same(dense, monkeypatch):
+    drawn = everything(dense).draw.kept()["tokens"]
+    whole = coactive(drawn, N)
+    monkeypatch.setattr(coactivity, "BLOCK", 7)
+    for ours, theirs in zip(coactive(drawn, N), whole, strict=True):
+        numpy.testing.assert_array_equal(ours, theirs)
+
+
+def test_coactivity_of_tokens_that_share_nothing_is_empty():
+    none = coactivity.Drawn.none()
+    one = dataclasses.replace(none, counts=numpy.array([2]), features=numpy.array([1, 4], numpy.int32))
+    for drawn in (none, one):
+        assert [len(column) for column in coactive(drawn, N)] == [0, 0, 0]
+
+
 def test_coactivity_counts_no_more_pairs_than_it_may(dense, monkeypatch):
     drawn = everything(dense).draw.kept()["tokens"]
     pairs = numpy.cumsum(drawn.counts * (drawn.counts - 1) // 2)
@@ -272,6 +288,42 @@ def test_rounds_over_other_features_draw_the_same(dense):
     for what, rounds in kept.items():
         for name, value in vars(joined(rounds)).items():
             numpy.testing.assert_array_equal(value, getattr(whole[what], name), err_msg=name)
+
+
+def test_little_leaves_the_device_once_examples_are_there(monkeypatch):
+    """What is active stays where it was computed: only what may be kept, and hashes of places, go to the processor."""
+    monkeypatch.setattr(coactivity, "TOKENS", 10)
+    monkeypatch.setattr(coactivity, "CONTEXTS", (2, 2))
+    monkeypatch.setattr(examples, "THIN_EVERY", 500)
+    generator = torch.Generator().manual_seed(0)
+    features, tokens, contexts = 20, 400, 20
+
+    def tile(n):
+        feature, token = (torch.rand(features, tokens, generator=generator) < 0.5).nonzero(as_tuple=True)
+        document = torch.arange(contexts) + n * contexts
+        of_contexts = {"document": document, "start": torch.zeros_like(document), "place": document * 20}
+        return Tile(
+            feature,
+            token,
+            torch.rand(len(feature), generator=generator) + 1,
+            torch.arange(tokens) // 20,
+            torch.arange(tokens) % 20,
+            length=torch.full_like(document, 20),
+            held_out=document % 4 == 0,
+            **of_contexts,
+        )
+
+    whole = Accumulator(features)
+    for n in range(40):
+        whole.add(tile(n))
+    crossed = []
+    take = torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: crossed.append(tensor.numel()) or take(tensor))
+    last = tile(40)
+    whole.add(last)
+    assert len(last.feature) > 3000
+    assert max(crossed) == tokens  # their hashes; no array has an element for each entry
+    assert sum(crossed) < len(last.feature)
 
 
 def test_sample_is_unbiased():
@@ -302,3 +354,19 @@ def test_hashes_are_splitmix():
             wanted = mix(wanted ^ ((part + 0x9E3779B97F4A7C15) & mask))
         found = hash_of(seed, torch.tensor([1]), torch.tensor([2**40]), torch.tensor([3]))
         assert int(found[0]) == wanted >> 1
+
+
+def test_a_feature_takes_the_bytes_that_are_stated():
+    few, many = (sum(allocated(Accumulator(features))) for features in (100, 1100))
+    assert many - few == 1000 * BYTES_PER_FEATURE
+
+
+def allocated(thing):
+    """The bytes of every tensor and array that a value holds."""
+    if isinstance(thing, torch.Tensor | numpy.ndarray):
+        yield thing.nbytes
+    elif isinstance(thing, dict | list | tuple):
+        for one in thing.values() if isinstance(thing, dict) else thing:
+            yield from allocated(one)
+    elif hasattr(thing, "__dict__"):
+        yield from allocated(vars(thing))

@@ -1,12 +1,14 @@
 """Times SAEDashboard on some features of a dictionary: run by bench.harvest with a Python that has sae-dashboard.
 
-`python dashboard.py WORK`: WORK holds sae/ (SAELens's format), tokens.npy (contexts, length) and shape.json, from which a random
-model of the same shape is made, since nothing is fetched. Prints one JSON object: seconds for each number of features.
+`python dashboard.py WORK`: WORK holds model/ and sae/ (SAELens's format), tokens.npy (contexts, length) and shape.json. Nothing is
+fetched: the model's weights are converted here. It keeps what the model gives on disk, so the model runs once for each number of
+features. Prints one JSON object: seconds for each number, and how many of those features are active on a token.
 """
 
 import json
 import resource
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -16,34 +18,46 @@ from sae_dashboard.sae_vis_data import SaeVisConfig
 from sae_dashboard.sae_vis_runner import SaeVisRunner
 from sae_lens import SAE, HookedSAETransformer
 from transformer_lens import HookedTransformerConfig
-from transformers import PreTrainedTokenizerFast
+from transformer_lens.pretrained.weight_conversions import convert_gpt2_weights
+from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
 work = Path(sys.argv[1])
 shape = json.loads((work / "shape.json").read_text())
-torch.manual_seed(0)
+# TransformerLens reads a tokenizer again from where it came.
+PreTrainedTokenizerFast(
+    tokenizer_file=str(work / "tokenizer.json"), bos_token="<bos>", eos_token="<bos>"
+).save_pretrained(work / "tokenizer")
 model = HookedSAETransformer(
     HookedTransformerConfig(
         n_layers=shape["layers"],
         d_model=shape["width"],
         n_ctx=shape["context"],
-        d_head=64,
-        n_heads=shape["width"] // 64,
+        d_head=shape["width"] // shape["heads"],
+        n_heads=shape["heads"],
         d_vocab=shape["vocabulary"],
         act_fn="gelu_new",
+        normalization_type="LN",
         seed=0,
     ),
-    tokenizer=PreTrainedTokenizerFast(
-        tokenizer_file=str(work / "tokenizer.json"), bos_token="<bos>", eos_token="<bos>"
-    ),
+    tokenizer=PreTrainedTokenizerFast.from_pretrained(work / "tokenizer"),
 )
+weights = convert_gpt2_weights(GPT2LMHeadModel.from_pretrained(work / "model"), model.cfg)
+model.load_and_process_state_dict(weights, fold_ln=False, center_writing_weights=False, center_unembed=False)
 sae = SAE.load_from_disk(str(work / "sae"), device="cpu")
 tokens = torch.from_numpy(numpy.load(work / "tokens.npy"))
-seconds = {}
+seconds, active = {}, {}
 for count in shape["features"]:
-    config = SaeVisConfig(
-        hook_point=shape["hook"], features=list(range(count)), minibatch_size_features=256, minibatch_size_tokens=64
-    )
-    began = time.perf_counter()
-    SaeVisRunner(config).run(encoder=sae, model=model, tokens=tokens)
-    seconds[count] = time.perf_counter() - began
-print(json.dumps({"seconds": seconds, "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+    with tempfile.TemporaryDirectory(dir=work) as cache:
+        config = SaeVisConfig(
+            hook_point=shape["hook"],
+            features=list(range(count)),
+            minibatch_size_features=256,
+            minibatch_size_tokens=64,
+            cache_dir=Path(cache),
+        )
+        began = time.perf_counter()
+        found = SaeVisRunner(config).run(encoder=sae, model=model, tokens=tokens)
+        seconds[count] = time.perf_counter() - began
+    active[count] = sum(found.feature_stats.frac_nonzero)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(json.dumps({"seconds": seconds, "active": active, "peak_rss_mb": peak}))

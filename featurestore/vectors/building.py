@@ -24,6 +24,7 @@ import faiss
 import msgspec
 import numpy
 
+from featurestore import arrays
 from featurestore.errors import BadRequest, BadStore, Conflict, UnsupportedVersion
 from featurestore.vectors import clusters, codes, plan
 from featurestore.vectors.rows import Rows, unit
@@ -189,7 +190,7 @@ class _Build:
                 block = _read_block(file, len(run), codes.code_type(trained))
                 if block is None:
                     _save_whole(file, codes.encode(run, trained))
-                    block = numpy.load(file, mmap_mode="r")
+                    block = arrays.mapped(file)
                 self._files.append(file)
                 found.append(block)
                 advance(len(run))
@@ -258,7 +259,7 @@ def _older(reuse: Path | None) -> About | None:
 
 def _read_block(file: Path, rows: int, dtype: numpy.dtype) -> numpy.ndarray | None:
     try:
-        found = numpy.load(file, mmap_mode="r")
+        found = arrays.mapped(file)
     except (OSError, ValueError):
         return None
     return found if found.shape == (rows,) and found.dtype == dtype else None

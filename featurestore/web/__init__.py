@@ -64,7 +64,7 @@ def create_app(store: FeatureStore, settings: Settings | None = None) -> Flask:
             return _error(NotFound(f"nothing is at {request.path}"), 404)
         text = {
             405: f"{request.method} is not taken at {request.path}",
-            413: f"the request is larger than {MAX_BODY:,} bytes",
+            413: f"the request is larger than {request.max_content_length:,} bytes",
         }.get(status, exc.description or http.HTTPStatus(status).phrase)
         answer = _error(BadRequest(text), status)
         if isinstance(exc, MethodNotAllowed) and exc.valid_methods:

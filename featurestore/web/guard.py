@@ -67,6 +67,7 @@ class Guard:
         if request.method == "OPTIONS":
             return _preflight() if origin else None
         scope, lane = _needs()
+        request.max_content_length = _most() or request.max_content_length
         if scope == "write":
             self._check_write()
         g.may_write = self._settings.writes
@@ -106,14 +107,14 @@ class Guard:
     def _check_write(self) -> None:
         """Raises Forbidden where nothing may be written, or where another site's page could have sent this."""
         if not self._settings.writes:
-            raise Forbidden("this service takes no labels: `featurestore serve --allow-writes` does")
+            raise Forbidden("nothing can be written here: `featurestore serve --allow-writes` takes it")
         if request.endpoint in FORMS:
             origin = request.headers.get("Origin")
             if origin is None or origin.partition("://")[2] != request.headers.get("Host"):
                 raise Forbidden("a form is taken from this service's own pages; programs write to /v1/labels")
-        elif request.mimetype != "application/json":
+        elif request.method != "DELETE" and request.mimetype != "application/json":
             # Other types can be sent by any site's form, unasked.
-            raise BadRequest("Content-Type: labels are written as application/json")
+            raise BadRequest("Content-Type: what is written is sent as application/json")
 
     def _unchanged(self) -> Response | None:
         """304 where the reader has this answer already."""
@@ -210,6 +211,12 @@ def _needs() -> tuple[str, str]:
     return "read", "light"
 
 
+def _most() -> int | None:
+    """How many bytes the request's body may have, where its route says."""
+    operation = getattr(current_app.view_functions.get(request.endpoint or ""), "operation", None)
+    return operation.most if operation is not None else None
+
+
 def _key_given() -> str | None:
     """The key of `Authorization`: a bearer token, or the password a browser asked its user for."""
     kind, _, given = request.headers.get("Authorization", "").partition(" ")
@@ -225,7 +232,7 @@ def _key_given() -> str | None:
 
 def _preflight() -> Response:
     answer = Response(status=204)
-    answer.headers["Access-Control-Allow-Methods"] = "GET, POST, PUT, OPTIONS"
+    answer.headers["Access-Control-Allow-Methods"] = "GET, POST, PUT, DELETE, OPTIONS"
     answer.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type, Accept, If-None-Match, X-Request-Id"
     answer.headers["Access-Control-Max-Age"] = CORS_SECONDS
     return answer

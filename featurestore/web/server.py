@@ -41,6 +41,7 @@ def serve(
     from waitress.server import create_server
 
     from featurestore.web import MAX_BODY, create_app
+    from featurestore.web.api.graphs import MOST
 
     shared = listening is not None
     # Bound here, so that a busy port is told before anything starts; port 0 takes a free one.
@@ -52,7 +53,7 @@ def serve(
         sockets=[listening],
         threads=threads,
         ident="featurestore",
-        max_request_body_size=2 * MAX_BODY,
+        max_request_body_size=2 * MAX_BODY if settings is None or not settings.writes else MOST + MAX_BODY,
         connection_limit=1000,
         channel_timeout=60,
     )

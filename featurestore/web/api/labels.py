@@ -129,4 +129,9 @@ def _who(store: FeatureStore) -> str:
     """What is recorded as having written. Raises Unavailable over a remote store, which would not learn who asks."""
     if store.location.startswith(("http://", "https://")):
         raise Unavailable("this service passes questions on to another one: write to that")
+    return tool()
+
+
+def tool() -> str:
+    """What is recorded as who writes: this service, in the name of the request's key."""
     return f"featurestore {featurestore.__version__} serve{f', key {g.key}' if 'key' in g else ''}"

@@ -17,6 +17,8 @@ PARTS = {
     "model": {"type": "string", "pattern": r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$"},
     "source": {"type": "string", "pattern": r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$"},
     "index": {"type": "integer", "minimum": 0, "maximum": 999_999_999},
+    "job": {"type": "string", "pattern": "^[a-z]+-[0-9a-f]{12}$"},
+    "slug": {"type": "string", "pattern": r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}$"},
 }
 # What any route may answer beside its own; `default` stands for the rest of them.
 REFUSALS = {
@@ -77,7 +79,8 @@ def _operation(one: Operation, method: str, schemas: dict[str, Any]) -> dict[str
         "summary": one.summary,
         "tags": [one.scope],
         "parameters": [_part(name) for name in re.findall("<([a-z]+)>", one.path)],
-        "responses": {"200": _answer(one)} | {code: {"$ref": f"#/components/responses/{code}"} for code in REFUSALS},
+        "responses": {str(one.status): _answer(one)}
+        | {code: {"$ref": f"#/components/responses/{code}"} for code in REFUSALS},
     }
     if method in ("POST", "PUT"):
         made["requestBody"] = {"required": True, "content": {JSON: {"schema": asked}}}

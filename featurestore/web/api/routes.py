@@ -25,7 +25,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
     `lane` says with which requests it queues (limits.py), `scope` which right a key needs for it. `requires` and `without`
     are fields of `takes` that this route cannot do without, or refuses. `media` are forms of the answer beside JSON. An
-    answer that is `tagged` changes with the store only, and is not sent again to who has it.
+    answer that is `tagged` changes with the store only, and is not sent again to who has it. `most` is how many bytes the
+    request's body may have, where that is not what all of them may; `status` what an answer has that is no error.
     """
 
     path: str  # with the parts that vary in <>, below `prefix`
@@ -41,6 +42,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     scope: str
     lane: str
     tagged: bool
+    most: int | None
+    status: int
 
 
 class Routes:
@@ -65,6 +68,8 @@ class Routes:
         scope: str = "read",
         lane: str = "light",
         tagged: bool = False,
+        most: int | None = None,
+        status: int = 200,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Answer `path` with a function of the request (a value of `takes`) and of the parts of the path that vary.
 
@@ -86,6 +91,8 @@ class Routes:
                 scope=scope,
                 lane=lane,
                 tagged=tagged,
+                most=most,
+                status=status,
             )
 
             @functools.wraps(answer)
@@ -97,7 +104,7 @@ class Routes:
                 found = answer(reply.read(takes), **parts)
                 if isinstance(found, Response):
                     return found
-                encoded = reply.json(found)
+                encoded = reply.json(found, status)
                 if tag is not None:
                     self._answers.keep(tag, encoded.get_data())
                 return encoded

@@ -1,0 +1,55 @@
+"""Opening NumPy's files from several threads."""
+
+import gc
+import sys
+import threading
+import time
+
+import numpy
+import pytest
+
+from featurestore import arrays
+
+
+@pytest.fixture
+def held_up():
+    """The collector runs at every few allocations, and lets other threads go on meanwhile."""
+
+    def give_way(phase, info):
+        time.sleep(1e-5)
+
+    before = gc.get_threshold(), sys.getswitchinterval()
+    gc.callbacks.append(give_way)
+    gc.set_threshold(5)
+    sys.setswitchinterval(1e-5)
+    yield
+    gc.callbacks.remove(give_way)
+    gc.set_threshold(*before[0])
+    sys.setswitchinterval(before[1])
+
+
+def test_threads_that_open_files_at_once_do_not_break_each_other(tmp_path, held_up):
+    wanted = numpy.arange(6, dtype=numpy.float16).reshape(2, 3)
+    numpy.save(tmp_path / "one.npy", wanted)
+    numpy.savez(tmp_path / "two.npz", wanted=wanted)
+    found, errors = [], []
+
+    def work(depth):
+        if depth:
+            return work(depth - 1)
+        try:
+            for _ in range(30):
+                found.append(arrays.mapped(tmp_path / "one.npy"))
+                found.append(arrays.read(tmp_path / "one.npy"))
+                found.append(arrays.archived(tmp_path / "two.npz", "wanted"))
+        except SystemError as exc:
+            errors.append(exc)
+
+    threads = [threading.Thread(target=work, args=(7 * n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert len(found) == 8 * 30 * 3
+    assert all(numpy.array_equal(one, wanted) for one in found)
