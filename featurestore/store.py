@@ -343,7 +343,7 @@ class Store(FeatureStore):
     ) -> GraphAdded:
         """As `add_graph`, of its JSON as it was read; `tool` is recorded as what wrote it."""
         view = self._now
-        return graph_store.add(self._directory, view.catalog, given, slug, map, replace, tool, view.pages.cards)
+        return graph_store.add(self._directory, view.catalog, given, slug, map, replace, tool, view.pages)
 
     def remove_graph(self, slug: str) -> None:
         graph_store.remove(self._directory, slug, "featurestore graph remove")
