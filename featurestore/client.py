@@ -22,8 +22,10 @@ from featurestore.records import (
     Feature,
     FeatureId,
     Features,
+    GivenLabel,
     Hit,
     Hits,
+    Label,
     Score,
     Scores,
     StoreInfo,
@@ -192,6 +194,16 @@ class Client(FeatureStore):
     def remove_graph(self, slug: str) -> None:
         self._http.change("DELETE", f"graphs/{quote(slug, safe='')}", dict[str, Any], repeatable=False)
 
+    def add_labels(self, given: Sequence[GivenLabel], tool: str | None = None) -> int:
+        if not given:
+            raise BadRequest("labels: there are none")
+        if len(given) > MOST_IDS:
+            raise BadRequest(f"labels: {len(given):,} are more than the {MOST_IDS:,} that a service writes at once")
+        return self._http.write("labels", {"labels": list(given)}, _Written).commit
+
+    def vote(self, id: str, label: str, vote: int, voter: str = "human", tool: str | None = None) -> None:
+        self._http.write(f"votes/{_path(id)}", {"label": label, "vote": vote, "voter": voter}, _Labels)
+
     def jobs(self) -> Jobs:
         return Jobs(self._http.get("jobs", _Jobs).jobs)
 
@@ -231,6 +243,14 @@ class _Vector(msgspec.Struct):
 class _Features(msgspec.Struct):
     features: list[Feature]
     next: str | None = None
+
+
+class _Written(msgspec.Struct):
+    commit: int
+
+
+class _Labels(msgspec.Struct):
+    labels: list[Label]
 
 
 class _Found(msgspec.Struct):

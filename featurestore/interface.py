@@ -1,6 +1,6 @@
 """What a feature store can be asked, wherever it is: the base that the local Store and the remote Client share.
 
-All sugar lives here, once; a store implements the primitives below it. Reads are shared; writing is local (writer.py).
+All sugar lives here, once; a store implements the primitives below it. Reads, labels and votes are shared; all else is written locally (writer.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,17 @@ from featurestore.errors import BadRequest
 from featurestore.graphs import Graph, GraphAdded, Graphs
 from featurestore.jobs import Job, Jobs
 from featurestore.query import Query
-from featurestore.records import Activating, Dictionaries, Dictionary, Feature, Features, Hits, Scores, StoreInfo
+from featurestore.records import (
+    Activating,
+    Dictionaries,
+    Dictionary,
+    Feature,
+    Features,
+    GivenLabel,
+    Hits,
+    Scores,
+    StoreInfo,
+)
 from featurestore.relations import Contrast, Duplicates, Neighbourhood
 from featurestore.stream import RowStream
 
@@ -180,6 +190,22 @@ class FeatureStore(abc.ABC):
         """Remove a graph. Raises NotFound."""
 
     @abc.abstractmethod
+    def add_labels(self, given: Sequence[GivenLabel], tool: str | None = None) -> int:
+        """Say what features mean, all in one commit or none; the number of the commit.
+
+        `tool` is recorded as what wrote them; a service records itself and the key, and takes 1,000 at once. Raises BadRequest,
+        NotFound where a feature is not there, Conflict when its dictionary is replaced meanwhile, Forbidden by a service that
+        takes none.
+        """
+
+    @abc.abstractmethod
+    def vote(self, id: str, label: str, vote: int, voter: str = "human", tool: str | None = None) -> None:
+        """Vote on one of a feature's labels: 1 for it, -1 against it, 0 to take the vote back; a voter's newest counts.
+
+        Raises NotFound when the feature has no such label, BadRequest for another vote, and as `add_labels` does.
+        """
+
+    @abc.abstractmethod
     def jobs(self) -> Jobs:
         """Long work on the store that runs or ran of late, the newest first: harvests, labelling, scoring, maintenance.
 
@@ -225,6 +251,10 @@ class FeatureStore(abc.ABC):
     def rerank(self, text: str, ids: Sequence[str], **options: Any) -> Hits:
         """These features, by how well their labels match `text`; those without a label are left out."""
         return self.search(text, among=tuple(ids), **{"k": max(1, len(ids)), "all": True} | options)
+
+    def set_label(self, id: str, label: str, explainer: str = "human") -> None:
+        """Say what a feature means, in place of what `explainer` said before. Raises as `add_labels` does."""
+        self.add_labels([GivenLabel(id=id, label=label, explainer=explainer)])
 
     def pages(self, **query: Any) -> Iterator[Hits]:
         """The answer to a query (its fields, as for Query.of) page by page, `k` hits each, until there are no more."""

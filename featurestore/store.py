@@ -43,7 +43,6 @@ from featurestore.interface import FeatureStore, Progress, no_progress
 from featurestore.job_records import JobRecord
 from featurestore.jobs import Job, Jobs
 from featurestore.label_index import LabelIndex, not_covered
-from featurestore.label_writing import GivenLabel
 from featurestore.labelling import label_rule, stale_features
 from featurestore.log import Part, Snapshot
 from featurestore.page import Pages
@@ -55,6 +54,7 @@ from featurestore.records import (
     Feature,
     FeatureId,
     Features,
+    GivenLabel,
     Hits,
     Scores,
     StoreInfo,
@@ -364,18 +364,13 @@ class Store(FeatureStore):
         """Keep account of the work inside among the store's jobs: a record to be told of progress, None where none is kept."""
         return job_records.recorded(self._directory.storage, kind, about)
 
-    def set_label(self, id: str, label: str, explainer: str = "human") -> None:
-        """Say what a feature means, in place of what `explainer` said before. Raises BadRequest or NotFound."""
-        annotate.check_said(label, explainer)
-        self.add_labels([GivenLabel(id=id, label=label, explainer=explainer)], annotate.TOOL)
+    def add_labels(self, given: Sequence[GivenLabel], tool: str | None = None) -> int:
+        at = datetime.datetime.now(datetime.UTC)
+        return label_writing.add_labels(self._directory, self._now.catalog, given, tool or annotate.TOOL, at)
 
-    def vote(self, id: str, label: str, vote: int, voter: str = "human") -> None:
-        """Vote on one of a feature's labels: 1 for it, -1 against it, 0 to take the vote back.
-
-        Raises NotFound when the feature has no such label, BadRequest for another vote.
-        """
-        page = self.feature(id, examples=0)
-        annotate.vote(self._directory, self._asked(id), [one.label for one in page.labels], label, vote, voter)
+    def vote(self, id: str, label: str, vote: int, voter: str = "human", tool: str | None = None) -> None:
+        labels = [one.label for one in self.feature(id, examples=0).labels]
+        annotate.vote(self._directory, self._asked(id), labels, label, vote, voter, tool or annotate.TOOL)
 
     def set_label_rule(self, rule: str | None) -> None:
         """Choose best labels by this SQL expression, see `label_rank` in schema.sql; None for the one that comes with us.
@@ -390,14 +385,6 @@ class Store(FeatureStore):
     def writer(self, tool: str) -> Writer:
         """A writer to this store; `tool` is recorded as who wrote."""
         return Writer(self._directory, tool)
-
-    def add_labels(self, given: Sequence[GivenLabel], tool: str) -> int:
-        """Write labels, all or none; the number of the commit. `tool` is recorded as what wrote them.
-
-        Raises BadRequest, NotFound where a feature is not there, Conflict when its dictionary is replaced meanwhile.
-        """
-        at = datetime.datetime.now(datetime.UTC)
-        return label_writing.add_labels(self._directory, self._now.catalog, given, tool, at)
 
     def index(
         self,

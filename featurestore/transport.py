@@ -22,6 +22,7 @@ T = TypeVar("T")
 # What a test, or who embeds a service, may put in the place of the network.
 Wire = httpx2.BaseTransport
 ARROW = "application/vnd.apache.arrow.stream"
+JSON = {"Content-Type": "application/json"}
 # A busy or restarting service is asked again after pauses of 0.2, 0.4, 0.8 ... seconds, or those that it names.
 FIRST_PAUSE = 0.2
 MOST_PAUSE = 10.0  # who has to wait longer is told so instead
@@ -55,7 +56,12 @@ class Transport:
 
     def post(self, path: str, fields: dict[str, Any], type_: type[T]) -> T:
         """The JSON answer to a question that is too large for a URL, as a value of `type_`."""
-        return self._decoded(self.send("POST", path, content=msgspec.json.encode(fields)), type_)
+        return self._decoded(self.send("POST", path, content=msgspec.json.encode(fields), headers=JSON), type_)
+
+    def write(self, path: str, fields: dict[str, Any], type_: type[T]) -> T:
+        """The JSON answer to what changes something, which is not sent again where it may have been taken."""
+        body = msgspec.json.encode(fields)
+        return self._decoded(self.send("POST", path, repeatable=False, content=body, headers=JSON), type_)
 
     def change(
         self, method: str, path: str, type_: type[T], fields: dict[str, Any] | None = None, repeatable: bool = True
@@ -87,7 +93,7 @@ class Transport:
             path,
             stream=True,
             content=msgspec.json.encode(fields),
-            headers={"Accept": ARROW} | ({"Accept-Encoding": encoding} if encoding else {}),
+            headers=JSON | {"Accept": ARROW} | ({"Accept-Encoding": encoding} if encoding else {}),
             timeout=self.timeout if timeout is None else timeout,
         )
         try:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+import featurestore
 from featurestore import BadRequest
 from featurestore.cli import build_index, local
 from featurestore.commands import json_lines, json_option, progress, recording, store_option, table
@@ -116,7 +117,8 @@ def set_label(id: str, text: str, explainer: str, store: str) -> None:
 
     Example: featurestore label set gpt2-small/8-res-jb/1234 "names of bridges"
     """
-    local(store).set_label(id, text, explainer)
+    with featurestore.connect(store) as opened:
+        opened.set_label(id, text, explainer)
     click.echo(f"{id}: {text.strip()}")
 
 
@@ -131,10 +133,10 @@ def vote(id: str, text: str, vote: int, voter: str, store: str) -> None:
 
     Example: featurestore label vote gpt2-small/8-res-jb/1234 "names of bridges" +1 --as ann
     """
-    opened = local(store)
-    opened.vote(id, text, vote, voter)
-    for one in opened.feature(id, examples=0).labels:
-        click.echo(f"{one.votes:+d}  {one.label}")
+    with featurestore.connect(store) as opened:
+        opened.vote(id, text, vote, voter)
+        for one in opened.feature(id, examples=0).labels:
+            click.echo(f"{one.votes:+d}  {one.label}")
 
 
 @label.command()

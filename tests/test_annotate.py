@@ -58,9 +58,9 @@ def test_a_label_by_hand_comes_first_and_replaces_the_one_before(store):
     assert store.feature(ID).labels[0].explainer == "human"
     assert sum(one.explainer == "human" for one in store.feature(ID).labels) == 1
     for wrong in ("", "  "):
-        with pytest.raises(BadRequest, match="the label is empty"):
+        with pytest.raises(BadRequest, match="label: it is empty"):
             store.set_label(ID, wrong)
-    with pytest.raises(BadRequest, match="explainer: the name is empty"):
+    with pytest.raises(BadRequest, match="explainer: it is empty"):
         store.set_label(ID, "x", " ")
     with pytest.raises(NotFound, match="no feature 99"):
         store.set_label("tiny/0-res/99", "x")

@@ -36,7 +36,7 @@ LAYERS = [
     {"grouping", "paging"},
     {"sql", "writer", "vectors", "text", "embed", "formats"},
     {"labelling", "tokens", "feature_rows", "gathered"},
-    {"parts", "interface", "schema"},
+    {"parts", "interface", "schema", "cells"},
     {"graph_naming"},
     {"relations", "graphs", "jobs"},
     {"log", "records"},

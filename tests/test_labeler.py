@@ -294,7 +294,7 @@ def test_labels_by_hand_are_shown_first(store):
     store.set_label("tiny/0-res/4", "  what I say  ")
     page = store.feature("tiny/0-res/4")
     assert (page.label, page.labels[0].explainer) == ("what I say", "human")
-    with pytest.raises(BadRequest, match="label is empty"):
+    with pytest.raises(BadRequest, match="label: it is empty"):
         store.set_label("tiny/0-res/4", " ")
     with pytest.raises(NotFound):
         store.set_label("tiny/0-res/99", "x")

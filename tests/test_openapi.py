@@ -58,6 +58,7 @@ WRITES = [
     ("POST", "/v1/labels"),
     ("PUT", "/v1/graphs/{slug}"),
     ("DELETE", "/v1/graphs/{slug}"),
+    ("POST", "/v1/votes/{model}/{source}/{index}"),
     ("POST", "/v1/jobs"),
     ("DELETE", "/v1/jobs/{job}"),
 ]

@@ -141,7 +141,6 @@ def assert_as_sql(store, asked):
 
 def test_a_feature_is_cut_from_any_batch(tmp_path, monkeypatch):
     monkeypatch.setattr(gathered, "BATCH_FEATURES", 4)
-    monkeypatch.setattr(gathered, "KEPT_MAPPED", 2)
     rng = numpy.random.default_rng(0)
     counts = rng.integers(0, 4, 30)
     counts[[0, 7, 8, 9, 10, 11, 29]] = 0
