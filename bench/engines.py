@@ -16,7 +16,7 @@ import numpy
 from featurestore import vectors
 
 THREADS = os.cpu_count() or 1
-EFFORTS = (16, 32, 64, 128, 256, 512, 1024)
+EFFORTS = (16, 24, 32, 48, 64, 96, 128, 256, 512, 1024)
 
 
 class Engine:

@@ -171,7 +171,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--d-sae", type=int, default=24_576)
     parser.add_argument("--active", type=int, default=60, help="features on a token")
-    parser.add_argument("--tokens", type=int, default=262_144, help="of the harvest")
+    parser.add_argument("--tokens", type=int, default=196_608, help="of the harvest")
     parser.add_argument("--few-tokens", type=int, default=32_768, help="of the short harvest, and of the peer")
     parser.add_argument("--alone-tokens", type=int, default=16_384, help="of the bare loop, which runs twice")
     parser.add_argument("--layers", type=int, default=12)

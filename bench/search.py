@@ -239,7 +239,7 @@ def hardest(engine: Engine, task: Task) -> list[dict[str, Any]]:
     queries = task.queries[:HARDEST]
     cosines = numpy.concatenate([queries @ block.T for _, block in unit_blocks(task.files)], axis=1)
     found = []
-    for removed in REMOVED:
+    for removed in (count for count in REMOVED if count + K <= task.rows):
         taken, recalls = [], []
         for query, near in zip(queries, cosines, strict=True):
             order = numpy.argpartition(-near, (removed - 1, removed + K - 1))[: removed + K]

@@ -45,8 +45,13 @@ class Numbers:
     def __init__(self, kind: pyarrow.DataType):
         self.dtype = numpy.dtype(kind.to_pandas_dtype())
         self.size = self.dtype.itemsize
-        # A few are read faster without an array of them.
-        self.few = [struct.Struct(f"<{n}{CODES[self.dtype.str[1:]]}").unpack_from for n in range(FEW)]
+        self.few = _few(CODES[self.dtype.str[1:]])
+
+
+@functools.cache
+def _few(code: str) -> list[Callable[[memoryview, int], tuple[Any, ...]]]:
+    """What reads so many numbers of a type: few are read faster without an array of them."""
+    return [struct.Struct(f"<{n}{code}").unpack_from for n in range(FEW)]
 
 
 OFFSETS = Numbers(pyarrow.int32())
@@ -74,6 +79,8 @@ class Batch(NamedTuple):
     def bits(self, buffer: int, low: int, high: int) -> list[int]:
         """Neighbouring bits of a buffer."""
         at = self.places[buffer]
+        if high - low == 1:
+            return [self.memory[at + (low >> 3)] >> (low & 7) & 1]
         packed = int.from_bytes(self.memory[at + (low >> 3) : at + ((high + 7) >> 3)], "little") >> (low & 7)
         return [packed >> n & 1 for n in range(high - low)]
 
@@ -203,16 +210,10 @@ def column_of(sample: pyarrow.Array, first: int) -> tuple[Column, int]:
     A dictionary's texts are those of the sample: in a file, all batches share them.
     """
     kind = sample.type
-    if pyarrow.types.is_struct(kind):
-        return _struct(sample, first)
     if pyarrow.types.is_list(kind):
         return _list(sample, first)
     if pyarrow.types.is_string(kind):
         return Column(_nullable(first, functools.partial(_texts, first)), first, first + 2), first + 3
-    if pyarrow.types.is_boolean(kind):
-        return Column(
-            _nullable(first, lambda *run: list(map(bool, Batch.bits(run[0], first + 1, *run[1:])))), first, -1
-        ), first + 2
     if pyarrow.types.is_dictionary(kind):
         return Column(_nullable(first, _coded(sample, first)), first, first + 1), first + 2
     if pyarrow.types.is_timestamp(kind):
@@ -223,15 +224,11 @@ def column_of(sample: pyarrow.Array, first: int) -> tuple[Column, int]:
 
 def columns_of(sample: pyarrow.StructArray, first: int) -> dict[str, Column]:
     """The columns of a column of structs whose buffers begin with the `first`, by their names."""
-    return _inside(sample, first)[0]
-
-
-def _inside(sample: pyarrow.StructArray, first: int) -> tuple[dict[str, Column], int]:
     found: dict[str, Column] = {}
     after = first + 1
     for number, field in enumerate(sample.type):
         found[field.name], after = column_of(sample.field(number), after)
-    return found, after
+    return found
 
 
 def _nullable(first: int, read: Read) -> Read:
@@ -304,13 +301,3 @@ def _list(sample: pyarrow.ListArray, first: int) -> tuple[Column, int]:
         return [values[low - begin : high - begin] for low, high in pairwise(offsets)]
 
     return Column(_nullable(first, read), first, inside.data, inside.dtype), after
-
-
-def _struct(sample: pyarrow.StructArray, first: int) -> tuple[Column, int]:
-    inside, after = _inside(sample, first)
-
-    def read(batch: Batch, low: int, high: int) -> list[Any]:
-        columns = [column.read(batch, low, high) for column in inside.values()]
-        return [dict(zip(inside, row, strict=True)) for row in zip(*columns, strict=True)]
-
-    return Column(_nullable(first, read), first, -1), after

@@ -75,6 +75,7 @@ class Client(FeatureStore):
 
     def features(self, ids: Sequence[str], examples: int | None = None) -> Features:
         more = {} if examples is None else {"examples": examples}
+        # As JSON, which becomes Features in a third of the time that rows of Arrow take.
         asked = [self._http.post("features", {"ids": some, **more}, _Features) for some in _batches_of(ids)]
         return Features(one for answer in asked for one in answer.features)
 
@@ -183,16 +184,17 @@ class Client(FeatureStore):
         slug: str | None = None,
         map: Sequence[str] = (),
         replace: bool = False,
+        tool: str | None = None,
     ) -> GraphAdded:
         """As the interface says, where the service takes writes; of at most 100 MB."""
         given = graph_files.load(graph)
         # What is no graph is told here, in the same words, and not sent.
         name = graph_files.understood(given, slug).slug
         fields = {"graph": given, "map": list(map), "replace": replace}
-        return self._http.change("PUT", f"graphs/{name}", GraphAdded, fields, repeatable=replace)
+        return self._http.write(f"graphs/{name}", fields, GraphAdded, "PUT", repeatable=replace)
 
-    def remove_graph(self, slug: str) -> None:
-        self._http.change("DELETE", f"graphs/{quote(slug, safe='')}", dict[str, Any], repeatable=False)
+    def remove_graph(self, slug: str, tool: str | None = None) -> None:
+        self._http.write(f"graphs/{quote(slug, safe='')}", None, dict[str, Any], "DELETE")
 
     def add_labels(self, given: Sequence[GivenLabel], tool: str | None = None) -> int:
         if not given:
@@ -211,10 +213,10 @@ class Client(FeatureStore):
         return self._http.get(f"jobs/{quote(id, safe='')}", Job)
 
     def start_job(self, kind: str) -> Job:
-        return self._http.change("POST", "jobs", Job, {"kind": kind}, repeatable=False)
+        return self._http.write("jobs", {"kind": kind}, Job)
 
     def cancel_job(self, id: str) -> Job:
-        return self._http.change("DELETE", f"jobs/{quote(id, safe='')}", Job, repeatable=False)
+        return self._http.write(f"jobs/{quote(id, safe='')}", None, Job, "DELETE")
 
     def close(self) -> None:
         self._http.close()

@@ -177,16 +177,18 @@ class FeatureStore(abc.ABC):
         slug: str | None = None,
         map: Sequence[str] = (),
         replace: bool = False,
+        tool: str | None = None,
     ) -> GraphAdded:
         """Keep an attribution graph, of a file of circuit-tracer or Neuronpedia or of its JSON; what became of it.
 
         `slug` is its name in the place of its own. `map` says which dictionaries its features are of, as in "12=model/source"
-        or "model/{layer}-source"; without it the file and the store's dictionaries say, as far as they do. Raises BadRequest for
-        what is no graph, Conflict for a name that is taken unless `replace`.
+        or "model/{layer}-source"; without it the file and the store's dictionaries say, as far as they do. `tool` is recorded as
+        what wrote it; a service records itself and the key. Raises BadRequest for what is no graph, Conflict for a name that is
+        taken unless `replace`, Forbidden by a service that takes none.
         """
 
     @abc.abstractmethod
-    def remove_graph(self, slug: str) -> None:
+    def remove_graph(self, slug: str, tool: str | None = None) -> None:
         """Remove a graph. Raises NotFound."""
 
     @abc.abstractmethod

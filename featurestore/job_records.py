@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import fcntl
 import os
 import re
@@ -283,6 +284,9 @@ def _kept(storage: Storage, id: str) -> _Kept:
 
 
 def _write(storage: Storage, kept: _Kept) -> None:
+    if not (Path(storage.location) / JOBS).is_dir():
+        # A store that was made for work that failed is gone with it, and is not to come back for a word on that.
+        raise FileNotFoundError(errno.ENOENT, "the store is gone")
     storage.write(f"{JOBS}/{kept.job.id}.json", msgspec.json.encode(kept))
 
 

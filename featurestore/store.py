@@ -335,18 +335,14 @@ class Store(FeatureStore):
         slug: str | None = None,
         map: Sequence[str] = (),
         replace: bool = False,
+        tool: str | None = None,
     ) -> GraphAdded:
-        return self.put_graph(graph_files.load(graph), slug, map, replace, "featurestore graph add")
+        view, given = self._now, graph_files.load(graph)
+        by = tool or "featurestore graph add"
+        return graph_store.add(self._directory, view.catalog, given, slug, map, replace, by, view.pages)
 
-    def put_graph(
-        self, given: Mapping[str, Any], slug: str | None, map: Sequence[str], replace: bool, tool: str
-    ) -> GraphAdded:
-        """As `add_graph`, of its JSON as it was read; `tool` is recorded as what wrote it."""
-        view = self._now
-        return graph_store.add(self._directory, view.catalog, given, slug, map, replace, tool, view.pages.cards)
-
-    def remove_graph(self, slug: str) -> None:
-        graph_store.remove(self._directory, slug, "featurestore graph remove")
+    def remove_graph(self, slug: str, tool: str | None = None) -> None:
+        graph_store.remove(self._directory, slug, tool or "featurestore graph remove")
 
     def jobs(self) -> Jobs:
         return job_records.jobs(self._directory.storage)

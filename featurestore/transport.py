@@ -58,18 +58,20 @@ class Transport:
         """The JSON answer to a question that is too large for a URL, as a value of `type_`."""
         return self._decoded(self.send("POST", path, content=msgspec.json.encode(fields), headers=JSON), type_)
 
-    def write(self, path: str, fields: dict[str, Any], type_: type[T]) -> T:
-        """The JSON answer to what changes something, which is not sent again where it may have been taken."""
-        body = msgspec.json.encode(fields)
-        return self._decoded(self.send("POST", path, repeatable=False, content=body, headers=JSON), type_)
-
-    def change(
-        self, method: str, path: str, type_: type[T], fields: dict[str, Any] | None = None, repeatable: bool = True
+    def write(
+        self,
+        path: str,
+        fields: dict[str, Any] | None,
+        type_: type[T],
+        method: str = "POST",
+        repeatable: bool = False,
     ) -> T:
-        """The JSON answer to a request that writes, as a value of `type_`; `repeatable` as for `send`."""
-        body: dict[str, Any] = {} if fields is None else {"content": msgspec.json.encode(fields)}
-        headers = {"Content-Type": "application/json"} if body else {}
-        return self._decoded(self.send(method, path, repeatable=repeatable, headers=headers, **body), type_)
+        """The JSON answer to what changes something, which is not sent again where it may have been taken.
+
+        Unless it is `repeatable`: to do it twice is to do it once.
+        """
+        body: dict[str, Any] = {} if fields is None else {"content": msgspec.json.encode(fields), "headers": JSON}
+        return self._decoded(self.send(method, path, repeatable=repeatable, **body), type_)
 
     def table(
         self, path: str, fields: dict[str, Any], timeout: float | None = None, encoding: str | None = None

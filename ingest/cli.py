@@ -104,6 +104,8 @@ def harvest(
 
     if (texts or corpus_id) and not model_path:
         raise BadRequest("a harvest runs a model over the texts: name it with --model DIR")
+    if workers and not ray:
+        raise BadRequest("--workers says how many of a cluster's count: name the cluster with --ray, or --ray local")
     saes = {}
     for given in weights_given:
         source, path = named(given)
@@ -197,11 +199,13 @@ def _one_name(saes: dict[str, Any]) -> str:
 
 def show_plan(plan: Any) -> None:
     """Print what a harvest takes, before it is done."""
+    from ingest.room import said
+
     rounds = f" in {plan.rounds} rounds" if plan.rounds > 1 else ""
-    beside = f", and up to {plan.beside / 1e6:,.0f} MB beside it meanwhile" if plan.beside else ""
+    beside = f" and up to {said(plan.beside)} beside it meanwhile" if plan.beside else ""
     click.echo(
-        f"{plan.features:,} features over {plan.tokens:,} tokens{rounds}: {plan.counts / 1e6:,.0f} MB of memory for counts and up to "
-        f"some {plan.examples / 1e6:,.0f} MB for examples; up to some {plan.stored / 1e6:,.0f} MB for the store{beside}",
+        f"{plan.features:,} features over {plan.tokens:,} tokens{rounds} take {said(plan.counts)} of memory for counts and up "
+        f"to {said(plan.examples)} for examples; of disk up to {said(plan.stored)} in the store{beside}",
         err=True,
     )
 

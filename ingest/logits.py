@@ -13,7 +13,7 @@ from ingest.sae import Sae
 LOGITS = 10  # tokens kept at each end
 BINS = 40  # of the histogram of effects
 BLOCK_ELEMENTS = 16_000_000  # features times tokens whose effects are held at once: 64 MB
-ROWS_ELEMENTS = 400_000  # and so many of them are gone through together: they stay in a processor's cache
+ROWS_ELEMENTS = 3_000_000  # and so many of them are gone through together: they stay in a processor's cache
 CHUNKS = 1024  # of a row, the highest of each found first
 
 

@@ -69,6 +69,14 @@ class Model:
         # Without tokenizer files it may make a tokenizer without a vocabulary.
         if not self.tokenizer("a b c", add_special_tokens=False)["input_ids"]:
             raise BadRequest(f"{location} has no tokenizer: copy the model's tokenizer.json there")
+        # Tokens added to a vocabulary, such as one for pictures, may be more than the model has: text does not give them.
+        added = set(self.tokenizer.added_tokens_decoder)
+        largest = max(id for id in self.tokenizer.get_vocab().values() if id not in added)
+        if largest >= self.vocabulary:
+            raise BadRequest(
+                f"the tokenizer at {location} has tokens up to {largest}, but the model only {self.vocabulary}: it is "
+                "another model's; fetch both again"
+            )
         self._model.eval().to(device).requires_grad_(False)
         self.location = str(path.resolve()) if local else location
         self.device = device

@@ -9,26 +9,18 @@ import featurestore
 from featurestore import cells
 
 ZONE = pyarrow.timestamp("us", tz="Etc/UTC")
-PAIR = pyarrow.struct([("token", pyarrow.string()), ("value", pyarrow.float32())])
 WHEN = datetime.datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=datetime.UTC)
 COLUMNS = {
     "whole": ([1, 2, -3, 4, 5, 6, 7], pyarrow.int64()),
     "some": ([None, 2, None, 4, 5, None, 7], pyarrow.int32()),
     "none": ([None] * 7, pyarrow.float32()),
     "half": ([0.5, None, 1.5, 2.5, None, 3.5, 4.5], pyarrow.float64()),
-    "truth": ([True, False, None, True, True, False, True], pyarrow.bool_()),
     "text": (["a", "", "für", None, "日本", "e", "\U0001f600"], pyarrow.string()),
     "empty": ([""] * 7, pyarrow.string()),
     "code": (["x", "y", "x", None, "z", "x", "y"], pyarrow.dictionary(pyarrow.int32(), pyarrow.string())),
     "when": ([WHEN, None, WHEN, WHEN, WHEN, WHEN, None], ZONE),
     "list": ([[1, 2], [], None, [3], [4, 5, 6], [], [7]], pyarrow.list_(pyarrow.int64())),
     "silent": ([[]] * 7, pyarrow.list_(pyarrow.uint16())),
-    "pairs": (
-        [[{"token": "a", "value": 1.0}], None, [], [{"token": None, "value": 2.0}, {"token": "b", "value": None}]]
-        + [[]] * 3,
-        pyarrow.list_(PAIR),
-    ),
-    "one": ([{"token": "a", "value": 1.5}, None] + [{"token": "ü", "value": None}] * 5, PAIR),
 }
 TABLE = pyarrow.table({name: pyarrow.array(values, kind) for name, (values, kind) in COLUMNS.items()})
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from featurestore.client import Client
 from featurestore.storage import storage_at
 from featurestore.web import Settings, create_app, keys
 from featurestore.web.keys import Keys
-from tests import tiny
+from tests import small, tiny
 
 HOLDING = """
 import sys, time
@@ -221,6 +222,32 @@ def test_a_command_that_finds_damage_is_done_and_one_that_fails_is_not(store, in
     assert invoke(main, ["check", "--store", store.location]).exit_code == 7
     assert invoke(main, ["compact", "--store", store.location]).exit_code == 7
     assert [(one.kind, one.state) for one in store.jobs()] == [("compact", "failed"), ("check", "done")]
+
+
+def test_a_harvest_keeps_account_and_one_that_fails_leaves_no_store(tmp_path, invoke):
+    model, place = small.write_model(tmp_path / "gpt2"), tmp_path / "s"
+    sae = small.write_sae(tmp_path / "sae", hook="blocks.1.hook_resid_post")
+    command = ["harvest", "--store", str(place), "--model", str(model), "--no-index"]
+    wide = small.write_sae(tmp_path / "wide", hook="blocks.1.hook_resid_post", d_in=8)
+    (tmp_path / "texts").mkdir()
+    for name, text in small.TEXTS:
+        (tmp_path / "texts" / f"{name}.txt").write_text(text)
+    failed = invoke(main, [*command, "--weights", f"8-res={wide}", "--text", str(tmp_path / "texts")])
+    assert (failed.exit_code, place.exists()) == (2, False), failed.output
+    done = invoke(main, [*command, "--weights", f"8-res={sae}", "--text", str(tmp_path / "texts")])
+    assert done.exit_code == 0, done.output
+    with featurestore.connect(place) as store:
+        (found,) = store.jobs()
+        assert (found.kind, found.about, found.state, found.rows) == ("harvest", "gpt2 8-res", "done", 20)
+        assert store.check().leftovers == ()
+
+
+def test_a_record_does_not_bring_back_a_store_that_is_gone(tmp_path):
+    featurestore.create(tmp_path / "s").close()
+    with job_records.recorded(storage_at(tmp_path / "s"), "check") as record:
+        shutil.rmtree(tmp_path / "s")
+        record.stage("checking", 3)
+    assert not (tmp_path / "s").exists()
 
 
 def test_files_of_jobs_are_no_leftovers_and_old_ones_go(store, monkeypatch):

@@ -14,7 +14,7 @@ from schemathesis.checks import CHECKS
 
 import featurestore
 from featurestore.web import Settings, create_app
-from tests import tiny
+from tests import attribution, tiny
 
 # A request that fits its types may still mean nothing: SQL that is none, a dictionary that is not there.
 MEANT = {"positive_data_acceptance"}
@@ -109,6 +109,20 @@ def test_requests_made_from_the_document_find_nothing(app, writable, method, pat
         case.call_and_validate(excluded_checks=[check for check in CHECKS.get_all() if check.__name__ in MEANT])
 
     ask()
+
+
+def test_what_is_there_is_as_the_document_says(writable):
+    """Names made up from the document's patterns are of nothing that is there."""
+    http = writable.test_client()
+    given = {"graph": attribution.graph(), "map": ["tiny/{layer}-res"]}
+    assert http.put("/v1/graphs/colons", json=given).status_code == 200
+    job = http.post("/v1/jobs", json={"kind": "check"}).json["id"]
+    schema = schemathesis.openapi.from_wsgi("/openapi.json", writable)
+    known = {"/v1/graphs": {}, "/v1/jobs": {}, "/v1/graphs/{slug}": {"slug": "colons"}, "/v1/jobs/{job}": {"job": job}}
+    for path, parts in (known | {"/v1/graphs/{slug}/file": {"slug": "colons"}}).items():
+        case = schema[path]["GET"].Case(path_parameters=parts, headers={"Accept-Encoding": "identity"})
+        answer = case.call_and_validate()
+        assert answer.status_code == 200 and len(answer.content) > 100, path
 
 
 def test_every_operation_is_tried(document):

@@ -45,7 +45,7 @@ weights = convert_gpt2_weights(GPT2LMHeadModel.from_pretrained(work / "model"), 
 model.load_and_process_state_dict(weights, fold_ln=False, center_writing_weights=False, center_unembed=False)
 sae = SAE.load_from_disk(str(work / "sae"), device="cpu")
 tokens = torch.from_numpy(numpy.load(work / "tokens.npy"))
-seconds, active = {}, {}
+seconds, processor, active = {}, {}, {}
 for count in shape["features"]:
     with tempfile.TemporaryDirectory(dir=work) as cache:
         config = SaeVisConfig(
@@ -55,9 +55,9 @@ for count in shape["features"]:
             minibatch_size_tokens=64,
             cache_dir=Path(cache),
         )
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         found = SaeVisRunner(config).run(encoder=sae, model=model, tokens=tokens)
-        seconds[count] = time.perf_counter() - began
+        seconds[count], processor[count] = time.perf_counter() - began, time.process_time() - used
     active[count] = sum(found.feature_stats.frac_nonzero)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(json.dumps({"seconds": seconds, "active": active, "peak_rss_mb": peak}))
+print(json.dumps({"seconds": seconds, "processor_seconds": processor, "active": active, "peak_rss_mb": peak}))

@@ -34,6 +34,8 @@ ASTRAY = 1.15
 AROUND = 131_072
 # Times the plan's slack where what is nearest may be forbidden: the hits then lie close together, where an error loses them.
 CAREFUL = 1.5
+# Without a filter up to this many times as many candidates are kept as the plan says: what is far from all is worth no more.
+MOST_KEPT = 16
 # So many times more candidates are looked at while it is crowded; that few times more exist, and all are compared.
 WIDER = 4
 
@@ -186,35 +188,26 @@ class _ListsFilter:
             return rows.nearest(direction, k, self._among())
         probe = self._lists.probe(direction)
         order, wanted = self._order(probe, k)
-        # A filter may keep away from the query, and a query from all there is: that shows only as one looks further.
-        careful = self._allowed is not None
-        near = probe.cosines[order[0]] if not careful else probe.cosines[order[:wanted]].mean()
-        astray = self._plan.stretch(float(near)) > ASTRAY
-        if not careful and not astray:
+        # A filter may keep away from the query, and a query from all there is: then the plan is not enough.
+        near = probe.cosines[order[0]] if self._allowed is None else probe.cosines[order[:wanted]].mean()
+        if self._plan.stretch(float(near)) > ASTRAY:
+            wanted = max(wanted, int(numpy.searchsorted(numpy.cumsum(self._in_list[order]), AROUND)) + 1)
+        elif self._allowed is None:
             candidates, estimates = self._lists.scan(probe, order[:wanted], kept)
             if len(candidates) >= k:
                 return self._compared(candidates, estimates, direction, k, self._plan.slack)
-        if astray:
-            careful = True
-            wanted = max(wanted, int(numpy.searchsorted(numpy.cumsum(self._in_list[order]), AROUND)) + 1)
         found, cosines = numpy.empty(0, numpy.int64), numpy.empty(0, numpy.float32)
         first = 0
         while True:
             floor = float(cosines[-1]) if len(found) == k else -2.0
-            more = self._nearest_in(order[first:wanted], probe, direction, k, floor, careful)
+            more = self._nearest_in(order[first:wanted], probe, direction, k, floor)
             found, cosines = best(numpy.concatenate([found, more[0]]), numpy.concatenate([cosines, more[1]]), k)
-            if wanted >= len(order) or (len(found) == k and not (careful and self._still_coming(found, order, wanted))):
+            if wanted >= len(order) or (len(found) == k and not self._still_coming(found, order, wanted)):
                 return found, cosines
             first, wanted = wanted, min(len(order), 2 * wanted)
 
     def _nearest_in(
-        self,
-        chosen: numpy.ndarray,
-        probe: codes.Probe,
-        direction: numpy.ndarray,
-        k: int,
-        floor: float,
-        careful: bool,
+        self, chosen: numpy.ndarray, probe: codes.Probe, direction: numpy.ndarray, k: int, floor: float
     ) -> tuple[numpy.ndarray, numpy.ndarray]:
         """The `k` best of the allowed rows of some lists, as far as they are above `floor`."""
         rows = self._index._rows
@@ -222,15 +215,14 @@ class _ListsFilter:
         scanned = int(self._index._sizes[chosen].sum())
         if self._few is not None and in_chosen * EXACT_ROW_NS <= SCAN_NS + scanned * SCAN_ROW_NS:
             return rows.nearest(direction, k, self._rows_of(chosen))
-        slack, kept = self._plan.slack, self._plan.kept(k)
-        if careful:
-            slack *= CAREFUL * self._plan.stretch(float(probe.cosines[chosen].mean()))
+        kept = planned = self._plan.kept(k)
+        slack = self._plan.slack * CAREFUL * self._plan.stretch(float(probe.cosines[chosen].mean()))
         while True:
             candidates, estimates = self._lists.scan(probe, chosen, min(kept, self._count), self._bits())
             found, cosines = self._compared(candidates, estimates, direction, min(k, len(candidates)), slack, floor)
             # Away from what is nearest, rows lie closer together than where the plan was made.
             crowded = len(candidates) == kept and estimates[-1] >= max(float(cosines[-1]), floor) - slack
-            if not (careful and crowded):
+            if not crowded or (self._allowed is None and kept >= MOST_KEPT * planned):
                 return found, cosines
             kept *= WIDER
             if kept >= in_chosen // WIDER:
@@ -259,7 +251,12 @@ class _ListsFilter:
         return numpy.flatnonzero(mark[list_of_row] if self._allowed is None else mark[list_of_row] & self._allowed)
 
     def _still_coming(self, found: numpy.ndarray, order: numpy.ndarray, wanted: int) -> bool:
-        """Whether more than a few hits come from the later half of the lists looked at, so that more must lie beyond."""
+        """Whether more than a few hits come from the later half of the lists looked at, so that more must lie beyond.
+
+        A filter that keeps away from the query shows itself by this, and by nothing else; without one it is not asked.
+        """
+        if self._allowed is None:
+            return False
         place = numpy.full(self._lists.count, len(order))
         place[order] = numpy.arange(len(order))
         late = numpy.count_nonzero(place[self._index._list_of_row[found]] >= wanted // 2)

@@ -114,7 +114,7 @@ def routes(store: FeatureStore) -> Routes:
     def vote(asked: VoteAsked, model: str, source: str, index: str) -> Labels:
         """Vote on one of a feature's labels; the feature's labels then."""
         id = f"{model}/{source}/{index}"
-        store.vote(id, asked.label, asked.vote, asked.voter, tool=_who(store))
+        store.vote(id, asked.label, asked.vote, asked.voter, tool=who(store))
         return Labels(store.feature(id, 0).labels)
 
     return api
@@ -122,16 +122,11 @@ def routes(store: FeatureStore) -> Routes:
 
 def write(store: FeatureStore, given: list[GivenLabel]) -> int:
     """Write labels in the name of whoever asks; the commit. Raises as FeatureStore.add_labels does."""
-    return store.add_labels(given, _who(store))
+    return store.add_labels(given, who(store))
 
 
-def _who(store: FeatureStore) -> str:
+def who(store: FeatureStore) -> str:
     """What is recorded as having written. Raises Unavailable over a remote store, which would not learn who asks."""
     if store.location.startswith(("http://", "https://")):
         raise Unavailable("this service passes questions on to another one: write to that")
-    return tool()
-
-
-def tool() -> str:
-    """What is recorded as who writes: this service, in the name of the request's key."""
     return f"featurestore {featurestore.__version__} serve{f', key {g.key}' if 'key' in g else ''}"
