@@ -230,7 +230,7 @@ COMMENT ON TABLE  stored.labels IS 'Texts that say what a feature means; many pe
 COMMENT ON COLUMN stored.labels.dictionary IS 'The dictionary of the feature.';
 COMMENT ON COLUMN stored.labels.feature IS 'The feature''s index in it.';
 COMMENT ON COLUMN stored.labels.label IS 'The text.';
-COMMENT ON COLUMN stored.labels.explainer IS 'Who said so: tokens (token statistics), human, or the name of the language model.';
+COMMENT ON COLUMN stored.labels.explainer IS 'Who said so: tokens (token statistics), human or human:NAME, or the name of the language model.';
 COMMENT ON COLUMN stored.labels.prompt IS 'Name and version of the prompt or method, as in pairs/1.';
 COMMENT ON COLUMN stored.labels.examples IS 'How many examples the explainer saw.';
 COMMENT ON COLUMN stored.labels.tokens_in IS 'Tokens of the prompts it took; null where nobody counted.';
@@ -445,7 +445,7 @@ COMMENT ON VIEW label_scores IS 'The mean of each label''s detection and fuzzing
 -- Nothing that people vote against; a person's before a language model's before token statistics; then by votes, by score.
 CREATE MACRO label_rank(label, explainer, prompt, examples, votes, score, created_at) AS
     [CASE WHEN votes < 0 THEN 0 ELSE 1 END,
-     CASE explainer WHEN 'human' THEN 2 WHEN 'tokens' THEN 0 ELSE 1 END,
+     CASE WHEN explainer = 'human' OR starts_with(explainer, 'human:') THEN 2 WHEN explainer = 'tokens' THEN 0 ELSE 1 END,
      votes,
      coalesce(score, 0.5)];
 

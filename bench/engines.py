@@ -16,7 +16,7 @@ import numpy
 from featurestore import vectors
 
 THREADS = os.cpu_count() or 1
-EFFORTS = (16, 32, 64, 128, 256, 512, 1024)
+EFFORTS = (16, 24, 32, 48, 64, 96, 128, 256, 512, 1024)
 
 
 class Engine:
@@ -26,6 +26,7 @@ class Engine:
     module: str | None = None  # what has to be installed
     efforts: tuple[int, ...] = (0,)
     filters = True
+    hardest = False  # whether it is asked under filters made against it
     on_disk = False  # what was built is a file, to be opened by another process
 
     def __init__(self, files: list[Path], folder: Path, recall: float):
@@ -60,7 +61,7 @@ def unit_blocks(files: list[Path]) -> Iterator[tuple[int, numpy.ndarray]]:
 class Ours(Engine):
     """featurestore.vectors."""
 
-    name, on_disk = "ours", True
+    name, on_disk, hardest = "ours", True, True
 
     def __init__(self, files: list[Path], folder: Path, recall: float):
         self._files, self._path = files, folder / "index"

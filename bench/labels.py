@@ -1,9 +1,8 @@
 """python -m bench.labels: labelling through a language model, beside the endpoint's own limit, and in flat memory.
 
 Throughput: an endpoint in a process of its own answers after a fixed time; no client with so many requests at once can
-get more answers a second out of it than their number divided by that time. Memory: features are labelled one after
-the other by a judge in the same process, which is quicker, with journal and commits as ever; the resident memory is
-noted on the way.
+get more answers a second out of it than their number divided by that time. Memory: features are labelled by a judge in
+the same process, which is quicker, with journal and commits as ever; the resident memory is noted on the way.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import multiprocessing
 import resource
 import sys
 import tempfile
@@ -21,6 +19,7 @@ from typing import Any
 
 import featurestore
 from bench import synthetic
+from bench.apart import PROCESSES, apart
 from labeler import run
 from labeler.asking import Asker
 from labeler.journal import Journal
@@ -29,7 +28,6 @@ from labeler.pace import Pace
 from tests import llm_endpoint
 
 TARGET = 0.95
-PROCESSES = multiprocessing.get_context("spawn")
 
 
 class Judge:
@@ -50,15 +48,17 @@ class Judge:
 
 
 class Noting:
-    """A progress bar that notes the memory, in MB, at each tenth."""
+    """A progress bar that notes the memory, in MB, by how many are done: at a hundredth and at each tenth."""
 
     def __init__(self, total: int):
-        self.total, self.done, self.noted = total, 0, [rss_mb()]
+        self.done = 0
+        self.noted = {0: rss_mb()}
+        self._next = [max(1, total // 100), *(total * tenth // 10 for tenth in range(1, 11))]
 
     def advance(self, n: int) -> None:
         self.done += n
-        if self.done * 10 // self.total >= len(self.noted):
-            self.noted.append(rss_mb())
+        while self._next and self.done >= self._next[0]:
+            self.noted[self._next.pop(0)] = rss_mb()
 
 
 def rss_mb() -> float:
@@ -67,9 +67,9 @@ def rss_mb() -> float:
     return int(status.split("RssAnon:")[1].split()[0]) * 1024 / 1e6
 
 
-def build(path: str, features: int) -> None:
+def build(path: str, features: int, examples: bool) -> None:
     """Write a store, in a process of its own: what that takes is not labelling's."""
-    synthetic.build(Path(path), features, 0, lambda n: None).close()
+    synthetic.build(Path(path), features, 0, lambda n: None, examples=examples).close()
 
 
 def throughput(path: str, folder: str, requests: int, concurrency: int, latency: float, found: Any) -> None:
@@ -94,7 +94,7 @@ def throughput(path: str, folder: str, requests: int, concurrency: int, latency:
     found["cpu_ms_per_request"] = 1000 * (time.process_time() - worked) / requests
 
 
-def memory(path: str, folder: str, found: Any) -> None:
+def memory(path: str, folder: str, prompt: str, found: Any) -> None:
     """Puts into `found` the peak of resident memory over all features of the store, and how it went."""
     noting: list[Noting] = []
 
@@ -104,10 +104,11 @@ def memory(path: str, folder: str, found: Any) -> None:
 
     with featurestore.connect(path) as store, Journal(Path(folder) / "memory.jsonl") as kept:
         began = time.perf_counter()
-        report = run.by_model(store, Asker([Judge(8)], kept), progress=progress)  # type: ignore[list-item]
+        job = run.Job.of(Judge.model, prompt, redo=True)
+        report = run.by_model(store, Asker([Judge(8)], kept), job, progress=progress)  # type: ignore[list-item]
         found["memory_features"] = report.labelled
         found["memory_features_per_s"] = report.labelled / (time.perf_counter() - began)
-    found["anonymous_mb"] = [round(one, 1) for one in noting[0].noted]
+    found["anonymous_mb"] = {str(done): round(one, 1) for done, one in noting[0].noted.items()}
     found["peak_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -117,16 +118,23 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--latency", type=float, default=1.0, help="seconds the endpoint takes for an answer")
     parser.add_argument("--features", type=int, default=50_000, help="of the measurement of memory")
-    parser.add_argument("--keep", type=Path, help="build the store here, use the one that is there, and leave it")
+    parser.add_argument(
+        "--plain",
+        action="store_true",
+        help="the features of the measurement of memory have no examples, and are labelled by their logits: quick enough "
+        "for a million, and all that grows with their number is the same",
+    )
+    parser.add_argument("--keep", type=Path, help="build its store here, use the one that is there, and leave it")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, PROCESSES.Manager() as manager:
-        path = str(asked.keep or Path(folder) / "s")
-        if not Path(path).exists():
-            _apart(build, path, max(asked.features, asked.requests))
+        served, many = str(Path(folder) / "served"), str(asked.keep or Path(folder) / "many")
         found = manager.dict()
-        _apart(throughput, path, folder, asked.requests, asked.concurrency, asked.latency, found)
-        _apart(memory, path, folder, found)
+        apart(build, served, asked.requests + asked.requests // 10, True)  # some are dead
+        apart(throughput, served, folder, asked.requests, asked.concurrency, asked.latency, found)
+        if not Path(many).exists():
+            apart(build, many, asked.features, not asked.plain)
+        apart(memory, many, folder, "outputs" if asked.plain else "pairs", found)
         figures = dict(found)
     figures["limit_requests_per_s"] = asked.concurrency / asked.latency
     figures["ratio"] = figures["requests_per_s"] / figures["limit_requests_per_s"]
@@ -137,18 +145,11 @@ def main() -> None:
     )
     print(
         f"{figures['memory_features']:,} features by a judge in the process: {figures['memory_features_per_s']:.0f} a second, "
-        f"peak {figures['peak_rss_mb']:.0f} MB; without mapped files at each tenth: {figures['anonymous_mb']}"
+        f"peak {figures['peak_rss_mb']:.0f} MB; without mapped files: "
+        + ", ".join(f"{mb:.0f} after {int(done):,}" for done, mb in figures["anonymous_mb"].items())
     )
     if asked.json:
         print(json.dumps(figures))
-
-
-def _apart(work: Any, *arguments: Any) -> None:
-    process = PROCESSES.Process(target=work, args=arguments)
-    process.start()
-    process.join()
-    if process.exitcode:
-        sys.exit(f"{work.__name__} ended with {process.exitcode}")
 
 
 if __name__ == "__main__":

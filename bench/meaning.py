@@ -1,16 +1,18 @@
-"""Searching labels over HTTP, end to end: `python -m bench.meaning [--features N] [--json]`.
+"""Searching labels over HTTP, end to end: `python -m bench.meaning [--features N] [--data PATH] [--json]`.
 
 Builds a store of that many labelled features (bench/synthetic.py; no examples), serves it on a loopback port, and asks by text, each
 time another one: parsing, embedding the query on the CPU, both label indexes, fusion, labels of the hits, JSON. Printed
-beside it is the time of embedding the query alone. The labels' own vectors are drawn, in clusters, instead of embedded, which
+beside it is the time of embedding the query alone, and the processor time that the service takes for a query, which other work on
+the machine adds little to. The labels' own vectors are drawn, in clusters, instead of embedded, which
 would take hours for millions; what is asked of the index is the same.
-With --json the last line is one object.
+With --data the store is kept there; one whose making was interrupted is gone on with. With --json the last line is one object.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -26,20 +28,24 @@ from bench.basics import free_port, wait_for
 from featurestore import embed
 from featurestore.client import Client
 
-DIM, FAMILIES, QUERIES = 384, 4096, 60
+FAMILIES, QUERIES = 512, 60
+DECODER_DIM = 8
+MODES = ("hybrid", "semantic", "keyword")
 
 
 class Drawn:
-    """An embedder's name and width, with vectors drawn around some thousand directions."""
+    """An embedder's name, with vectors drawn around those that it gives some texts, so that queries lie as they would."""
 
     def __init__(self, real: embed.Embedder):
         self.setting, self.id = real.setting, real.id
         self._rng = numpy.random.default_rng(0)
-        self._families = self._rng.standard_normal((FAMILIES, DIM)).astype(numpy.float32)
+        words = [synthetic._word(n) for n in range(FAMILIES)]
+        self._families = real([f"{word} {words[3 * n % FAMILIES]} errors" for n, word in enumerate(words)])
 
     def __call__(self, texts: Any, progress: Any = None) -> numpy.ndarray:
-        """Unit vectors, (n, 384) float32."""
-        own = self._rng.standard_normal((len(texts), DIM)).astype(numpy.float32)
+        """Unit vectors, (n, d) float32."""
+        dim = self._families.shape[1]
+        own = self._rng.standard_normal((len(texts), dim), dtype=numpy.float32) / numpy.float32(dim**0.5)
         vectors = self._families[self._rng.integers(0, FAMILIES, len(texts))] + own
         if progress:
             progress(len(texts))
@@ -50,50 +56,70 @@ def main() -> None:
     """Run the bench."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--features", type=int, default=1_000_000)
+    parser.add_argument("--data", type=Path, help="keep the store here; made where it is missing")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     real = embed.open_embedder()
-    queries = [f"{synthetic._word(n)} {synthetic._word(7 * n)} and errors number {n}" for n in range(QUERIES)]
-    embedding = milliseconds(lambda query: real([query]), queries)
+    found: dict[str, Any] = {"features": given.features}
+    found["embedding_ms"] = float(numpy.median(times(lambda query: real([query]), questions("alone"))))
     with tempfile.TemporaryDirectory() as temporary:
-        path = Path(temporary) / "synthetic.features"
+        path = given.data or Path(temporary) / "synthetic.features"
         began = time.perf_counter()
-        with synthetic.build(path, given.features, 8, lambda done: None, examples=False) as store:
-            built = time.perf_counter() - began
+        with synthetic.build(path, given.features, DECODER_DIM, lambda done: None, examples=False) as store:
+            found["store_s"] = time.perf_counter() - began
             began = time.perf_counter()
             with unittest.mock.patch.object(embed, "open_embedder", return_value=Drawn(real)):
                 store.index()
-        indexed = time.perf_counter() - began
+            found["index_s"] = time.perf_counter() - began
         port = free_port()
         command = [sys.executable, "-m", "featurestore.cli", "serve", "--store", str(path), "--port", str(port)]
         service = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         try:
             wait_for(f"http://127.0.0.1:{port}/healthz", service)
             with Client(f"http://127.0.0.1:{port}") as client:
-                found = {"features": given.features, "store_s": built, "index_s": indexed, "embedding_ms": embedding}
-                for mode in ("hybrid", "semantic", "keyword"):
-                    client.search("the first search opens the index", mode=mode)
-                    taken = sorted(times(lambda query: client.search(query, mode=mode), queries))  # noqa: B023
-                    found[mode] = {"p50_ms": taken[len(taken) // 2], "p95_ms": taken[int(0.95 * len(taken))]}
+                for mode in MODES:
+                    found[mode] = asked(client, mode, service.pid)
         finally:
             service.terminate()
             service.wait()
-    print(f"{given.features:,} labels: written in {built:.0f} s, indexed in {indexed:.0f} s")
-    print(f"embedding the query alone: p50 {embedding:.1f} ms")
-    for mode in ("hybrid", "semantic", "keyword"):
-        print(f"{mode:9} over HTTP: p50 {found[mode]['p50_ms']:.1f} ms, p95 {found[mode]['p95_ms']:.1f} ms")
+    print(f"{given.features:,} labels: written in {found['store_s']:.0f} s, indexed in {found['index_s']:.0f} s")
+    print(f"embedding the query alone: p50 {found['embedding_ms']:.1f} ms (load {os.getloadavg()[0]:.1f})")
+    for mode in MODES:
+        one = found[mode]
+        print(
+            f"{mode:9} over HTTP: p50 {one['p50_ms']:.1f} ms, p95 {one['p95_ms']:.1f} ms, "
+            f"of the service's processor {one['processor_ms']:.1f} ms"
+        )
     if given.json:
         print(json.dumps(found))
 
 
-def milliseconds(ask: Any, queries: list[str]) -> float:
-    """The median, after one that does not count."""
-    ask(queries[0])
-    return float(numpy.median(times(ask, queries)))
+def asked(client: Client, mode: str, service: int) -> dict[str, float]:
+    """Latency of searches in a mode, and the processor time of the service with this process id."""
+    client.search("the first search opens the index", mode=mode)
+    before = processor_ms(service)
+    taken = sorted(times(lambda query: client.search(query, mode=mode), questions(mode)))
+    used = (processor_ms(service) - before) / len(taken)
+    return {"p50_ms": taken[len(taken) // 2], "p95_ms": taken[int(0.95 * len(taken))], "processor_ms": used}
+
+
+def questions(mode: str) -> list[str]:
+    """Texts that nobody asked before."""
+    return [f"{synthetic._word(n)} {synthetic._word(7 * n)} and {mode} errors number {n}" for n in range(QUERIES)]
+
+
+def processor_ms(process: int) -> float:
+    """Processor time that a process has used; 0 where the system does not say."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return 1000 * (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def times(ask: Any, queries: list[str]) -> list[float]:
-    """Milliseconds of each."""
+    """Milliseconds of each, after one that does not count."""
+    ask("the first one")
     taken = []
     for query in queries:
         began = time.perf_counter()

@@ -33,6 +33,8 @@ from featurestore import vectors
 
 K = 10
 SELECTIVITIES = (1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+REMOVED = (1_000, 10_000)  # nearest rows that the hardest filters forbid, a filter for each query
+HARDEST = 8  # queries that are asked with them
 STREAM = 2**31  # of the queries' draws; no file's
 
 
@@ -155,6 +157,12 @@ def measured(engine: type[Engine], task: Task) -> dict[str, Any]:
             f"{one['recall_at_10']:9.3f}  {one['returned']:.1f} returned",
             flush=True,
         )
+    for one in found["nearest_removed"]:
+        print(
+            f"{'':10} without the nearest {one['removed']:<12,} {one['p50_ms']:11.2f} {one['p95_ms']:8.2f} "
+            f"{one['recall_at_10']:9.3f}",
+            flush=True,
+        )
     return found
 
 
@@ -222,6 +230,26 @@ def timed(engine: Engine, task: Task) -> dict[str, Any]:
         )
         one = {"selectivity": share, "recall_at_10": recall, "returned": returned}
         found["filtered"].append(one | _quantiles(taken))
+    found["nearest_removed"] = hardest(engine, task) if engine.hardest else []
+    return found
+
+
+def hardest(engine: Engine, task: Task) -> list[dict[str, Any]]:
+    """Latency and recall under filters that forbid exactly the rows nearest to the query and no other."""
+    queries = task.queries[:HARDEST]
+    cosines = numpy.concatenate([queries @ block.T for _, block in unit_blocks(task.files)], axis=1)
+    found = []
+    for removed in (count for count in REMOVED if count + K <= task.rows):
+        taken, recalls = [], []
+        for query, near in zip(queries, cosines, strict=True):
+            order = numpy.argpartition(-near, (removed - 1, removed + K - 1))[: removed + K]
+            allowed = numpy.ones(len(near), bool)
+            allowed[order[:removed]] = False
+            began = time.perf_counter()
+            rows = engine.filtered(query, K, 0, allowed, 1.0)
+            taken.append(1000 * (time.perf_counter() - began))
+            recalls.append(float(numpy.isin(order[removed:], rows).mean()))
+        found.append({"removed": removed, "recall_at_10": float(numpy.mean(recalls)), **_quantiles(taken)})
     return found
 
 
@@ -278,6 +306,7 @@ def summary(given: argparse.Namespace, ours: dict[str, Any], peers: dict[str, di
         **{name: ours[name] for name in numbers},
         "exact_ratio": exact["p50_ms"] / ours["p50_ms"] if exact else None,
         "filtered": ours["filtered"],
+        "nearest_removed": ours["nearest_removed"],
         "peers": {name: {number: found[number] for number in numbers} for name, found in peers.items()},
     }
 

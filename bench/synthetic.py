@@ -26,14 +26,21 @@ NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 def build(
     path: Path, features: int, dim: int, advance: Callable[[int], None], examples: bool = True
 ) -> featurestore.FeatureStore:
-    """Write a store of `features` features with decoder vectors of `dim` numbers, in one commit a dictionary."""
-    store = featurestore.create(path)
-    rng = numpy.random.default_rng(0)
-    with store.writer("bench") as writer:
-        _corpus(writer, rng)
+    """Write a store of `features` features with decoder vectors of `dim` numbers, in one commit a dictionary.
+
+    One whose writing was interrupted is gone on with.
+    """
+    store: Any = featurestore.connect(path) if path.exists() else featurestore.create(path)
+    there = {one.dictionary for one in store.dictionaries()}
+    if not there:
+        with store.writer("bench") as writer:
+            _corpus(writer, numpy.random.default_rng(0))
     for number, first in enumerate(range(0, features, D_SAE)):
         d_sae = min(D_SAE, features - first)
         name = f"synthetic/{number}-res"
+        if name in there:
+            continue
+        rng = numpy.random.default_rng((1, number))
         with store.writer("bench") as writer:
             writer.add("dictionaries", pyarrow.Table.from_pylist([_dictionary(number, d_sae, max(dim, 1))]), key=name)
             for shard, start in enumerate(range(0, d_sae, SHARD)):

@@ -181,7 +181,7 @@ def http_page() -> str:
                     words = f"{'**needed** ' if required else ''}{_escaped(said or schema.get('description') or '')}"
                     parts.append(f"| `{name}` | {_kind(schema)} | {words}{_default(schema)} |")
                 parts.append("")
-            content = one["responses"]["200"].get("content", {})
+            content = next(said for code, said in one["responses"].items() if code < "300").get("content", {})
             forms = ", ".join(f"`{form}`" for form in content)
             answer = content.get("application/json", {}).get("schema")
             parts.append(f"Answers with {forms}{': ' + _kind(answer) if answer else ''}.\n" if forms else "")

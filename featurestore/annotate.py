@@ -11,6 +11,7 @@ import pyarrow
 
 from featurestore import schema
 from featurestore.errors import BadRequest, NotFound
+from featurestore.label_writing import MOST_NAME, one_line
 from featurestore.labelling import RULE_KEY, RULE_TABLE
 from featurestore.parts import Directory
 from featurestore.records import FeatureId
@@ -21,26 +22,19 @@ TOOL = "featurestore label"
 VOTES = (-1, 0, 1)
 
 
-def check_said(label: str, explainer: str) -> None:
-    """Raises BadRequest for an empty text or name."""
-    if not label.strip():
-        raise BadRequest("the label is empty")
-    if not explainer.strip():
-        raise BadRequest("explainer: the name is empty; say who says so")
-
-
-def vote(directory: Directory, id: FeatureId, labels: Sequence[str], label: str, vote: int, voter: str) -> None:
+def vote(
+    directory: Directory, id: FeatureId, labels: Sequence[str], label: str, vote: int, voter: str, tool: str
+) -> None:
     """Add a vote on one of a feature's `labels`. Raises NotFound or BadRequest."""
     if vote not in VOTES:
         raise BadRequest(f"vote: {vote} is not 1 (for the label), -1 (against it) or 0 (take the vote back)")
-    if not voter.strip():
-        raise BadRequest("voter: the name is empty; say who votes")
+    voter = one_line("voter", voter, MOST_NAME)
     if label.strip() not in labels:
         there = "; ".join(f"'{one}'" for one in labels) or "none"
         raise NotFound(f"{id} has no label '{label}'; its labels: {there}")
     row = {"dictionary": id.dictionary, "feature": id.feature, "label": label.strip(), "vote": vote}
-    row |= {"voter": voter.strip(), "tool": TOOL, "created_at": datetime.datetime.now(datetime.UTC)}
-    with Writer(directory, TOOL) as writer:
+    row |= {"voter": voter, "tool": tool, "created_at": datetime.datetime.now(datetime.UTC)}
+    with Writer(directory, tool) as writer:
         writer.add("votes", pyarrow.Table.from_pylist([row], schema.arrow_schema("votes")), key=id.dictionary)
 
 

@@ -20,6 +20,7 @@ from featurestore.commands import (
     json_lines,
     json_option,
     local,
+    recording,
     store_option,
     table,
 )
@@ -431,6 +432,7 @@ def _ago(when: datetime.datetime | None) -> str:
 @click.option("--embedder", help="A model directory, a hub name, or openai:MODEL@BASE_URL. Default: the store's.")
 @click.option("--recall", type=float, help="Share of the true nearest vectors to find in large spaces. Default: 0.95.")
 @store_option
+@recording("index")
 def index(embedder: str | None, recall: float | None, store: str) -> None:
     """Build the indexes that are missing or stale: decoder vectors, and labels by meaning and by words. Compacts first.
 
@@ -461,6 +463,7 @@ for command in (
     graph_commands.graph,
     upkeep.check,
     upkeep.compact,
+    upkeep.jobs,
     upkeep.remove,
     upkeep.migrate,
     serving.serve,

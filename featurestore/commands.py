@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import click
@@ -134,9 +136,68 @@ def bars() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
         yield bar
 
 
+class _Recording:
+    """The record of a command among the store's jobs, which begins with its first progress: what is quick has none."""
+
+    def __init__(self, ends: contextlib.ExitStack, store: str, kind: str, about: str):
+        self._ends, self._of = ends, (store, kind, about)
+        self._begun = False
+        self._record: Any = None
+
+    def stage(self, description: str, total: int | None) -> Callable[[int], None]:
+        from featurestore.job_records import recorded
+        from featurestore.storage import storage_at
+
+        if not self._begun:
+            store, kind, about = self._of
+            self._begun, self._record = True, self._ends.enter_context(recorded(storage_at(store), kind, about))
+        return (lambda done: None) if self._record is None else self._record.stage(description, total)
+
+
+_recording: ContextVar[_Recording | None] = ContextVar("_recording", default=None)
+
+
+def recording(
+    kind: str, about: Callable[..., Iterable[str | None]] = lambda **given: ()
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A command that does long work on --store, kept account of among its jobs; `about` says in words on what, given its
+    options. No path is told."""
+
+    def decorated(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def run(*args: Any, **given: Any) -> Any:
+            words = " ".join(word for word in about(**given) if word)
+            with contextlib.ExitStack() as ends:
+                before = _recording.set(_Recording(ends, given["store"], kind, words))
+                try:
+                    return command(*args, **given)
+                except click.exceptions.Exit as exc:
+                    ended = exc  # what the command found, not that it failed
+                finally:
+                    _recording.reset(before)
+            raise ended
+
+        return run
+
+    return decorated
+
+
 @contextlib.contextmanager
 def progress(description: str, total: int | None) -> Iterator[Bar]:
-    """A progress bar on stderr; where that is no terminal, one line at the end."""
+    """A progress bar on stderr, or one line at the end where that is no terminal; told to the record of the command too."""
+    kept = _recording.get()
+    told = kept.stage(description, total) if kept is not None else lambda done: None
+    with _shown(description, total) as bar:
+
+        def advance(done: int) -> None:
+            bar.advance(done)
+            told(done)
+
+        yield Bar(advance, bar.say)
+
+
+@contextlib.contextmanager
+def _shown(description: str, total: int | None) -> Iterator[Bar]:
     import time
 
     if not sys.stderr.isatty():

@@ -13,8 +13,6 @@ from featurestore.rows import Rows, shard_part
 from featurestore.writer import SHARD_FEATURES
 
 Row = dict[str, Any]
-# As the macro label_rank in schema.sql has it; all others are between.
-RANKS = {"human": 2, "tokens": 0}
 # What `best` asks of a label.
 RANKED_BY = ("label", "explainer", "created_at")
 
@@ -62,9 +60,16 @@ def best(rows: Sequence[Row]) -> tuple[str | None, str | None]:
         return None, None
     row = max(
         _latest(rows),
-        key=lambda row: (RANKS.get(row["explainer"], 1), row["created_at"], row["explainer"], row["label"]),
+        key=lambda row: (_rank(row["explainer"]), row["created_at"], row["explainer"], row["label"]),
     )
     return row["label"], row["explainer"]
+
+
+def _rank(explainer: str) -> int:
+    """As the macro label_rank in schema.sql has it."""
+    if explainer == "human" or explainer.startswith("human:"):
+        return 2
+    return 0 if explainer == "tokens" else 1
 
 
 def newest(rows: Sequence[Row], first: str | None, votes: Mapping[str, int]) -> tuple[Label, ...]:

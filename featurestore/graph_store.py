@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -15,7 +15,7 @@ from featurestore.catalog import Catalog
 from featurestore.errors import Conflict, NotFound
 from featurestore.graphs import Graph, GraphAdded, GraphLink, GraphNode, Graphs, GraphSummary
 from featurestore.log import Snapshot
-from featurestore.page import Pages
+from featurestore.page import FEW, Pages
 from featurestore.parts import OF_A_GRAPH, Directory
 from featurestore.records import FeatureId
 from featurestore.rows import Rows
@@ -33,9 +33,9 @@ def add(
     map: Sequence[str],
     replace: bool,
     tool: str,
-    labels: Callable[[Sequence[FeatureId]], Mapping[FeatureId, Row]],
+    pages: Pages,
 ) -> GraphAdded:
-    """Write a graph, given as the JSON of its file. `labels` gives cards of features, as Pages.cards does.
+    """Write a graph, given as the JSON of its file.
 
     Raises BadRequest for what is no graph, Conflict when there is one of this name and not `replace`.
     """
@@ -78,14 +78,13 @@ def add(
         writer.add("graph_nodes", pyarrow.Table.from_pylist(nodes, arrow_schema("graph_nodes")), key=file.slug)
         writer.add("graph_links", links, key=file.slug)
         commit = writer.commit()
-    ids = [id for node in nodes if (id := _in_store(catalog, node)) is not None]
-    cards = labels(sorted(set(ids)))
+    labels = _labels(catalog, pages, nodes)
     return GraphAdded(
         graph=file.slug,
         nodes=len(nodes),
         features=features,
-        in_store=len(ids),
-        labelled=sum(cards[id]["label"] is not None for id in ids),
+        in_store=len(labels),
+        labelled=sum(label is not None for label in labels.values()),
         links=len(file.links),
         notes=(*file.notes, *named.notes),
         commit=commit,
@@ -124,7 +123,7 @@ class GraphReader:
     def graph(self, slug: str) -> Graph:
         """One graph, its features with their labels. Raises NotFound, naming those there are."""
         row, nodes, links = self._read(slug)
-        labels = self._labels(nodes)
+        labels = _labels(self._catalog, self._pages, nodes)
         shown = tuple(
             GraphNode(
                 **{name: node[name] for name in GraphNode.__struct_fields__ if name in node},
@@ -143,7 +142,7 @@ class GraphReader:
     def file(self, slug: str) -> dict[str, Any]:
         """A graph as the JSON of its file, its features called as their best labels say. Raises NotFound."""
         row, nodes, links = self._read(slug)
-        labels = self._labels(nodes)
+        labels = _labels(self._catalog, self._pages, nodes)
         said = [msgspec.json.decode(node["said"]) for node in nodes]
         named = [node | {"clerp": labels[n]} if labels.get(n) else node for n, node in enumerate(said)]
         return graph_files.as_file(msgspec.json.decode(row["document"]), named, links)
@@ -154,11 +153,16 @@ class GraphReader:
         columns = [links[name].to_pylist() for name in ("source", "target", "weight")]
         return row.to_pylist()[0], nodes.to_pylist(), list(zip(*columns, strict=True))
 
-    def _labels(self, nodes: Sequence[Row]) -> dict[int, str | None]:
-        """The best label of each node that is a feature of the store, by its number."""
-        ids = {n: id for n, node in enumerate(nodes) if (id := _in_store(self._catalog, node)) is not None}
-        cards = self._pages.cards(sorted(set(ids.values())))
-        return {n: cards[id]["label"] for n, id in ids.items()}
+
+def _labels(catalog: Catalog, pages: Pages, nodes: Sequence[Row]) -> dict[int, str | None]:
+    """The best label of each node that is a feature of the store, by its number."""
+    ids = {n: id for n, node in enumerate(nodes) if (id := _in_store(catalog, node)) is not None}
+    wanted = sorted(set(ids.values()))
+    cards: dict[FeatureId, Row] = {}
+    # A few at a time, from their pages: of 440 features among 200,000 that took a sixth of the time of one scan for all.
+    for first in range(0, len(wanted), FEW):
+        cards |= pages.cards(wanted[first : first + FEW])
+    return {n: cards[id]["label"] for n, id in ids.items()}
 
 
 def _in_store(catalog: Catalog, node: Row) -> FeatureId | None:

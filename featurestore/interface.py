@@ -1,6 +1,6 @@
 """What a feature store can be asked, wherever it is: the base that the local Store and the remote Client share.
 
-All sugar lives here, once; a store implements the primitives below it. Reads are shared; writing is local (writer.py).
+All sugar lives here, once; a store implements the primitives below it. Reads, labels and votes are shared; all else is written locally (writer.py).
 """
 
 from __future__ import annotations
@@ -14,8 +14,19 @@ import msgspec
 
 from featurestore.errors import BadRequest
 from featurestore.graphs import Graph, GraphAdded, Graphs
+from featurestore.jobs import Job, Jobs
 from featurestore.query import Query
-from featurestore.records import Activating, Dictionaries, Dictionary, Feature, Features, Hits, Scores, StoreInfo
+from featurestore.records import (
+    Activating,
+    Dictionaries,
+    Dictionary,
+    Feature,
+    Features,
+    GivenLabel,
+    Hits,
+    Scores,
+    StoreInfo,
+)
 from featurestore.relations import Contrast, Duplicates, Neighbourhood
 from featurestore.stream import RowStream
 
@@ -166,17 +177,60 @@ class FeatureStore(abc.ABC):
         slug: str | None = None,
         map: Sequence[str] = (),
         replace: bool = False,
+        tool: str | None = None,
     ) -> GraphAdded:
         """Keep an attribution graph, of a file of circuit-tracer or Neuronpedia or of its JSON; what became of it.
 
         `slug` is its name in the place of its own. `map` says which dictionaries its features are of, as in "12=model/source"
-        or "model/{layer}-source"; without it the file and the store's dictionaries say, as far as they do. Raises BadRequest for
-        what is no graph, Conflict for a name that is taken unless `replace`.
+        or "model/{layer}-source"; without it the file and the store's dictionaries say, as far as they do. `tool` is recorded as
+        what wrote it; a service records itself and the key. Raises BadRequest for what is no graph, Conflict for a name that is
+        taken unless `replace`, Forbidden by a service that takes none.
         """
 
     @abc.abstractmethod
-    def remove_graph(self, slug: str) -> None:
+    def remove_graph(self, slug: str, tool: str | None = None) -> None:
         """Remove a graph. Raises NotFound."""
+
+    @abc.abstractmethod
+    def add_labels(self, given: Sequence[GivenLabel], tool: str | None = None) -> int:
+        """Say what features mean, all in one commit or none; the number of the commit.
+
+        `tool` is recorded as what wrote them; a service records itself and the key, and takes 1,000 at once. Raises BadRequest,
+        NotFound where a feature is not there, Conflict when its dictionary is replaced meanwhile, Forbidden by a service that
+        takes none.
+        """
+
+    @abc.abstractmethod
+    def vote(self, id: str, label: str, vote: int, voter: str = "human", tool: str | None = None) -> None:
+        """Vote on one of a feature's labels: 1 for it, -1 against it, 0 to take the vote back; a voter's newest counts.
+
+        Raises NotFound when the feature has no such label, BadRequest for another vote, and as `add_labels` does.
+        """
+
+    @abc.abstractmethod
+    def jobs(self) -> Jobs:
+        """Long work on the store that runs or ran of late, the newest first: harvests, labelling, scoring, maintenance.
+
+        Of a store in a directory; nobody keeps account of an object store.
+        """
+
+    @abc.abstractmethod
+    def job(self, id: str) -> Job:
+        """One job. Raises NotFound."""
+
+    @abc.abstractmethod
+    def start_job(self, kind: str) -> Job:
+        """Start an index, compact or check in its own process; the job as it begins, to be asked after by `job`.
+
+        Raises BadRequest for another kind, Conflict where one of this kind runs.
+        """
+
+    @abc.abstractmethod
+    def cancel_job(self, id: str) -> Job:
+        """End a job that `start_job` began, or forget one that has ended; the job as it is then.
+
+        Raises NotFound, or Conflict for a job that somebody runs by hand.
+        """
 
     def close(self) -> None:  # noqa: B027 - a store may have nothing to let go of
         """Let go of files and connections."""
@@ -199,6 +253,10 @@ class FeatureStore(abc.ABC):
     def rerank(self, text: str, ids: Sequence[str], **options: Any) -> Hits:
         """These features, by how well their labels match `text`; those without a label are left out."""
         return self.search(text, among=tuple(ids), **{"k": max(1, len(ids)), "all": True} | options)
+
+    def set_label(self, id: str, label: str, explainer: str = "human") -> None:
+        """Say what a feature means, in place of what `explainer` said before. Raises as `add_labels` does."""
+        self.add_labels([GivenLabel(id=id, label=label, explainer=explainer)])
 
     def pages(self, **query: Any) -> Iterator[Hits]:
         """The answer to a query (its fields, as for Query.of) page by page, `k` hits each, until there are no more."""

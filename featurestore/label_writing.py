@@ -7,27 +7,16 @@ import datetime
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 import pyarrow
 
 from featurestore.catalog import Catalog
 from featurestore.errors import BadRequest
 from featurestore.parts import Directory
-from featurestore.records import FeatureId
+from featurestore.records import FeatureId, GivenLabel
 from featurestore.schema import arrow_schema
 from featurestore.writer import Writer
 
 MOST_LABEL, MOST_NAME = 2000, 200  # characters
-
-
-class GivenLabel(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody says a feature means. `explainer` is who says so: a person, or the name of a model."""
-
-    id: str
-    label: str
-    explainer: str = "human"
-    prompt: str | None = None
-    examples: int | None = None
 
 
 def add_labels(
@@ -43,13 +32,13 @@ def add_labels(
     seen: set[tuple[FeatureId, str]] = set()
     for one in given:
         id = catalog.feature_id(one.id)
-        explainer = _line("explainer", one.explainer, MOST_NAME)
+        explainer = one_line("explainer", one.explainer, MOST_NAME)
         row = {
             "dictionary": id.dictionary,
             "feature": id.feature,
-            "label": _line("label", one.label, MOST_LABEL),
+            "label": one_line("label", one.label, MOST_LABEL),
             "explainer": explainer,
-            "prompt": None if one.prompt is None else _line("prompt", one.prompt, MOST_NAME),
+            "prompt": None if one.prompt is None else one_line("prompt", one.prompt, MOST_NAME),
             "examples": one.examples,
             "tool": tool,
             "created_at": at,
@@ -64,7 +53,8 @@ def add_labels(
         return writer.commit()
 
 
-def _line(name: str, text: str, most: int) -> str:
+def one_line(name: str, text: str, most: int) -> str:
+    """`text` without white space around it. Raises BadRequest where it is not one line of at most so many characters."""
     line = text.strip()
     if not line:
         raise BadRequest(f"{name}: it is empty")

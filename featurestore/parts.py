@@ -3,6 +3,7 @@
     store.json                               what this is, and its format version
     log/0000000001.json                      the commits, see log.py
     writers/<writer>                         who is writing, see storage.py
+    jobs/<id>.json                           long work and how far it is, see job_records.py
     <table>/<key>/<shard>-<writer>-<n>...    the parts
 
 A file no commit names is invisible: whatever a killed writer left. Its name says whose it is, so that it can be told from
@@ -26,7 +27,7 @@ import msgspec
 from featurestore import log as log_module
 from featurestore.errors import BadRequest, BadStore, Conflict, NotFound, Unavailable, UnsupportedVersion
 from featurestore.log import Commit, Log, Part, Snapshot, seal, unseal
-from featurestore.storage import LEASES, Entry, Lease, LocalStorage, Storage, storage_at
+from featurestore.storage import JOBS, LEASES, Entry, Lease, LocalStorage, Storage, storage_at
 
 FORMAT = 3
 STORE_FILE = "store.json"
@@ -162,7 +163,11 @@ class Directory:
             words = one.name.split("/")
             if words[0] == LEASES:
                 left = words[-1] in dead
-            elif UNFINISHED & set(words) or any("/".join(words[:n]) in named for n in range(2, len(words) + 1)):
+            elif (
+                words[0] == JOBS
+                or UNFINISHED & set(words)
+                or any("/".join(words[:n]) in named for n in range(2, len(words) + 1))
+            ):
                 left = False
             elif words[-1].startswith("."):
                 left = time.time() - one.at > 60  # a small file under way takes milliseconds

@@ -156,6 +156,16 @@ class Label(msgspec.Struct, frozen=True, kw_only=True):
     votes: int
 
 
+class GivenLabel(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody says a feature means. `explainer` is who says so: a person, or the name of a model."""
+
+    id: str
+    label: str
+    explainer: str = "human"
+    prompt: str | None = None
+    examples: int | None = None
+
+
 class Score(msgspec.Struct, frozen=True, kw_only=True):
     """How well a label tells on which texts its feature is active; fields as in schema.sql, stored.scores."""
 

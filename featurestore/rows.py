@@ -105,7 +105,7 @@ class Documents:
             raise BadStore(
                 f"the store lacks document {numbers[lost[0]]} of corpus {self._corpus} that an example refers to"
             )
-        names = [self._names[n].as_py() for n in at.tolist()]
+        names = self._names.take(pyarrow.array(at)).to_pylist()
         return names, self._tokenizers_of(at), self._held_out[at].tolist()
 
     def _tokenizers_of(self, at: numpy.ndarray) -> list[str]:

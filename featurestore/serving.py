@@ -31,7 +31,9 @@ log = logging.getLogger("featurestore.web")
 @click.option("--allow-host", multiple=True, metavar="NAME", help="Answer for this Host header. Repeatable.")
 @click.option("--cors-origin", multiple=True, metavar="ORIGIN", help="Let this site's pages read answers. Repeatable.")
 @click.option(
-    "--allow-writes", is_flag=True, help="Take labels: from keys with the scope write, or from everybody here."
+    "--allow-writes",
+    is_flag=True,
+    help="Take labels, graphs and maintenance: from keys with the scope write, or from everybody here.",
 )
 @click.option("--access-log", metavar="FILE", help="A JSON line for each request to FILE, or - for standard error.")
 @store_option

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from featurestore.errors import BadStore, NotFound
 
 LEASES = "writers"
+JOBS = "jobs"
 
 
 class Entry(NamedTuple):
@@ -123,7 +124,7 @@ class LocalStorage(Storage):
             # Every question looks for the next commit: a Path takes longer to make than the file to be missed.
             with open(f"{self.location}/{name}", "rb") as file:
                 return file.read()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise
         except OSError as exc:
             raise BadStore(f"{self.path / name} cannot be read: {exc.strerror or exc}") from None

@@ -10,6 +10,7 @@ import datetime
 import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from featurestore import (
     embed,
     graph_files,
     graph_store,
+    job_records,
     label_index,
     label_writing,
     lifecycle,
@@ -38,8 +40,9 @@ from featurestore.errors import BadRequest, BadStore, NotFound
 from featurestore.functions import bind
 from featurestore.graphs import Graph, GraphAdded, Graphs
 from featurestore.interface import FeatureStore, Progress, no_progress
+from featurestore.job_records import JobRecord
+from featurestore.jobs import Job, Jobs
 from featurestore.label_index import LabelIndex, not_covered
-from featurestore.label_writing import GivenLabel
 from featurestore.labelling import label_rule, stale_features
 from featurestore.log import Part, Snapshot
 from featurestore.page import Pages
@@ -51,6 +54,7 @@ from featurestore.records import (
     Feature,
     FeatureId,
     Features,
+    GivenLabel,
     Hits,
     Scores,
     StoreInfo,
@@ -331,31 +335,38 @@ class Store(FeatureStore):
         slug: str | None = None,
         map: Sequence[str] = (),
         replace: bool = False,
+        tool: str | None = None,
     ) -> GraphAdded:
-        return self.put_graph(graph_files.load(graph), slug, map, replace, "featurestore graph add")
+        view, given = self._now, graph_files.load(graph)
+        by = tool or "featurestore graph add"
+        return graph_store.add(self._directory, view.catalog, given, slug, map, replace, by, view.pages)
 
-    def put_graph(
-        self, given: Mapping[str, Any], slug: str | None, map: Sequence[str], replace: bool, tool: str
-    ) -> GraphAdded:
-        """As `add_graph`, of its JSON as it was read; `tool` is recorded as what wrote it."""
-        view = self._now
-        return graph_store.add(self._directory, view.catalog, given, slug, map, replace, tool, view.pages.cards)
+    def remove_graph(self, slug: str, tool: str | None = None) -> None:
+        graph_store.remove(self._directory, slug, tool or "featurestore graph remove")
 
-    def remove_graph(self, slug: str) -> None:
-        graph_store.remove(self._directory, slug, "featurestore graph remove")
+    def jobs(self) -> Jobs:
+        return job_records.jobs(self._directory.storage)
 
-    def set_label(self, id: str, label: str, explainer: str = "human") -> None:
-        """Say what a feature means, in place of what `explainer` said before. Raises BadRequest or NotFound."""
-        annotate.check_said(label, explainer)
-        self.add_labels([GivenLabel(id=id, label=label, explainer=explainer)], annotate.TOOL)
+    def job(self, id: str) -> Job:
+        return job_records.job(self._directory.storage, id)
 
-    def vote(self, id: str, label: str, vote: int, voter: str = "human") -> None:
-        """Vote on one of a feature's labels: 1 for it, -1 against it, 0 to take the vote back.
+    def start_job(self, kind: str) -> Job:
+        return job_records.start(self._directory.storage, kind)
 
-        Raises NotFound when the feature has no such label, BadRequest for another vote.
-        """
-        page = self.feature(id, examples=0)
-        annotate.vote(self._directory, self._asked(id), [one.label for one in page.labels], label, vote, voter)
+    def cancel_job(self, id: str) -> Job:
+        return job_records.cancel(self._directory.storage, id)
+
+    def recorded(self, kind: str, about: str = "") -> AbstractContextManager[JobRecord | None]:
+        """Keep account of the work inside among the store's jobs: a record to be told of progress, None where none is kept."""
+        return job_records.recorded(self._directory.storage, kind, about)
+
+    def add_labels(self, given: Sequence[GivenLabel], tool: str | None = None) -> int:
+        at = datetime.datetime.now(datetime.UTC)
+        return label_writing.add_labels(self._directory, self._now.catalog, given, tool or annotate.TOOL, at)
+
+    def vote(self, id: str, label: str, vote: int, voter: str = "human", tool: str | None = None) -> None:
+        labels = [one.label for one in self.feature(id, examples=0).labels]
+        annotate.vote(self._directory, self._asked(id), labels, label, vote, voter, tool or annotate.TOOL)
 
     def set_label_rule(self, rule: str | None) -> None:
         """Choose best labels by this SQL expression, see `label_rank` in schema.sql; None for the one that comes with us.
@@ -370,14 +381,6 @@ class Store(FeatureStore):
     def writer(self, tool: str) -> Writer:
         """A writer to this store; `tool` is recorded as who wrote."""
         return Writer(self._directory, tool)
-
-    def add_labels(self, given: Sequence[GivenLabel], tool: str) -> int:
-        """Write labels, all or none; the number of the commit. `tool` is recorded as what wrote them.
-
-        Raises BadRequest, NotFound where a feature is not there, Conflict when its dictionary is replaced meanwhile.
-        """
-        at = datetime.datetime.now(datetime.UTC)
-        return label_writing.add_labels(self._directory, self._now.catalog, given, tool, at)
 
     def index(
         self,

@@ -22,6 +22,7 @@ T = TypeVar("T")
 # What a test, or who embeds a service, may put in the place of the network.
 Wire = httpx2.BaseTransport
 ARROW = "application/vnd.apache.arrow.stream"
+JSON = {"Content-Type": "application/json"}
 # A busy or restarting service is asked again after pauses of 0.2, 0.4, 0.8 ... seconds, or those that it names.
 FIRST_PAUSE = 0.2
 MOST_PAUSE = 10.0  # who has to wait longer is told so instead
@@ -55,15 +56,22 @@ class Transport:
 
     def post(self, path: str, fields: dict[str, Any], type_: type[T]) -> T:
         """The JSON answer to a question that is too large for a URL, as a value of `type_`."""
-        return self._decoded(self.send("POST", path, content=msgspec.json.encode(fields)), type_)
+        return self._decoded(self.send("POST", path, content=msgspec.json.encode(fields), headers=JSON), type_)
 
-    def change(
-        self, method: str, path: str, type_: type[T], fields: dict[str, Any] | None = None, repeatable: bool = True
+    def write(
+        self,
+        path: str,
+        fields: dict[str, Any] | None,
+        type_: type[T],
+        method: str = "POST",
+        repeatable: bool = False,
     ) -> T:
-        """The JSON answer to a request that writes, as a value of `type_`; `repeatable` as for `send`."""
-        body: dict[str, Any] = {} if fields is None else {"content": msgspec.json.encode(fields)}
-        headers = {"Content-Type": "application/json"} if body else {}
-        return self._decoded(self.send(method, path, repeatable=repeatable, headers=headers, **body), type_)
+        """The JSON answer to what changes something, which is not sent again where it may have been taken.
+
+        Unless it is `repeatable`: to do it twice is to do it once.
+        """
+        body: dict[str, Any] = {} if fields is None else {"content": msgspec.json.encode(fields), "headers": JSON}
+        return self._decoded(self.send(method, path, repeatable=repeatable, **body), type_)
 
     def table(
         self, path: str, fields: dict[str, Any], timeout: float | None = None, encoding: str | None = None
@@ -87,7 +95,7 @@ class Transport:
             path,
             stream=True,
             content=msgspec.json.encode(fields),
-            headers={"Accept": ARROW} | ({"Accept-Encoding": encoding} if encoding else {}),
+            headers=JSON | {"Accept": ARROW} | ({"Accept-Encoding": encoding} if encoding else {}),
             timeout=self.timeout if timeout is None else timeout,
         )
         try:

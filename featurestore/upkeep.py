@@ -5,13 +5,14 @@ from __future__ import annotations
 import click
 
 import featurestore
-from featurestore.commands import bars, json_lines, json_option, local, store_option, table
+from featurestore.commands import bars, json_lines, json_option, local, recording, store_option, table
 
 
 @click.command()
 @click.option("--repair", is_flag=True, help="Remove leftovers and build again what can be built from the rest.")
 @store_option
 @json_option
+@recording("check")
 def check(repair: bool, store: str, as_json: bool) -> None:
     """Read every byte of the store: checksums, schema, counts, what refers to what, and what killed writers left.
 
@@ -44,6 +45,7 @@ def check(repair: bool, store: str, as_json: bool) -> None:
 
 @click.command()
 @store_option
+@recording("compact")
 def compact(store: str) -> None:
     """Merge many small label parts into few, and copy the best labels beside the features, which makes pages and
     aggregates quick.
@@ -71,6 +73,48 @@ def remove(ids: tuple[str, ...], yes: bool, store: str) -> None:
             click.confirm(f"Remove {', '.join(ids)} from {store} for good?", abort=True)
         for line in opened.remove(*ids):
             click.echo(line)
+
+
+@click.command()
+@click.argument("id", required=False)
+@click.option("--start", metavar="KIND", help="Begin one in its own process: index, compact or check.")
+@click.option(
+    "--cancel", is_flag=True, help="End job ID, which --start or a service began, or forget one that has ended."
+)
+@store_option
+@json_option
+def jobs(id: str | None, start: str | None, cancel: bool, store: str, as_json: bool) -> None:
+    """Long work on the store, running or of late: harvests, labelling, scoring, maintenance; or job ID alone.
+
+    Example: featurestore jobs --store demo.features
+
+    Example: featurestore jobs --start compact
+    """
+    if (start is not None) + (id is not None) > 1 or (cancel and id is None):
+        raise featurestore.BadRequest("name one job, or what to --start; --cancel takes the ID of a job")
+    with featurestore.connect(store) as opened:
+        if start is not None:
+            found = [opened.start_job(start)]
+        elif id is not None:
+            found = [opened.cancel_job(id) if cancel else opened.job(id)]
+        else:
+            found = opened.jobs()
+    if as_json:
+        json_lines(found)
+        return
+    table(
+        [
+            {
+                "id": one.id,
+                "state": one.state,
+                "began": one.began.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+                "about": one.about or None,
+                "rows": one.rows,
+                "": one.message,
+            }
+            for one in found
+        ]
+    )
 
 
 @click.command()

@@ -43,7 +43,7 @@ def activations(dictionaries: Sequence[Dictionary], text: str) -> tuple[list[str
         if not ids:
             raise BadRequest("text: the tokenizer makes no token of it")
         saes = {dictionary.dictionary: _sae(dictionary) for dictionary in dictionaries}
-        points = {name: model.hook_point(sae.hook_point, sae.centred) for name, sae in saes.items()}
+        points = {name: model.hook_point(*sae.reads) for name, sae in saes.items()}
         found: dict[str, list[tuple[Any, Any, Any]]] = {name: [] for name in saes}
         # Dictionaries harvested in contexts of one kind share the model's runs.
         kinds: dict[tuple[int, tuple[int, ...]], list[str]] = {}

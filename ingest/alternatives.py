@@ -71,6 +71,10 @@ def ways(sae: Sae, scale: float) -> Iterator[Way]:
         yield Way("matrices transposed", {"transposed": True})
     yield Way("without BOS" if sae.prepend_bos else "with BOS", {"prepend_bos": not sae.prepend_bos})
     yield Way("stream not centred" if sae.centred else "stream centred", {"centred": not sae.centred})
+    yield Way(
+        "value biases as in the model" if sae.fold_value_biases else "value biases folded",
+        {"fold_value_biases": not sae.fold_value_biases},
+    )
 
 
 def compare(sae: Sae, model: Model, corpus: Corpus, found: dict[str, Any]) -> Verdict:
@@ -80,7 +84,7 @@ def compare(sae: Sae, model: Model, corpus: Corpus, found: dict[str, Any]) -> Ve
     seen: dict[tuple[Any, ...], list[Read]] = {}
 
     def of(other: Sae) -> list[Read]:
-        key = (other.hook_point, other.hook_point_out, other.centred, tuple(model.begin(other.prepend_bos)))
+        key = (other.reads, other.hook_point_out, tuple(model.begin(other.prepend_bos)))
         if key not in seen:
             seen[key] = list(reads(other, model, corpus))
         return seen[key]

@@ -22,6 +22,8 @@ class Architecture:
     attention: str = "self_attn"
     z: str = "self_attn.o_proj"  # its input is every head's result, side by side
     attention_out: str = "self_attn"  # its output is what is added to the stream
+    values: str | None = "self_attn.v_proj"  # makes the heads' values, with a bias in some models
+    values_with: str = ""  # queries and keys, where it makes them too: one after another, or for each head
     ln2: str | None = "post_attention_layernorm"
     mlp: str = "mlp"
     mlp_pre: str | None = "mlp.gate_proj"
@@ -47,6 +49,8 @@ _GPT2 = Architecture(
     attention="attn",
     z="attn.c_proj",
     attention_out="attn",
+    values="attn.c_attn",
+    values_with="one after another",
     ln2="ln_2",
     mlp_pre="mlp.c_fc",
     mlp_post="mlp.c_proj",
@@ -64,13 +68,15 @@ _GEMMA2 = dataclasses.replace(
 _GEMMA3 = dataclasses.replace(_GEMMA2, mlp_in_is_said_of_two=True)
 ARCHITECTURES: dict[str, Architecture] = {
     "gpt2": _GPT2,
-    "gpt_neo": dataclasses.replace(_GPT2, z="attn.attention.out_proj"),
+    "gpt_neo": dataclasses.replace(_GPT2, z="attn.attention.out_proj", values=None),
     "gpt_neox": Architecture(
         embed="embed_in",
         final_norm="final_layer_norm",
         attention="attention",
         z="attention.dense",
         attention_out="attention",
+        values="attention.query_key_value",
+        values_with="for each head",
         mlp_pre="mlp.dense_h_to_4h",
         mlp_post="mlp.dense_4h_to_h",
         layer_norm=True,
@@ -89,7 +95,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         mlp_out="post_feedforward_layernorm",
     ),
     "gptj": dataclasses.replace(
-        _GPT2, z="attn.out_proj", ln2="ln_1", mlp_pre="mlp.fc_in", mlp_post="mlp.fc_out", parallel=True
+        _GPT2, z="attn.out_proj", values=None, ln2="ln_1", mlp_pre="mlp.fc_in", mlp_post="mlp.fc_out", parallel=True
     ),
     "phi": dataclasses.replace(
         _LLAMA,
@@ -101,10 +107,11 @@ ARCHITECTURES: dict[str, Architecture] = {
         layer_norm=True,
         parallel=True,
     ),
-    "phi3": dataclasses.replace(_LLAMA, mlp_pre=None),
+    "phi3": dataclasses.replace(_LLAMA, values=None, mlp_pre=None),
     "mixtral": _MIXTURE,
     "qwen3_moe": _MIXTURE,
-    "gpt_oss": _MIXTURE,
+    # Its heads attend to nothing as well, so that values' biases are no constant of their results.
+    "gpt_oss": dataclasses.replace(_MIXTURE, values=None),
     "gemma": _GEMMA,
     "gemma2": _GEMMA2,
     "gemma3_text": _GEMMA3,

@@ -12,7 +12,7 @@ import click
 
 from featurestore import BadRequest, create
 from featurestore.cli import build_index, local
-from featurestore.commands import json_lines, json_option, progress, store_option, table
+from featurestore.commands import json_lines, json_option, progress, recording, store_option, table
 from ingest.corpus_options import chosen, corpus_options
 from ingest.inspecting import import_torch
 
@@ -61,6 +61,7 @@ from ingest.inspecting import import_torch
 @click.option("--no-index", is_flag=True, help="Do not build indexes afterwards.")
 @store_option
 @json_option
+@recording("harvest", lambda **given: _about(**given))
 def harvest(
     model_path: str | None,
     model_id: str | None,
@@ -103,6 +104,8 @@ def harvest(
 
     if (texts or corpus_id) and not model_path:
         raise BadRequest("a harvest runs a model over the texts: name it with --model DIR")
+    if workers and not ray:
+        raise BadRequest("--workers says how many of a cluster's count: name the cluster with --ray, or --ray local")
     saes = {}
     for given in weights_given:
         source, path = named(given)
@@ -150,6 +153,14 @@ def harvest(
         click.echo(line, err=True)
 
 
+def _about(
+    model_path: str | None, model_id: str | None, weights_given: tuple[str, ...], **given: Any
+) -> list[str | None]:
+    """The model and its dictionaries, without the paths they lie at."""
+    sources = [one.partition("=")[0] if "=" in one else Path(one).name for one in weights_given]
+    return [model_id or (Path(model_path).name if model_path else None), *sources]
+
+
 def check_device(device: str) -> str:
     """The device, if torch has it. Raises BadRequest."""
     import torch
@@ -188,11 +199,13 @@ def _one_name(saes: dict[str, Any]) -> str:
 
 def show_plan(plan: Any) -> None:
     """Print what a harvest takes, before it is done."""
+    from ingest.room import said
+
     rounds = f" in {plan.rounds} rounds" if plan.rounds > 1 else ""
-    beside = f", and up to {plan.beside / 1e6:,.0f} MB beside it meanwhile" if plan.beside else ""
+    beside = f" and up to {said(plan.beside)} beside it meanwhile" if plan.beside else ""
     click.echo(
-        f"{plan.features:,} features over {plan.tokens:,} tokens{rounds}: {plan.counts / 1e6:,.0f} MB of memory for counts and up to "
-        f"some {plan.examples / 1e6:,.0f} MB for examples; up to some {plan.stored / 1e6:,.0f} MB for the store{beside}",
+        f"{plan.features:,} features over {plan.tokens:,} tokens{rounds} take {said(plan.counts)} of memory for counts and up "
+        f"to {said(plan.examples)} for examples; of disk up to {said(plan.stored)} in the store{beside}",
         err=True,
     )
 

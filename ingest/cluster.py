@@ -8,12 +8,13 @@ cluster's memory, or on its disks, in shards of features; this process only has 
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import logging
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -28,7 +29,7 @@ from ingest.sae import Sae
 TOGETHER = 2  # units a worker is given at once: it never waits, and stops soon when asked to
 COLLECTED = 64  # units after which a worker gives up what it counted: what its death may cost
 THREADS = 1  # of a worker
-PIECES = 8  # of one shard, from as many workers, that are merged at once
+PIECES = 4  # of one shard that are merged at once: they lie in one machine's memory
 DEATHS = 3  # of workers, for each of them, or of those who do a task, before it is no accident
 
 
@@ -38,7 +39,7 @@ class Task:
 
     model_location: str
     model_hash: str
-    hooks: Mapping[str, tuple[str, bool]]  # each dictionary's hook, and whether its stream is centred
+    reads: Mapping[str, tuple[str, bool, bool]]  # each dictionary's, see Sae.reads
     context_size: int
     bos: list[int]
     seed: int
@@ -57,7 +58,7 @@ class Task:
         return Pass(
             model,
             {source: sae.to(device) for source, sae in saes.items()},
-            {source: model.hook_point(name, centred) for source, (name, centred) in self.hooks.items()},
+            {source: model.hook_point(*reads) for source, reads in self.reads.items()},
             corpus,
             corpus.contexts(self.context_size),
             self.bos,
@@ -121,42 +122,58 @@ class _Hand:
     doing: list[int] = dataclasses.field(default_factory=list)
 
 
-class Cluster:
-    """Workers on a Ray cluster. A context manager; one that was started here ends with it."""
+class Link(NamedTuple):
+    """A cluster that answers."""
 
-    def __init__(self, address: str, the_pass: Pass, saes: Mapping[str, Sae], workers: int | None):
-        """`address` is a cluster's, "auto" for the one of this machine, or "local" to start one.
+    ray: Any
+    gpus: int
+    workers: int
 
-        There are as many workers as asked, or one for each GPU, or for each processor where there is none. Raises
-        Unavailable when Ray is not installed or does not answer.
-        """
+
+@contextlib.contextmanager
+def connected(address: str, workers: int | None) -> Iterator[Link]:
+    """The cluster at an address, "auto" for the one of this machine, or "local" for one that is started here, and ended.
+
+    There are as many workers as asked, or one for each GPU, or for each processor where there is none. Raises
+    Unavailable when Ray is not installed or does not answer.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise Unavailable("a cluster needs ray: pip install 'featurestore[ray]'") from None
+    mine = not ray.is_initialized()
+    if mine:
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         try:
-            import ray
-        except ImportError:
-            raise Unavailable("a cluster needs ray: pip install 'featurestore[ray]'") from None
-        self._ray = ray
-        self._pass = the_pass
-        self._started = not ray.is_initialized()
-        if self._started:
-            quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-            try:
-                if address == "local":
-                    ray.init(num_cpus=workers, include_dashboard=False, **quiet)
-                else:
-                    _check_answers(address)
-                    ray.init(address=address, **quiet)
-            except (OSError, ValueError, RuntimeError) as exc:
-                raise Unavailable(f"no Ray cluster answers at {address}: {str(exc).splitlines()[0][:200]}") from None
+            if address == "local":
+                ray.init(num_cpus=workers, include_dashboard=False, **quiet)
+            else:
+                _check_answers(address)
+                ray.init(address=address, **quiet)
+        except (OSError, ValueError, RuntimeError) as exc:
+            raise Unavailable(f"no Ray cluster answers at {address}: {str(exc).splitlines()[0][:200]}") from None
+    try:
         there = ray.cluster_resources()
         gpus = int(there.get("GPU", 0))
-        self._count = workers or gpus or max(1, int(there.get("CPU", 1)))
-        self._share: dict[str, Any] = {"num_gpus": 1} if gpus else {"num_cpus": 1}
-        self.device = "cuda" if gpus else "cpu"
-        points = the_pass.points
+        yield Link(ray, gpus, workers or gpus or max(1, int(there.get("CPU", 1))))
+    finally:
+        if mine:
+            ray.shutdown()
+
+
+class Cluster:
+    """A cluster's workers as a crew."""
+
+    def __init__(self, link: Link, the_pass: Pass, saes: Mapping[str, Sae]):
+        self._ray = ray = link.ray
+        self._pass = the_pass
+        self._count = link.workers
+        self._share: dict[str, Any] = {"num_gpus": 1} if link.gpus else {"num_cpus": 1}
+        self.device = "cuda" if link.gpus else "cpu"
         task = Task(
             the_pass.model.location,
             the_pass.model.hash,
-            {source: (sae.hook_point, points[source].centred) for source, sae in saes.items()},
+            {source: sae.reads for source, sae in saes.items()},
             int(the_pass.contexts.length.max()),
             the_pass.bos,
             the_pass.seed,
@@ -174,13 +191,6 @@ class Cluster:
         # Workers hold the processors meanwhile: a task that asked for one would wait for their end.
         self._merged = self._task(merged, num_cpus=0, scheduling_strategy="SPREAD")
         self._merging: list[Any] = []
-
-    def __enter__(self) -> Cluster:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        if self._started:
-            self._ray.shutdown()
 
     def begin(self, spans: Mapping[str, Span], found: Iterable[tuple[str, Counted]]) -> None:
         self._spans = spans
@@ -207,37 +217,39 @@ class Cluster:
                 collecting[ticket] = parts
                 running[ticket] = hand
 
-        for hand in hands:
-            go_on(hand)
-        while running:
-            (ticket,), _ = self._ray.wait(list(running), num_returns=1)
-            hand = running.pop(ticket)
-            try:
-                self._ray.get(ticket)
-            except self._ray.exceptions.RayActorError as exc:
-                left.extendleft([*hand.counted, *hand.doing])
-                hands.remove(hand)
-                hand = self._replace(exc)
-                hands.append(hand)
-            except self._ray.exceptions.RayTaskError as exc:
-                raise _cause(exc) from None
-            else:
-                if ticket in collecting:
-                    for pieces, part in zip(self._pieces.values(), collecting[ticket], strict=True):
-                        pieces.append(part)
-                    self._merge(PIECES)
-                    done, hand.counted = hand.counted, []
-                    yield done
+        try:
+            for hand in hands:
+                go_on(hand)
+            while running:
+                (ticket,), _ = self._ray.wait(list(running), num_returns=1)
+                hand = running.pop(ticket)
+                try:
+                    self._ray.get(ticket)
+                except self._ray.exceptions.RayActorError as exc:
+                    left.extendleft([*hand.counted, *hand.doing])
+                    hands.remove(hand)
+                    hand = self._replace(exc)
+                    hands.append(hand)
+                except self._ray.exceptions.RayTaskError as exc:
+                    raise _cause(exc) from None
                 else:
-                    hand.counted += hand.doing
-                    hand.doing = []
-            collecting.pop(ticket, None)
-            go_on(hand)
-            if left:  # of a worker that died, while the others were waiting for nothing
-                for idle in [one for one in hands if one not in running.values()]:
-                    go_on(idle)
-        for hand in hands:
-            self._ray.kill(hand.actor)
+                    if ticket in collecting:
+                        for pieces, part in zip(self._pieces.values(), collecting[ticket], strict=True):
+                            pieces.append(part)
+                        self._merge(PIECES)
+                        done, hand.counted = hand.counted, []
+                        yield done
+                    else:
+                        hand.counted += hand.doing
+                        hand.doing = []
+                collecting.pop(ticket, None)
+                go_on(hand)
+                if left:  # of a worker that died, while the others were waiting for nothing
+                    for idle in [one for one in hands if one not in running.values()]:
+                        go_on(idle)
+        finally:
+            for hand in hands:
+                self._ray.kill(hand.actor)
 
     def _replace(self, exc: Exception) -> _Hand:
         self._deaths += 1
@@ -250,8 +262,11 @@ class Cluster:
         for pieces in self._pieces.values():
             if len(pieces) < least:
                 continue
-            if len(self._merging) >= self._count:
-                _, self._merging = self._ray.wait(self._merging, num_returns=1, fetch_local=False)
+            if self._merging:
+                under_way, full = len(self._merging), len(self._merging) >= self._count
+                done, self._merging = self._ray.wait(self._merging, num_returns=under_way, timeout=0, fetch_local=False)
+                if full and not done:
+                    _, self._merging = self._ray.wait(self._merging, num_returns=1, fetch_local=False)
             pieces[:] = [self._merged.remote(*pieces)]
             self._merging += pieces
 

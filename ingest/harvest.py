@@ -92,75 +92,69 @@ def harvest(
     interrupted goes on where it stopped; tables are the same to the last byte, but for the time in `created_at`. With
     `ray`, the address of a cluster or "local", `workers` of it count and write.
 
-    Everything is checked before the model runs, and `tell` is told what the harvest takes. Raises BadRequest when widths, hooks or vocabulary do not fit, Conflict
-    when the store has such a dictionary and not `replace`, Unavailable when a disk has no room for the store or for what
-    is kept meanwhile; the store is then as it was.
+    Everything is checked before the model runs, and `tell` is told what the harvest takes. Raises BadRequest when widths,
+    hooks or vocabulary do not fit, Conflict when the store has such a dictionary and not `replace`, Unavailable when no
+    cluster answers, or a disk has no room for the store or for what is kept meanwhile; the store is then as it was.
     """
     began = time.monotonic()
     points = _checked(store, model, dictionaries, model_id, replace)
     size = _context_size(model, dictionaries, context_size)
     bos = _bos(model, dictionaries)
-    if callable(documents):
-        corpus = documents(model.tokenizer)
-    elif isinstance(documents, Corpus):
-        corpus = documents
-    else:
-        corpus = corpora.tokenise(model.tokenizer, documents, max_tokens)
-    if (largest := int(corpus.data.max())) >= model.vocabulary:
-        raise BadRequest(
-            f"the tokenizer gives token {largest}, but the model has {model.vocabulary}: they do not belong together"
-        )
-    the_pass = Pass(
-        model,
-        {source: sae.to(model.device) for source, sae in dictionaries.items()},
-        points,
-        corpus,
-        corpus.contexts(size - len(bos)),
-        bos,
-        seed,
-        max_norm,
-        tuple(special_ids(model.tokenizer).tolist()) if exclude_special else (),
-        onepass.UNIT_TOKENS,
-    )
-    settings = {"seed": seed, "context_size": size, "bos": bos, "max_norm": max_norm, "special": exclude_special}
-    what = settings | {
-        "model": model.hash,
-        "corpus": corpus.id,
-        "dictionaries": {source: sae.hash for source, sae in dictionaries.items()},
-        "memory": memory,
-        "version": featurestore.__version__,
-    }
     with contextlib.ExitStack() as stack:
+        link = None
+        if ray:
+            from ingest.cluster import Cluster, connected
+
+            link = stack.enter_context(connected(ray, workers))
         turns = room.rounds({source: sae.d_sae for source, sae in dictionaries.items()}, memory)
-        plan = room.plan(
-            dictionaries, corpus.size, turns, bool(checkpoint) or len(turns) > 1, len(turns) > 1 and not ray
-        )
-        if checkpoint is None and len(turns) > 1:
+        in_rounds = len(turns) > 1
+        if checkpoint is None and in_rounds:
             checkpoint = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="featurestore-harvest-")))
-        kept = Checkpoint(checkpoint, what, seed) if checkpoint else None
-        wanted = {kept.folder: plan.beside - room.lying(kept.folder)} if kept else {}
-        if place := _on_disk(store):
-            wanted[place] = plan.stored
-        room.check(wanted)
+        takes = functools.partial(
+            room.plan, dictionaries, turns=turns, kept=checkpoint is not None, cached=in_rounds and not ray
+        )
+        _check_room(store, takes(tokens=0), checkpoint)  # before hours of making tokens
+        corpus = _corpus(model, documents, max_tokens)
+        plan = takes(tokens=corpus.size)
+        _check_room(store, plan, checkpoint)
         tell(plan)
+        the_pass = Pass(
+            model,
+            {source: sae.to(model.device) for source, sae in dictionaries.items()},
+            points,
+            corpus,
+            corpus.contexts(size - len(bos)),
+            bos,
+            seed,
+            max_norm,
+            tuple(special_ids(model.tokenizer).tolist()) if exclude_special else (),
+            onepass.UNIT_TOKENS,
+        )
+        settings = {"seed": seed, "context_size": size, "bos": bos, "max_norm": max_norm, "special": exclude_special}
+        what = settings | {
+            "model": model.hash,
+            "corpus": corpus.id,
+            "dictionaries": {source: sae.hash for source, sae in dictionaries.items()},
+            "memory": memory,
+            "version": featurestore.__version__,
+        }
+        kept = Checkpoint(checkpoint, what, seed) if checkpoint else None
         resumed = (
             sum(len(kept.units(n)) for n in range(len(turns))) / (len(turns) * len(the_pass.units)) if kept else 0.0
         )
-        if ray:
-            from ingest.cluster import Cluster
-
-            crew: Crew = stack.enter_context(Cluster(ray, the_pass, dictionaries, workers))
+        if link:
+            crew: Crew = Cluster(link, the_pass, dictionaries)
         else:
-            crew = Alone(the_pass, Cache(kept.folder / "inputs", model.device) if kept and len(turns) > 1 else None)
+            crew = Alone(the_pass, Cache(kept.folder / "inputs", model.device) if kept and in_rounds else None)
         for number, spans in enumerate(turns):
-            doing = "harvesting tokens" + (f", round {number + 1} of {len(turns)}" if len(turns) > 1 else "")
+            doing = "harvesting tokens" + (f", round {number + 1} of {len(turns)}" if in_rounds else "")
             with progress(doing, corpus.size) as bar:
                 _round(the_pass, crew, number, spans, kept, every, bar.advance)
-            if kept and (len(turns) > 1 or time.monotonic() - began > every):
+            if kept and (in_rounds or time.monotonic() - began > every):
                 kept.write(number, set(range(len(the_pass.units))), _counted(crew))
 
         def shards_of(source: str) -> Iterator[Any]:
-            if kept and len(turns) > 1:
+            if kept and in_rounds:
                 of_rounds = [number for number, spans in enumerate(turns) if source in spans]
                 return (crew.hold(one) for number in of_rounds for _, one in kept.read(number, source))
             return (handle for name, handle in crew.shards() if name == source)
@@ -186,6 +180,21 @@ def harvest(
         seconds=time.monotonic() - began,
         **{what: {name: one[what] for name, one in said.items()} for what in ("counted", "excluded", "dead", "l0")},
     )
+
+
+def _corpus(model: Model, documents: Any, max_tokens: int | None) -> Corpus:
+    """What is harvested over, in tokens that the model has."""
+    if callable(documents):
+        corpus: Corpus = documents(model.tokenizer)
+    elif isinstance(documents, Corpus):
+        corpus = documents
+    else:
+        corpus = corpora.tokenise(model.tokenizer, documents, max_tokens)
+    if (largest := int(corpus.data.max())) >= model.vocabulary:
+        raise BadRequest(
+            f"the tokenizer gives token {largest}, but the model has {model.vocabulary}: they do not belong together"
+        )
+    return corpus
 
 
 def _round(
@@ -276,8 +285,7 @@ def harvest_weights(
         _checked(store, model, dictionaries, model_id, replace)
     else:
         _check_names(store, dictionaries, model_id, replace)
-    if place := _on_disk(store):
-        room.check({place: room.stored(dictionaries, room.WEIGHTS_PER_FEATURE)})
+    room.check(_in_store(store, room.stored(dictionaries, room.WEIGHTS_PER_FEATURE)))
     unembedding = tables.Unembedding.of(model, token_bytes(model.tokenizer)) if model else None
     with (
         progress("reading weights", len(dictionaries)) as bar,
@@ -299,7 +307,7 @@ def _checked(
     points = {}
     for source, sae in dictionaries.items():
         name = f"{model_id}/{source}"
-        reads = model.hook_point(sae.hook_point, sae.centred)
+        reads = model.hook_point(*sae.reads)
         writes = model.hook_point(sae.hook_point_out) if sae.hook_point_out else None
         probe = torch.tensor([[model.bos or 0, 0]])
         found = model.read(probe, [point for point in (reads, writes) if point])
@@ -325,10 +333,16 @@ def _check_names(store: Any, dictionaries: Mapping[str, Sae], model_id: str, rep
             raise Conflict(f"the store has {name} already; replace it with --replace, or give it another name")
 
 
-def _on_disk(store: Any) -> Path | None:
-    """The store's directory; an object store has none, and no end."""
+def _check_room(store: Any, plan: Plan, checkpoint: Path | None) -> None:
+    """Raises Unavailable when there is no room for what is not there yet."""
+    beside = {checkpoint: plan.beside - room.lying(checkpoint)} if checkpoint else {}
+    room.check(beside | _in_store(store, plan.stored))
+
+
+def _in_store(store: Any, size: int) -> dict[Path, int]:
+    """So many bytes for the store's directory; an object store has none, and no end."""
     place = Path(store.location)
-    return place if place.exists() else None
+    return {place: size} if place.exists() else {}
 
 
 def _context_size(model: Model, dictionaries: Mapping[str, Sae], asked: int | None) -> int:

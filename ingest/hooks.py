@@ -30,6 +30,7 @@ class HookPoint:
     side: str  # input or output
     normalised: bool = False
     centred: bool = False
+    bias: torch.Tensor | None = None  # is taken off
 
     def value(self, passed: Any, batch: int, tokens: int) -> torch.Tensor:
         """What is read, (batch, tokens, width), of what passed the module. Raises BadRequest when that is no such thing."""
@@ -48,6 +49,8 @@ class HookPoint:
             )
         if self.normalised:
             read = normalised(self.module, read)
+        if self.bias is not None:
+            read = read - self.bias
         return read - read.mean(-1, keepdim=True) if self.centred else read
 
 
@@ -62,7 +65,14 @@ def normalised(norm: Any, x: torch.Tensor) -> torch.Tensor:
     return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
 
 
-def find(model: Any, decoder: Any, architecture: Architecture, name: str, centred: bool = False) -> HookPoint:
+def find(
+    model: Any,
+    decoder: Any,
+    architecture: Architecture,
+    name: str,
+    centred: bool = False,
+    fold_value_biases: bool = False,
+) -> HookPoint:
     """The place that `name` means in `decoder`, a part of the transformers model `model`.
 
     Names are TransformerLens's (blocks.3.hook_resid_post, hook_embed); OpenAI's and our sites with a layer
@@ -71,13 +81,34 @@ def find(model: Any, decoder: Any, architecture: Architecture, name: str, centre
 
     `centred` is for dictionaries trained on TransformerLens's models with centred writing weights: their stream is this
     one less its mean. It does nothing to sites outside the stream nor in models whose norms keep the mean, as there.
+    `fold_value_biases` is for those trained on its hook_z with value biases folded, which is this one less these biases.
 
     Raises BadRequest, naming the places there are.
     """
     found = _by_layer(decoder, architecture, name) or _by_path(model, decoder, architecture, name)
     if centred and architecture.layer_norm and found.site in RESIDUAL_SITES:
         return dataclasses.replace(found, name=f"{name} (centred)", centred=True)
+    if fold_value_biases and found.site == "hook_z" and found.layer is not None:
+        bias = value_bias(getattr(decoder, architecture.layers)[found.layer], architecture, model.config)
+        if bias is not None:
+            return dataclasses.replace(found, name=f"{name} (value biases folded)", bias=bias)
     return found
+
+
+def value_bias(layer: Any, architecture: Architecture, config: Any) -> torch.Tensor | None:
+    """What value biases add to every head's result, side by side, whatever is attended to; None where there are none.
+
+    It is constant since the weights of attention add up to one.
+    """
+    if architecture.values is None or (bias := layer.get_submodule(architecture.values).bias) is None:
+        return None
+    config = config.get_text_config()
+    heads = config.num_attention_heads
+    if architecture.values_with:  # as many keys and values as queries
+        parts = bias.view(3, heads, -1) if architecture.values_with == "one after another" else bias.view(heads, 3, -1)
+        return (parts[2] if architecture.values_with == "one after another" else parts[:, 2]).flatten()
+    groups = getattr(config, "num_key_value_heads", None) or heads
+    return bias.view(groups, -1).repeat_interleave(heads // groups, dim=0).flatten()
 
 
 def _by_layer(decoder: Any, architecture: Architecture, name: str) -> HookPoint | None:

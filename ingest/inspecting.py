@@ -90,7 +90,7 @@ def _measured(sae: Any, model_path: str, texts: tuple[str, ...], tokens: int, al
 
 def _show(found: dict[str, Any]) -> None:
     apart = ("alternatives", "fits", "location_that_fits", "inferred", "nearest_pairs", "l0_as_promised")
-    plain = {name: value for name, value in found.items() if name not in apart and value is not None}
+    plain = {name: value for name, value in found.items() if name not in apart and value not in (None, [])}
     width = max(map(len, plain))
     for name, value in plain.items():
         shown = ", ".join(map(str, value)) if isinstance(value, list) else cell(value)

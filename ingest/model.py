@@ -69,6 +69,14 @@ class Model:
         # Without tokenizer files it may make a tokenizer without a vocabulary.
         if not self.tokenizer("a b c", add_special_tokens=False)["input_ids"]:
             raise BadRequest(f"{location} has no tokenizer: copy the model's tokenizer.json there")
+        # Tokens added to a vocabulary, such as one for pictures, may be more than the model has: text does not give them.
+        added = set(self.tokenizer.added_tokens_decoder)
+        largest = max(id for id in self.tokenizer.get_vocab().values() if id not in added)
+        if largest >= self.vocabulary:
+            raise BadRequest(
+                f"the tokenizer at {location} has tokens up to {largest}, but the model only {self.vocabulary}: it is "
+                "another model's; fetch both again"
+            )
         self._model.eval().to(device).requires_grad_(False)
         self.location = str(path.resolve()) if local else location
         self.device = device
@@ -120,9 +128,9 @@ class Model:
             digest.update(tensor.cpu().contiguous().numpy())
         return digest.hexdigest()[:16]
 
-    def hook_point(self, name: str, centred: bool = False) -> HookPoint:
+    def hook_point(self, name: str, centred: bool = False, fold_value_biases: bool = False) -> HookPoint:
         """The place a name means, see hooks.find. Raises BadRequest, naming what there is."""
-        return hooks.find(self._model, self._decoder, self._architecture, name, centred)
+        return hooks.find(self._model, self._decoder, self._architecture, name, centred, fold_value_biases)
 
     @torch.inference_mode()
     def read(self, ids: torch.Tensor, points: Sequence[HookPoint]) -> dict[str, torch.Tensor]:

@@ -92,9 +92,9 @@ def check(wanted: Mapping[Path, int]) -> None:
     for places in disks.values():
         free = shutil.disk_usage(_existing(next(iter(places)))).free
         if free < sum(places.values()):
-            shares = " and ".join(f"{_said(size)} to {place}" for place, size in places.items())
+            shares = " and ".join(f"{said(size)} to {place}" for place, size in places.items())
             raise Unavailable(
-                f"no space: the harvest writes some {shares}, but there is {_said(free)} left; make room, or put the store "
+                f"no space: the harvest writes some {shares}, but there is {said(free)} left; make room, or put the store "
                 "elsewhere"
             )
 
@@ -110,5 +110,6 @@ def _existing(place: Path) -> Path:
     return next(one for one in (place, *place.parents) if one.exists())
 
 
-def _said(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
+def said(size: int) -> str:
+    """Bytes as people read them."""
+    return f"{size / 1e9:,.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"

@@ -63,6 +63,7 @@ class Sae:
     targets: tuple[int, ...] | None = None  # (T,) layers a cross-layer transcoder writes to
     groups: tuple[int, ...] | None = None  # sizes of a Matryoshka dictionary's nested groups, in order of features
     centred: bool = False  # trained on a residual stream whose mean over d_model was removed
+    fold_value_biases: bool = False  # trained on heads' results (hook_z) without what value biases add to them
     model_name: str | None = None
     context_size: int | None = None
     prepend_bos: bool = True
@@ -87,6 +88,11 @@ class Sae:
     @property
     def d_out(self) -> int:
         return self.W_dec.shape[-1]
+
+    @property
+    def reads(self) -> tuple[str, bool, bool]:
+        """Where it reads and what of it, as Model.hook_point takes it."""
+        return self.hook_point, self.centred, self.fold_value_biases
 
     @property
     def kind(self) -> str:

@@ -39,7 +39,7 @@ def _alike(contexts: Sequence[Context]) -> Iterator[list[Context]]:
 @torch.inference_mode()
 def reads(sae: Sae, model: Model, corpus: Corpus) -> Iterator[Read]:
     """What the dictionary would see and should give, BOS and attention sinks left out. Raises BadRequest when hooks or widths do not fit."""
-    at = model.hook_point(sae.hook_point, sae.centred)
+    at = model.hook_point(*sae.reads)
     to = at if not sae.hook_point_out else None if sae.targets else model.hook_point(sae.hook_point_out)
     bos = model.begin(sae.prepend_bos)
     size = min(sae.context_size or model.max_context, model.max_context) - len(bos)

@@ -50,7 +50,7 @@ class Coactivity(NamedTuple):
 
 def dictionary_row(model_id: str, source: str, sae: Sae, model: Model | None, **more: Any) -> dict[str, Any]:
     """The row of stored.dictionaries. Without the model it is not known where hooks lie."""
-    reads = model.hook_point(sae.hook_point, sae.centred) if model else None
+    reads = model.hook_point(*sae.reads) if model else None
     writes = model.hook_point(sae.hook_point_out) if model and sae.hook_point_out else reads
     name = f"{model_id}/{source}"
     return {

@@ -35,6 +35,7 @@ def facts(sae: Sae) -> dict[str, Any]:
         "norm": sae.norm if sae.norm != "scale" else f"scale {sae.scale:.6g}",
         "subtracts_b_dec": sae.subtract_b_dec,
         "centred": sae.centred,
+        "fold_value_biases": sae.fold_value_biases,
         "trained_on_context": sae.context_size,
         "prepend_bos": sae.prepend_bos,
         "decoder_norm_smallest": float(decoder.min()),

@@ -82,7 +82,7 @@ class Budget:
                 self.limit.amount
             ):
                 if not (wait and self._under_way):
-                    raise Spent(self._said())
+                    raise Spent(self._said(amount))
                 self._settled.wait()
             self._reserved += amount
             self._under_way += 1
@@ -104,10 +104,15 @@ class Budget:
             return tokens_in + tokens_out
         return self.prices.of(tokens_in, tokens_out) if self.prices else tokens_in + tokens_out
 
-    def _said(self) -> str:
+    def _said(self, amount: float) -> str:
         spent = f"{self.tokens_in + self.tokens_out:,} tokens" + (f", {shown(self.money)}" if self.money else "")
         if not self.limit or not self.limit.amount:
             return "the budget is 0, so nothing was asked; run it again with a larger --budget"
+        if not self.paid:
+            wanted = Limit(amount, self.limit.money)
+            return (
+                f"the budget of {self.limit} is not enough for one request, which may take {wanted}: nothing was asked"
+            )
         return (
             f"the budget of {self.limit} might not be enough for another request ({spent} spent); "
             "run it again to go on with a new one"

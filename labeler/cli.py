@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
+import featurestore
 from featurestore import BadRequest
 from featurestore.cli import build_index, local
-from featurestore.commands import json_lines, json_option, progress, store_option, table
+from featurestore.commands import json_lines, json_option, progress, recording, store_option, table
 from labeler.asking_options import Asking, asking_options, refuse_without_model, tell_spent
 
 OF_MODELS = ("prompt", "explainer", "where", "order", "limit", "redo")  # options that say what a model is asked
@@ -31,6 +32,7 @@ OF_MODELS = ("prompt", "explainer", "where", "order", "limit", "redo")  # option
 @store_option
 @json_option
 @click.pass_context
+@recording("label", lambda model, dictionaries, **given: [model or "tokens", *dictionaries])
 def label(
     ctx: click.Context,
     model: str | None,
@@ -108,14 +110,15 @@ def prompts(name: str | None, as_json: bool) -> None:
 @label.command("set")
 @click.argument("id")
 @click.argument("text")
-@click.option("--as", "explainer", default="human", show_default=True, help="Who says so.")
+@click.option("--as", "who", metavar="NAME", help="Who says so: a label for each person. It stands as by human:NAME.")
 @store_option
-def set_label(id: str, text: str, explainer: str, store: str) -> None:
+def set_label(id: str, text: str, who: str | None, store: str) -> None:
     """Say yourself what feature ID means.
 
     Example: featurestore label set gpt2-small/8-res-jb/1234 "names of bridges"
     """
-    local(store).set_label(id, text, explainer)
+    with featurestore.connect(store) as opened:
+        opened.set_label(id, text, f"human:{who}" if who else "human")
     click.echo(f"{id}: {text.strip()}")
 
 
@@ -130,10 +133,10 @@ def vote(id: str, text: str, vote: int, voter: str, store: str) -> None:
 
     Example: featurestore label vote gpt2-small/8-res-jb/1234 "names of bridges" +1 --as ann
     """
-    opened = local(store)
-    opened.vote(id, text, vote, voter)
-    for one in opened.feature(id, examples=0).labels:
-        click.echo(f"{one.votes:+d}  {one.label}")
+    with featurestore.connect(store) as opened:
+        opened.vote(id, text, vote, voter)
+        for one in opened.feature(id, examples=0).labels:
+            click.echo(f"{one.votes:+d}  {one.label}")
 
 
 @label.command()

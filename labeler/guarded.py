@@ -44,6 +44,9 @@ def _signal(process: subprocess.Popen, number: int) -> None:
 
 
 if __name__ == "__main__":
-    # Ray kills the children of an actor that ends, though not theirs: who guards is a child's child.
+    # Ray kills the children of an actor that ends, and its process group: who guards is a child's child in a session of its own.
     guard = os.fork()
-    sys.exit(os.waitstatus_to_exitcode(os.waitpid(guard, 0)[1]) if guard else run(sys.argv[1:]))
+    if guard:
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(guard, 0)[1]))
+    os.setsid()
+    sys.exit(run(sys.argv[1:]))

@@ -16,6 +16,7 @@ from featurestore import BadRequest, FeatureStoreError, Unavailable
 from labeler.pace import Pace, backoff
 
 RETRIES = 6  # of one request that met 408, 409, 5xx, a broken connection or an unreadable answer
+RETRIES_AT_FIRST = 2  # at an endpoint that never answered anything
 PATIENCE = 600.0  # seconds that one request is refused for load before it is given up
 TIMEOUT = 120.0  # seconds for one reply
 MAX_REPLY = 200  # tokens
@@ -57,11 +58,11 @@ class Refused(BadRequest):
 
 
 class Failed(Exception):
-    """One try at a request that may be repeated. `busy`: the endpoint refused for load."""
+    """One try at a request that may be repeated. `busy`: the endpoint refused for load; `spoke`: it said something."""
 
-    def __init__(self, error: FeatureStoreError, busy: bool = False, after: float | None = None):
+    def __init__(self, error: FeatureStoreError, busy: bool = False, after: float | None = None, spoke: bool = True):
         super().__init__(str(error))
-        self.error, self.busy, self.after = error, busy, after
+        self.error, self.busy, self.after, self.spoke = error, busy, after, spoke
 
 
 class Endpoint:
@@ -82,6 +83,8 @@ class Endpoint:
             import openai
         except ImportError:
             raise Unavailable("labelling with a model needs openai: pip install 'featurestore[label]'") from None
+        if base_url is not None and not base_url.startswith(("http://", "https://")):
+            raise BadRequest(f"endpoint: '{base_url}' is no URL: it begins with http:// or https://")
         if concurrency < 1:
             raise BadRequest(f"concurrency: {concurrency} is not a number of requests")
         key = key or os.environ.get(key_variable)
@@ -92,7 +95,8 @@ class Endpoint:
         self.renewed = 0.0  # when it last came to answer, by time.monotonic
         self.retries = retries
         self.pace = Pace(concurrency)
-        self._key_variable = key_variable
+        self._key_variable, self._has_key = key_variable, bool(key)
+        self._spoke = False  # whether it ever answered anything
         self._openai: Any = openai
         # Retries are ours: they slow everybody down, not one request after the other.
         self.client = openai.OpenAI(api_key=key or "none", base_url=base_url, max_retries=0, timeout=timeout)
@@ -117,17 +121,20 @@ class Endpoint:
             with self.pace.turn() as began:
                 try:
                     answer = self.once(messages, wanted)
+                    self._spoke = True
                     self.pace.answered()
                     return answer
                 except Failed as exc:
                     failed = exc
+                    self._spoke = self._spoke or exc.spoke
                     if exc.busy:
                         self.pace.refused(began, exc.after)
                         waited_since = waited_since or began
             if failed.busy and self.retries and began - (waited_since or began) < PATIENCE:
                 continue
             failures += 1
-            if failures > self.retries:
+            # One that never said a word is more likely a slip of the pen than a server in trouble.
+            if failures > (self.retries if self._spoke else min(self.retries, RETRIES_AT_FIRST)):
                 raise failed.error
             self.pace.pause(backoff(failures))
 
@@ -182,9 +189,12 @@ class Endpoint:
         """What a failure of the client means to a user: an error of ours, or Failed for what may pass."""
         of, said = self._openai, _said(exc)
         if isinstance(exc, of.AuthenticationError | of.PermissionDeniedError):
+            if not self._has_key:
+                return Unavailable(f"{self.name} wants a key: set {self._key_variable}, or name another variable")
             return Unavailable(f"{self.name} refuses the key in {self._key_variable}")
         if isinstance(exc, of.NotFoundError):
-            return BadRequest(f"{self.name} has no model '{self.model}': {said}")
+            where = "" if self.name.rstrip("/").endswith("/v1") or self.base_url is None else " (should it end in /v1?)"
+            return BadRequest(f"{self.name} has no model '{self.model}'{where}: {said}")
         if isinstance(exc, of.RateLimitError):
             if "insufficient_quota" in str(exc):
                 return Unavailable(f"{self.name} says the account's quota is used up: {said}")
@@ -201,7 +211,7 @@ class Endpoint:
         if isinstance(exc, of.APITimeoutError):
             return Failed(Unavailable(f"{self.name} takes longer than {self.client.timeout:g} s for an answer"), True)
         if isinstance(exc, of.APIConnectionError):
-            return Failed(Unavailable(f"nothing answers at {self.name}: is the server running?"))
+            return Failed(Unavailable(f"nothing answers at {self.name}: is the server running?"), spoke=False)
         if isinstance(exc, of.OpenAIError | ValueError | TypeError | AttributeError | KeyError):
             return Failed(Unavailable(f"{self.name} answers with something else than a completion: {said}"))
         return exc

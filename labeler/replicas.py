@@ -84,16 +84,24 @@ class Server:
 
 
 def _answers(url: str, key: str) -> bool:
-    """Whether a server is ready there. Some say 503 while they read weights, others do not listen yet."""
-    request = urllib.request.Request(f"{url}/models", headers={"Authorization": f"Bearer {key}"})
+    """Whether a server is ready there. Most tell under /health: 503, or nothing, while they read weights."""
+    health = _status(url.removesuffix("/v1") + "/health", key)
+    if health != 404:
+        return health is not None and health < 400
+    listed = _status(f"{url}/models", key)
+    return listed is not None and listed < 500
+
+
+def _status(url: str, key: str) -> int | None:
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"})
     try:
-        urllib.request.urlopen(request, timeout=10).close()
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return int(answer.status)
     except urllib.error.HTTPError as exc:
         exc.close()
-        return exc.code < 500
+        return exc.code
     except (OSError, http.client.HTTPException):
-        return False
-    return True
+        return None
 
 
 class Replica(Endpoint):
@@ -160,9 +168,13 @@ def served(
     with joined(address) as ray:
         there = ray.cluster_resources()
         gpus = (1.0 if there.get("GPU") else 0.0) if gpus is None else gpus
-        count = count or (int(there.get("GPU", 0) // gpus) if gpus else 1)
-        if not count or gpus > there.get("GPU", 0):
-            raise Unavailable(f"a server needs {gpus:g} GPUs, and the cluster has {there.get('GPU', 0):g}")
+        what, each = ("GPU", gpus) if gpus else ("CPU", 1.0)
+        room = int(there.get(what, 0) // each)
+        count = count or (room if gpus else 1)
+        if not 0 < count <= room:
+            raise Unavailable(
+                f"a server needs {each:g} {what}, and the cluster has {there.get(what, 0):g}: room for {room}"
+            )
         hire = ray.remote(num_gpus=gpus, num_cpus=0 if gpus else 1)(Server)
         fleet: list[Replica] = []
         news = threading.Condition()

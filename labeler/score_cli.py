@@ -8,7 +8,7 @@ import click
 
 from featurestore import BadRequest
 from featurestore.cli import build_index, local
-from featurestore.commands import json_lines, json_option, progress, store_option, table
+from featurestore.commands import json_lines, json_option, progress, recording, store_option, table
 from labeler.asking_options import Asking, asking_options, refuse_without_model, tell_spent
 
 FREE = "embedding"
@@ -45,6 +45,7 @@ OF_JUDGES = ("prompts", "sample", "texts", "threshold")  # options that say what
 @store_option
 @json_option
 @click.pass_context
+@recording("score", lambda model, methods, dictionaries, **given: [model, methods, *dictionaries])
 def score(
     ctx: click.Context,
     model: str | None,

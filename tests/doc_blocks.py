@@ -101,7 +101,9 @@ class Reader:
         if words[0] == "featurestore" and not {">", "|", "<"} & set(words):
             return self._featurestore([os.path.expandvars(word) for word in words[1:]])
         line = re.sub(r"^curl ", "curl --silent --show-error --fail-with-body ", line)
-        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60, env=self._environment())
+        done = subprocess.run(
+            ["bash", "-c", line], capture_output=True, text=True, timeout=300, env=self._environment()
+        )
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
         return done.stdout
 

@@ -60,9 +60,17 @@ def tensors(d_in: int, d_sae: int, d_out: int, seed: int) -> dict[str, torch.Ten
 
 
 def write_sae(
-    folder: Path, *, hook: str, d_sae: int = 20, d_in: int = WIDTH, seed: int = 0, out: str | None = None, **config
+    folder: Path,
+    *,
+    hook: str,
+    d_sae: int = 20,
+    d_in: int = WIDTH,
+    seed: int = 0,
+    out: str | None = None,
+    silent: slice = slice(0),
+    **config,
 ) -> Path:
-    """A JumpReLU dictionary in SAELens's layout; `out` makes it a transcoder that writes there."""
+    """A JumpReLU dictionary in SAELens's layout; `out` makes it a transcoder that writes there, `silent` features never fire."""
     folder.mkdir(parents=True)
     metadata = {"hook_name": hook, "prepend_bos": True, "context_size": CONTEXT, "model_name": "small"}
     if out:
@@ -75,6 +83,8 @@ def write_sae(
         "normalize_activations": "none",
         "metadata": metadata,
     }
-    save_file(tensors(d_in, d_sae, d_in, seed), folder / "sae_weights.safetensors")
+    found = tensors(d_in, d_sae, d_in, seed)
+    found["b_enc"][silent] = -1e3
+    save_file(found, folder / "sae_weights.safetensors")
     (folder / "cfg.json").write_text(json.dumps(base | config))
     return folder

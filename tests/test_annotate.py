@@ -58,9 +58,9 @@ def test_a_label_by_hand_comes_first_and_replaces_the_one_before(store):
     assert store.feature(ID).labels[0].explainer == "human"
     assert sum(one.explainer == "human" for one in store.feature(ID).labels) == 1
     for wrong in ("", "  "):
-        with pytest.raises(BadRequest, match="the label is empty"):
+        with pytest.raises(BadRequest, match="label: it is empty"):
             store.set_label(ID, wrong)
-    with pytest.raises(BadRequest, match="explainer: the name is empty"):
+    with pytest.raises(BadRequest, match="explainer: it is empty"):
         store.set_label(ID, "x", " ")
     with pytest.raises(NotFound, match="no feature 99"):
         store.set_label("tiny/0-res/99", "x")
@@ -185,6 +185,11 @@ def test_the_command_line_sets_labels_votes_and_rules(store, invoke):
     at = ["--store", store.location]
     done = invoke(main, ["label", "set", ID, "errors", "--as", "ann", *at])
     assert (done.exit_code, done.stdout) == (0, f"{ID}: errors\n"), done.output
+    for indexed in (False, True):
+        if indexed:
+            store.index()
+        assert best(store) == "errors", "a person's label is shown, whoever it is"
+        assert store.feature(ID).labels[0].explainer == "human:ann"
     assert invoke(main, ["label", "vote", ID, "errors", "+1", "--as", "ann", *at]).stdout.startswith("+1  errors")
     done = invoke(main, ["label", "vote", ID, "errors", "-1", "--as", "ann", *at])
     assert (done.exit_code, "-1  errors" in done.stdout.splitlines()) == (0, True), done.output

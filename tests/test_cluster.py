@@ -14,6 +14,7 @@ from featurestore.parts import Directory
 from ingest import cluster, weights
 from ingest.harvest import harvest
 from ingest.model import Model
+from ingest.shards import SHARD
 from tests import small
 from tests.test_harvest_again import TEXTS, a_store, content
 
@@ -39,8 +40,10 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def running():
-    """A cluster of four processors."""
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=100 << 20)
+    """A cluster of four processors, whose processes do not give way to others of this machine."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("RAY_worker_niceness", "0")
+        ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=400 << 20)
     yield
     ray.shutdown()
 
@@ -107,29 +110,66 @@ def test_a_cluster_counts_what_one_process_counts(world, running, tmp_path):
     assert not (tmp_path / "kept").exists()
 
 
-@pytest.mark.parametrize("task", ["merged", "made", "called"])
-def test_a_task_whose_process_is_killed_is_done_again(world, running, tmp_path, monkeypatch, task):
+def test_tasks_whose_processes_are_killed_are_done_again(world, running, tmp_path, monkeypatch):
     model, saes = world
-    mark = tmp_path / "killed"
-    function = getattr(cluster, task)
+    marks = [tmp_path / task for task in ("merged", "called", "made")]
 
-    def killed_once(*given):
-        done = function(*given)
-        if not mark.exists():
-            mark.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return done
+    def killed_once(function, mark):
+        def killed(*given):
+            done = function(*given)
+            if not mark.exists():
+                mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return done
 
-    monkeypatch.setattr(cluster, task, killed_once)
+        return killed
+
+    for mark in marks:
+        monkeypatch.setattr(cluster, mark.name, killed_once(getattr(cluster, mark.name), mark))
     monkeypatch.setattr(cluster, "PIECES", 2)
     alone, many = a_store(tmp_path / "alone"), a_store(tmp_path / "many")
     harvest(alone, model, saes, TEXTS, model_id="small")
     harvest(many, model, saes, TEXTS, model_id="small", ray="auto", workers=2)
-    assert mark.exists()
+    assert all(mark.exists() for mark in marks)
     assert content(many) == content(alone)
-    files = {entry.name for entry in Directory(tmp_path / "many").storage.entries() if "/" in entry.name}
-    parts = {part.file for part in Directory(tmp_path / "many").snapshot().all()}
-    assert {name for name in files if not name.startswith("log/")} == parts, "files of the killed task are left"
+    assert Directory(tmp_path / "many").leftovers() == []
+
+
+@pytest.mark.parametrize("memory", [8 << 30, pytest.param(1, marks=pytest.mark.slow)], ids=["at once", "in rounds"])
+def test_a_harvest_goes_on_on_a_cluster_and_alone_again(world, running, tmp_path, monkeypatch, memory):
+    """Shards, of which there are two, are kept by whoever counts and taken up by the other."""
+    monkeypatch.setattr("ingest.onepass.UNIT_TOKENS", 100)
+    monkeypatch.setattr(cluster, "COLLECTED", 1)
+    model, _ = world
+    most = slice(30, -40)  # a few features of both shards fire
+    folder = small.write_sae(tmp_path / "wide", hook="blocks.1.hook_resid_post", d_sae=SHARD + 20, seed=3, silent=most)
+    wide = {"wide": weights.read(folder)}
+    texts = small.TEXTS * 2
+    store = a_store(tmp_path / "store")
+
+    def interrupted(after):
+        counted = []
+
+        class Bar:
+            def advance(self, n):
+                counted.append(n)
+                if len(counted) > after:
+                    raise KeyboardInterrupt
+
+        return lambda doing, total: contextlib.nullcontext(Bar())
+
+    asked = {"model_id": "small", "memory": memory, "checkpoint": tmp_path / "kept", "every": 0}
+    on_ray = {"ray": "auto", "workers": 2}
+    for given in ({"progress": interrupted(2)}, {"progress": interrupted(2)} | on_ray):
+        with pytest.raises(KeyboardInterrupt):
+            harvest(store, model, wide, texts, **asked, **given)
+    report = harvest(store, model, wide, texts, **asked)
+    assert 0 < report.resumed < 1
+    alone = a_store(tmp_path / "alone")
+    harvest(alone, model, wide, texts, model_id="small")
+    assert content(store) == content(alone)
+    assert sum(table == "features" for table, _, _ in content(alone)) == 2
+    assert store.check().problems == ()
 
 
 def test_what_a_worker_refuses_is_told(world, running, tmp_path):
@@ -145,6 +185,7 @@ def test_what_a_worker_refuses_is_told(world, running, tmp_path):
 def test_workers_that_always_die_are_told(world, running, tmp_path, monkeypatch):
     model, saes = world
     monkeypatch.setattr(cluster, "Worker", Dying)
+    monkeypatch.setattr(cluster, "DEATHS", 1)
     store = featurestore.create(tmp_path / "store")
     with pytest.raises(Unavailable, match="workers die again and again"):
         harvest(store, model, saes, TEXTS, model_id="small", ray="auto", workers=1)

@@ -21,7 +21,8 @@ from featurestore.cli import main
 from featurestore.client import Client
 from featurestore.interface import FeatureStore
 from featurestore.store import Store
-from featurestore.web import create_app
+from featurestore.web import Settings, create_app
+from tests import tiny
 
 QUERIES = [
     {"text": "exception handling"},
@@ -62,8 +63,8 @@ def public(cls):
 
 def test_local_and_remote_are_one_interface():
     """The same methods with the same parameters; the store adds what only its owner can do."""
-    owners = ("writer", "index", "compact", "remove", "check", "repair", "isolate_sql", "evidence", "set_label")
-    owners += ("vote", "set_label_rule", "add_labels", "windows", "embedder", "put_graph")
+    owners = ("writer", "index", "compact", "remove", "check", "repair", "isolate_sql", "evidence")
+    owners += ("set_label_rule", "windows", "embedder", "recorded")
     assert {name: f for name, f in public(Store).items() if name not in owners} == public(Client)
     assert set(FeatureStore.__abstractmethods__) <= set(public(Client))
 
@@ -143,6 +144,59 @@ def test_equal_answers_to_other_questions(local, remote):
     assert remote.duplicates("tiny/0-res", cosine=0.99) == local.duplicates("tiny/0-res", cosine=0.99)
     assert list(remote.pages(text="self", k=7)) == list(local.pages(text="self", k=7))
     assert list(remote.pages(near="tiny/0-res/3", k=7)) == list(local.pages(near="tiny/0-res/3", k=7))
+
+
+@pytest.fixture(params=["local", "http"])
+def writable(request, tmp_path):
+    with tiny.write_tiny_store(tmp_path / "s", index=False) as store:
+        if request.param == "local":
+            yield store
+            return
+        app = create_app(store, Settings(writes=True))
+        with Client("http://test", transport=httpx2.WSGITransport(app=app)) as client:
+            yield client
+
+
+def test_labels_and_votes_are_written_through_either(writable):
+    id = "tiny/0-res/3"
+    assert writable.set_label(id, " said here ") is None
+    first = writable.feature(id).labels[0]
+    assert (first.label, first.explainer) == ("said here", "human")
+    before = writable.info().commit
+    given = [featurestore.GivenLabel(id=f"tiny/0-res/{n}", label=f"number {n}", explainer="ann") for n in range(3)]
+    assert writable.add_labels(given) == before + 1
+    assert writable.vote(id, "said here", 1, "ben") is None
+    writable.vote(id, "said here", 1, "ann")
+    writable.vote(id, "said here", 0, "ben")
+    assert {one.label: one.votes for one in writable.feature(id).labels}["said here"] == 1
+
+
+@pytest.mark.parametrize(
+    ("write", "error", "words"),
+    [
+        (lambda s: s.set_label("tiny/0-res/3", " "), BadRequest, "label: it is empty"),
+        (lambda s: s.set_label("tiny/0-res/3", "x", " "), BadRequest, "explainer: it is empty"),
+        (lambda s: s.set_label("tiny/0-res", "x"), BadRequest, "is not a feature id"),
+        (lambda s: s.set_label("tiny/0-res/99", "x"), NotFound, "no feature 99"),
+        (lambda s: s.add_labels([]), BadRequest, "labels: there are none"),
+        (lambda s: s.vote("tiny/0-res/3", "no such", 1), NotFound, "has no label 'no such'; its labels: "),
+        (lambda s: s.vote("tiny/0-res/99", "x", 1), NotFound, "no feature 99"),
+        (lambda s: s.vote("x", "x", 1), BadRequest, "is not a feature id"),
+        (lambda s: s.vote("tiny/0-res/3", "x", 2), BadRequest, "vote: 2"),
+        (lambda s: s.vote("tiny/0-res/3", "x", 1, " "), BadRequest, "voter: it is empty"),
+    ],
+)
+def test_what_cannot_be_written_is_said_alike(writable, write, error, words):
+    before = writable.info().commit
+    with pytest.raises(error, match=words):
+        write(writable)
+    assert writable.info().commit == before
+
+
+def test_a_service_that_takes_no_labels_says_so(remote):
+    for write in (lambda: remote.set_label("tiny/0-res/3", "x"), lambda: remote.vote("tiny/0-res/3", "x", 1)):
+        with pytest.raises(featurestore.Forbidden, match="--allow-writes"):
+            write()
 
 
 def test_equal_sql(local, remote):

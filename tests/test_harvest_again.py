@@ -29,6 +29,7 @@ from tests import small
 HOOK = "blocks.1.hook_resid_post"
 TEXTS = small.TEXTS * 3 + [("four", "x = [1, 2, 3]\n" * 9), ("five", "class A:\n    pass\n"), ("empty", "")]
 WIDE = SHARD + 20
+MOST = slice(5000, -40)  # silent features of wide dictionaries: others, of both shards, fire
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +192,7 @@ def same(one, other):
 
 def test_dictionaries_wider_than_memory_are_counted_in_rounds(world, tmp_path):
     root, model, _ = world
-    wide = weights.read(small.write_sae(root / "wide", hook=HOOK, d_sae=WIDE, seed=3))
+    wide = weights.read(small.write_sae(root / "wide", hook=HOOK, d_sae=WIDE, seed=3, silent=MOST))
     assert rounds({"wide": WIDE}, memory=1) == [{"wide": (0, SHARD)}, {"wide": (SHARD, WIDE)}]
     stores = [a_store(tmp_path / "one"), a_store(tmp_path / "many")]
     for store, memory in zip(stores, (8 << 30, 1), strict=True):
@@ -263,6 +264,12 @@ def test_weights_alone_say_norms_and_logits(world, tmp_path):
         assert store.check().problems == ()
 
 
+def test_workers_are_a_clusters(world, invoke):
+    root, _, _ = world
+    done = invoke(main, ["harvest", "--store", "s", "--weights", str(root / "1-res"), "--workers", "2"])
+    assert (done.exit_code, "name the cluster with --ray" in done.stderr) == (2, True)
+
+
 def test_weights_alone_from_the_command_line(world, tmp_path, invoke):
     root, _, _ = world
     given = ["harvest", "--store", str(tmp_path / "s"), "--weights", str(root / "1-res")]
@@ -299,9 +306,7 @@ def test_no_space_for_what_is_kept_is_told_before_any_work(world, small_units, t
         store = featurestore.create(tmp_path / "store")
         with monkeypatch.context() as patched:
             patched.setattr(Pass, "count", lambda *given: pytest.fail("the model ran"))
-            with pytest.raises(
-                Unavailable, match=f"no space: .* MB to {mounted}/store.harvest/.*, but there is 0.2 MB"
-            ):
+            with pytest.raises(Unavailable, match=f"no space: .* MB to {mounted}/store.harvest, but there is 0.2 MB"):
                 harvest(store, model, saes, TEXTS, model_id="small", checkpoint=mounted / "store.harvest")
         assert not list(mounted.iterdir())
         # What was not foreseen, since others fill the disk meanwhile, is told as well.
@@ -321,7 +326,7 @@ def test_no_space_for_what_is_kept_is_told_before_any_work(world, small_units, t
 
 def test_no_more_is_kept_than_was_foreseen(world, tmp_path, monkeypatch):
     root, model, _ = world
-    wide = weights.read(small.write_sae(root / "kept", hook=HOOK, d_sae=WIDE, seed=3))
+    wide = weights.read(small.write_sae(root / "kept", hook=HOOK, d_sae=WIDE, seed=3, silent=MOST))
     plans, lay = [], []
     write = Checkpoint.write
 

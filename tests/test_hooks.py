@@ -246,6 +246,39 @@ def test_centring_takes_the_mean_off_the_stream_of_layer_norm_models(folder):
     assert not Model(str(folder("llama"))).hook_point(names[0], centred=True).centred
 
 
+# Of each type: the module that makes values, and which numbers of its bias are the values'.
+VALUE_BIASES = {
+    "gpt2": ("h.0.attn.c_attn", slice(2 * families.WIDTH, None)),
+    "pythia": (
+        "layers.0.attention.query_key_value",
+        [head * 3 * 8 + 2 * 8 + n for head in range(2) for n in range(8)],  # two heads of query, key and value
+    ),
+    "qwen2": ("layers.0.self_attn.v_proj", slice(None)),
+    "phi": ("layers.0.self_attn.v_proj", slice(None)),
+}
+
+
+@pytest.mark.parametrize("name", VALUE_BIASES)
+def test_folded_value_biases_are_taken_off_the_heads_results(folder, name):
+    """As if the model had none: the first layer's heads read the same without."""
+    model = Model(str(folder(name)))
+    hook, (path, values) = "blocks.0.attn.hook_z", VALUE_BIASES[name]
+    plain, folded = model.hook_point(hook), model.hook_point(hook, fold_value_biases=True)
+    read = model.read(IDS, [plain, folded])
+    with torch.no_grad():
+        model.language_model.base_model.get_submodule(path).bias[values] = 0
+    wanted = model.read(IDS, [plain])[plain.name]
+    torch.testing.assert_close(read[folded.name], wanted)
+    assert (read[plain.name] - wanted).abs().max() > 0.1
+    stream = "blocks.0.hook_resid_pre"
+    assert model.hook_point(stream, fold_value_biases=True).name == stream
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt_neo", "gptj", "phi3", "gpt_oss", "gemma3"])
+def test_where_there_are_no_value_biases_nothing_is_taken_off(folder, name):
+    assert Model(str(folder(name))).hook_point("blocks.1.attn.hook_z", fold_value_biases=True).bias is None
+
+
 def test_a_gain_of_zero_does_not_hide_what_was_normalised(tmp_path):
     model = Model(str(small.write_model(tmp_path)))
     norm = model.language_model.get_submodule("transformer.h.1.ln_2")

@@ -254,7 +254,7 @@ def test_replies_with_a_label(reply, label):
 @pytest.mark.parametrize(
     ("answer", "kind", "words"),
     [
-        (failure(401, "bad key"), Unavailable, "refuses the key in OPENAI_API_KEY"),
+        (failure(401, "bad key"), Unavailable, "wants a key: set OPENAI_API_KEY"),
         (failure(404, "no such model"), BadRequest, "has no model 'judge-1': .*no such model"),
         (failure(400, "context too long"), BadRequest, "refuses the request: .*context too long"),
         (failure(503, "overloaded"), Unavailable, "keeps failing with status 503"),
@@ -266,6 +266,14 @@ def test_endpoints_that_refuse(store, answer, kind, words):
     assert store.sql("SELECT count(*) AS n FROM labels WHERE explainer = 'judge-1'")["n"].to_pylist() == [0]
 
 
+def test_addresses_that_are_slips_of_the_pen(store):
+    with pytest.raises(BadRequest, match="'localhost:8080/v1' is no URL: it begins with http:// or https://"):
+        Endpoint("judge-1", "localhost:8080/v1")
+    wrong = pytest.raises(BadRequest, match=r"should it end in /v1\?")
+    with Server(lambda n, body: failure(404, "no such path")) as server, wrong:
+        run.by_model(store, Endpoint("judge-1", server.url.removesuffix("/v1")), progress=progress)
+
+
 def test_an_endpoint_that_is_not_there(store):
     with pytest.raises(Unavailable, match=r"nothing answers at http://127\.0\.0\.1:9/v1"):
         run.by_model(store, Endpoint("m", "http://127.0.0.1:9/v1", retries=0), progress=progress, limit=1)
@@ -275,7 +283,7 @@ def test_what_was_answered_before_a_failure_is_kept(store):
     def answer(n, body):
         return said('{"label": "kept"}') if n <= 3 else failure(401, "key expired")
 
-    with Server(answer) as server, pytest.raises(Unavailable, match="refuses the key"):
+    with Server(answer) as server, pytest.raises(Unavailable, match="wants a key"):
         label_with(store, server, dictionaries=["tiny/0-res"], concurrency=1)
     assert store.sql("SELECT count(*) AS n FROM labels WHERE explainer = 'judge-1'")["n"].to_pylist() == [3]
 
@@ -294,7 +302,7 @@ def test_labels_by_hand_are_shown_first(store):
     store.set_label("tiny/0-res/4", "  what I say  ")
     page = store.feature("tiny/0-res/4")
     assert (page.label, page.labels[0].explainer) == ("what I say", "human")
-    with pytest.raises(BadRequest, match="label is empty"):
+    with pytest.raises(BadRequest, match="label: it is empty"):
         store.set_label("tiny/0-res/4", " ")
     with pytest.raises(NotFound):
         store.set_label("tiny/0-res/99", "x")

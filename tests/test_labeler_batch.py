@@ -95,6 +95,17 @@ def test_a_budget_holds_for_batches(many, tmp_path):
         assert len(labels(many)) == 120
 
 
+def test_only_what_was_chosen_is_labelled_and_once(many, tmp_path):
+    """Questions that need a second round bring no further features in, and none of those that are done again."""
+    with llm_endpoint.Endpoint(fault=lambda n: "not_json" if n == 3 else None) as endpoint:
+        for redo in (False, True):
+            report = label(many, endpoint, tmp_path / "j", limit=10, redo=redo)
+            assert (report.labelled, report.left, report.failed) == (10, 0, {})
+        assert endpoint.account()["completed"] == 11
+    found = many.sql("SELECT feature, count(*) AS n FROM stored.labels WHERE explainer = 'judge' GROUP BY feature")
+    assert set(found["n"].to_pylist()) == {2}
+
+
 def test_the_command(tmp_path, invoke, monkeypatch):
     monkeypatch.setattr(batch, "POLL", 0.01)
     labelling.write_many(tmp_path / "s", 10).close()
@@ -102,6 +113,9 @@ def test_the_command(tmp_path, invoke, monkeypatch):
         asked = ["label", "--store", str(tmp_path / "s"), "--model", "judge", "--endpoint", endpoint.url]
         done = invoke(main, [*asked, "--batch", "--no-index", "--json"])
         assert json.loads(done.stdout)["labelled"] == 10
+        methods = ["--methods", "detection", "--json"]
+        none = invoke(main, ["score", *asked[1:], "--batch", *methods])
+        assert json.loads(none.stdout)["failed"] == {"too few examples that no explainer saw": 10}, none.output
         two = invoke(main, [*asked, "--endpoint", endpoint.url, "--batch", "--no-index"])
         assert (two.exit_code, "--batch asks one endpoint" in two.stderr) == (2, True)
     with featurestore.connect(tmp_path / "s") as store:

@@ -361,6 +361,8 @@ def test_the_command_counts_keeps_and_goes_on(tmp_path, invoke):
         assert "might not be enough for another request" in stopped.stderr
         assert "answers paid" in stopped.stderr
         assert 0 < endpoint.tokens_in + endpoint.tokens_out <= 2000
+        little = invoke(main, [*common, "--budget", "20tokens"])
+        assert "20 tokens is not enough for one request" in little.stderr
         zero = invoke(main, [*common, "--budget", "0"])
         assert "the budget is 0, so nothing was asked" in zero.stderr
         refused = invoke(main, [*common, "--budget", "5"])

@@ -21,11 +21,13 @@ from tests import labelling, llm_endpoint
 from tests.labelling import quiet
 
 ray = pytest.importorskip("ray")
+ROOT = Path(__file__).parent.parent
 # Ray opens sockets and files that it leaves to the end of the process.
 pytestmark = pytest.mark.filterwarnings(
     "ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"
 )
-SERVE = f"{sys.executable} {llm_endpoint.__file__} --host {{host}} --port {{port}} --key {{key}} --latency 0.02"
+# The latency tells this run's servers from those of others on this machine.
+SERVE = f"{sys.executable} {llm_endpoint.__file__} --latency 0.02{os.getpid():07d} --host {{host}} --port {{port}} --key {{key}}"
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +87,23 @@ def test_a_killed_servers_features_are_asked_about_again(running, tmp_path, serv
     assert gone(SERVE)
 
 
+@pytest.mark.crash
+def test_servers_end_with_a_driver_that_is_killed():
+    driver = f"""if True:
+        import sys
+        from labeler import replicas
+        with replicas.served("local", {SERVE!r}, "judge", 1) as fleet:
+            print(fleet[0].base_url, flush=True)
+            sys.stdin.read()
+    """
+    command = [sys.executable, "-W", "ignore", "-c", driver]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline().startswith(b"http://")
+        assert processes(SERVE)
+        process.kill()
+    assert gone(SERVE)
+
+
 def test_the_command(running, tmp_path, invoke):
     labelling.write_many(tmp_path / "s", 12).close()
     asked = ["--store", str(tmp_path / "s"), "--model", "judge", "--no-index", "--json"]
@@ -106,11 +125,12 @@ def test_a_command_that_serves_nothing_is_told(running, monkeypatch, command, wo
         pass
 
 
-def test_more_than_the_cluster_has_is_told(running):
-    with (
-        pytest.raises(Unavailable, match="needs 1 GPUs, and the cluster has 0"),
-        replicas.served("auto", SERVE, "judge", gpus=1),
-    ):
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [({"gpus": 1}, "needs 1 GPU, and the cluster has 0"), ({"count": 3}, "needs 1 CPU, .* 2: room for 2")],
+)
+def test_more_than_the_cluster_has_is_told(running, wanted, words):
+    with pytest.raises(Unavailable, match=words), replicas.served("auto", SERVE, "judge", **wanted):
         pass
 
 
@@ -135,8 +155,7 @@ def test_what_a_guarded_command_started_ends_with_the_pipe(tmp_path):
     said = tmp_path / "pids"
     script = f"trap '' TERM; sleep 600 & echo $! $$ > {said}; wait"
     guard = f"from labeler import guarded; guarded.PATIENCE = 0.1; guarded.run(['sh', '-c', {script!r}])"
-    root = Path(__file__).parent.parent
-    process = subprocess.Popen([sys.executable, "-c", guard], stdin=subprocess.PIPE, cwd=root)
+    process = subprocess.Popen([sys.executable, "-c", guard], stdin=subprocess.PIPE, cwd=ROOT)
     while not (said.exists() and said.read_text().endswith("\n")):
         time.sleep(0.01)
     pids = [int(pid) for pid in said.read_text().split()]

@@ -138,7 +138,8 @@ def test_ctrl_c_keeps_what_was_answered(many, tmp_path):
         ({"models": ("another",)}, "has no model 'judge'.*does not exist"),
     ],
 )
-def test_a_wrong_key_or_model_ends_it_at_once(many, tmp_path, trouble, words):
+def test_a_wrong_key_or_model_ends_it_at_once(many, tmp_path, monkeypatch, trouble, words):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong")
     with llm_endpoint.Endpoint(**trouble) as endpoint:
         with pytest.raises((Unavailable, BadRequest), match=words):
             labelling.label(many.location, endpoint.url, str(tmp_path / "j"))

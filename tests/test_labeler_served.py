@@ -1,7 +1,11 @@
-"""The protocol as a real server speaks it: `transformers serve` with a small random model, no key."""
+"""The protocol as a real server speaks it: `transformers serve` with a small random model, no key.
+
+pip install -c constraints.txt 'transformers[serving]' && pytest tests/test_labeler_served.py
+"""
 
 import contextlib
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -12,16 +16,21 @@ import urllib.request
 import pytest
 
 from featurestore import Unavailable
-from labeler import run
+from labeler import replicas, run, score
 from labeler.asking import Asker
 from labeler.journal import Journal
 from labeler.llm import Endpoint
-from tests import labelling, small
+from tests import labelling, ruled, small
 from tests.labelling import quiet
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    # Ray opens sockets and files that it leaves to the end of the process.
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"),
+]
 TEMPLATE = "{% for one in messages %}{{ one['content'] }}\n{% endfor %}"
 SERVE = "import sys; from transformers.cli.transformers import main; sys.exit(main())"
+COMMAND = f"{sys.executable} -c '{SERVE}' serve --host {{host}} --port {{port}} --device cpu"
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +52,7 @@ def served(tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-c", SERVE, "serve", "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
+    command = shlex.split(COMMAND.replace("{host}", "127.0.0.1").replace("{port}", str(port)))
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as process:
         try:
@@ -69,6 +78,35 @@ def test_a_served_model_labels(served, tmp_path):
         assert report.tokens_in > 4 * 500, "it counts tokens itself, a byte each"
         again = run.by_model(store, Asker([Endpoint(model, url)], kept), progress=quiet, explainer="random", redo=True)
         assert (again.paid, again.labelled, again.failed) == (0, report.labelled, report.failed)
+
+
+def test_a_served_model_judges(served, tmp_path):
+    """Random weights answer nothing readable: what was asked is paid for and counted as failures, and no score."""
+    url, model = served
+    with ruled.write(tmp_path / "s") as store, Journal(tmp_path / "j") as kept:
+        asker = Asker([Endpoint(model, url)], kept)
+        report = score.by_judge(store, asker, methods=("detection",), texts=3, limit=1, progress=quiet)
+        (row,) = {(row["value"], row["n"]) for row in store.sql("FROM scores").to_pylist()}
+        assert row == (None, 0)
+        assert (report.labels, report.paid) == (1, kept.keys())
+        assert report.unanswered == sum(store.sql("SELECT failures FROM scores")["failures"].to_pylist()) > 0
+
+
+def test_one_that_is_served_on_a_cluster_labels(served, tmp_path):
+    ray = pytest.importorskip("ray")
+    _, model = served
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, object_store_memory=100 << 20)
+    try:
+        with (
+            labelling.write_many(tmp_path / "s", 2) as store,
+            replicas.served("auto", COMMAND, model) as fleet,
+            Journal(tmp_path / "j") as kept,
+        ):
+            report = run.by_model(store, Asker(fleet, kept), progress=quiet, explainer="random")
+            assert report.labelled + sum(report.failed.values()) == 2
+            assert report.paid == kept.keys() >= 2
+    finally:
+        ray.shutdown()
 
 
 def test_a_model_it_does_not_have(served, tmp_path):

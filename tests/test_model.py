@@ -49,6 +49,21 @@ def test_directories_that_hold_no_model(tmp_path):
         Model(str(tmp_path / "config.json"))
 
 
+def test_a_tokenizer_with_more_words_than_the_model_is_refused(tmp_path):
+    folder = small.write_model(tmp_path / "model")
+    file = folder / "tokenizer.json"
+    found = json.loads(file.read_text())
+    added = {"id": 257, "content": "<picture>", "special": True} | dict.fromkeys(
+        ("single_word", "lstrip", "rstrip", "normalized"), False
+    )
+    file.write_text(json.dumps(found | {"added_tokens": [*found["added_tokens"], added]}))
+    assert "<picture>" in Model(str(folder)).tokenizer.get_vocab()  # text does not give it
+    found["model"]["vocab"]["more"] = 257
+    file.write_text(json.dumps(found))
+    with pytest.raises(BadRequest, match="tokens up to 257, but the model only 257: it is another model's"):
+        Model(str(folder))
+
+
 def test_an_architecture_without_hooks_is_refused_before_its_weights_are_read(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bloom"}))
     with pytest.raises(BadRequest, match=r"models of type bloom have no hooks here; they are known for gpt2, gpt_neo"):

@@ -27,6 +27,11 @@ def add_labels(store, *rows, explainer="human", at=LATER):
         writer.add("labels", tiny.table([base | {"feature": n, "label": text} for n, text in rows]), key=NAME)
 
 
+def vote_on_the_best(store, feature, vote):
+    id = f"{NAME}/{feature}"
+    store.vote(id, store.feature(id, 0).labels[0].label, vote)
+
+
 def without_copies(store):
     """The store as versions before there were copies left it."""
     directory = Directory(store.location)
@@ -64,6 +69,11 @@ STATES = {
         lambda store: add_labels(store, (4, "four"), explainer="gpt-x"),
         lambda store: add_labels(store, (4, "an older one"), explainer="gpt-x", at=tiny.WHEN),
     ],
+    "voted on": [
+        lambda store: add_labels(store, (3, "one"), (4, "four"), (5, "five")),
+        lambda store: vote_on_the_best(store, 3, -1),
+        lambda store: vote_on_the_best(store, 5, 1),
+    ],
     "without copies": [without_copies],
     "without copies, compacted": [without_copies, lambda store: store.compact()],
     "replaced": [lambda store: store.compact(), replace],
@@ -78,6 +88,15 @@ def test_pages_say_what_sql_says(tmp_path, steps):
             step(store)
             assert_as_sql(store, store)
         assert store.check().problems == ()
+
+
+def test_a_vote_on_one_feature_leaves_the_pages_of_others_without_sql(tmp_path):
+    with tiny.write_tiny_store(tmp_path / "s", index=False) as store:
+        add_labels(store, (3, "one"), (4, "four"))
+        store.vote(f"{NAME}/3", "one", -1)
+        assert store.feature(f"{NAME}/4").label == "four"
+        assert store._now._engine is None
+        assert store.feature(f"{NAME}/3").label != "one"
 
 
 def test_pages_follow_commits_while_a_store_is_open(tmp_path):
@@ -141,7 +160,6 @@ def assert_as_sql(store, asked):
 
 def test_a_feature_is_cut_from_any_batch(tmp_path, monkeypatch):
     monkeypatch.setattr(gathered, "BATCH_FEATURES", 4)
-    monkeypatch.setattr(gathered, "KEPT_MAPPED", 2)
     rng = numpy.random.default_rng(0)
     counts = rng.integers(0, 4, 30)
     counts[[0, 7, 8, 9, 10, 11, 29]] = 0

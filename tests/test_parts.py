@@ -163,6 +163,8 @@ def test_places_that_are_no_store(tmp_path):
     (tmp_path / "x" / "file").write_text("")
     with pytest.raises(NotFound, match=r"is not a store: it has no store\.json"):
         featurestore.connect(tmp_path / "x")
+    with pytest.raises(NotFound, match="file is not a directory"):
+        featurestore.connect(tmp_path / "x" / "file")
     with pytest.raises(Conflict, match="not an empty directory"):
         featurestore.create(tmp_path / "x")
     featurestore.create(tmp_path / "s")

@@ -132,5 +132,6 @@ def test_mixed_load_with_a_writer_and_a_reload_has_no_error(tmp_path):
         "errors",
         "endpoints",
         "rss_growth_mb",
+        "memory_mb",
     }
     assert all(one["rps"] > 0 for one in found["endpoints"].values())

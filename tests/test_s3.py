@@ -71,6 +71,31 @@ def test_it_says_the_same_as_a_directory(stored, tiny_store, fresh_cache):
         assert there.check().problems == ()
 
 
+@pytest.mark.parametrize("seen", [True, False])
+def test_helpers_make_parts_in_the_bucket_or_hand_them_over(s3, fresh_cache, seen):
+    location = f"{s3}/helped-{seen}"
+    with featurestore.create(location) as store:
+        with store.writer("tests") as writer:
+            row = tiny.dictionary_row("0-res", 0)
+            writer.add("dictionaries", tiny.table([row]), key=row["dictionary"])
+            helper = writer.helper()
+            if not seen:
+                helper = helper._replace(location=f"{s3}/none")
+            made, unused = (
+                helper.make(
+                    lambda parts: parts.add("features", tiny.table(tiny.feature_rows("tiny/0-res")), key="tiny/0-res")
+                )
+                for _ in range(2)
+            )
+            assert all((one.content is None) == seen for one in made)
+            writer.adopt(made)
+        assert store.sql("SELECT count(*) AS n FROM features")["n"].to_pylist() == [24]
+        assert store.check().problems == ()
+    there = {one.name for one in storage_at(location).entries()}
+    assert {one.part.file for one in made} <= there
+    assert not {one.part.file for one in unused} & there
+
+
 def test_the_cache_holds_what_is_mapped_and_is_used(stored, fresh_cache):
     with featurestore.connect(stored) as store:
         store.nearest("tiny/0-res/3")

@@ -1,9 +1,11 @@
 """Scores: labels that are right, wrong, vague and shuffled are ranked by every method, and who guesses gets a guesser's."""
 
 import collections
+import contextlib
 import itertools
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +17,7 @@ import pytest
 import featurestore
 from featurestore import BadRequest, Unavailable
 from featurestore.cli import main
-from labeler import agreement, explain, score, score_examples, score_report, score_sample
+from labeler import agreement, batch, explain, score, score_examples, score_report, score_sample
 from labeler.asking import Asker
 from labeler.budget import Budget, parse_limit
 from labeler.journal import Journal
@@ -30,23 +32,36 @@ TEXTS = 8
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    """A store with its labels scored by an oracle, by a guesser and by the embedder; nobody writes to it."""
-    with ruled.write(tmp_path_factory.mktemp("ruled") / "s") as made:
+def pattern(tmp_path_factory):
+    """Path of a store with labels and its indexes; nobody writes to it."""
+    path = tmp_path_factory.mktemp("ruled") / "s"
+    with ruled.write(path) as made:
         made.index()
+    return path
+
+
+@pytest.fixture
+def fresh(pattern, tmp_path):
+    """Makes copies of it."""
+    with contextlib.ExitStack() as opened:
+        yield lambda name: opened.enter_context(featurestore.connect(shutil.copytree(pattern, tmp_path / name)))
+
+
+@pytest.fixture
+def store(fresh):
+    return fresh("s")
+
+
+@pytest.fixture(scope="module")
+def written(pattern, tmp_path_factory):
+    """A store with its labels scored by an oracle, by a guesser and by the embedder; nobody writes to it."""
+    with featurestore.connect(shutil.copytree(pattern, tmp_path_factory.mktemp("scored") / "s")) as made:
         for explainer in ruled.EXPLAINERS:
             report, _ = run(made, ruled.oracle, model="oracle", explainer=explainer, texts=TEXTS)
             assert (report.labels, report.failed, report.unanswered, report.without_hard) == (COUNT, {}, 0, 0)
             by_embedding(made, score_sample.labels(made, [ruled.NAME], explainer), sampled=True, progress=quiet)
         report, _ = run(made, ruled.guesser, model="guesser", explainer="right", texts=TEXTS)
         assert report.failed == {}
-        yield made
-
-
-@pytest.fixture
-def store(tmp_path):
-    with ruled.write(tmp_path / "s") as made:
-        made.index()
         yield made
 
 
@@ -151,7 +166,8 @@ def test_without_held_out_documents_texts_are_those_the_explainer_was_not_shown(
 # --- runs ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_second_run_asks_nothing_and_a_killed_one_pays_for_nothing_twice(store, tmp_path):
+def test_a_second_run_asks_nothing_and_one_without_budget_goes_on(fresh, tmp_path):
+    store, other = fresh("s"), fresh("other")
     with Journal(tmp_path / "j") as journal:
         budget = Budget(parse_limit("30ktokens", None))
         first, account = run(store, ruled.oracle, journal, budget=budget, explainer="right")
@@ -161,20 +177,19 @@ def test_a_second_run_asks_nothing_and_a_killed_one_pays_for_nothing_twice(store
         second, later = run(store, ruled.oracle, journal, explainer="right")
         assert (second.labels, second.skipped) == (COUNT - first.labels, first.labels)
         assert second.paid == later["completed"]
-        fresh = ruled.write(tmp_path / "other")
-        fresh.index()
         with Journal(tmp_path / "i") as own:
-            _, whole = run(fresh, ruled.oracle, own, explainer="right")
+            _, whole = run(other, ruled.oracle, own, explainer="right")
         assert account["completed"] + later["completed"] == whole["completed"]
         third, none = run(store, ruled.oracle, journal, explainer="right")
         assert (third.labels, third.skipped, none["requests"]) == (0, COUNT, 0)
         redone, none = run(store, ruled.oracle, journal, explainer="right", redo=True)
         assert (redone.labels, redone.paid, none["requests"]) == (COUNT, 0, 0)
     name = "feature, method, negatives, value, low, high, n, failures, auc"
-    mine, theirs = (one.sql(f"SELECT {name} FROM scores ORDER BY ALL") for one in (store, fresh))
+    mine, theirs = (one.sql(f"SELECT {name} FROM scores ORDER BY ALL") for one in (store, other))
     assert mine.equals(theirs), "broken off and gone on with, it is the same"
 
 
+@pytest.mark.crash
 def test_a_process_that_is_killed_pays_for_nothing_twice(store, tmp_path):
     """SIGKILL in the middle, twice; only what was under way in that moment may have been answered and not read."""
     with llm_endpoint.Endpoint(answer=ruled.oracle, latency=0.01, probabilities=True) as served:
@@ -196,6 +211,35 @@ def test_a_process_that_is_killed_pays_for_nothing_twice(store, tmp_path):
     assert broken.equals(store.sql(f"SELECT {name} FROM scores WHERE judge = 'calm' ORDER BY ALL")), (
         "none lost or doubled"
     )
+
+
+@pytest.mark.parametrize("threshold", [None, 0.26])
+def test_batches_give_the_scores_that_live_calls_give(store, tmp_path, threshold):
+    """With faults, in several files; and with looks at what is decided, each after a round of batches."""
+    fault = {"fault": llm_endpoint.fault_on_schedule(7)} if threshold is None else {}
+    methods, wanted = ("detection", "intruder"), {"explainer": "right", "texts": TEXTS, "threshold": threshold}
+    served = {"answer": ruled.oracle, "probabilities": True, "models": ("judge",)} | fault
+    with llm_endpoint.Endpoint(**served) as endpoint, Journal(tmp_path / "j") as journal:
+        with batch.Batches(Endpoint("judge", endpoint.url), journal, poll=0.001) as asker:
+            report = score.by_judge(store, asker, methods=methods, progress=quiet, **wanted)
+        account, rounds = endpoint.account(), len(endpoint.batches)
+        with batch.Batches(Endpoint("judge", endpoint.url), journal, poll=0.001) as asker:
+            again = score.by_judge(store, asker, methods=methods, progress=quiet, **wanted)
+        assert (again.labels, again.skipped, endpoint.account()) == (0, COUNT, account)
+    assert (report.labels, report.left, report.failed, account["twice"]) == (COUNT, 0, {}, 0)
+    assert (report.paid, report.tokens_in) == (account["completed"], account["tokens_in"])
+    whole, live = run(store, ruled.oracle, model="calm", methods=methods, **wanted)
+    name = "feature, method, negatives, n + failures AS n, stopped" + (", value, low, high" if threshold else "")
+    mine, theirs = (
+        store.sql(f"SELECT {name} FROM stored.scores WHERE judge = '{judge}' ORDER BY ALL")
+        for judge in ("judge", "calm")
+    )
+    assert mine.num_rows == report.scores and mine.equals(theirs)
+    if threshold is None:
+        assert report.unanswered > whole.unanswered == 0 and rounds <= 3
+        assert {row["value"] for row in store.sql("FROM scores").to_pylist()} <= {None, 1.0}
+    else:
+        assert account["requests"] == live["requests"] and rounds > 1 and report.stopped_early
 
 
 def test_faults_are_counted_and_never_scored(store, monkeypatch):
@@ -224,9 +268,8 @@ def test_a_judge_that_never_answers_readably_leaves_failures_and_no_value(store)
     assert score_report.figures(store, ruled.NAME, "right") == [], "of a limited choice nothing is said of all"
 
 
-@pytest.mark.parametrize(
-    "reply",
-    [
+def test_replies_of_another_shape_are_failures(store):
+    replies = [
         '{"answers": [1, 0]}',
         '{"answers": [1, 0, 2, 0, 0, 0, 0, 0, 0, 0]}',
         '{"answers": "1111111111"}',
@@ -237,12 +280,15 @@ def test_a_judge_that_never_answers_readably_leaves_failures_and_no_value(store)
         "[]",
         "{}",
         "",
-    ],
-)
-def test_replies_of_another_shape_are_failures(store, reply):
-    run(store, lambda asked: reply, methods=("detection", "intruder"), explainer="right", limit=1)
-    rows = store.sql("SELECT n, failures, value FROM scores").to_pylist()
-    assert rows and all(row["n"] == 0 and row["failures"] and row["value"] is None for row in rows)
+    ]
+    for number, reply in enumerate(replies):
+        wanted = {"methods": ("detection", "intruder"), "explainer": "right", "limit": 1, "texts": 4}
+        run(store, lambda asked, reply=reply: reply, model=f"judge-{number}", **wanted)
+    rows = store.sql("SELECT judge, method, n, failures, value FROM scores").to_pylist()
+    assert {(row["judge"], row["method"]) for row in rows} == {
+        (f"judge-{number}", method) for number in range(len(replies)) for method in ("detection", "intruder")
+    }
+    assert all(row["n"] == 0 and row["failures"] and row["value"] is None for row in rows)
 
 
 def test_replies_with_thoughts_fences_and_bare_lists_are_read(store):
@@ -277,7 +323,7 @@ def test_a_label_that_is_decided_is_asked_no_more_about(store):
 
 
 def test_a_wrong_key_ends_the_run_with_one_line(store):
-    with pytest.raises(Unavailable, match="refuses the key"):
+    with pytest.raises(Unavailable, match="wants a key"):
         run(store, ruled.oracle, endpoint={"key": "another"}, explainer="right")
     with pytest.raises(BadRequest, match="has no model"):
         run(store, ruled.oracle, endpoint={"models": ("x",)}, explainer="right")

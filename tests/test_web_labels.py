@@ -6,7 +6,7 @@ import threading
 import pytest
 
 import featurestore
-from featurestore.label_writing import GivenLabel
+from featurestore.records import GivenLabel
 from featurestore.web import Settings, create_app, keys
 from featurestore.web.keys import Keys
 from tests import tiny
@@ -64,6 +64,18 @@ def test_an_explainer_replaces_what_it_said_before(http):
     assert [one["label"] for one in labels if one["explainer"] == "gpt-y"] == ["two"]
 
 
+def test_votes_are_counted_once_a_voter_and_kept_with_who_sent_them(store, tmp_path):
+    path = tmp_path / "keys.json"
+    key = keys.create(path, "ann", ("read", "write"))
+    http = create_app(store, Settings(writes=True, keys=Keys(path))).test_client()
+    text = store.feature(ID, 0).labels[0].label
+    for vote in (1, -1):
+        answer = http.post(f"/v1/votes/{ID}", json={"label": text, "vote": vote, "voter": "ben"}, headers=bearer(key))
+    assert (answer.status_code, answer.json["labels"][0]["votes"]) == (200, -1)
+    tools = store.sql("SELECT DISTINCT tool FROM stored.votes")["tool"].to_pylist()
+    assert [tool.partition("serve")[2] for tool in tools] == [", key ann"]
+
+
 def test_many_labels_are_one_commit(http, store):
     before = store.info().commit
     given = [{"id": f"tiny/{source}/{n}", "label": f"number {n}"} for n in range(20) for source in tiny.SOURCES]
@@ -102,6 +114,7 @@ def test_nothing_is_written_unless_it_was_allowed(store):
     for answer in (
         http.put(f"/v1/labels/{ID}", json={"label": "x"}),
         http.post("/v1/labels", json={"labels": [{"id": ID, "label": "x"}]}),
+        http.post(f"/v1/votes/{ID}", json={"label": "x", "vote": 1}),
         http.post(f"/features/{ID}", data={"label": "x"}, headers=FORM | {"Accept": "application/json"}),
     ):
         assert (answer.status_code, "--allow-writes" in answer.json["detail"]) == (403, True)

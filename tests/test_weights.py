@@ -28,7 +28,7 @@ def test_what_the_user_says_goes_before_what_the_files_say(folder):
     plain = weights.read(folder)
     said = weights.read(
         f"{folder}?hook_point=blocks.2.hook_resid_pre&subtract_b_dec=false&scale=2&threshold_times=3&prepend_bos=no"
-        "&context_size=64&centred=true&model_name=mine"
+        "&context_size=64&centred=true&model_name=mine&fold_value_biases=true"
     )
     assert (said.hook_point, said.subtract_b_dec, said.norm, said.scale) == (
         "blocks.2.hook_resid_pre",
@@ -37,6 +37,7 @@ def test_what_the_user_says_goes_before_what_the_files_say(folder):
         2,
     )
     assert (said.prepend_bos, said.context_size, said.centred, said.model_name) == (False, 64, True, "mine")
+    assert (said.reads, plain.reads) == (("blocks.2.hook_resid_pre", True, True), (HOOK, False, False))
     torch.testing.assert_close(said.threshold, 3 * plain.threshold)
     again = weights.read(said.location)
     assert (again.location, again.hook_point, again.scale) == (said.location, said.hook_point, 2)

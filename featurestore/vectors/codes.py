@@ -6,6 +6,7 @@ make the estimate of an inner product unbiased.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -134,12 +135,16 @@ class Lists:
         self._centroids = numpy.ascontiguousarray(trained.clusters.centroids)
         self._rotation = numpy.ascontiguousarray(trained.rotation.T)  # (code_dim, d)
         self.count: int = index.nlist
+        # Making the wrapped object takes as long as scanning a list.
+        self._parameters = functools.lru_cache(64)(
+            lambda count: faiss.SearchParametersIVF(nprobe=count)  # type: ignore[call-arg]
+        )
 
     def probe(self, direction: numpy.ndarray) -> Probe:
         """Compare `direction`, (d,) of length 1, with every list's centroid."""
         rotated = inner_products(self._rotation, direction)
         cosines = inner_products(self._centroids, rotated)
-        return Probe(rotated, cosines, numpy.argsort(-cosines, kind="stable"))
+        return Probe(rotated, cosines, numpy.argsort(-cosines))
 
     def scan(
         self, probe: Probe, lists: numpy.ndarray, count: int, allowed: numpy.ndarray | None = None
@@ -151,8 +156,11 @@ class Lists:
         estimates, rows = numpy.empty(count, numpy.float32), numpy.empty(count, numpy.int64)
         lists = numpy.ascontiguousarray(lists, dtype=numpy.int64)
         cosines = probe.cosines[lists]
-        selector = None if allowed is None else faiss.IDSelectorBitmap(allowed)  # type: ignore[call-arg, arg-type]
-        parameters = faiss.SearchParametersIVF(sel=selector, nprobe=len(lists))  # type: ignore[call-arg]
+        if allowed is None:
+            parameters = self._parameters(len(lists))
+        else:
+            selector = faiss.IDSelectorBitmap(allowed)  # type: ignore[call-arg, arg-type]
+            parameters = faiss.SearchParametersIVF(sel=selector, nprobe=len(lists))  # type: ignore[call-arg]
         # The wrapped method checks for the index's own nprobe, which threads would share.
         self._index.search_preassigned_c(
             1,

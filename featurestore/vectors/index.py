@@ -26,10 +26,18 @@ FEW = 16_384
 ENOUGH = 8_192
 # Up to this many allowed rows are counted in their lists one by one; of more, those in a sample of this size are.
 COUNTED = 131_072
-# The share of hits that may come from the later half of the lists looked at, under a filter, before more are.
+# The share of hits that may come from the later half of the lists looked at before more are.
 LATE = 0.05
-# Under a filter up to this many times as many candidates are kept as the plan says.
+# Errors of estimates up to this many times those of the plan's own queries leave it right.
+ASTRAY = 1.15
+# What is nearest to a query that is near to none lies in many lists: at first those of so many rows are looked at.
+AROUND = 131_072
+# Times the plan's slack where what is nearest may be forbidden: the hits then lie close together, where an error loses them.
+CAREFUL = 1.5
+# Without a filter up to this many times as many candidates are kept as the plan says: what is far from all is worth no more.
 MOST_KEPT = 16
+# So many times more candidates are looked at while it is crowded; that few times more exist, and all are compared.
+WIDER = 4
 
 
 class VectorIndex:
@@ -180,46 +188,72 @@ class _ListsFilter:
             return rows.nearest(direction, k, self._among())
         probe = self._lists.probe(direction)
         order, wanted = self._order(probe, k)
+        # A filter may keep away from the query, and a query from all there is: then the plan is not enough.
+        near = probe.cosines[order[0]] if self._allowed is None else probe.cosines[order[:wanted]].mean()
+        if self._plan.stretch(float(near)) > ASTRAY:
+            wanted = max(wanted, int(numpy.searchsorted(numpy.cumsum(self._in_list[order]), AROUND)) + 1)
+        elif self._allowed is None:
+            candidates, estimates = self._lists.scan(probe, order[:wanted], kept)
+            if len(candidates) >= k:
+                return self._compared(candidates, estimates, direction, k, self._plan.slack)
         found, cosines = numpy.empty(0, numpy.int64), numpy.empty(0, numpy.float32)
         first = 0
         while True:
-            more = self._nearest_in(order[first:wanted], probe, direction, k)
+            floor = float(cosines[-1]) if len(found) == k else -2.0
+            more = self._nearest_in(order[first:wanted], probe, direction, k, floor)
             found, cosines = best(numpy.concatenate([found, more[0]]), numpy.concatenate([cosines, more[1]]), k)
             if wanted >= len(order) or (len(found) == k and not self._still_coming(found, order, wanted)):
                 return found, cosines
             first, wanted = wanted, min(len(order), 2 * wanted)
 
     def _nearest_in(
-        self, chosen: numpy.ndarray, probe: codes.Probe, direction: numpy.ndarray, k: int
+        self, chosen: numpy.ndarray, probe: codes.Probe, direction: numpy.ndarray, k: int, floor: float
     ) -> tuple[numpy.ndarray, numpy.ndarray]:
-        """The `k` best of the allowed rows of some lists, one by one where that is quicker than scanning."""
-        rows, list_of_row = self._index._rows, self._index._list_of_row
+        """The `k` best of the allowed rows of some lists, as far as they are above `floor`."""
+        rows = self._index._rows
         in_chosen = int(self._in_list[chosen].sum())
         scanned = int(self._index._sizes[chosen].sum())
         if self._few is not None and in_chosen * EXACT_ROW_NS <= SCAN_NS + scanned * SCAN_ROW_NS:
-            mark = numpy.zeros(self._lists.count, bool)
-            mark[chosen] = True
-            return rows.nearest(direction, k, self._few[mark[list_of_row[self._few]]])
-        kept = self._plan.kept(k)
+            return rows.nearest(direction, k, self._rows_of(chosen))
+        kept = planned = self._plan.kept(k)
+        slack = self._plan.slack * CAREFUL * self._plan.stretch(float(probe.cosines[chosen].mean()))
         while True:
             candidates, estimates = self._lists.scan(probe, chosen, min(kept, self._count), self._bits())
-            found, cosines = plan.compare(
-                candidates,
-                estimates,
-                min(k, len(candidates)),
-                self._plan.slack,
-                lambda some: rows.cosines(some, direction),
-            )
+            found, cosines = self._compared(candidates, estimates, direction, min(k, len(candidates)), slack, floor)
             # Away from what is nearest, rows lie closer together than where the plan was made.
-            crowded = len(candidates) == kept and estimates[-1] >= cosines[-1] - self._plan.slack
-            if self._allowed is None or not crowded or kept >= MOST_KEPT * self._plan.kept(k):
+            crowded = len(candidates) == kept and estimates[-1] >= max(float(cosines[-1]), floor) - slack
+            if not crowded or (self._allowed is None and kept >= MOST_KEPT * planned):
                 return found, cosines
-            kept *= 4
+            kept *= WIDER
+            if kept >= in_chosen // WIDER:
+                return rows.nearest(direction, k, self._rows_of(chosen))
+
+    def _compared(
+        self,
+        candidates: numpy.ndarray,
+        estimates: numpy.ndarray,
+        direction: numpy.ndarray,
+        k: int,
+        slack: float,
+        floor: float = -2.0,
+    ) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """The `k` best of candidates, see plan.compare."""
+        cosines = self._index._rows.cosines
+        return plan.compare(candidates, estimates, k, slack, lambda some: cosines(some, direction), floor)
+
+    def _rows_of(self, chosen: numpy.ndarray) -> numpy.ndarray:
+        """The allowed rows of some lists, ascending."""
+        mark = numpy.zeros(self._lists.count, bool)
+        mark[chosen] = True
+        list_of_row = self._index._list_of_row
+        if self._few is not None:
+            return self._few[mark[list_of_row[self._few]]]
+        return numpy.flatnonzero(mark[list_of_row] if self._allowed is None else mark[list_of_row] & self._allowed)
 
     def _still_coming(self, found: numpy.ndarray, order: numpy.ndarray, wanted: int) -> bool:
         """Whether more than a few hits come from the later half of the lists looked at, so that more must lie beyond.
 
-        A filter that keeps away from the query shows itself by this, and by nothing else; without one the plan is right.
+        A filter that keeps away from the query shows itself by this, and by nothing else; without one it is not asked.
         """
         if self._allowed is None:
             return False

@@ -26,6 +26,8 @@ MARGIN = 0.01
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What a search needs, and the recall it was measured to have.
 
+    `near` is the mean cosine of queries to the lists that hold their neighbours: errors of estimates, and with them `slack`,
+    depend on it.
     `probes[i]` lists hold enough of the nearest `depths[i]` rows. `candidates[i]` rows of largest estimate are kept for
     the first or second of `depths`; of these all are compared exactly whose estimate is less than `slack` below
     the k-th best cosine.
@@ -35,6 +37,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     probes: tuple[int, ...]
     candidates: tuple[int, ...]
     slack: float
+    near: float = 0.5
     asked: float
     reached: float
     queries: int
@@ -43,6 +46,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def lists(self, depth: float, count: int) -> int:
         """Lists to probe, of `count`, for rows that are among the nearest `depth` of all."""
         return int(min(count, max(1, numpy.ceil(_on_curve(depth, self.depths, self.probes)))))
+
+    def stretch(self, near: float) -> float:
+        """How many times larger errors of estimates are in lists at this mean cosine to the query than where it was tuned.
+
+        They grow with the distance of the query from the list's centroid.
+        """
+        return float(max(1.0, ((1 - near) / (1 - min(self.near, 0.99))) ** 0.5))
 
     def kept(self, k: int) -> int:
         """Candidates to keep for `k` results."""
@@ -67,10 +77,12 @@ def compare(
     k: int,
     slack: float,
     cosines: Callable[[numpy.ndarray], numpy.ndarray],
+    floor: float = -2.0,
 ) -> tuple[numpy.ndarray, numpy.ndarray]:
     """The `k` best of candidates, largest estimate first, by exact cosines; and those cosines.
 
-    Candidates are compared in growing batches, until the next estimate is more than `slack` below the k-th best cosine.
+    Candidates are compared in growing batches, until the next estimate is more than `slack` below the k-th best cosine, or
+    below `floor`, the one that others have reached.
     """
     if k == 0:
         return rows[:0], numpy.empty(0, numpy.float32)
@@ -80,7 +92,7 @@ def compare(
         exact[done:limit] = cosines(rows[done:limit])
         done = limit
         if done < len(rows):
-            least = numpy.partition(exact[:done], -k)[-k] - slack
+            least = max(numpy.partition(exact[:done], -k)[-k], floor) - slack
             wanted = int(numpy.searchsorted(-estimates, -least, side="right"))
             limit = min(len(rows), wanted, 4 * done)
     return best(rows[:done], exact[:done], k)
@@ -112,6 +124,7 @@ def tune(
         probes=probes,
         candidates=tuple(candidates),
         slack=slack,
+        near=round(_near(lists, queries, list_of_row[truth[:, : depths[0]]]), 3),
         asked=recall,
         reached=round(reached, 4),
         queries=len(queries),
@@ -170,6 +183,12 @@ def _probes(
         places[number] = place[list_of_row[truth[number]]]
     found = [int(numpy.quantile(places[:, :depth], share, method="higher")) + 1 for depth in depths]
     return tuple(numpy.maximum.accumulate(found).tolist())
+
+
+def _near(lists: Lists, queries: numpy.ndarray, of_neighbours: numpy.ndarray) -> float:
+    """The mean cosine of queries to the lists of their neighbours, (q, depth) list numbers."""
+    found = [lists.probe(query).cosines[own] for query, own in zip(queries, of_neighbours, strict=True)]
+    return float(numpy.mean(found))
 
 
 class _Search:

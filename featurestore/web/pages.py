@@ -11,9 +11,9 @@ from flask import Blueprint, Response, make_response, redirect, render_template,
 from featurestore import draw
 from featurestore.errors import BadRequest, FeatureStoreError
 from featurestore.interface import FeatureStore
-from featurestore.label_writing import MOST_LABEL, GivenLabel
+from featurestore.label_writing import MOST_LABEL
 from featurestore.query import Query
-from featurestore.records import Feature
+from featurestore.records import Feature, GivenLabel
 from featurestore.schema import Column, columns
 from featurestore.web import graph
 from featurestore.web.api import labels

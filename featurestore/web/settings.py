@@ -19,7 +19,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     `keys`: who may ask (None: everybody). `hosts`: names a request's Host header may have (None: any).
     `origins`: pages of other sites whose scripts may read answers. `threads`: requests served at once, of which costly
-    ones get a part. `writes`: whether labels may be written.
+    ones get a part. `writes`: whether labels and graphs may be written, and maintenance started.
     """
 
     keys: Keys | None = None

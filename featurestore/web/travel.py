@@ -60,6 +60,7 @@ def compress(answer: Response) -> bool:
         answer.set_data(pyarrow.Codec("zstd").compress(answer.get_data(), asbytes=True))
         answer.headers["Content-Encoding"] = "zstd"
     elif encodings.quality("gzip") > 0:
-        answer.set_data(gzip.compress(answer.get_data(), compresslevel=4, mtime=0))
+        # A tenth larger than level 4, in less than half of its time.
+        answer.set_data(gzip.compress(answer.get_data(), compresslevel=1, mtime=0))
         answer.headers["Content-Encoding"] = "gzip"
     return True

@@ -35,6 +35,7 @@ OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "transposed": _truth,  # square matrices the other way round
     "subtract_b_dec": _truth,
     "centred": _truth,
+    "fold_value_biases": _truth,
     "prepend_bos": _truth,
     "context_size": int,
     "model_name": str,

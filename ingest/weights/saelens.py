@@ -66,6 +66,7 @@ def read(place: Place) -> Sae:
         raise BadRequest(
             f"{folder / WEIGHTS}: scaling_factor is not 1 everywhere, which is not known here; fold it into W_dec"
         )
+    processing = config.get("model_from_pretrained_kwargs") or {}
     promise = float(config["k"]) if activation in ("topk", "abstopk") else None
     sae = Sae(
         W_enc=tensors.take("W_enc", "d n"),
@@ -83,7 +84,8 @@ def read(place: Place) -> Sae:
         subtract_b_dec=bool(config.get("apply_b_dec_to_input", not transcoder)),
         rescale_by_decoder_norm=bool(config.get("rescale_acts_by_decoder_norm", False)),
         W_skip=tensors.take("W_skip", "o d") if "skip" in architecture else None,
-        centred=bool((config.get("model_from_pretrained_kwargs") or {}).get("center_writing_weights", False)),
+        centred=bool(processing.get("center_writing_weights", False)),
+        fold_value_biases=bool(processing.get("fold_value_biases", False)),
         model_name=config.get("model_name"),
         context_size=config.get("context_size"),
         prepend_bos=bool(config.get("prepend_bos", True)),

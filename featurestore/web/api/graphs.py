@@ -7,10 +7,9 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from featurestore.errors import Unavailable
 from featurestore.graphs import Graph, GraphAdded, GraphSummary
 from featurestore.interface import FeatureStore
-from featurestore.web.api.labels import tool
+from featurestore.web.api.labels import who
 from featurestore.web.api.models import Asked, Nothing
 from featurestore.web.api.routes import Routes
 
@@ -74,15 +73,12 @@ def routes(store: FeatureStore) -> Routes:
     )
     def put_graph(asked: GraphAsked, slug: str) -> GraphAdded:
         """Keep an attribution graph under this name: what became of its nodes."""
-        put = getattr(store, "put_graph", None)
-        if put is None:
-            raise Unavailable("this service passes questions on to another one: write to that")
-        return put(asked.graph, slug, asked.map, asked.replace, tool())
+        return store.add_graph(asked.graph, slug, asked.map, asked.replace, who(store))
 
     @api.add("/graphs/<slug>", gives=Removed, methods=("DELETE",), scope="write", lane="write")
     def remove_graph(asked: Nothing, slug: str) -> Removed:
         """Remove a graph."""
-        store.remove_graph(slug)
+        store.remove_graph(slug, who(store))
         return Removed(slug)
 
     return api

@@ -1,4 +1,4 @@
-"""/v1/labels: what features were said to mean, and saying it, where the service takes that (`serve --allow-writes`)."""
+"""/v1/labels and /v1/votes: what features were said to mean, saying it, and votes on it, where the service takes that (`serve --allow-writes`)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from msgspec import Meta
 import featurestore
 from featurestore.errors import Unavailable
 from featurestore.interface import FeatureStore
-from featurestore.label_writing import MOST_LABEL, MOST_NAME, GivenLabel
-from featurestore.records import Label
+from featurestore.label_writing import MOST_LABEL, MOST_NAME
+from featurestore.records import GivenLabel, Label
 from featurestore.web.api.models import Asked, Nothing, told
 from featurestore.web.api.routes import Routes
 
@@ -51,6 +51,14 @@ class LabelsAsked(Asked, frozen=True):
     """Labels of several features."""
 
     labels: Annotated[tuple[LabelOf, ...], Meta(description="All are written, or none.", min_length=1, max_length=MOST)]
+
+
+class VoteAsked(Asked, frozen=True):
+    """A vote on one of the labels of the feature in the path."""
+
+    label: _Text
+    vote: Annotated[int, told("1 for it, -1 against it, 0 to take the vote back.", minimum=-1, maximum=1)]
+    voter: Annotated[str, told("Who votes; a voter's newest vote counts.", maxLength=MOST_NAME)] = "human"
 
 
 class Labels(msgspec.Struct, frozen=True):
@@ -95,18 +103,30 @@ def routes(store: FeatureStore) -> Routes:
         commit = write(store, [GivenLabel(**msgspec.structs.asdict(one)) for one in asked.labels])
         return Written(len(asked.labels), commit)
 
+    @api.add(
+        "/votes/<model>/<source>/<index>",
+        gives=Labels,
+        takes=VoteAsked,
+        methods=("POST",),
+        scope="write",
+        lane="write",
+    )
+    def vote(asked: VoteAsked, model: str, source: str, index: str) -> Labels:
+        """Vote on one of a feature's labels; the feature's labels then."""
+        id = f"{model}/{source}/{index}"
+        store.vote(id, asked.label, asked.vote, asked.voter, tool=who(store))
+        return Labels(store.feature(id, 0).labels)
+
     return api
 
 
 def write(store: FeatureStore, given: list[GivenLabel]) -> int:
-    """Write labels in the name of whoever asks; the commit. Raises as Store.add_labels does, Unavailable over a remote store."""
-    add = getattr(store, "add_labels", None)
-    if add is None:
+    """Write labels in the name of whoever asks; the commit. Raises as FeatureStore.add_labels does."""
+    return store.add_labels(given, who(store))
+
+
+def who(store: FeatureStore) -> str:
+    """What is recorded as having written. Raises Unavailable over a remote store, which would not learn who asks."""
+    if store.location.startswith(("http://", "https://")):
         raise Unavailable("this service passes questions on to another one: write to that")
-    return add(given, tool())
-
-
-def tool() -> str:
-    """What is recorded as who writes: this service, in the name of the request's key."""
-    who = f", key {g.key}" if "key" in g else ""
-    return f"featurestore {featurestore.__version__} serve{who}"
+    return f"featurestore {featurestore.__version__} serve{f', key {g.key}' if 'key' in g else ''}"

@@ -17,6 +17,7 @@ PARTS = {
     "model": {"type": "string", "pattern": r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$"},
     "source": {"type": "string", "pattern": r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$"},
     "index": {"type": "integer", "minimum": 0, "maximum": 999_999_999},
+    "job": {"type": "string", "pattern": "^[a-z]+-[0-9a-f]{12}$"},
     "slug": {"type": "string", "pattern": r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}$"},
 }
 # What any route may answer beside its own; `default` stands for the rest of them.

@@ -1,0 +1,79 @@
+"""Cells read where they lie are what Arrow says they are."""
+
+import datetime
+
+import pyarrow
+import pytest
+
+import featurestore
+from featurestore import cells
+
+ZONE = pyarrow.timestamp("us", tz="Etc/UTC")
+WHEN = datetime.datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=datetime.UTC)
+COLUMNS = {
+    "whole": ([1, 2, -3, 4, 5, 6, 7], pyarrow.int64()),
+    "some": ([None, 2, None, 4, 5, None, 7], pyarrow.int32()),
+    "none": ([None] * 7, pyarrow.float32()),
+    "half": ([0.5, None, 1.5, 2.5, None, 3.5, 4.5], pyarrow.float64()),
+    "text": (["a", "", "für", None, "日本", "e", "\U0001f600"], pyarrow.string()),
+    "empty": ([""] * 7, pyarrow.string()),
+    "code": (["x", "y", "x", None, "z", "x", "y"], pyarrow.dictionary(pyarrow.int32(), pyarrow.string())),
+    "when": ([WHEN, None, WHEN, WHEN, WHEN, WHEN, None], ZONE),
+    "list": ([[1, 2], [], None, [3], [4, 5, 6], [], [7]], pyarrow.list_(pyarrow.int64())),
+    "silent": ([[]] * 7, pyarrow.list_(pyarrow.uint16())),
+}
+TABLE = pyarrow.table({name: pyarrow.array(values, kind) for name, (values, kind) in COLUMNS.items()})
+
+
+def written(path, table, batch_rows=3):
+    with pyarrow.ipc.new_file(str(path), table.schema) as writer:
+        writer.write_table(table, max_chunksize=batch_rows)
+    return path
+
+
+@pytest.fixture(params=["mapped", "open", "bytes"])
+def source(request, tmp_path):
+    path = written(tmp_path / "rows.arrow", TABLE)
+    if request.param == "mapped":
+        yield path
+    elif request.param == "bytes":
+        yield pyarrow.py_buffer(path.read_bytes())
+    else:
+        with path.open("rb") as file:
+            yield file
+
+
+def test_every_run_of_rows_is_what_arrow_says(source):
+    read = cells.Cells(source)
+    columns = cells.columns_of(read.sample, -1)
+    assert read.count == 3
+    assert list(columns) == TABLE.column_names
+    for number, batch in enumerate(TABLE.to_batches(max_chunksize=3)):
+        found = read.batch(number)
+        assert found.rows == batch.num_rows
+        for name, column in columns.items():
+            for low in range(batch.num_rows):
+                for high in range(low, batch.num_rows + 1):
+                    expected = batch.column(name)[low:high].to_pylist()
+                    assert column.read(found, low, high) == expected, (name, low, high)
+
+
+def test_numbers_and_lists_are_views(source):
+    read = cells.Cells(source)
+    columns = cells.columns_of(read.sample, -1)
+    assert columns["whole"].numbers(read.batch(1), 1, 3).tolist() == [5, 6]
+    counts, values = columns["list"].lists(read.batch(1), 1, 3)
+    assert counts.tolist() == [3, 0]
+    assert values.tolist() == [4, 5, 6]
+
+
+def test_a_file_of_no_rows_has_its_columns(tmp_path):
+    read = cells.Cells(written(tmp_path / "rows.arrow", TABLE.slice(0, 0)))
+    assert list(cells.columns_of(read.sample, -1)) == TABLE.column_names
+
+
+def test_what_is_no_arrow_file_is_told(tmp_path):
+    path = tmp_path / "rows.arrow"
+    path.write_bytes(b"ARROW1" + bytes(100))
+    with pytest.raises(featurestore.BadStore, match=r"rows\.arrow cannot be read"):
+        cells.Cells(path)
