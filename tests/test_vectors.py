@@ -150,6 +150,18 @@ def test_queries_that_are_near_to_nothing(tmp_path, monkeypatch, always_lists):
     assert recall() < 0.9, "the plan alone does not find them"
 
 
+def test_queries_as_near_to_many_lists_as_to_any_row(tmp_path, always_lists):
+    """A text is nearer to what many labels have in common than to any of them: the plan, made of rows, stops too early."""
+    rng = numpy.random.default_rng(4)
+    centres = rng.normal(size=(60, 128)) + 1.5 * rng.normal(size=128)
+    rows = centres[rng.integers(0, 60, 4000)] + 1.5 * rng.normal(size=(4000, 128))
+    parts = on_disk(tmp_path / "parts", [rows.astype(numpy.float16)])
+    vectors.build(tmp_path / "index", parts)
+    opened = vectors.VectorIndex(tmp_path / "index", parts)
+    queries = centres.mean(axis=0) + 0.6 * rng.normal(size=(20, 128))
+    assert numpy.mean([recall_of(opened.search(query, 10)[0], parts, query, 10) for query in queries]) >= 0.9
+
+
 def test_k_beyond_what_there_is(large):
     index, _, parts = large
     query = queries_near(parts, 1)[0]

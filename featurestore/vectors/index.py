@@ -190,12 +190,16 @@ class _ListsFilter:
         order, wanted = self._order(probe, k)
         # A filter may keep away from the query, and a query from all there is: then the plan is not enough.
         near = probe.cosines[order[0]] if self._allowed is None else probe.cosines[order[:wanted]].mean()
-        if self._plan.stretch(float(near)) > ASTRAY:
-            wanted = max(wanted, int(numpy.searchsorted(numpy.cumsum(self._in_list[order]), AROUND)) + 1)
-        elif self._allowed is None:
+        further = len(order) if self._plan.stretch(float(near)) > ASTRAY else wanted
+        if self._allowed is None and further == wanted:
             candidates, estimates = self._lists.scan(probe, order[:wanted], kept)
-            if len(candidates) >= k:
-                return self._compared(candidates, estimates, direction, k, self._plan.slack)
+            found, cosines = self._compared(candidates, estimates, direction, min(k, len(candidates)), self._plan.slack)
+            further = self._further(probe, wanted, kept, estimates, cosines)
+            if len(found) == k and further == wanted:
+                return found, cosines
+        if further > wanted:
+            around = int(numpy.searchsorted(numpy.cumsum(self._in_list[order]), AROUND)) + 1
+            wanted = max(wanted, min(further, around))
         found, cosines = numpy.empty(0, numpy.int64), numpy.empty(0, numpy.float32)
         first = 0
         while True:
@@ -205,6 +209,17 @@ class _ListsFilter:
             if wanted >= len(order) or (len(found) == k and not self._still_coming(found, order, wanted)):
                 return found, cosines
             first, wanted = wanted, min(len(order), 2 * wanted)
+
+    def _further(
+        self, probe: codes.Probe, wanted: int, kept: int, estimates: numpy.ndarray, cosines: numpy.ndarray
+    ) -> int:
+        """How many lists may hold hits, after `wanted` of them were looked at as the plan says."""
+        if len(estimates) == kept and estimates[-1] >= cosines[-1] - self._plan.slack:
+            return self._lists.count  # all that were kept are about as near as the k-th, and so may many others be
+        if not len(cosines) or probe.cosines[probe.order[min(wanted, self._lists.count - 1)]] < cosines[-1]:
+            return wanted
+        # A text is no nearer to any label than to the centres of many lists: each may hold better ones than the k-th.
+        return max(wanted, int(numpy.count_nonzero(probe.cosines >= cosines[-1])))
 
     def _nearest_in(
         self, chosen: numpy.ndarray, probe: codes.Probe, direction: numpy.ndarray, k: int, floor: float
