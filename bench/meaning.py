@@ -21,15 +21,18 @@ import unittest.mock
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy
+from faiss.contrib import exhaustive_search
 
 from bench import synthetic
 from bench.basics import free_port, wait_for
-from featurestore import embed
+from featurestore import embed, vectors
 from featurestore.client import Client
 
 FAMILIES, QUERIES = 512, 60
 DECODER_DIM = 8
+BLOCK = 100_000  # labels that are compared with the queries at once
 MODES = ("hybrid", "semantic", "keyword")
 
 
@@ -71,6 +74,7 @@ def main() -> None:
             with unittest.mock.patch.object(embed, "open_embedder", return_value=Drawn(real)):
                 store.index()
             found["index_s"] = time.perf_counter() - began
+        found["recall_at_10"] = recall(path, real(questions("semantic")))
         port = free_port()
         command = [sys.executable, "-m", "featurestore.cli", "serve", "--store", str(path), "--port", str(port)]
         service = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -84,6 +88,7 @@ def main() -> None:
             service.wait()
     print(f"{given.features:,} labels: written in {found['store_s']:.0f} s, indexed in {found['index_s']:.0f} s")
     print(f"embedding the query alone: p50 {found['embedding_ms']:.1f} ms (load {os.getloadavg()[0]:.1f})")
+    print(f"nearest labels of {QUERIES} texts: recall@10 {found['recall_at_10']:.3f}")
     for mode in MODES:
         one = found[mode]
         print(
@@ -92,6 +97,17 @@ def main() -> None:
         )
     if given.json:
         print(json.dumps(found))
+
+
+def recall(path: Path, queries: numpy.ndarray) -> float:
+    """Recall at 10 of the labels' index for queries, (q, d), against a comparison with all labels."""
+    (file,) = path.glob("label_index/*/*/vectors.npy")
+    labels = numpy.load(file, mmap_mode="r")
+    index = vectors.VectorIndex(file.parent / "index.faiss", [labels])
+    blocks = (vectors.unit(labels[first : first + BLOCK]) for first in range(0, len(labels), BLOCK))
+    _, nearest = exhaustive_search.knn_ground_truth(queries, blocks, 10, faiss.METRIC_INNER_PRODUCT)
+    found = [index.search(query, 10)[0] for query in queries]
+    return float(numpy.mean([numpy.isin(*both).mean() for both in zip(nearest, found, strict=True)]))
 
 
 def asked(client: Client, mode: str, service: int) -> dict[str, float]:

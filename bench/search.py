@@ -35,6 +35,7 @@ K = 10
 SELECTIVITIES = (1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 REMOVED = (1_000, 10_000)  # nearest rows that the hardest filters forbid, a filter for each query
 HARDEST = 8  # queries that are asked with them
+RANDOM = 32  # directions that are near to no row
 STREAM = 2**31  # of the queries' draws; no file's
 
 
@@ -157,11 +158,15 @@ def measured(engine: type[Engine], task: Task) -> dict[str, Any]:
             f"{one['recall_at_10']:9.3f}  {one['returned']:.1f} returned",
             flush=True,
         )
-    for one in found["nearest_removed"]:
+    for one in found.get("nearest_removed", []):
         print(
             f"{'':10} without the nearest {one['removed']:<12,} {one['p50_ms']:11.2f} {one['p95_ms']:8.2f} "
             f"{one['recall_at_10']:9.3f}",
             flush=True,
+        )
+    if one := found.get("random_directions"):
+        print(
+            f"{'':10} random directions {'':14} {one['p50_ms']:11.2f} {one['p95_ms']:8.2f} {one['recall_at_10']:9.3f}"
         )
     return found
 
@@ -230,14 +235,15 @@ def timed(engine: Engine, task: Task) -> dict[str, Any]:
         )
         one = {"selectivity": share, "recall_at_10": recall, "returned": returned}
         found["filtered"].append(one | _quantiles(taken))
-    found["nearest_removed"] = hardest(engine, task) if engine.hardest else []
+    if engine.hardest:
+        found |= {"nearest_removed": hardest(engine, task), "random_directions": random_directions(engine, task)}
     return found
 
 
 def hardest(engine: Engine, task: Task) -> list[dict[str, Any]]:
     """Latency and recall under filters that forbid exactly the rows nearest to the query and no other."""
     queries = task.queries[:HARDEST]
-    cosines = numpy.concatenate([queries @ block.T for _, block in unit_blocks(task.files)], axis=1)
+    cosines = all_cosines(task, queries)
     found = []
     for removed in (count for count in REMOVED if count + K <= task.rows):
         taken, recalls = [], []
@@ -251,6 +257,22 @@ def hardest(engine: Engine, task: Task) -> list[dict[str, Any]]:
             recalls.append(float(numpy.isin(order[removed:], rows).mean()))
         found.append({"removed": removed, "recall_at_10": float(numpy.mean(recalls)), **_quantiles(taken)})
     return found
+
+
+def random_directions(engine: Engine, task: Task) -> dict[str, float]:
+    """Latency and recall of directions that no row is like, as a steering vector may be."""
+    drawn = numpy.random.default_rng(STREAM).standard_normal((RANDOM, task.queries.shape[1]), dtype=numpy.float32)
+    queries = vectors.unit(drawn)
+    truth = numpy.argpartition(-all_cosines(task, queries), K - 1, axis=1)[:, :K]
+    taken, recall, _ = ask(
+        lambda query: engine.search(query, K, 0), dataclasses.replace(task, queries=queries, truth={1.0: truth}), 1.0
+    )
+    return {"recall_at_10": recall, **_quantiles(taken)}
+
+
+def all_cosines(task: Task, queries: numpy.ndarray) -> numpy.ndarray:
+    """Of each query with every row, (q, rows) float32."""
+    return numpy.concatenate([queries @ block.T for _, block in unit_blocks(task.files)], axis=1)
 
 
 def ask(search: Any, task: Task, share: float) -> tuple[list[float], float, float]:
@@ -307,6 +329,7 @@ def summary(given: argparse.Namespace, ours: dict[str, Any], peers: dict[str, di
         "exact_ratio": exact["p50_ms"] / ours["p50_ms"] if exact else None,
         "filtered": ours["filtered"],
         "nearest_removed": ours["nearest_removed"],
+        "random_directions": ours["random_directions"],
         "peers": {name: {number: found[number] for number in numbers} for name, found in peers.items()},
     }
 
