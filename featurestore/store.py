@@ -1,13 +1,12 @@
 """Store: the local implementation of the interface, composed of the rooms below it.
 
-Everything read from one snapshot of the directory is held by a `_View`; when a commit appears, the next question gets
+Everything read from one snapshot of the directory is held by a View; when a commit appears, the next question gets
 a new one. A view is immutable, so any number of threads share it.
 """
 
 from __future__ import annotations
 
 import datetime
-import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -32,20 +31,18 @@ from featurestore import (
     neighbours,
     token_index,
 )
-from featurestore.catalog import Catalog
 from featurestore.check import Checked
-from featurestore.decoder_index import DecoderIndex, Once, build_decoder_index, open_vectors, targets_of
+from featurestore.decoder_index import build_decoder_index
 from featurestore.embed import Embedder
-from featurestore.errors import BadRequest, BadStore, NotFound
+from featurestore.errors import BadRequest
 from featurestore.functions import bind
 from featurestore.graphs import Graph, GraphAdded, Graphs
 from featurestore.interface import FeatureStore, Progress, no_progress
 from featurestore.job_records import JobRecord
 from featurestore.jobs import Job, Jobs
-from featurestore.label_index import LabelIndex, not_covered
+from featurestore.label_index import not_covered
 from featurestore.labelling import label_rule, stale_features
 from featurestore.log import Part, Snapshot
-from featurestore.page import Pages
 from featurestore.parts import FORMAT, Directory
 from featurestore.query import Query
 from featurestore.records import (
@@ -60,91 +57,15 @@ from featurestore.records import (
     StoreInfo,
 )
 from featurestore.relations import Contrast, Duplicates, Neighbourhood
-from featurestore.rows import Rows, shard_part
-from featurestore.search import Searcher
-from featurestore.sql import Engine, condition, gathered
+from featurestore.rows import Rows
+from featurestore.sql import condition, gathered
 from featurestore.stream import RowStream
-from featurestore.token_index import TokenIndex
+from featurestore.view import View
 from featurestore.workers import Workers
-from featurestore.writer import SHARD_FEATURES, Writer
+from featurestore.writer import Writer
 
 # How long a statement in a process of its own may take where its caller names no limit.
 ISOLATED_SECONDS = 600.0
-
-
-class _View:
-    """One snapshot, opened for reading; what is dear to open is opened when first asked for."""
-
-    def __init__(self, directory: Directory, snapshot: Snapshot, rows: Rows, sql: Sql, once: Once):
-        self.directory = directory
-        self.snapshot = snapshot
-        self._lock = threading.Lock()
-        dictionaries = [rows.dictionary(part) for part in snapshot.parts("dictionaries")]
-        self.catalog = Catalog(
-            dictionaries,
-            lambda statement: self.engine.table(statement),
-            lambda statement, seconds: sql(self, statement, {}, seconds).read_all(),
-        )
-        self.pages = Pages(rows, snapshot, self.catalog, lambda: self.engine)
-        self.graphs = graph_store.GraphReader(rows, snapshot, self.catalog, self.pages)
-        # Opening an index reads its file: once for each view.
-        self.decoder_index = functools.cache(lambda space: DecoderIndex(directory, snapshot, self.catalog, space, once))
-        self._label_index = functools.cache(lambda: LabelIndex(directory, snapshot, self.catalog, once))
-        self._token_index = functools.cache(lambda: TokenIndex(directory, snapshot, self.catalog, once))
-        self.searcher = Searcher(
-            snapshot.commit,
-            self.pages,
-            self.catalog,
-            self.decoder_index,
-            self._label_index,
-            self._token_index,
-            self.vector,
-        )
-        self._engine: Engine | None = None
-
-    @property
-    def engine(self) -> Engine:
-        with self._lock:
-            if self._engine is None:
-                self._engine = Engine(self.directory, self.snapshot)
-            return self._engine
-
-    def vector(self, id: str, target: int | None = None) -> numpy.ndarray:
-        asked = self.catalog.feature_id(id)
-        part = shard_part(self.snapshot, "decoder_vectors", asked.dictionary, asked.feature)
-        if part is None:
-            raise BadStore(f"the store has no decoder vectors of {asked.dictionary}")
-        layers = targets_of(part)
-        if target is not None and target not in layers:
-            there = ", ".join(map(str, layers)) if layers[0] is not None else "one vector alone, of no layer"
-            raise NotFound(f"{id} has no decoder vector into layer {target}; there are: {there}")
-        place = layers.index(target) if target is not None else 0  # type: ignore[arg-type]
-        row = asked.feature % SHARD_FEATURES * len(layers) + place
-        return open_vectors(self.directory, part)[row].astype(numpy.float32)
-
-    def vectors(self, dictionary: str) -> Iterator[numpy.ndarray]:
-        """A dictionary's decoder vectors, the first of each feature, part by part, (rows, d_out) float16."""
-        for part in self.snapshot.parts("decoder_vectors", dictionary):
-            yield open_vectors(self.directory, part)[:: len(targets_of(part))]
-
-    def retire(self) -> None:
-        """Let go of what is dear. Who still uses the view keeps what it holds, or opens it again.
-
-        A view is part of cycles, so it lies about until the collector comes, and with it all it has opened.
-        """
-        with self._lock:
-            self._engine = None
-        for opened in (self.decoder_index, self._label_index, self._token_index):
-            opened.cache_clear()
-
-    def close(self) -> None:
-        with self._lock:
-            if self._engine is not None:
-                self._engine.close()
-
-
-# How a statement that somebody else wrote is run: with the tables it may name, within some seconds.
-Sql = Callable[[_View, str, Mapping[str, pyarrow.Table], float | None], RowStream]
 
 
 class Store(FeatureStore):
@@ -156,7 +77,7 @@ class Store(FeatureStore):
         self._directory = Directory(path)
         self._rows = Rows(self._directory)
         self._lock = threading.Lock()
-        self._view: _View | None = None
+        self._view: View | None = None
         self._workers: Workers | None = None
         self._opened: dict[tuple[Any, ...], Any] = {}
 
@@ -167,21 +88,19 @@ class Store(FeatureStore):
         """
         self._workers = Workers(self.location, processes, memory)
 
-    def _sql(
-        self, view: _View, statement: str, tables: Mapping[str, pyarrow.Table], timeout: float | None
-    ) -> RowStream:
+    def _sql(self, view: View, statement: str, tables: Mapping[str, pyarrow.Table], timeout: float | None) -> RowStream:
         if self._workers is None:
             return view.engine.stream(statement, tables, timeout)
         return self._workers.stream(statement, tables, timeout or ISOLATED_SECONDS)
 
     @property
-    def _now(self) -> _View:
+    def _now(self) -> View:
         with self._lock:
             snapshot = self._directory.snapshot(fresh=False)
             if self._view is None or self._view.snapshot is not snapshot:
                 if self._view is not None:
                     self._view.retire()
-                self._view = _View(self._directory, snapshot, self._rows, self._sql, self._once)
+                self._view = View(self._directory, snapshot, self._rows, self._sql, self._once)
                 live = {part.file for part in snapshot.all()}
                 self._opened = {key: value for key, value in self._opened.items() if key[0] in live}
             return self._view

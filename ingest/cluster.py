@@ -11,14 +11,13 @@ import collections
 import contextlib
 import dataclasses
 import functools
-import logging
-import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
 
 from featurestore import BadRequest, FeatureStoreError, Unavailable
+from featurestore.cluster import joined
 from ingest import shards
 from ingest.corpus import Corpus
 from ingest.crew import Span
@@ -137,28 +136,10 @@ def connected(address: str, workers: int | None) -> Iterator[Link]:
     There are as many workers as asked, or one for each GPU, or for each processor where there is none. Raises
     Unavailable when Ray is not installed or does not answer.
     """
-    try:
-        import ray
-    except ImportError:
-        raise Unavailable("a cluster needs ray: pip install 'featurestore[ray]'") from None
-    mine = not ray.is_initialized()
-    if mine:
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        try:
-            if address == "local":
-                ray.init(num_cpus=workers, include_dashboard=False, **quiet)
-            else:
-                _check_answers(address)
-                ray.init(address=address, **quiet)
-        except (OSError, ValueError, RuntimeError) as exc:
-            raise Unavailable(f"no Ray cluster answers at {address}: {str(exc).splitlines()[0][:200]}") from None
-    try:
+    with joined(address, workers) as ray:
         there = ray.cluster_resources()
         gpus = int(there.get("GPU", 0))
         yield Link(ray, gpus, workers or gpus or max(1, int(there.get("CPU", 1))))
-    finally:
-        if mine:
-            ray.shutdown()
 
 
 class Cluster:
@@ -330,10 +311,3 @@ def _dying(exc: Exception) -> Unavailable:
 
 def _first_line(exc: Exception) -> str:
     return (str(exc).strip().splitlines() or [type(exc).__name__])[0][:300]
-
-
-def _check_answers(address: str) -> None:
-    """Raises OSError when nobody listens at host:port: Ray itself would ask for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()

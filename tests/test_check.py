@@ -79,6 +79,7 @@ def test_nothing_that_counts_is_ever_a_leftover(whole, tmp_path):
     assert set(live_files(copy)) == set(live_files(whole))
 
 
+@pytest.mark.crash
 def test_a_changed_byte_anywhere_is_found_and_named(whole, tmp_path):
     chance = random.Random(5)
     damaged = 0

@@ -169,6 +169,7 @@ def test_nothing_is_written_and_nothing_outside_is_read(tmp_path, tiny_store, st
     assert asked.sql("SELECT count(*) AS n FROM features")["n"].to_pylist() == [48]
 
 
+@pytest.mark.crash
 def test_bombs_take_nothing_down_and_pages_stay_quick(store, http):
     """All of them, four at a time, while others look at pages and ask small questions."""
     answers: dict[str, tuple[int, float]] = {}

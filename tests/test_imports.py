@@ -15,6 +15,7 @@ LAYERS = [
     {"cli"},
     {"maintenance", "web", "commands", "graph_commands", "upkeep", "probes", "serving"},
     {"store", "client"},
+    {"view"},
     {
         "annotate",
         "functions",

@@ -56,6 +56,7 @@ def ask(url, path, body=None):
         return json.load(answer)
 
 
+@pytest.mark.crash
 def test_everybody_works_at_once(tmp_path):
     path, world = str(tmp_path / "s"), tmp_path / "world"
     tiny.write_tiny_store(tmp_path / "s").close()
