@@ -21,6 +21,7 @@ from featurestore.cluster import joined
 from ingest import shards
 from ingest.corpus import Corpus
 from ingest.crew import Span
+from ingest.heap import give_back_large_arrays
 from ingest.model import Model
 from ingest.onepass import Counted, Pass
 from ingest.sae import Sae
@@ -72,6 +73,7 @@ class Worker:
     """Counts units where Ray put it, on a GPU if it was given one."""
 
     def __init__(self, task: Task, saes: Mapping[str, Sae], corpus: Corpus, device: str, threads: int):
+        give_back_large_arrays()
         torch.set_num_threads(threads)
         # Built with the first units: what fails then is told as what fails later is.
         self._build = functools.cache(lambda: task.build(saes, corpus, device))

@@ -21,6 +21,7 @@ from ingest import onepass, room, tables, writing
 from ingest.checkpoint import Checkpoint
 from ingest.corpus import Corpus
 from ingest.crew import Alone, Crew, Span
+from ingest.heap import give_back_large_arrays
 from ingest.model import HookPoint, Model
 from ingest.onepass import Cache, Counted, Pass
 from ingest.readers import Chat, Tokens
@@ -96,6 +97,7 @@ def harvest(
     hooks or vocabulary do not fit, Conflict when the store has such a dictionary and not `replace`, Unavailable when no
     cluster answers, or a disk has no room for the store or for what is kept meanwhile; the store is then as it was.
     """
+    give_back_large_arrays()
     began = time.monotonic()
     points = _checked(store, model, dictionaries, model_id, replace)
     size = _context_size(model, dictionaries, context_size)
