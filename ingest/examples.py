@@ -77,6 +77,9 @@ class Keeper:
     def offer(self, found: Examples) -> None:
         """Take in newcomers."""
         self._pending.append(found)
+        # A few lots, each at least twice the next: small arrays from thousands of tiles would keep the heap around them.
+        while len(self._pending) > 1 and len(self._pending[-2]) <= 2 * len(self._pending[-1]):
+            self._pending[-2:] = [Examples.together(self._pending[-2:])]
         if sum(map(len, self._pending)) > THIN_EVERY:
             self.kept()
 
