@@ -13,8 +13,8 @@ def give_back_large_arrays() -> None:
     """From now on, have this process's large arrays return to the system when they are freed; on glibc alone.
 
     glibc raises by itself the size from which it does so, to 32 MB. The arrays of a tile are then cut from its heap, and what is
-    kept of a tile, though small, lies in the hole that they leave: the next tile's no longer fit there, and ten million
-    tokens of a small model took 13 GB instead of 0.8.
+    kept of a tile, though small, lies in the hole that they leave: the next tile's no longer fit there, and the heap grows
+    with the corpus. Examples, which are kept longest, wait in few arrays besides.
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
