@@ -33,6 +33,31 @@ def either(request, tiny_store):
             yield client
 
 
+@pytest.fixture(params=["local", "http"])
+def door(request, store):
+    """The store of the module's fixture, and a client of a service over it that takes writes."""
+    from featurestore.client import Client
+    from featurestore.web import Settings, create_app
+
+    if request.param == "local":
+        yield store
+        return
+    app = create_app(store, Settings(writes=True))
+    with Client("http://x", transport=httpx2.WSGITransport(app=app)) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Small products of matrices do not wait for threads; and their last bits are those of workers, which have one."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def invoke():
     """Runs a command in this process: invoke(main, ["search", ...]) -> result with exit_code, stdout and stderr."""

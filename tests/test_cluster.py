@@ -6,7 +6,6 @@ import signal
 from pathlib import Path
 
 import pytest
-import torch
 
 import featurestore
 from featurestore import BadRequest, Unavailable
@@ -20,9 +19,10 @@ from tests.test_harvest_again import TEXTS, a_store, content
 
 ray = pytest.importorskip("ray")
 # Ray opens sockets and files that it leaves to the end of the process.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"
-)
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +46,6 @@ def running():
         ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=400 << 20)
     yield
     ray.shutdown()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """As workers have: products of matrices differ in their last bits with the number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)

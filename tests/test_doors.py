@@ -21,7 +21,7 @@ from featurestore.cli import main
 from featurestore.client import Client
 from featurestore.interface import FeatureStore
 from featurestore.store import Store
-from featurestore.web import Settings, create_app
+from featurestore.web import create_app
 from tests import tiny
 
 QUERIES = [
@@ -146,29 +146,24 @@ def test_equal_answers_to_other_questions(local, remote):
     assert list(remote.pages(near="tiny/0-res/3", k=7)) == list(local.pages(near="tiny/0-res/3", k=7))
 
 
-@pytest.fixture(params=["local", "http"])
-def writable(request, tmp_path):
-    with tiny.write_tiny_store(tmp_path / "s", index=False) as store:
-        if request.param == "local":
-            yield store
-            return
-        app = create_app(store, Settings(writes=True))
-        with Client("http://test", transport=httpx2.WSGITransport(app=app)) as client:
-            yield client
+@pytest.fixture
+def store(tmp_path):
+    with tiny.write_tiny_store(tmp_path / "s", index=False) as opened:
+        yield opened
 
 
-def test_labels_and_votes_are_written_through_either(writable):
+def test_labels_and_votes_are_written_through_either(door):
     id = "tiny/0-res/3"
-    assert writable.set_label(id, " said here ") is None
-    first = writable.feature(id).labels[0]
+    assert door.set_label(id, " said here ") is None
+    first = door.feature(id).labels[0]
     assert (first.label, first.explainer) == ("said here", "human")
-    before = writable.info().commit
+    before = door.info().commit
     given = [featurestore.GivenLabel(id=f"tiny/0-res/{n}", label=f"number {n}", explainer="ann") for n in range(3)]
-    assert writable.add_labels(given) == before + 1
-    assert writable.vote(id, "said here", 1, "ben") is None
-    writable.vote(id, "said here", 1, "ann")
-    writable.vote(id, "said here", 0, "ben")
-    assert {one.label: one.votes for one in writable.feature(id).labels}["said here"] == 1
+    assert door.add_labels(given) == before + 1
+    assert door.vote(id, "said here", 1, "ben") is None
+    door.vote(id, "said here", 1, "ann")
+    door.vote(id, "said here", 0, "ben")
+    assert {one.label: one.votes for one in door.feature(id).labels}["said here"] == 1
 
 
 @pytest.mark.parametrize(
@@ -186,11 +181,11 @@ def test_labels_and_votes_are_written_through_either(writable):
         (lambda s: s.vote("tiny/0-res/3", "x", 1, " "), BadRequest, "voter: it is empty"),
     ],
 )
-def test_what_cannot_be_written_is_said_alike(writable, write, error, words):
-    before = writable.info().commit
+def test_what_cannot_be_written_is_said_alike(door, write, error, words):
+    before = door.info().commit
     with pytest.raises(error, match=words):
-        write(writable)
-    assert writable.info().commit == before
+        write(door)
+    assert door.info().commit == before
 
 
 def test_a_service_that_takes_no_labels_says_so(remote):

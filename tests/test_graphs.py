@@ -2,12 +2,10 @@
 
 import json
 
-import httpx2
 import pytest
 
 from featurestore import BadRequest, Conflict, NotFound, graph_files
 from featurestore.cli import main
-from featurestore.client import Client
 from featurestore.web import Settings, create_app
 from tests import tiny
 from tests.attribution import feature, graph, node, pair
@@ -19,17 +17,6 @@ MAP = ["tiny/{layer}-res"]
 def store(tmp_path):
     with tiny.write_tiny_store(tmp_path / "s", index=False) as opened:
         yield opened
-
-
-@pytest.fixture(params=["local", "http"])
-def door(request, store):
-    """The store, and a client of a service that takes writes."""
-    if request.param == "local":
-        yield store
-        return
-    app = create_app(store, Settings(writes=True))
-    with Client("http://x", transport=httpx2.WSGITransport(app=app)) as client:
-        yield client
 
 
 def by_id(found):

@@ -72,6 +72,15 @@ def a_store(path):
     return store
 
 
+def stopped_before_writing(model, saes, folder):
+    """The checkpoint of a harvest that ended before it wrote."""
+    kept = folder / "kept"
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("ingest.harvest._write", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+        harvest(a_store(folder / "a"), model, saes, TEXTS, model_id="small", checkpoint=kept, every=0)
+    return kept
+
+
 def test_an_interrupted_harvest_goes_on_where_it_stopped(world, small_units, tmp_path, monkeypatch):
     _, model, saes = world
     whole = a_store(tmp_path / "whole")
@@ -98,26 +107,18 @@ def test_an_interrupted_harvest_goes_on_where_it_stopped(world, small_units, tmp
     assert not kept.exists()
 
 
-def test_a_checkpoint_of_another_harvest_is_not_taken(world, small_units, tmp_path, monkeypatch):
+def test_a_checkpoint_of_another_harvest_is_not_taken(world, small_units, tmp_path):
     _, model, saes = world
-    kept = tmp_path / "kept"
-    monkeypatch.setattr("ingest.harvest._write", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        harvest(a_store(tmp_path / "a"), model, saes, TEXTS, model_id="small", checkpoint=kept, every=0)
-    monkeypatch.undo()
+    kept = stopped_before_writing(model, saes, tmp_path)
     for n, changed in enumerate(({"seed": 1}, {"max_norm": 0.0}, {"context_size": 9}, {"exclude_special": True})):
         report = harvest(a_store(tmp_path / f"b{n}"), model, saes, TEXTS, model_id="small", checkpoint=kept, **changed)
         assert report.resumed == 0
     assert len(list(kept.iterdir())) == 1  # the first one's is there still
 
 
-def test_a_damaged_checkpoint_is_told(world, small_units, tmp_path, monkeypatch):
+def test_a_damaged_checkpoint_is_told(world, small_units, tmp_path):
     _, model, saes = world
-    kept = tmp_path / "kept"
-    monkeypatch.setattr("ingest.harvest._write", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        harvest(a_store(tmp_path / "a"), model, saes, TEXTS, model_id="small", checkpoint=kept, every=0)
-    monkeypatch.undo()
+    kept = stopped_before_writing(model, saes, tmp_path)
     file = next(kept.rglob("*.npz"))
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(BadStore, match="cannot be read .* delete it to begin anew"):

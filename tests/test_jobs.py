@@ -8,13 +8,11 @@ import subprocess
 import sys
 import time
 
-import httpx2
 import pytest
 
 import featurestore
 from featurestore import BadRequest, Conflict, NotFound, Unavailable, job_records
 from featurestore.cli import main
-from featurestore.client import Client
 from featurestore.storage import storage_at
 from featurestore.web import Settings, create_app, keys
 from featurestore.web.keys import Keys
@@ -40,17 +38,6 @@ def store(tmp_path):
         for one in opened.jobs():  # nothing that a test started outlives it
             if one.state == "running":
                 opened.cancel_job(one.id)
-
-
-@pytest.fixture(params=["local", "http"])
-def door(request, store):
-    """The store, and a client of a service that takes writes."""
-    if request.param == "local":
-        yield store
-        return
-    app = create_app(store, Settings(writes=True))
-    with Client("http://x", transport=httpx2.WSGITransport(app=app)) as client:
-        yield client
 
 
 @pytest.fixture

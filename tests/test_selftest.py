@@ -20,17 +20,9 @@ from ingest.weightfacts import duplicates, facts, outliers
 from tests.published import made, save, tensors
 from tests.test_weights_gemma import CLT, first, lower
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 DEMO = Path(__file__).parent.parent / "demo"
 TOKENS = 200
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Matrices are small here: on a machine with other work threads would mostly wait for one another."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -87,7 +87,7 @@ def blueprint(store: FeatureStore) -> Blueprint:
         if set(fields) != {"label"} or len(fields["label"]) != 1:
             raise BadRequest("the form has one field, label")
         id = f"{model}/{source}/{index}"
-        labels.write(store, [GivenLabel(id=id, label=fields["label"][0])])
+        store.add_labels([GivenLabel(id=id, label=fields["label"][0])], labels.who(store))
         return redirect(f"/features/{quote(id)}", 303)
 
     @pages.get("/neighbourhood/<model>/<source>/<index>")

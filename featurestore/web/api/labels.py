@@ -94,13 +94,14 @@ def routes(store: FeatureStore) -> Routes:
     def label(asked: LabelAsked, model: str, source: str, index: str) -> Labels:
         """Say what a feature means, in place of what the same explainer said before; the feature's labels then."""
         id = f"{model}/{source}/{index}"
-        write(store, [GivenLabel(id=id, **msgspec.structs.asdict(asked))])
+        store.add_labels([GivenLabel(id=id, **msgspec.structs.asdict(asked))], who(store))
         return Labels(store.feature(id, 0).labels)
 
     @api.add("/labels", gives=Written, takes=LabelsAsked, methods=("POST",), scope="write", lane="write")
     def label_many(asked: LabelsAsked) -> Written:
         """Say what up to 1,000 features mean, in one commit."""
-        commit = write(store, [GivenLabel(**msgspec.structs.asdict(one)) for one in asked.labels])
+        given = [GivenLabel(**msgspec.structs.asdict(one)) for one in asked.labels]
+        commit = store.add_labels(given, who(store))
         return Written(len(asked.labels), commit)
 
     @api.add(
@@ -118,11 +119,6 @@ def routes(store: FeatureStore) -> Routes:
         return Labels(store.feature(id, 0).labels)
 
     return api
-
-
-def write(store: FeatureStore, given: list[GivenLabel]) -> int:
-    """Write labels in the name of whoever asks; the commit. Raises as FeatureStore.add_labels does."""
-    return store.add_labels(given, who(store))
 
 
 def who(store: FeatureStore) -> str:
