@@ -1,4 +1,5 @@
 import os
+import signal
 
 import httpx2
 import pytest
@@ -9,6 +10,8 @@ from tests.tiny import write_tiny_store
 
 # As featurestore/cli.py does, and before torch is imported: threads that wait for one another sleep instead of spinning.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# What a script starts in the background ignores Ctrl-C, and so would every process that a test starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
