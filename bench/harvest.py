@@ -146,9 +146,9 @@ def theirs(work: Path, asked: argparse.Namespace, seconds: float) -> dict[str, A
     if done.returncode:
         sys.exit(f"the peer ended with {done.returncode}: {done.stderr[-600:]}")
     said = json.loads(done.stdout.strip().splitlines()[-1])
-    (few, less), (many, more) = ((int(n), s) for n, s in said["seconds"].items())
+    (few, less), (many, more) = ((one["features"], one["seconds"]) for one in said["runs"])
     each = (more - less) / (many - few)
-    whole = less + each * (asked.d_sae - few)
+    whole = said["with_model"]["seconds"] + each * (asked.d_sae - few)
     return {
         **said,
         "tokens": ids.size,
@@ -184,7 +184,7 @@ def main() -> None:
         default=os.environ.get("SAE_DASHBOARD_PYTHON"),
         help="a Python that has sae-dashboard; default: $SAE_DASHBOARD_PYTHON",
     )
-    parser.add_argument("--peer-features", type=int, nargs=2, default=[256, 512])
+    parser.add_argument("--peer-features", type=int, nargs=2, default=[256, 1024])
     parser.add_argument(
         "--flat", type=int, nargs="*", metavar="TOKENS", help=f"measure memory only, on so many tokens each; {FLAT}"
     )
@@ -239,10 +239,11 @@ def _compared(work: Path, asked: argparse.Namespace, found: Any) -> dict[str, An
     if asked.peer_python:
         peer = theirs(work, asked, few["seconds"])
         figures["peers"] = {"sae-dashboard": peer}
-        both = ", ".join(f"{s:.0f} s for {n} features" for n, s in peer["seconds"].items())
+        runs = ", ".join(f"{one['seconds']:.0f} s for {one['features']} features" for one in peer["runs"])
         print(
-            f"sae-dashboard over {peer['tokens']:,} tokens: {both}, so {peer['whole_dictionary_s']:,.0f} s for the whole "
-            f"dictionary: {peer['whole_dictionary_ratio']:.0f} times ours (target 50); peak {peer['peak_rss_mb']:.0f} MB"
+            f"sae-dashboard over {peer['tokens']:,} tokens: {peer['with_model']['seconds']:.0f} s with the model; without it {runs}; "
+            f"so {peer['whole_dictionary_s']:,.0f} s for the whole dictionary: {peer['whole_dictionary_ratio']:.0f} times ours "
+            f"(target 50); peak {peer['peak_rss_mb']:.0f} MB"
         )
     return figures
 

@@ -106,7 +106,7 @@ class LogitEffect(msgspec.Struct, frozen=True):
     value: float
 
 
-class Example(msgspec.Struct, frozen=True, kw_only=True):
+class Example(msgspec.Struct, frozen=True):
     """A window of tokens around one activation; `activations` has one value for each of `tokens`, 0 where silent.
 
     Explainers see no example that is `held_out`: labels are scored on these.

@@ -40,23 +40,36 @@ def tables() -> tuple[str, ...]:
     return tuple(match[1] for match in found if match)
 
 
+class _Table(NamedTuple):
+    """What batches of a table are built by."""
+
+    schema: pyarrow.Schema
+    key: tuple[str, ...]
+
+
 @functools.cache
+def _described() -> dict[str, _Table]:
+    # Of all tables at once: to make them takes longer than to ask.
+    with _fresh() as con:
+        keys = con.execute(
+            "SELECT table_name, constraint_column_names FROM duckdb_constraints() "
+            "WHERE schema_name = 'stored' AND constraint_type = 'PRIMARY KEY'"
+        ).fetchall()
+        keyed = dict(keys)
+        return {
+            table: _Table(con.sql(f"FROM stored.{table} LIMIT 0").to_arrow_table().schema, tuple(keyed.get(table, ())))
+            for table in tables()
+        }
+
+
 def key_columns(table: str) -> tuple[str, ...]:
     """The primary key of a stored table; empty where it has none."""
-    with _fresh() as con:
-        rows = con.execute(
-            "SELECT constraint_column_names FROM duckdb_constraints() "
-            "WHERE schema_name = 'stored' AND table_name = ? AND constraint_type = 'PRIMARY KEY'",
-            [table],
-        ).fetchall()
-    return tuple(rows[0][0]) if rows else ()
+    return _described()[table].key
 
 
-@functools.cache
 def arrow_schema(table: str) -> pyarrow.Schema:
     """The Arrow schema of a stored table."""
-    with _fresh() as con:
-        return con.sql(f"FROM stored.{table} LIMIT 0").to_arrow_table().schema
+    return _described()[table].schema
 
 
 @functools.cache

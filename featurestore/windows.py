@@ -29,47 +29,26 @@ class Windows:
         corpora, lengths = cut.values("corpus"), cut.numbers("length")
         documents, starts = cut.numbers("document"), cut.numbers("start")
         names, held_out, tokens = self._texts(corpora, documents, starts, lengths)
-        columns = zip(
-            cut.values("band"),
-            cut.values("band_low"),
-            cut.values("band_high"),
-            ranks,
-            cut.values("weight"),
-            corpora,
-            documents.tolist(),
-            names,
-            held_out,
-            starts.tolist(),
-            cut.values("position"),
-            cut.values("activation"),
-            tokens,
-            _dense(cut, lengths),
-            strict=True,
-        )
-        made = [
-            Example(
-                band=band,
-                band_low=low,
-                band_high=high,
-                rank=rank,
-                weight=weight,
-                corpus=corpus,
-                document=document,
-                document_name=name,
-                held_out=apart,
-                start=start,
-                position=position,
-                activation=activation,
-                tokens=texts,
-                activations=activations,
+        made = tuple(
+            map(
+                Example,
+                cut.values("band"),
+                cut.values("band_low"),
+                cut.values("band_high"),
+                ranks,
+                cut.values("weight"),
+                corpora,
+                documents.tolist(),
+                names,
+                held_out,
+                starts.tolist(),
+                cut.values("position"),
+                cut.values("activation"),
+                tokens,
+                _dense(cut, lengths),
             )
-            for (
-                *(band, low, high, rank, weight, corpus, document, name, apart, start, position, activation),
-                texts,
-                activations,
-            ) in columns
-        ]
-        return tuple(made) if len(kept) == len(made) else tuple(made[n] for n in kept)
+        )
+        return made if len(kept) == len(made) else tuple(made[n] for n in kept)
 
     def texts(self, places: Sequence[tuple[str, int, int, int]]) -> list[tuple[str, ...]]:
         """The text of the tokens of windows: corpus, document, start and length of each. Raises BadStore where text lacks."""

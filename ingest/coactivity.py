@@ -161,9 +161,23 @@ def coactive(tokens: Drawn, features: int) -> tuple[numpy.ndarray, numpy.ndarray
     one, other = numpy.concatenate([smaller, larger]), numpy.concatenate([larger, smaller])
     both = numpy.concatenate([both, both])
     measure = (both / (alone[one] + alone[other] - both)).astype(numpy.float32)
-    order = numpy.lexsort((other, -measure, one))
+    best = _best(one, measure)
+    order = best[numpy.lexsort((other[best], -measure[best], one[best]))]
     order = order[rank_in_groups(one[order]) < COACTIVE]
     return one[order], other[order], measure[order]
+
+
+def _best(one: numpy.ndarray, measure: numpy.ndarray) -> numpy.ndarray:
+    """Rows of which each feature's best are among, and what is as good as the last of them: millions of rows are sorted by
+    one number each, which is many times as fast as by three."""
+    # The bits of numbers that are not negative are ordered as the numbers are.
+    key = one << 32 | (0xFFFFFFFF - measure.view(numpy.uint32).astype(numpy.int64))
+    order = numpy.argsort(key)
+    rank = rank_in_groups(one[order])
+    bars = numpy.full(int(one.max(initial=0)) + 1, numpy.iinfo(numpy.int64).max)
+    last = order[rank == COACTIVE - 1]
+    bars[one[last]] = key[last]
+    return numpy.flatnonzero(key <= bars[one])
 
 
 def _shared(active: numpy.ndarray, counts: numpy.ndarray, features: int) -> tuple[numpy.ndarray, numpy.ndarray]:

@@ -12,8 +12,9 @@ from ingest.sae import Sae
 
 LOGITS = 10  # tokens kept at each end
 BINS = 40  # of the histogram of effects
-BLOCK_ELEMENTS = 16_000_000  # features times tokens whose effects are held at once: 64 MB
+BLOCK_ELEMENTS = 32_000_000  # features times tokens whose effects are held at once: 128 MB
 ROWS_ELEMENTS = 3_000_000  # and so many of them are gone through together: they stay in a processor's cache
+STRIPE = 1024  # tokens whose effects a processor computes at once
 CHUNKS = 1024  # of a row, the highest of each found first
 
 
@@ -43,23 +44,37 @@ def logit_effects(W_dec: torch.Tensor, unembedding: torch.Tensor, centred: bool)
     that this norm removes the mean, so each vector's mean is removed first. The norm's division by the stream's size,
     which differs for each token, is left out: logits are those of a stream of unit scale.
     """
-    block = max(1, BLOCK_ELEMENTS // unembedding.shape[0])
-    together = max(1, ROWS_ELEMENTS // unembedding.shape[0]) if unembedding.device.type == "cpu" else block
+    count, device = len(unembedding), unembedding.device
+    block = max(1, BLOCK_ELEMENTS // count)
+    together, stripe = (max(1, ROWS_ELEMENTS // count), STRIPE) if device.type == "cpu" else (block, count)
+    logits, room = torch.empty(block, count, device=device), _Room(together, count, device)
     parts: list[tuple[torch.Tensor, ...]] = []
     for begin in range(0, len(W_dec), block):
-        vectors = W_dec[begin : begin + block].to(unembedding.device).float()
+        vectors = W_dec[begin : begin + block].to(device).float()
         if centred:
             vectors = vectors - vectors.mean(dim=1, keepdim=True)
-        parts += map(_effects, (vectors @ unembedding.T).split(together))
+        found = logits[: len(vectors)]
+        for start in range(0, count, stripe):
+            some = slice(start, start + stripe)
+            torch.mm(vectors, unembedding[some].T, out=found[:, some])
+        parts += [_effects(rows, room) for rows in found.split(together)]
     return LogitEffects(*(torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)))
 
 
-def _effects(logits: torch.Tensor) -> tuple[torch.Tensor, ...]:
+class _Room:
+    """Memory for what is computed on the way, of some features at once: new memory takes longer to get than to fill."""
+
+    def __init__(self, features: int, tokens: int, device: torch.device):
+        self.one, self.other = torch.empty(2, features, tokens, device=device)
+        self.bins = torch.empty(features, tokens, dtype=torch.int32, device=device)
+
+
+def _effects(logits: torch.Tensor, room: _Room) -> tuple[torch.Tensor, ...]:
     """What LogitEffects has, of some features' effects on all tokens."""
     ids, values = _ends(logits, largest=True)
     low_ids, low_values = _ends(logits, largest=False)
-    histogram = _histogram(logits, low_values[:, :1], values[:, :1])
-    return ids, values, low_ids, low_values, *_moments(logits), histogram
+    histogram = _histogram(logits, low_values[:, :1], values[:, :1], room)
+    return ids, values, low_ids, low_values, *_moments(logits, room), histogram
 
 
 def _ends(logits: torch.Tensor, largest: bool) -> tuple[torch.Tensor, torch.Tensor]:
@@ -80,20 +95,21 @@ def _ends(logits: torch.Tensor, largest: bool) -> tuple[torch.Tensor, torch.Tens
     return at.gather(1, found.indices), found.values
 
 
-def _moments(logits: torch.Tensor) -> tuple[torch.Tensor, ...]:
+def _moments(logits: torch.Tensor, room: _Room) -> tuple[torch.Tensor, ...]:
     mean = logits.mean(dim=1, keepdim=True)
-    away = logits - mean
-    squares = away * away
+    away = torch.sub(logits, mean, out=room.one[: len(logits)])
+    squares = torch.square(away, out=room.other[: len(logits)])
     variance = squares.mean(dim=1)
-    fourth = (squares * squares).mean(dim=1)
-    third = squares.mul_(away).mean(dim=1)
+    third = away.mul_(squares).mean(dim=1)
+    fourth = squares.square_().mean(dim=1)
     return mean.squeeze(1), variance.sqrt(), third / variance**1.5, fourth / variance.square()
 
 
-def _histogram(logits: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+def _histogram(logits: torch.Tensor, low: torch.Tensor, high: torch.Tensor, room: _Room) -> torch.Tensor:
     step = (high - low) / BINS
     # A vector without any effect has all tokens in the first bin.
-    bins = (logits - low).div_(step.where(step > 0, 1)).clamp_(0, BINS - 1).to(torch.int32)
+    places = torch.sub(logits, low, out=room.one[: len(logits)]).div_(step.where(step > 0, 1)).clamp_(0, BINS - 1)
+    bins = room.bins[: len(logits)].copy_(places)
     bins += torch.arange(len(bins), dtype=torch.int32, device=bins.device)[:, None] * BINS
     return torch.bincount(bins.view(-1), minlength=len(bins) * BINS).view(-1, BINS).int()
 

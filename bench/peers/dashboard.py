@@ -1,8 +1,8 @@
 """Times SAEDashboard on some features of a dictionary: run by bench.harvest with a Python that has sae-dashboard.
 
 `python dashboard.py WORK`: WORK holds model/ and sae/ (SAELens's format), tokens.npy (contexts, length) and shape.json. Nothing is
-fetched: the model's weights are converted here. It keeps what the model gives on disk, so the model runs once for each number of
-features. Prints one JSON object: seconds for each number, and how many of those features are active on a token.
+fetched: the model's weights are converted here. It keeps what the model gives on disk, so the model runs in the first of the runs
+alone, which is over the fewest features; then come all numbers of features. Prints one JSON object of the runs.
 """
 
 import json
@@ -45,19 +45,29 @@ weights = convert_gpt2_weights(GPT2LMHeadModel.from_pretrained(work / "model"), 
 model.load_and_process_state_dict(weights, fold_ln=False, center_writing_weights=False, center_unembed=False)
 sae = SAE.load_from_disk(str(work / "sae"), device="cpu")
 tokens = torch.from_numpy(numpy.load(work / "tokens.npy"))
-seconds, processor, active = {}, {}, {}
-for count in shape["features"]:
-    with tempfile.TemporaryDirectory(dir=work) as cache:
-        config = SaeVisConfig(
-            hook_point=shape["hook"],
-            features=list(range(count)),
-            minibatch_size_features=256,
-            minibatch_size_tokens=64,
-            cache_dir=Path(cache),
-        )
-        began, used = time.perf_counter(), time.process_time()
-        found = SaeVisRunner(config).run(encoder=sae, model=model, tokens=tokens)
-        seconds[count], processor[count] = time.perf_counter() - began, time.process_time() - used
-    active[count] = sum(found.feature_stats.frac_nonzero)
+
+
+def run(count: int, cache: str) -> dict[str, float]:
+    """Make the dashboards of the first features: how long it took, and how many of them are active on a token."""
+    config = SaeVisConfig(
+        hook_point=shape["hook"],
+        features=list(range(count)),
+        minibatch_size_features=256,
+        minibatch_size_tokens=64,
+        cache_dir=Path(cache),
+    )
+    began, used = time.perf_counter(), time.process_time()
+    found = SaeVisRunner(config).run(encoder=sae, model=model, tokens=tokens)
+    return {
+        "features": count,
+        "seconds": time.perf_counter() - began,
+        "processor_seconds": time.process_time() - used,
+        "active": sum(found.feature_stats.frac_nonzero),
+    }
+
+
+with tempfile.TemporaryDirectory(dir=work) as cache:
+    with_model = run(shape["features"][0], cache)
+    runs = [run(count, cache) for count in shape["features"]]
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(json.dumps({"seconds": seconds, "processor_seconds": processor, "active": active, "peak_rss_mb": peak}))
+print(json.dumps({"with_model": with_model, "runs": runs, "peak_rss_mb": peak}))
