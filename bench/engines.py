@@ -149,7 +149,7 @@ class Usearch(Engine):
             self._index.add(numpy.arange(first, first + len(block)), block, threads=THREADS)
 
     def search(self, query: numpy.ndarray, k: int, effort: int) -> numpy.ndarray:
-        self._index.expansion_search = max(effort, k)
+        self._index.expansion_search = max(effort, k)  # type: ignore[misc, unused-ignore]
         return self._index.search(query, k, threads=1).keys.astype(numpy.int64)
 
     @staticmethod
@@ -190,7 +190,7 @@ class LanceDB(Engine):
     def open(self) -> None:
         import lancedb
 
-        self._table = lancedb.connect(self._folder).open_table("vectors")
+        self._table: Any = lancedb.connect(self._folder).open_table("vectors")
 
     def _query(self, query: numpy.ndarray, k: int, effort: int) -> Any:
         return (

@@ -212,6 +212,9 @@ def column_of(sample: pyarrow.Array, first: int) -> tuple[Column, int]:
     kind = sample.type
     if pyarrow.types.is_list(kind):
         return _list(sample, first)
+    if pyarrow.types.is_struct(kind):
+        columns, after = columns_of(sample, first)
+        return Column(_nullable(first, functools.partial(_structs, columns)), first, first), after
     if pyarrow.types.is_string(kind):
         return Column(_nullable(first, functools.partial(_texts, first)), first, first + 2), first + 3
     if pyarrow.types.is_dictionary(kind):
@@ -222,13 +225,14 @@ def column_of(sample: pyarrow.Array, first: int) -> tuple[Column, int]:
     return Column(_numbers(numbers, first), first, first + 1, numbers.dtype), first + 2
 
 
-def columns_of(sample: pyarrow.StructArray, first: int) -> dict[str, Column]:
-    """The columns of a column of structs whose buffers begin with the `first`, by their names."""
+def columns_of(sample: pyarrow.StructArray, first: int) -> tuple[dict[str, Column], int]:
+    """The columns of a column of structs whose buffers begin with the `first`, by their names; and the number of the buffer
+    after them."""
     found: dict[str, Column] = {}
     after = first + 1
     for number, field in enumerate(sample.type):
         found[field.name], after = column_of(sample.field(number), after)
-    return found
+    return found, after
 
 
 def _nullable(first: int, read: Read) -> Read:
@@ -264,6 +268,11 @@ def _texts(first: int, batch: Batch, low: int, high: int) -> list[str]:
     offsets = batch.values(first + 1, OFFSETS, low, high + 1)
     at, memory = batch.places[first + 2], batch.memory
     return [str(memory[at + begin : at + end], "utf-8") if end > begin else "" for begin, end in pairwise(offsets)]
+
+
+def _structs(columns: dict[str, Column], batch: Batch, low: int, high: int) -> list[dict[str, Any]]:
+    values = [column.read(batch, low, high) for column in columns.values()]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
 
 
 def _coded(sample: pyarrow.DictionaryArray, first: int) -> Read:

@@ -6,18 +6,17 @@ few places of a mapped file, and the Parquet part's row groups can be as large a
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow
 
+from featurestore.cells import Cells, columns_of
 from featurestore.errors import BadStore
 
 # Rows of a batch: about a megabyte, which is what one row costs where a file is read over a network.
 BATCH_ROWS = 1024
-KEPT_MAPPED, KEPT_READ = 64, 2  # batches that stay open
 
 
 def write(path: Path, table: pyarrow.Table) -> int:
@@ -32,24 +31,19 @@ class FeatureRows:
 
     def __init__(self, source: Any):
         """`source` is a path, which is mapped, or an open file. Raises BadStore when it cannot be read."""
-        try:
-            mapped = isinstance(source, Path)
-            self._reader = pyarrow.ipc.open_file(pyarrow.memory_map(str(source)) if mapped else source)
-        except (OSError, pyarrow.ArrowException) as exc:
-            raise BadStore(f"{source} cannot be read; run `featurestore check --repair` ({exc})") from None
-        # A mapped batch costs what describes it; one that was read, its megabyte.
-        self._batch = functools.lru_cache(KEPT_MAPPED if mapped else KEPT_READ)(self._columns)
-
-    def _columns(self, number: int) -> dict[str, pyarrow.Array]:
-        batch = self._reader.get_batch(number)
-        return dict(zip(batch.schema.names, batch.columns, strict=True))
+        self._source = source
+        self._cells = Cells(source)
+        self._columns, _ = columns_of(self._cells.sample, -1)
 
     def row(self, number: int, columns: Sequence[str] | None = None) -> dict[str, Any]:
-        """The row at a place, counted from 0."""
-        found, at = self._batch(number // BATCH_ROWS), number % BATCH_ROWS
-        return {name: found[name][at].as_py() for name in columns or found}
+        """The row at a place, counted from 0. Raises BadStore when there is none."""
+        place, at = divmod(number, BATCH_ROWS)
+        batch = self._cells.batch(place) if place < self._cells.count else None
+        if batch is None or at >= batch.rows:
+            raise BadStore(f"{self._source} has no row {number}; run `featurestore check --repair`")
+        return {name: self._columns[name].read(batch, at, at + 1)[0] for name in columns or self._columns}
 
     def table(self, columns: Sequence[str] | None = None) -> pyarrow.Table:
         """Every row."""
-        found = self._reader.read_all()
+        found = self._cells.table()
         return found if columns is None else found.select(list(columns))

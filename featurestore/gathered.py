@@ -65,7 +65,7 @@ class Cut:
             writer.write_table(kept)
         cells = Cells(sink.getvalue())
         batch = cells.batch(0) if cells.count else Batch(memoryview(b""), [], 0)
-        return cls(columns_of(cells.sample, -1), batch, 0, batch.rows)
+        return cls(columns_of(cells.sample, -1)[0], batch, 0, batch.rows)
 
     def __len__(self) -> int:
         return self._high - self._low
@@ -106,7 +106,7 @@ class Gathered:
         self._first = first
         lists = self._cells.sample.field(0)
         # Before the rows' own buffers lie two of the lists and one that says which rows there are.
-        self._columns = columns_of(lists.values, 2)
+        self._columns, _ = columns_of(lists.values, 2)
 
     def of_feature(self, feature: int) -> Cut | None:
         """The feature's rows; None where it has none."""

@@ -26,6 +26,7 @@ from featurestore.writer import SHARD_FEATURES
 KEPT_FILES = 512  # whose metadata is kept
 MAPPED_FILES = 128  # that stay mapped, of each kind
 FEW_GROUPS = 16  # row groups that the calling thread reads alone
+KEPT_NAMES = 65_536  # of a corpus's documents
 SMALL = 4096  # rows of a part of labels, votes or scores that is kept whole
 
 
@@ -92,7 +93,9 @@ class Documents:
     def __init__(self, corpus: str, table: pyarrow.Table):
         self._corpus = corpus
         self._numbers = table["document"].to_numpy()
-        self._names = table["name"].combine_chunks()
+        names = table["name"].combine_chunks()
+        # Pages show the same documents again and again, and to look a text up takes ten times as long.
+        self._name = functools.lru_cache(KEPT_NAMES)(lambda at: names[at].as_py())
         tokenizers = table["tokenizer"].combine_chunks().dictionary_encode()
         self._tokenizers, self._codes = tokenizers.dictionary.to_pylist(), tokenizers.indices.to_numpy()
         self._held_out = table["held_out"].to_numpy()
@@ -105,8 +108,7 @@ class Documents:
             raise BadStore(
                 f"the store lacks document {numbers[lost[0]]} of corpus {self._corpus} that an example refers to"
             )
-        names = self._names.take(pyarrow.array(at)).to_pylist()
-        return names, self._tokenizers_of(at), self._held_out[at].tolist()
+        return [self._name(n) for n in at.tolist()], self._tokenizers_of(at), self._held_out[at].tolist()
 
     def _tokenizers_of(self, at: numpy.ndarray) -> list[str]:
         if len(self._tokenizers) == 1:

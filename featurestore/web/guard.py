@@ -16,6 +16,7 @@ from flask import Flask, Response, current_app, g, request
 from featurestore.errors import BadRequest, Forbidden
 from featurestore.interface import FeatureStore
 from featurestore.web import metrics, travel
+from featurestore.web.api.routes import Operation
 from featurestore.web.limits import Lanes, Quotas
 from featurestore.web.logs import Line, request_id
 from featurestore.web.settings import Settings
@@ -66,8 +67,10 @@ class Guard:
         origin = self._check_origin()
         if request.method == "OPTIONS":
             return _preflight() if origin else None
-        scope, lane = _needs()
-        request.max_content_length = _most() or request.max_content_length
+        operation = _operation()
+        scope, lane = _needs(operation)
+        if operation is not None and operation.most is not None:
+            request.max_content_length = operation.most
         if scope == "write":
             self._check_write()
         g.may_write = self._settings.writes
@@ -76,7 +79,7 @@ class Guard:
             g.key = key.name
             g.may_write = g.may_write and "write" in key.scopes
             g.leave.append(self._quotas.enter(key))
-        unchanged = self._unchanged()
+        unchanged = self._unchanged(operation)
         if unchanged is None and lane != "light":
             g.leave.append(self._lanes.enter(lane))
         return unchanged
@@ -116,11 +119,12 @@ class Guard:
             # Other types can be sent by any site's form, unasked.
             raise BadRequest("Content-Type: what is written is sent as application/json")
 
-    def _unchanged(self) -> Response | None:
+    def _unchanged(self, operation: Operation | None) -> Response | None:
         """304 where the reader has this answer already."""
-        operation = getattr(current_app.view_functions.get(request.endpoint or ""), "operation", None)
+        if operation is None or not operation.tagged:
+            return None
         version = getattr(self._store, "version", None)
-        if operation is None or not operation.tagged or version is None:
+        if version is None:
             return None
         g.tag = travel.tag(version)
         return Response(status=304) if request.if_none_match.contains_weak(g.tag) else None
@@ -143,7 +147,9 @@ class Guard:
         if travel.compress(answer):
             varies.append("Accept-Encoding")
         if varies:
-            answer.vary.update(varies)
+            # Flask's own set of names parses and writes the header for each.
+            said = [name.strip() for name in headers.get("Vary", "").split(",") if name]
+            headers["Vary"] = ", ".join(dict.fromkeys([*said, *varies]))
         seconds = time.perf_counter() - g.began
         metrics.answered(request.url_rule.rule if request.url_rule else "other", answer.status_code, seconds)
         self._log(answer, seconds)
@@ -195,26 +201,25 @@ def _host_of(header: str) -> str:
     return (found[1] or found[3]).lower() if found else ""
 
 
-def _needs() -> tuple[str, str]:
+def _operation() -> Operation | None:
+    """What the request asks for, where that is no page."""
+    found: Operation | None = getattr(current_app.view_functions.get(request.endpoint or ""), "operation", None)
+    return found
+
+
+def _needs(operation: Operation | None) -> tuple[str, str]:
     """The scope and the lane of the request; no scope where anybody may ask."""
     endpoint = request.endpoint
     if endpoint is None or endpoint in OPEN:
         return "", "light"  # nothing is there; nothing is told
     if endpoint in FORMS:
         return "write", "write"
-    operation = getattr(current_app.view_functions[endpoint], "operation", None)
     if operation is not None:
         return operation.scope, operation.lane
     asks = any(value for _, value in request.args.items(multi=True))
     if endpoint in PAGE_LANES and (asks or endpoint == "pages.dictionary"):
         return PAGE_LANES[endpoint]
     return "read", "light"
-
-
-def _most() -> int | None:
-    """How many bytes the request's body may have, where its route says."""
-    operation = getattr(current_app.view_functions.get(request.endpoint or ""), "operation", None)
-    return operation.most if operation is not None else None
 
 
 def _key_given() -> str | None:
