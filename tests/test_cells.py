@@ -6,10 +6,11 @@ import pyarrow
 import pytest
 
 import featurestore
-from featurestore import cells
+from featurestore import cells, feature_rows
 
 ZONE = pyarrow.timestamp("us", tz="Etc/UTC")
 WHEN = datetime.datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=datetime.UTC)
+PAIR, PAIRS = {"token": "für", "value": 0.5}, pyarrow.struct({"token": pyarrow.string(), "value": pyarrow.float32()})
 COLUMNS = {
     "whole": ([1, 2, -3, 4, 5, 6, 7], pyarrow.int64()),
     "some": ([None, 2, None, 4, 5, None, 7], pyarrow.int32()),
@@ -20,6 +21,8 @@ COLUMNS = {
     "code": (["x", "y", "x", None, "z", "x", "y"], pyarrow.dictionary(pyarrow.int32(), pyarrow.string())),
     "when": ([WHEN, None, WHEN, WHEN, WHEN, WHEN, None], ZONE),
     "list": ([[1, 2], [], None, [3], [4, 5, 6], [], [7]], pyarrow.list_(pyarrow.int64())),
+    "pair": ([PAIR, None, {"token": None, "value": 2.0}, PAIR, PAIR, None, PAIR], PAIRS),
+    "pairs": ([[PAIR, PAIR], [], None, [PAIR], [None, PAIR], [], [PAIR]], pyarrow.list_(PAIRS)),
     "silent": ([[]] * 7, pyarrow.list_(pyarrow.uint16())),
 }
 TABLE = pyarrow.table({name: pyarrow.array(values, kind) for name, (values, kind) in COLUMNS.items()})
@@ -45,7 +48,7 @@ def source(request, tmp_path):
 
 def test_every_run_of_rows_is_what_arrow_says(source):
     read = cells.Cells(source)
-    columns = cells.columns_of(read.sample, -1)
+    columns, _ = cells.columns_of(read.sample, -1)
     assert read.count == 3
     assert list(columns) == TABLE.column_names
     for number, batch in enumerate(TABLE.to_batches(max_chunksize=3)):
@@ -60,7 +63,7 @@ def test_every_run_of_rows_is_what_arrow_says(source):
 
 def test_numbers_and_lists_are_views(source):
     read = cells.Cells(source)
-    columns = cells.columns_of(read.sample, -1)
+    columns, _ = cells.columns_of(read.sample, -1)
     assert columns["whole"].numbers(read.batch(1), 1, 3).tolist() == [5, 6]
     counts, values = columns["list"].lists(read.batch(1), 1, 3)
     assert counts.tolist() == [3, 0]
@@ -69,7 +72,15 @@ def test_numbers_and_lists_are_views(source):
 
 def test_a_file_of_no_rows_has_its_columns(tmp_path):
     read = cells.Cells(written(tmp_path / "rows.arrow", TABLE.slice(0, 0)))
-    assert list(cells.columns_of(read.sample, -1)) == TABLE.column_names
+    assert list(cells.columns_of(read.sample, -1)[0]) == TABLE.column_names
+
+
+def test_a_row_beyond_the_last_is_told(tmp_path):
+    rows = feature_rows.FeatureRows(written(tmp_path / "rows.arrow", TABLE, feature_rows.BATCH_ROWS))
+    assert rows.row(6, ("text", "pairs")) == {"text": "\U0001f600", "pairs": [PAIR]}
+    for number in (7, feature_rows.BATCH_ROWS):
+        with pytest.raises(featurestore.BadStore, match=rf"rows\.arrow has no row {number}"):
+            rows.row(number)
 
 
 def test_what_is_no_arrow_file_is_told(tmp_path):
