@@ -241,7 +241,9 @@ def wait_ready(port: int) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     while _got(connection, "/readyz") != 200:
         time.sleep(0.1)
-    time.sleep(5)  # what is warmed up, is warmed up beside the first requests
+    # What is warmed up, is warmed up beside the first requests: a search waits for the last of it.
+    assert _got(connection, "/v1/search?text=anything") == 200
+    time.sleep(1)
 
 
 def memory_of(process: int) -> dict[str, float]:

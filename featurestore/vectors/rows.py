@@ -9,8 +9,9 @@ import numpy
 
 from featurestore.errors import BadRequest, BadStore
 
-# Rows brought to float32 and compared at a time: 64 rows of 768 stay in the processor's second cache.
-CHUNK = 64
+# Numbers brought to float32 and compared at a time: 128 rows of 768. As many more no longer stay in a processor's second cache,
+# and of fewer it is Python that takes the time.
+CHUNK = 98_304
 # Rows whose cosines are kept before the best of them are chosen, in an exact scan.
 KEPT = 16_384
 
@@ -99,8 +100,9 @@ class Rows:
         order = numpy.argsort(rows, kind="stable")
         ascending = rows[order]
         products, norms = numpy.empty((2, len(rows)), numpy.float32)
-        for start in range(0, len(rows), CHUNK):
-            chunk = slice(start, start + CHUNK)
+        step = max(1, CHUNK // max(1, self.dim))
+        for start in range(0, len(rows), step):
+            chunk = slice(start, start + step)
             vectors = self.take(ascending[chunk])
             # faiss's products, not NumPy's: the latter wake threads for so small a matrix, and wait for them.
             products[chunk] = inner_products(vectors, direction)
