@@ -173,6 +173,7 @@ def test_what_a_worker_refuses_is_told(world, running, tmp_path):
     assert store.info().commit == 0
 
 
+@pytest.mark.crash
 def test_workers_that_always_die_are_told(world, running, tmp_path, monkeypatch):
     model, saes = world
     monkeypatch.setattr(cluster, "Worker", Dying)

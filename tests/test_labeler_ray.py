@@ -57,6 +57,7 @@ def gone(command):
     return not processes(command)
 
 
+@pytest.mark.crash
 @pytest.mark.parametrize("servers", [1, 2])
 def test_a_killed_servers_features_are_asked_about_again(running, tmp_path, servers):
     """With two, the other is asked; with one, it is started anew. Nothing is lost, nothing doubled."""

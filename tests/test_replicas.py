@@ -75,6 +75,7 @@ def test_replicas_answer_what_was_committed_anywhere(tmp_path):
             assert asked(port, "GET", f"/v1/features/{id}")[1]["label"] == "said 2"
 
 
+@pytest.mark.crash
 def test_pages_stay_right_while_a_writer_compacts_and_workers_are_replaced(tmp_path):
     """Pages asked all the while are whole, and of a label that was there: none is older than one seen before."""
     path = tmp_path / "s"

@@ -162,6 +162,22 @@ def test_queries_as_near_to_many_lists_as_to_any_row(tmp_path, always_lists):
     assert numpy.mean([recall_of(opened.search(query, 10)[0], parts, query, 10) for query in queries]) >= 0.9
 
 
+@pytest.mark.parametrize("lists", [0, 1, 3, 1000])
+@pytest.mark.parametrize("share", [None, 0.5])
+def test_rows_of_lists(large, lists, share):
+    """As lists give them, and as rows say in which list they are."""
+    built, _, _ = large
+    chosen = numpy.random.default_rng(lists).permutation(built._lists.count)[:lists]
+    allowed = numpy.random.default_rng(1).random(len(built)) < (share or 1)
+    expected = numpy.flatnonzero(numpy.isin(built._list_of_row, chosen) & allowed)
+    found = index._ListsFilter(built, None if share is None else allowed)
+    found._few = None
+    for gathered in (0, 10**9):  # all lists give theirs; none does
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(index, "GATHERED", gathered)
+            numpy.testing.assert_array_equal(found._rows_of(chosen), expected)
+
+
 def test_k_beyond_what_there_is(large):
     index, _, parts = large
     query = queries_near(parts, 1)[0]

@@ -59,6 +59,7 @@ class Asking(threading.Thread):
         connection.close()
 
 
+@pytest.mark.crash
 def test_no_request_is_lost_while_workers_are_replaced(served):
     process, port, first = served
     askers = [Asking(port) for _ in range(4)]

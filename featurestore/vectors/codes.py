@@ -173,6 +173,14 @@ class Lists:
         found = rows >= 0
         return rows[found], estimates[found]
 
+    def rows(self, lists: numpy.ndarray) -> numpy.ndarray:
+        """All rows of the given lists, ascending."""
+        held = self._index.invlists
+        # Sizes first: of an empty list there is nothing to point to.
+        sizes = [(number, held.list_size(number)) for number in lists.tolist()]
+        parts = [faiss.rev_swig_ptr(held.get_ids(number), size) for number, size in sizes if size]
+        return numpy.sort(numpy.concatenate(parts)) if parts else numpy.empty(0, numpy.int64)
+
 
 def first_line(exc: Exception) -> str:
     """The first line of an error's text: faiss's go on with its own source lines."""

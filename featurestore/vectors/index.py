@@ -26,6 +26,8 @@ FEW = 16_384
 ENOUGH = 8_192
 # Up to this many allowed rows are counted in their lists one by one; of more, those in a sample of this size are.
 COUNTED = 131_072
+# Lists that hold less than one in so many of all rows give their rows themselves; otherwise every row is asked for its list.
+GATHERED = 8
 # The share of hits that may come from the later half of the lists looked at before more are.
 LATE = 0.05
 # Errors of estimates up to this many times those of the plan's own queries leave it right.
@@ -258,12 +260,16 @@ class _ListsFilter:
 
     def _rows_of(self, chosen: numpy.ndarray) -> numpy.ndarray:
         """The allowed rows of some lists, ascending."""
+        index = self._index
+        if self._few is None and int(index._sizes[chosen].sum()) * GATHERED < len(index):
+            rows = self._lists.rows(chosen)
+            return rows if self._allowed is None else rows[self._allowed[rows]]
         mark = numpy.zeros(self._lists.count, bool)
         mark[chosen] = True
-        list_of_row = self._index._list_of_row
         if self._few is not None:
-            return self._few[mark[list_of_row[self._few]]]
-        return numpy.flatnonzero(mark[list_of_row] if self._allowed is None else mark[list_of_row] & self._allowed)
+            return self._few[mark[index._list_of_row[self._few]]]
+        inside = mark[index._list_of_row]
+        return numpy.flatnonzero(inside if self._allowed is None else inside & self._allowed)
 
     def _still_coming(self, found: numpy.ndarray, order: numpy.ndarray, wanted: int) -> bool:
         """Whether more than a few hits come from the later half of the lists looked at, so that more must lie beyond.
