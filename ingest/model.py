@@ -78,6 +78,7 @@ class Model:
                 "another model's; fetch both again"
             )
         self._model.eval().to(device).requires_grad_(False)
+        _fuse_activations(self._model)
         self.location = str(path.resolve()) if local else location
         self.device = device
         base = self._model.base_model
@@ -201,3 +202,14 @@ def _after(point: HookPoint, keep: Any) -> Any:
         keep(point, output)
 
     return hook
+
+
+def _fuse_activations(model: torch.nn.Module) -> None:
+    """Have GPT-2's activation, which transformers writes out in seven steps, computed in one: the same formula, and a quarter of
+    a layer's time on a processor."""
+    from transformers.activations import NewGELUActivation
+
+    for module in model.modules():
+        for name, child in list(module.named_children()):
+            if isinstance(child, NewGELUActivation):
+                setattr(module, name, torch.nn.GELU(approximate="tanh"))

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
+from transformers.activations import NewGELUActivation
 
 from featurestore import BadRequest, NotFound
 from ingest.model import Model
@@ -29,6 +31,17 @@ def test_the_model_stops_after_the_deepest_hook(gpt2):
     assert ran == []
     model.read(IDS, [point, model.hook_point("blocks.2.hook_resid_post")])
     assert ran == [2]
+
+
+def test_what_is_read_is_what_transformers_says(gpt2):
+    """Its own model, with the activation written out; here it is one function, of the same formula."""
+    its_own = AutoModelForCausalLM.from_pretrained(gpt2)
+    assert isinstance(its_own.transformer.h[0].mlp.act, NewGELUActivation)
+    with torch.inference_mode():
+        states = its_own(input_ids=IDS, output_hidden_states=True).hidden_states
+    model = Model(str(gpt2))
+    point = model.hook_point("blocks.2.hook_resid_pre")
+    torch.testing.assert_close(model.read(IDS, [point])[point.name], states[2], rtol=1e-5, atol=1e-5)
 
 
 def test_hooks_are_gone_after_reading(gpt2):
