@@ -47,7 +47,7 @@ def logit_effects(W_dec: torch.Tensor, unembedding: torch.Tensor, centred: bool)
     count, device = len(unembedding), unembedding.device
     block = max(1, BLOCK_ELEMENTS // count)
     together, stripe = (max(1, ROWS_ELEMENTS // count), STRIPE) if device.type == "cpu" else (block, count)
-    logits, room = torch.empty(block, count, device=device), _Room(together, count, device)
+    logits, scratch = torch.empty(block, count, device=device), _Scratch(together, count, device)
     parts: list[tuple[torch.Tensor, ...]] = []
     for begin in range(0, len(W_dec), block):
         vectors = W_dec[begin : begin + block].to(device).float()
@@ -57,11 +57,11 @@ def logit_effects(W_dec: torch.Tensor, unembedding: torch.Tensor, centred: bool)
         for start in range(0, count, stripe):
             some = slice(start, start + stripe)
             torch.mm(vectors, unembedding[some].T, out=found[:, some])
-        parts += [_effects(rows, room) for rows in found.split(together)]
+        parts += [_effects(rows, scratch) for rows in found.split(together)]
     return LogitEffects(*(torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)))
 
 
-class _Room:
+class _Scratch:
     """Memory for what is computed on the way, of some features at once: new memory takes longer to get than to fill."""
 
     def __init__(self, features: int, tokens: int, device: torch.device):
@@ -69,12 +69,12 @@ class _Room:
         self.bins = torch.empty(features, tokens, dtype=torch.int32, device=device)
 
 
-def _effects(logits: torch.Tensor, room: _Room) -> tuple[torch.Tensor, ...]:
+def _effects(logits: torch.Tensor, scratch: _Scratch) -> tuple[torch.Tensor, ...]:
     """What LogitEffects has, of some features' effects on all tokens."""
     ids, values = _ends(logits, largest=True)
     low_ids, low_values = _ends(logits, largest=False)
-    histogram = _histogram(logits, low_values[:, :1], values[:, :1], room)
-    return ids, values, low_ids, low_values, *_moments(logits, room), histogram
+    histogram = _histogram(logits, low_values[:, :1], values[:, :1], scratch)
+    return ids, values, low_ids, low_values, *_moments(logits, scratch), histogram
 
 
 def _ends(logits: torch.Tensor, largest: bool) -> tuple[torch.Tensor, torch.Tensor]:
@@ -95,21 +95,21 @@ def _ends(logits: torch.Tensor, largest: bool) -> tuple[torch.Tensor, torch.Tens
     return at.gather(1, found.indices), found.values
 
 
-def _moments(logits: torch.Tensor, room: _Room) -> tuple[torch.Tensor, ...]:
+def _moments(logits: torch.Tensor, scratch: _Scratch) -> tuple[torch.Tensor, ...]:
     mean = logits.mean(dim=1, keepdim=True)
-    away = torch.sub(logits, mean, out=room.one[: len(logits)])
-    squares = torch.square(away, out=room.other[: len(logits)])
+    away = torch.sub(logits, mean, out=scratch.one[: len(logits)])
+    squares = torch.square(away, out=scratch.other[: len(logits)])
     variance = squares.mean(dim=1)
     third = away.mul_(squares).mean(dim=1)
     fourth = squares.square_().mean(dim=1)
     return mean.squeeze(1), variance.sqrt(), third / variance**1.5, fourth / variance.square()
 
 
-def _histogram(logits: torch.Tensor, low: torch.Tensor, high: torch.Tensor, room: _Room) -> torch.Tensor:
+def _histogram(logits: torch.Tensor, low: torch.Tensor, high: torch.Tensor, scratch: _Scratch) -> torch.Tensor:
     step = (high - low) / BINS
     # A vector without any effect has all tokens in the first bin.
-    places = torch.sub(logits, low, out=room.one[: len(logits)]).div_(step.where(step > 0, 1)).clamp_(0, BINS - 1)
-    bins = room.bins[: len(logits)].copy_(places)
+    places = torch.sub(logits, low, out=scratch.one[: len(logits)]).div_(step.where(step > 0, 1)).clamp_(0, BINS - 1)
+    bins = scratch.bins[: len(logits)].copy_(places)
     bins += torch.arange(len(bins), dtype=torch.int32, device=bins.device)[:, None] * BINS
     return torch.bincount(bins.view(-1), minlength=len(bins) * BINS).view(-1, BINS).int()
 
