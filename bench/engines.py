@@ -144,12 +144,12 @@ class Usearch(Engine):
         from usearch.index import Index
 
         dim = numpy.load(files[0], mmap_mode="r").shape[1]
-        self._index = Index(ndim=dim, metric="cos", dtype="f16", connectivity=16, expansion_add=128)
+        self._index: Any = Index(ndim=dim, metric="cos", dtype="f16", connectivity=16, expansion_add=128)
         for first, block in unit_blocks(files):
             self._index.add(numpy.arange(first, first + len(block)), block, threads=THREADS)
 
     def search(self, query: numpy.ndarray, k: int, effort: int) -> numpy.ndarray:
-        self._index.expansion_search = max(effort, k)  # type: ignore[misc, unused-ignore]
+        self._index.expansion_search = max(effort, k)
         return self._index.search(query, k, threads=1).keys.astype(numpy.int64)
 
     @staticmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy
@@ -29,25 +30,25 @@ class Windows:
         corpora, lengths = cut.values("corpus"), cut.numbers("length")
         documents, starts = cut.numbers("document"), cut.numbers("start")
         names, held_out, tokens = self._texts(corpora, documents, starts, lengths)
-        made = tuple(
-            map(
-                Example,
-                cut.values("band"),
-                cut.values("band_low"),
-                cut.values("band_high"),
-                ranks,
-                cut.values("weight"),
-                corpora,
-                documents.tolist(),
-                names,
-                held_out,
-                starts.tolist(),
-                cut.values("position"),
-                cut.values("activation"),
-                tokens,
-                _dense(cut, lengths),
-            )
+        # In the order of Example's fields.
+        columns = zip(
+            cut.values("band"),
+            cut.values("band_low"),
+            cut.values("band_high"),
+            ranks,
+            cut.values("weight"),
+            corpora,
+            documents.tolist(),
+            names,
+            held_out,
+            starts.tolist(),
+            cut.values("position"),
+            cut.values("activation"),
+            tokens,
+            _dense(cut, lengths),
+            strict=True,
         )
+        made = tuple(itertools.starmap(Example, columns))
         return made if len(kept) == len(made) else tuple(made[n] for n in kept)
 
     def texts(self, places: Sequence[tuple[str, int, int, int]]) -> list[tuple[str, ...]]:
