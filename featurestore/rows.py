@@ -45,7 +45,6 @@ class Vocabulary:
         self._pieces = pieces
         texts = [_text(piece) for piece in pieces]  # None for a piece of a character
         self._texts = numpy.array(texts, dtype=object)
-        self._whole = numpy.array([text is not None for text in texts], dtype=bool)
 
     def windows(self, ids: numpy.ndarray, ends: Sequence[tuple[int, int]]) -> list[tuple[str, ...]]:
         """Text of the tokens of each window, of which `ends` says where in `ids` it begins and ends.
@@ -53,11 +52,11 @@ class Vocabulary:
         A character split over tokens is shown whole on the first, and the rest are empty.
         """
         texts = self._texts[ids].tolist()
-        if self._whole[ids].all():
+        if None not in texts:
             return [tuple(texts[begin:end]) for begin, end in ends]
         return [
             tuple(texts[begin:end])
-            if self._whole[ids[begin:end]].all()
+            if None not in texts[begin:end]
             else joined([self._pieces[id] for id in ids[begin:end].tolist()])
             for begin, end in ends
         ]

@@ -15,7 +15,7 @@ from flask import Flask, Response, current_app, g, request
 
 from featurestore.errors import BadRequest, Forbidden
 from featurestore.interface import FeatureStore
-from featurestore.web import metrics, travel
+from featurestore.web import dispatch, metrics, travel
 from featurestore.web.api.routes import Operation
 from featurestore.web.limits import Lanes, Quotas
 from featurestore.web.logs import Line, request_id
@@ -81,6 +81,7 @@ class Guard:
             g.leave.append(self._quotas.enter(key))
         unchanged = self._unchanged(operation)
         if unchanged is None and lane != "light":
+            dispatch.aside()
             g.leave.append(self._lanes.enter(lane))
         return unchanged
 

@@ -42,6 +42,7 @@ def serve(
 
     from featurestore.web import MAX_BODY, create_app
     from featurestore.web.api.graphs import MOST
+    from featurestore.web.dispatch import Dispatcher
 
     shared = listening is not None
     # Bound here, so that a busy port is told before anything starts; port 0 takes a free one.
@@ -51,7 +52,7 @@ def serve(
     server = create_server(
         create_app(store, settings or Settings(hosts=trusted_hosts(host), threads=threads)),
         sockets=[listening],
-        threads=threads,
+        _dispatcher=Dispatcher(threads),
         ident="featurestore",
         max_request_body_size=2 * MAX_BODY if settings is None or not settings.writes else MOST + MAX_BODY,
         connection_limit=1000,
