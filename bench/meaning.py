@@ -25,6 +25,7 @@ import faiss
 import numpy
 from faiss.contrib import exhaustive_search
 
+import featurestore
 from bench import synthetic
 from bench.basics import free_port, wait_for
 from featurestore import embed, vectors
@@ -34,6 +35,11 @@ FAMILIES, QUERIES = 512, 60
 DECODER_DIM = 8
 BLOCK = 100_000  # labels that are compared with the queries at once
 MODES = ("hybrid", "semantic", "keyword")
+# In the order of the index's rows.
+SHOWN = """
+SELECT state NOT IN ('dead', 'always-on') AS shown FROM labels JOIN features USING (dictionary, feature)
+ORDER BY dictionary, feature, labels.explainer
+"""
 
 
 class Drawn:
@@ -105,13 +111,19 @@ def main() -> None:
 
 
 def recall(path: Path, queries: numpy.ndarray) -> float:
-    """Recall at 10 of the labels' index for queries, (q, d), against a comparison with all labels."""
+    """Recall at 10 of the labels' index for queries, (q, d), under the filter that a search has unless it is told otherwise,
+    against a comparison with all labels."""
     (file,) = path.glob("label_index/*/*/vectors.npy")
     labels = numpy.load(file, mmap_mode="r")
     index = vectors.VectorIndex(file.parent / "index.faiss", [labels])
-    blocks = (vectors.unit(labels[first : first + BLOCK]) for first in range(0, len(labels), BLOCK))
+    shown = featurestore.connect(path).sql(SHOWN, max_rows=None)["shown"].to_numpy()
+    blocks = (
+        vectors.unit(labels[first : first + BLOCK]) * shown[first : first + BLOCK, None]
+        for first in range(0, len(labels), BLOCK)
+    )
     _, nearest = exhaustive_search.knn_ground_truth(queries, blocks, 10, faiss.METRIC_INNER_PRODUCT)
-    found = [index.search(query, 10)[0] for query in queries]
+    allowed = index.filter(shown)
+    found = [index.search(query, 10, allowed)[0] for query in queries]
     return float(numpy.mean([numpy.isin(*both).mean() for both in zip(nearest, found, strict=True)]))
 
 

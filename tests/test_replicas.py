@@ -129,6 +129,7 @@ def test_mixed_load_with_a_writer_and_a_reload_has_no_error(tmp_path):
         "bare_rps",
         "page_rps",
         "page_ratio",
+        "page_ratios",
         "page_half_p99_ms",
         "errors",
         "endpoints",

@@ -32,10 +32,13 @@ GATHERED = 8
 LATE = 0.05
 # Errors of estimates up to this many times those of the plan's own queries leave it right.
 ASTRAY = 1.15
-# What is nearest to a query that is near to none lies in many lists: at first those of so many rows are looked at.
-AROUND = 131_072
-# Times the plan's slack where what is nearest may be forbidden: the hits then lie close together, where an error loses them.
+# What is nearest to a query that is near to none lies in many lists: at first those of so many rows are looked at, and twice as
+# many each time, until hardly a hit comes from the later half of them.
+AROUND = 32_768
+# Times the plan's slack where what is nearest is forbidden: the hits then lie close together, where an error loses them.
 CAREFUL = 1.5
+# A filter under which the k best lie at most so many times as deep among all rows is none to that query.
+HARMLESS = 1.25
 # Without a filter up to this many times as many candidates are kept as the plan says: what is far from all is worth no more.
 MOST_KEPT = 16
 # So many times more candidates are looked at while it is crowded; that few times more exist, and all are compared.
@@ -191,11 +194,14 @@ class _ListsFilter:
         probe = self._lists.probe(direction)
         order, wanted = self._order(probe, k)
         # A filter may keep away from the query, and a query from all there is: then the plan is not enough.
-        near = probe.cosines[order[0]] if self._allowed is None else probe.cosines[order[:wanted]].mean()
+        candidates, estimates = self._at_first(probe, order[:wanted], kept)
+        harmless = self._harmless(candidates, k)
+        near = probe.cosines[order[0]] if harmless else probe.cosines[order[:wanted]].mean()
         further = len(order) if self._plan.stretch(float(near)) > ASTRAY else wanted
-        if self._allowed is None and further == wanted:
-            candidates, estimates = self._lists.scan(probe, order[:wanted], kept)
-            found, cosines = self._compared(candidates, estimates, direction, min(k, len(candidates)), self._plan.slack)
+        if harmless and further == wanted:
+            there = numpy.ones(len(candidates), bool) if self._allowed is None else self._allowed[candidates]
+            most = min(k, int(numpy.count_nonzero(there)))
+            found, cosines = self._compared(candidates[there], estimates[there], direction, most, self._plan.slack)
             further = self._further(probe, wanted, kept, estimates, cosines)
             if len(found) == k and further == wanted:
                 return found, cosines
@@ -206,11 +212,23 @@ class _ListsFilter:
         first = 0
         while True:
             floor = float(cosines[-1]) if len(found) == k else -2.0
-            more = self._nearest_in(order[first:wanted], probe, direction, k, floor)
+            more = self._nearest_in(order[first:wanted], probe, direction, k, floor, harmless)
             found, cosines = best(numpy.concatenate([found, more[0]]), numpy.concatenate([cosines, more[1]]), k)
             if wanted >= len(order) or (len(found) == k and not self._still_coming(found, order, wanted)):
                 return found, cosines
             first, wanted = wanted, min(len(order), 2 * wanted)
+
+    def _at_first(self, probe: codes.Probe, chosen: numpy.ndarray, kept: int) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """What the plan looks at first, whether it is allowed or not; nothing under a filter that forbids much."""
+        if self._count * HARMLESS < len(self._index):
+            return numpy.empty(0, numpy.int64), numpy.empty(0, numpy.float32)
+        return self._lists.scan(probe, chosen, kept)
+
+    def _harmless(self, candidates: numpy.ndarray, k: int) -> bool:
+        """Whether hardly anything is forbidden of what is nearest."""
+        if self._allowed is None:
+            return True
+        return int(numpy.count_nonzero(self._allowed[candidates[: int(HARMLESS * k)]])) >= k
 
     def _further(
         self, probe: codes.Probe, wanted: int, kept: int, estimates: numpy.ndarray, cosines: numpy.ndarray
@@ -224,7 +242,13 @@ class _ListsFilter:
         return max(wanted, int(numpy.count_nonzero(probe.cosines >= cosines[-1])))
 
     def _nearest_in(
-        self, chosen: numpy.ndarray, probe: codes.Probe, direction: numpy.ndarray, k: int, floor: float
+        self,
+        chosen: numpy.ndarray,
+        probe: codes.Probe,
+        direction: numpy.ndarray,
+        k: int,
+        floor: float,
+        harmless: bool,
     ) -> tuple[numpy.ndarray, numpy.ndarray]:
         """The `k` best of the allowed rows of some lists, as far as they are above `floor`."""
         rows = self._index._rows
@@ -233,13 +257,14 @@ class _ListsFilter:
         if self._few is not None and in_chosen * EXACT_ROW_NS <= SCAN_NS + scanned * SCAN_ROW_NS:
             return rows.nearest(direction, k, self._rows_of(chosen))
         kept = planned = self._plan.kept(k)
-        slack = self._plan.slack * CAREFUL * self._plan.stretch(float(probe.cosines[chosen].mean()))
+        slack = self._plan.slack * self._plan.stretch(float(probe.cosines[chosen].mean()))
+        slack *= 1.0 if harmless else CAREFUL
         while True:
             candidates, estimates = self._lists.scan(probe, chosen, min(kept, self._count), self._bits())
             found, cosines = self._compared(candidates, estimates, direction, min(k, len(candidates)), slack, floor)
             # Away from what is nearest, rows lie closer together than where the plan was made.
             crowded = len(candidates) == kept and estimates[-1] >= max(float(cosines[-1]), floor) - slack
-            if not crowded or (self._allowed is None and kept >= MOST_KEPT * planned):
+            if not crowded or (harmless and kept >= MOST_KEPT * planned):
                 return found, cosines
             kept *= WIDER
             if kept >= in_chosen // WIDER:
@@ -274,10 +299,8 @@ class _ListsFilter:
     def _still_coming(self, found: numpy.ndarray, order: numpy.ndarray, wanted: int) -> bool:
         """Whether more than a few hits come from the later half of the lists looked at, so that more must lie beyond.
 
-        A filter that keeps away from the query shows itself by this, and by nothing else; without one it is not asked.
+        A query that is near to none, and a filter that keeps away from the query, show themselves by this.
         """
-        if self._allowed is None:
-            return False
         place = numpy.full(self._lists.count, len(order))
         place[order] = numpy.arange(len(order))
         late = numpy.count_nonzero(place[self._index._list_of_row[found]] >= wanted // 2)
