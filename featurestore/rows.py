@@ -24,7 +24,7 @@ from featurestore.tokens import Stream
 from featurestore.writer import SHARD_FEATURES
 
 KEPT_FILES = 512  # whose metadata is kept
-MAPPED_FILES = 128  # that stay mapped, of each kind
+MAPPED_FILES = 512  # that stay mapped, of each kind: those of 33 million features
 FEW_GROUPS = 16  # row groups that the calling thread reads alone
 KEPT_NAMES = 65_536  # of a corpus's documents
 SMALL = 4096  # rows of a part of labels, votes or scores that is kept whole

@@ -26,9 +26,10 @@ from featurestore.why import Why
 # and docs/search.md has the figures these are chosen by.
 FUSION = 8
 WEIGHTS = {"meaning": 1.0, "words": 0.5, "tokens": 0.5, "logits": 0.5}
-# Each ranking that is fused is this many times as deep as the answer.
+# Each ranking that is fused is this many times as deep as the answer. Twice and ten times as deep ones answer no more of the
+# questions of bench.quality.
 DEPTH = 5
-MIN_DEPTH = 100
+MIN_DEPTH = 50
 
 # One ranking of features: the n best as (catalog number, score, what it is of: a row of labels or a feature), best first.
 Found = list[tuple[int, float, int]]

@@ -120,6 +120,18 @@ def build(
     return count
 
 
+_schemas: list[tantivy.Schema] = []  # of the indexes that were opened, each once
+
+
+def _number_of(schema: tantivy.Schema) -> int:
+    """The number of a schema that equals this one."""
+    for number, known in enumerate(_schemas):
+        if known == schema:
+            return number
+    _schemas.append(schema)
+    return len(_schemas) - 1
+
+
 class KeywordIndex:
     """An index written by `build`, opened for searching. Safe to share between threads."""
 
@@ -128,6 +140,7 @@ class KeywordIndex:
         try:
             self._index = tantivy.Index.open(str(directory))
             self._searcher = self._index.searcher()
+            self._schema = _number_of(self._index.schema)
         except Exception as exc:  # tantivy raises bare ValueError or OSError, whatever is wrong with the files
             first = str(exc).splitlines()[0][:200]
             raise BadStore(
@@ -154,7 +167,7 @@ class KeywordIndex:
         With `tokens` also rows of which a token is the query's text as it stands. With `allowed`, a boolean for each row,
         only allowed rows.
         """
-        query = self._query(words, field, tokens)
+        query = _query(self._schema, words, field, tokens)
         candidates = len(self) if allowed is None else int(numpy.count_nonzero(allowed))
         k = min(k, candidates)
         if k == 0 or query is None:
@@ -190,30 +203,31 @@ class KeywordIndex:
             )
         return found
 
-    def _query(self, words: Words, field: str, tokens: bool) -> tantivy.Query | None:
-        schema = self._index.schema
-        stems_field, words_field = STEMS.format(field), WORDS.format(field)
-        pieces = []
-        for clause in words.clauses:
-            occur = {"+": tantivy.Occur.Must, "-": tantivy.Occur.MustNot}.get(clause.sign, tantivy.Occur.Should)
-            if clause.prefix:
-                query = tantivy.Query.regex_query(schema, words_field, re.escape(clause.words[0]) + ".*")
+
+@functools.lru_cache(maxsize=64)
+def _query(number: int, words: Words, field: str, tokens: bool) -> tantivy.Query | None:
+    """The words as tantivy takes them, for indexes of a schema: one search asks those of many dictionaries the same."""
+    schema = _schemas[number]
+    stems_field, words_field = STEMS.format(field), WORDS.format(field)
+    pieces = []
+    for clause in words.clauses:
+        occur = {"+": tantivy.Occur.Must, "-": tantivy.Occur.MustNot}.get(clause.sign, tantivy.Occur.Should)
+        if clause.prefix:
+            query = tantivy.Query.regex_query(schema, words_field, re.escape(clause.words[0]) + ".*")
+        else:
+            stems = [stem for word in clause.words for stem in _stems.analyze(word)]
+            if len(stems) == 1:
+                query = tantivy.Query.term_query(schema, stems_field, stems[0], index_option="position")
             else:
-                stems = [stem for word in clause.words for stem in _stems.analyze(word)]
-                if len(stems) == 1:
-                    query = tantivy.Query.term_query(schema, stems_field, stems[0], index_option="position")
-                else:
-                    query = tantivy.Query.phrase_query(schema, stems_field, stems)  # type: ignore[arg-type]
-            pieces.append((occur, query))
-        found = tantivy.Query.boolean_query(pieces) if pieces else None
-        if not tokens:
-            return found
-        # A token is told apart by its leading space, which people leave out as often as not.
-        exact = [
-            tantivy.Query.term_query(schema, TOKENS.format(field), token, index_option="freq")
-            for token in {words.text, words.text.strip(), " " + words.text.strip()}
-            if token
-        ]
-        return tantivy.Query.boolean_query(
-            [(tantivy.Occur.Should, query) for query in ([found] if found else []) + exact]
-        )
+                query = tantivy.Query.phrase_query(schema, stems_field, stems)  # type: ignore[arg-type]
+        pieces.append((occur, query))
+    found = tantivy.Query.boolean_query(pieces) if pieces else None
+    if not tokens:
+        return found
+    # A token is told apart by its leading space, which people leave out as often as not.
+    exact = [
+        tantivy.Query.term_query(schema, TOKENS.format(field), token, index_option="freq")
+        for token in {words.text, words.text.strip(), " " + words.text.strip()}
+        if token
+    ]
+    return tantivy.Query.boolean_query([(tantivy.Occur.Should, query) for query in ([found] if found else []) + exact])

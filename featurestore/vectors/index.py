@@ -39,8 +39,8 @@ AROUND = 32_768
 CAREFUL = 1.5
 # A filter under which the k best lie at most so many times as deep among all rows is none to that query.
 HARMLESS = 1.25
-# Without a filter up to this many times as many candidates are kept as the plan says: what is far from all is worth no more.
-MOST_KEPT = 16
+# Without a filter no more candidates than these are kept, unless the plan says so: what is far from all is worth no more.
+MOST_KEPT = 4096
 # So many times more candidates are looked at while it is crowded; that few times more exist, and all are compared.
 WIDER = 4
 
@@ -256,7 +256,8 @@ class _ListsFilter:
         scanned = int(self._index._sizes[chosen].sum())
         if self._few is not None and in_chosen * EXACT_ROW_NS <= SCAN_NS + scanned * SCAN_ROW_NS:
             return rows.nearest(direction, k, self._rows_of(chosen))
-        kept = planned = self._plan.kept(k)
+        # Above a floor there are few.
+        kept = self._plan.kept(k) // (WIDER if floor > -1 else 1)
         slack = self._plan.slack * self._plan.stretch(float(probe.cosines[chosen].mean()))
         slack *= 1.0 if harmless else CAREFUL
         while True:
@@ -264,7 +265,7 @@ class _ListsFilter:
             found, cosines = self._compared(candidates, estimates, direction, min(k, len(candidates)), slack, floor)
             # Away from what is nearest, rows lie closer together than where the plan was made.
             crowded = len(candidates) == kept and estimates[-1] >= max(float(cosines[-1]), floor) - slack
-            if not crowded or (harmless and kept >= MOST_KEPT * planned):
+            if not crowded or (harmless and kept >= MOST_KEPT):
                 return found, cosines
             kept *= WIDER
             if kept >= in_chosen // WIDER:
