@@ -41,7 +41,8 @@ CAREFUL = 1.5
 HARMLESS = 1.25
 # Without a filter no more candidates than these are kept, unless the plan says so: what is far from all is worth no more.
 MOST_KEPT = 4096
-# So many times more candidates are looked at while it is crowded; that few times more exist, and all are compared.
+# So many times more candidates are looked at while it is crowded; under a filter, where only that many times more exist, all are
+# compared.
 WIDER = 4
 
 
@@ -256,8 +257,10 @@ class _ListsFilter:
         scanned = int(self._index._sizes[chosen].sum())
         if self._few is not None and in_chosen * EXACT_ROW_NS <= SCAN_NS + scanned * SCAN_ROW_NS:
             return rows.nearest(direction, k, self._rows_of(chosen))
-        # Above a floor there are few.
-        kept = self._plan.kept(k) // (WIDER if floor > -1 else 1)
+        planned = self._plan.kept(k)
+        most = max(planned, MOST_KEPT) if harmless else len(self._index)
+        enough = in_chosen if harmless else in_chosen // WIDER
+        kept = planned // WIDER if floor > -1 else planned  # above a floor there are few
         slack = self._plan.slack * self._plan.stretch(float(probe.cosines[chosen].mean()))
         slack *= 1.0 if harmless else CAREFUL
         while True:
@@ -265,10 +268,10 @@ class _ListsFilter:
             found, cosines = self._compared(candidates, estimates, direction, min(k, len(candidates)), slack, floor)
             # Away from what is nearest, rows lie closer together than where the plan was made.
             crowded = len(candidates) == kept and estimates[-1] >= max(float(cosines[-1]), floor) - slack
-            if not crowded or (harmless and kept >= MOST_KEPT):
+            if not crowded or kept >= most:
                 return found, cosines
-            kept *= WIDER
-            if kept >= in_chosen // WIDER:
+            kept = min(WIDER * kept, most)
+            if kept >= enough:
                 return rows.nearest(direction, k, self._rows_of(chosen))
 
     def _compared(
