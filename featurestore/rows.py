@@ -45,17 +45,19 @@ class Vocabulary:
         self._pieces = pieces
         texts = [_text(piece) for piece in pieces]  # None for a piece of a character
         self._texts = numpy.array(texts, dtype=object)
+        self._whole = numpy.array([text is not None for text in texts], dtype=bool)
 
     def windows(self, ids: numpy.ndarray, ends: Sequence[tuple[int, int]]) -> list[tuple[str, ...]]:
         """Text of the tokens of each window, of which `ends` says where in `ids` it begins and ends.
 
         A character split over tokens is shown whole on the first, and the rest are empty.
         """
-        texts = self._texts[ids].tolist()
-        if None not in texts:
-            return [tuple(texts[begin:end]) for begin, end in ends]
+        texts = tuple(self._texts[ids].tolist())
+        # Bytes are looked through in a fifth of the time that texts take, and, unlike by NumPy, without letting other threads in.
+        if 0 not in self._whole[ids].tobytes():
+            return [texts[begin:end] for begin, end in ends]
         return [
-            tuple(texts[begin:end])
+            texts[begin:end]
             if None not in texts[begin:end]
             else joined([self._pieces[id] for id in ids[begin:end].tolist()])
             for begin, end in ends

@@ -163,7 +163,7 @@ def served(
     `command` starts a server; in it {model}, {host}, {port} and {key} stand for what it is to serve and how. Begins when the first
     replica answers. Raises Unavailable when there is no cluster, no room, or the command ends; BadRequest when it cannot be one.
     """
-    key = secrets.token_urlsafe(16)
+    key = secrets.token_hex(16)  # letters and digits: an argument that begins with "-" would be read as another option
     words = _words(command, model, key)
     with joined(address) as ray:
         there = ray.cluster_resources()

@@ -95,10 +95,10 @@ class Dispatcher(ThreadedTaskDispatcher):
             time.sleep(HELD_UP)
             with self.lock:
                 self._staff()
-                if not self.queue and not self._since:
-                    self._busy.clear()
                 if not self.threads:
                     return
+                if not self.queue and not self._since and not self.stop_count:
+                    self._busy.clear()
 
 
 class _Seat:
