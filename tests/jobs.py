@@ -51,7 +51,8 @@ def harvesting(store: str, world: str) -> None:
             return
         model = Model(os.path.join(world, "model"))
         saes = {"1-res": weights.read(Path(world) / "1-res"), "2-res": weights.read(Path(world) / "2-res")}
-        harvest(opened, model, saes, small.TEXTS, model_id="small", checkpoint=Path(store + ".harvest"), every=0)
+        kept = None if store.startswith("s3://") else Path(store + ".harvest")
+        harvest(opened, model, saes, small.TEXTS, model_id="small", checkpoint=kept, every=0)
 
 
 def importing(store: str, world: str) -> None:
