@@ -26,8 +26,7 @@ from featurestore.why import Why
 # and docs/search.md has the figures these are chosen by.
 FUSION = 8
 WEIGHTS = {"meaning": 1.0, "words": 0.5, "tokens": 0.5, "logits": 0.5}
-# Each ranking that is fused is this many times as deep as the answer. Twice and ten times as deep ones answer no more of the
-# questions of bench.quality.
+# Each ranking that is fused is this many times as deep as the answer. Deeper ones find no more; docs/search.md.
 DEPTH = 5
 MIN_DEPTH = 50
 

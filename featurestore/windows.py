@@ -100,10 +100,8 @@ def _dense(cut: Cut, lengths: numpy.ndarray) -> list[tuple[float, ...]]:
     counts, offsets = cut.lists("offsets")
     _, values = cut.lists("activations")
     ends = numpy.cumsum(lengths)
-    dense = [0.0] * int(ends[-1])
-    places = numpy.repeat(ends - lengths, counts) + offsets
-    for place, value in zip(places.tolist(), values.tolist(), strict=True):  # few: most tokens leave a feature silent
-        dense[place] = value
-    whole = tuple(dense)
+    dense = numpy.zeros(int(ends[-1]))
+    dense[numpy.repeat(ends - lengths, counts) + offsets] = values
+    whole = dense.tolist()
     stops = ends.tolist()
-    return [whole[start:stop] for start, stop in zip([0, *stops], stops, strict=False)]
+    return [tuple(whole[start:stop]) for start, stop in zip([0, *stops], stops, strict=False)]

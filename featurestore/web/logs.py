@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime
-import random
 import re
+import secrets
 import sys
 import threading
 from pathlib import Path
@@ -51,4 +51,4 @@ def request_id(given: str | None) -> str:
     """The id a caller gave its request, if it is one that can stand in a log; a new one else."""
     if given and re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", given):
         return given
-    return f"{random.getrandbits(64):016x}"
+    return secrets.token_hex(8)
