@@ -159,7 +159,7 @@ def build_decoder_index(
     progress: vectors.Progress | None = None,
     recall: float | None = None,
 ) -> str:
-    """Build the index of a space where it is stale; a line that says what was done, empty if nothing was.
+    """Build the index of a space where it is stale or damaged; a line that says what was done, empty if nothing was.
 
     What an older index knows of parts that are still there is taken over; a build that was killed goes on.
     """
@@ -168,7 +168,8 @@ def build_decoder_index(
     old = snapshot.parts("decoder_index", space)
     known = old[0].about if old else {}
     wanted = recall or known.get("recall", vectors.RECALL)
-    if not parts or (known.get("covers") == covers and known.get("recall", wanted) == wanted):
+    whole = bool(old) and vectors.is_whole(directory.local(old[0]), old[0].rows)
+    if not parts or (whole and known["covers"] == covers and known.get("recall", wanted) == wanted):
         return ""
     mapped = [open_vectors(directory, part) for part in parts]
     about: dict[str, Any] = {"covers": covers, "rows": [part.rows for part in parts], "dim": mapped[0].shape[1]}

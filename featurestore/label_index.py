@@ -115,6 +115,16 @@ class _LabelFiles:
         return text.KeywordIndex(self._path / "keyword", self._count)
 
 
+def _is_whole(directory: Directory, index: Part) -> bool:
+    """Whether the index's files are there, of this version's formats and not cut short."""
+    path = directory.local(index)
+    try:
+        _ = _LabelFiles(path, index.rows).keywords
+    except BadStore:
+        return False
+    return index.about["embedder_id"] is None or vectors.is_whole(path / "index.faiss", index.rows)
+
+
 def not_covered(snapshot: Snapshot, index: Part) -> list[Part]:
     """Label parts that came after a label index was built."""
     return [part for part in snapshot.parts("labels") if part.commit > index.about["commit"]]
@@ -128,15 +138,16 @@ def build(
     setting: str | None,
     progress: Callable[[str, int], Callable[[int], None]],
 ) -> list[str]:
-    """Build the label index where it is stale, embedding only texts the old one has not; lines that say what was done.
+    """Build the label index where it is stale or damaged, embedding only texts the old one has not; lines that say what was done.
 
     `setting` names the embedder; None keeps the old one's, or takes the default. A build that was killed goes on.
     """
     covers = {key: label_state(snapshot, key) for key in snapshot.keys("labels")}
     old = snapshot.parts(TABLE, KEY)
     wanted = setting or (old[0].about["embedder"] if old else None) or embed.DEFAULT
+    whole = bool(old) and _is_whole(directory, old[0])
     if not embed.available(wanted):
-        if old and old[0].about["covers"] == covers and old[0].about.get("layout") == LAYOUT:
+        if whole and old[0].about["covers"] == covers and old[0].about.get("layout") == LAYOUT:
             return []
         wanted = None
     embedder = embed.open_embedder(wanted) if wanted else None
@@ -146,7 +157,7 @@ def build(
         "embedder_id": embedder.id if embedder else None,
         "layout": LAYOUT,
     }
-    if not covers or (old and {name: old[0].about.get(name) for name in about} == about):
+    if not covers or (whole and {name: old[0].about.get(name) for name in about} == about):
         return []
     about["commit"] = snapshot.commit
     rows = engine.table(

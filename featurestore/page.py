@@ -25,7 +25,7 @@ ALWAYS_ON = 0.2
 FEW = 64
 # Features whose examples are read at once: far from each other they are a row group each, all in memory.
 TOGETHER = 32
-CARD = ("dictionary", "feature", "label", "explainer", "density", "max_activation", "state")
+CARD = ("label", "explainer", "density", "max_activation", "state")
 
 SCORED = ("label", "explainer", "method", "negatives", "judge", "prompt")
 
@@ -94,10 +94,10 @@ class Pages:
         """What a list of features shows of each: label, explainer, density, max_activation and state."""
         if len(ids) > FEW:
             rows = self._engine().rows(
-                f"SELECT {', '.join(CARD)} FROM features WHERE (dictionary, feature) IN (SELECT unnest(?), unnest(?))",
+                f"SELECT dictionary, feature, {', '.join(CARD)} FROM features WHERE (dictionary, feature) IN (SELECT unnest(?), unnest(?))",
                 [[id.dictionary for id in ids], [id.feature for id in ids]],
             )
-            return {FeatureId(row[0], row[1]): dict(zip(CARD, row, strict=True)) for row in rows}
+            return {FeatureId(*row[:2]): dict(zip(CARD, row[2:], strict=True)) for row in rows}
         found = {}
         stale = self._labels.of([id for id in ids if self._is_stale(id)], RANKED_BY)
         for id in ids:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from featurestore.errors import BadRequest, BadStore
 # through. Two thousand rows in a query take it 3 ms.
 FEW = 4096
 FEW_SHARE = 0.05
+# Under a filter that allows a share of the rows so many times k over that share are looked through at first.
+SPARE = 1.2
 # The longest word that is kept, as tantivy's own analysers have it.
 LONGEST = 40
 
@@ -179,7 +182,8 @@ class KeywordIndex:
             among = tantivy.Query.const_score_query(among, 0.0)
             query = tantivy.Query.boolean_query([(tantivy.Occur.Must, query), (tantivy.Occur.Must, among)])
             allowed = None
-        limit = k if candidates == len(self) else 2 * k
+        # As many as are allowed of them on average, and some more; each costs a look at its row's number.
+        limit = k if candidates == len(self) else math.ceil(SPARE * k * len(self) / candidates)
         while True:
             found = self._searcher.search(query, limit, count=False).hits
             addresses = [address for _, address in found]

@@ -3,6 +3,7 @@
 import numpy
 import pytest
 
+import featurestore
 from featurestore import BadRequest, BadStore, NotFound, Query, Unavailable, embed, text, vectors
 from tests import tiny
 
@@ -205,12 +206,31 @@ def test_without_torch_words_are_searched_and_it_is_said(store, monkeypatch):
     assert hits[0].feature % 8 == 1
 
 
-def test_damaged_indexes_are_named(tmp_path):
+def _cut(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("damaged", "ask", "built"),
+    [
+        ("decoder_index/**/*.faiss", lambda store: store.nearest("tiny/0-res/1"), "decoder index of space tiny"),
+        ("label_index/**/index.faiss", lambda store: store.search("self", mode="semantic"), "label index"),
+        ("label_index/**/meta.json", lambda store: store.search("self", mode="keyword"), "label index"),
+        ("label_index/**/rows.arrow", lambda store: store.search("self"), "label index"),
+        ("token_index/**/meta.json", lambda store: store.search("self"), "token index of tiny/"),
+    ],
+)
+def test_damaged_indexes_are_named_and_built_again(tmp_path, damaged, ask, built):
     store = tiny.write_tiny_store(tmp_path / "s")
-    file = next((tmp_path / "s" / "decoder_index").rglob("*.faiss"))
-    file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(BadStore, match=r"run `featurestore index`"):
-        store.nearest("tiny/0-res/1")
+    before = [(hit.id, hit.score) for hit in ask(store)]
+    assert store.index() == [], "nothing is stale"
+    _cut(next((tmp_path / "s").glob(damaged)))
+    reopened = featurestore.connect(tmp_path / "s")
+    with pytest.raises(BadStore, match=r"run `featurestore (index|check --repair)`"):
+        ask(reopened)
+    assert [line.startswith(built) for line in reopened.index() if "index" in line] == [True]
+    assert [(hit.id, hit.score) for hit in ask(reopened)] == before
+    assert reopened.index() == [] and not reopened.check().problems
 
 
 def test_vector_index_equals_a_full_sort(tmp_path):

@@ -3,13 +3,13 @@
 rows.py      vectors as they lie on disk: exact cosines to rows of memory-mapped parts
 clusters.py  spherical k-means in two levels
 codes.py     rows as codes of one bit a dimension in inverted lists; scanning them
-plan.py      lists to probe and candidates to compare, tuned against exact search
+plan.py      which lists to probe and candidates to compare, tuned against exact search
 building.py  build: what is written, resumed and taken over from an older index
 index.py     VectorIndex: which of these a query needs
 """
 
-from featurestore.vectors.building import RECALL, Progress, build
+from featurestore.vectors.building import RECALL, Progress, build, is_whole
 from featurestore.vectors.index import Filter, VectorIndex
 from featurestore.vectors.rows import unit
 
-__all__ = ["RECALL", "Filter", "Progress", "VectorIndex", "build", "unit"]
+__all__ = ["RECALL", "Filter", "Progress", "VectorIndex", "build", "is_whole", "unit"]

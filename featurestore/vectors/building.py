@@ -29,7 +29,7 @@ from featurestore.errors import BadRequest, BadStore, Conflict, UnsupportedVersi
 from featurestore.vectors import clusters, codes, plan
 from featurestore.vectors.rows import Rows, unit
 
-FORMAT = 1
+FORMAT = 2
 # Up to this many numbers (32,768 rows of 768) an exact scan takes some 3 ms and 4 bytes a number; above, lists are faster.
 FLAT_NUMBERS = 2**25
 # Rows of a block, normalised, coded and kept at a time.
@@ -122,6 +122,16 @@ def read_about(path: Path) -> About:
     except (OSError, msgspec.MsgspecError, AttributeError) as exc:
         raise BadStore(f"the index {path} cannot be read; run `featurestore index` ({exc})") from None
     return about
+
+
+def is_whole(path: Path, rows: int) -> bool:
+    """Whether an index of so many rows is there, of this format and no file of it cut short; contents are not read."""
+    try:
+        return (
+            read_about(path).rows if path.is_dir() else faiss.read_index(str(path), faiss.IO_FLAG_MMAP).ntotal
+        ) == rows
+    except (BadStore, UnsupportedVersion, RuntimeError):
+        return False
 
 
 class _Build:

@@ -118,6 +118,10 @@ class Probe(NamedTuple):
     cosines: numpy.ndarray  # (lists,) to every centroid
     order: numpy.ndarray  # (lists,) list numbers, nearest first
 
+    def within(self, gap: float, order: numpy.ndarray) -> int:
+        """How many of some lists, nearest first, have a cosine at most `gap` below that of the nearest of them."""
+        return int(numpy.searchsorted(-self.cosines[order], gap - self.cosines[order[0]], side="right"))
+
 
 class Lists:
     """Lists of codes, opened for scanning. Safe to share between threads."""
@@ -173,13 +177,24 @@ class Lists:
         found = rows >= 0
         return rows[found], estimates[found]
 
-    def rows(self, lists: numpy.ndarray) -> numpy.ndarray:
-        """All rows of the given lists, ascending."""
-        held = self._index.invlists
-        # Sizes first: of an empty list there is nothing to point to.
-        sizes = [(number, held.list_size(number)) for number in lists.tolist()]
-        parts = [faiss.rev_swig_ptr(held.get_ids(number), size) for number, size in sizes if size]
-        return numpy.sort(numpy.concatenate(parts)) if parts else numpy.empty(0, numpy.int64)
+    def above(self, probe: Probe, lists: numpy.ndarray, least: float) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """Every row of the given lists whose estimated cosine is above `least`, largest first: row numbers and estimates.
+
+        A fifth of the time that `scan` takes for some thousand rows, since nothing is kept in order meanwhile.
+        """
+        lists = numpy.ascontiguousarray(lists, dtype=numpy.int64)
+        cosines = probe.cosines[lists]
+        found = faiss.RangeSearchResult(1)
+        pointers = [faiss.swig_ptr(array) for array in (lists, cosines)]
+        self._index.range_search_preassigned_c(
+            1, faiss.swig_ptr(probe.rotated), least, *pointers, found, False, self._parameters(len(lists)), None
+        )
+        count = int(faiss.rev_swig_ptr(found.lims, 2)[1])
+        if not count:
+            return numpy.empty(0, numpy.int64), numpy.empty(0, numpy.float32)
+        estimates = faiss.rev_swig_ptr(found.distances, count)
+        order = numpy.argsort(-estimates, kind="stable")
+        return faiss.rev_swig_ptr(found.labels, count)[order], estimates[order]
 
 
 def first_line(exc: Exception) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import faiss
 import msgspec
@@ -26,24 +26,24 @@ FEW = 16_384
 ENOUGH = 8_192
 # Up to this many allowed rows are counted in their lists one by one; of more, those in a sample of this size are.
 COUNTED = 131_072
-# Lists that hold less than one in so many of all rows give their rows themselves; otherwise every row is asked for its list.
-GATHERED = 8
 # The share of hits that may come from the later half of the lists looked at before more are.
 LATE = 0.05
 # Errors of estimates up to this many times those of the plan's own queries leave it right.
 ASTRAY = 1.15
 # What is nearest to a query that is near to none lies in many lists: at first those of so many rows are looked at, and twice as
 # many each time, until hardly a hit comes from the later half of them.
-AROUND = 32_768
+AROUND = 8_192
+# The same where a filter forbids what is nearest: the hits lie about as far as many others, and few lists say little of them.
+BEYOND = 32_768
 # Times the plan's slack where what is nearest is forbidden: the hits then lie close together, where an error loses them.
 CAREFUL = 1.5
 # A filter under which the k best lie at most so many times as deep among all rows is none to that query.
 HARMLESS = 1.25
 # Without a filter no more candidates than these are kept, unless the plan says so: what is far from all is worth no more.
 MOST_KEPT = 4096
-# So many times more candidates are looked at while it is crowded; under a filter, where only that many times more exist, all are
-# compared.
-WIDER = 4
+
+Found = tuple[numpy.ndarray, numpy.ndarray]  # row numbers (int64) and what is said of each (float32), best first
+NOTHING: Found = numpy.empty(0, numpy.int64), numpy.empty(0, numpy.float32)
 
 
 class VectorIndex:
@@ -130,6 +130,16 @@ class VectorIndex:
         return numpy.stack([rows for rows, _ in found]), numpy.stack([cosines for _, cosines in found])
 
 
+class _Asked(NamedTuple):
+    """One query of an index by lists."""
+
+    direction: numpy.ndarray  # (d,) of length 1
+    probe: codes.Probe
+    order: numpy.ndarray  # lists that may hold allowed rows, nearest first
+    k: int
+    harmless: bool  # whether hardly anything is forbidden of what is nearest
+
+
 class Filter(Protocol):
     """The allowed rows of an index, and how to search among them."""
 
@@ -154,7 +164,7 @@ class _FlatFilter:
     def nearest(self, direction: numpy.ndarray, k: int) -> tuple[numpy.ndarray, numpy.ndarray]:
         k = min(k, self._count)
         if k == 0:
-            return numpy.empty(0, numpy.int64), numpy.empty(0, numpy.float32)
+            return NOTHING
         cosines, rows = self._index.search(direction[None], k, params=self._parameters)
         return best(rows[0], cosines[0], k)
 
@@ -186,119 +196,128 @@ class _ListsFilter:
         rows = self._index._rows
         k = min(k, self._count)
         if k == 0:
-            return numpy.empty(0, numpy.int64), numpy.empty(0, numpy.float32)
-        kept = self._plan.kept(k)
+            return NOTHING
         if self._few is not None and len(self._few) <= FEW:
             return rows.nearest(direction, k, self._few)
-        if kept >= self._count // 4:  # nearly everything is a candidate
+        if self._plan.kept(k) >= self._count // 4:  # nearly everything is a candidate
             return rows.nearest(direction, k, self._among())
         probe = self._lists.probe(direction)
-        order, wanted = self._order(probe, k)
+        order, planned = self._order(probe, k)
+        asked = _Asked(direction, probe, order, k, harmless=False)
         # A filter may keep away from the query, and a query from all there is: then the plan is not enough.
-        candidates, estimates = self._at_first(probe, order[:wanted], kept)
-        harmless = self._harmless(candidates, k)
-        near = probe.cosines[order[0]] if harmless else probe.cosines[order[:wanted]].mean()
-        further = len(order) if self._plan.stretch(float(near)) > ASTRAY else wanted
-        if harmless and further == wanted:
-            there = numpy.ones(len(candidates), bool) if self._allowed is None else self._allowed[candidates]
-            most = min(k, int(numpy.count_nonzero(there)))
-            found, cosines = self._compared(candidates[there], estimates[there], direction, most, self._plan.slack)
-            further = self._further(probe, wanted, kept, estimates, cosines)
-            if len(found) == k and further == wanted:
-                return found, cosines
-        if further > wanted:
-            around = int(numpy.searchsorted(numpy.cumsum(self._in_list[order]), AROUND)) + 1
-            wanted = max(wanted, min(further, around))
-        found, cosines = numpy.empty(0, numpy.int64), numpy.empty(0, numpy.float32)
-        first = 0
-        while True:
-            floor = float(cosines[-1]) if len(found) == k else -2.0
-            more = self._nearest_in(order[first:wanted], probe, direction, k, floor, harmless)
-            found, cosines = best(numpy.concatenate([found, more[0]]), numpy.concatenate([cosines, more[1]]), k)
-            if wanted >= len(order) or (len(found) == k and not self._still_coming(found, order, wanted)):
-                return found, cosines
-            first, wanted = wanted, min(len(order), 2 * wanted)
+        candidates, estimates = self._at_first(probe, order[:planned], self._plan.kept(k))
+        if not self._is_harmless(candidates, k):
+            astray = self._is_astray(float(probe.cosines[order[:planned]].mean()))
+            return self._outwards(asked, NOTHING, 0, max(planned, self._holding(order, BEYOND)) if astray else planned)
+        asked = asked._replace(harmless=True)
+        found, crowded = self._planned(asked, candidates, estimates)
+        if crowded:
+            found = self._merged(
+                asked, found, self._others(asked, order[:planned], found, self._plan.slack, estimates[-1])
+            )
+        further = self._is_astray(float(probe.cosines[order[0]])) or self._may_lie_further(asked, planned, found)
+        if not (crowded or further) or planned == len(order):
+            return found
+        return self._outwards(asked, found, planned, planned + self._holding(order[planned:], AROUND))
 
-    def _at_first(self, probe: codes.Probe, chosen: numpy.ndarray, kept: int) -> tuple[numpy.ndarray, numpy.ndarray]:
+    def _at_first(self, probe: codes.Probe, chosen: numpy.ndarray, kept: int) -> Found:
         """What the plan looks at first, whether it is allowed or not; nothing under a filter that forbids much."""
         if self._count * HARMLESS < len(self._index):
-            return numpy.empty(0, numpy.int64), numpy.empty(0, numpy.float32)
+            return NOTHING
         return self._lists.scan(probe, chosen, kept)
 
-    def _harmless(self, candidates: numpy.ndarray, k: int) -> bool:
+    def _is_harmless(self, candidates: numpy.ndarray, k: int) -> bool:
         """Whether hardly anything is forbidden of what is nearest."""
         if self._allowed is None:
             return True
         return int(numpy.count_nonzero(self._allowed[candidates[: int(HARMLESS * k)]])) >= k
 
-    def _further(
-        self, probe: codes.Probe, wanted: int, kept: int, estimates: numpy.ndarray, cosines: numpy.ndarray
-    ) -> int:
-        """How many lists may hold hits, after `wanted` of them were looked at as the plan says."""
-        if len(estimates) == kept and estimates[-1] >= cosines[-1] - self._plan.slack:
-            return self._lists.count  # all that were kept are about as near as the k-th, and so may many others be
-        if not len(cosines) or probe.cosines[probe.order[min(wanted, self._lists.count - 1)]] < cosines[-1]:
-            return wanted
-        # A text is no nearer to any label than to the centres of many lists: each may hold better ones than the k-th.
-        return max(wanted, int(numpy.count_nonzero(probe.cosines >= cosines[-1])))
+    def _is_astray(self, near: float) -> bool:
+        """Whether a query at this cosine to its nearest lists is farther from all there is than what the plan was made of."""
+        return self._plan.stretch(near) > ASTRAY
 
-    def _nearest_in(
-        self,
-        chosen: numpy.ndarray,
-        probe: codes.Probe,
-        direction: numpy.ndarray,
-        k: int,
-        floor: float,
-        harmless: bool,
-    ) -> tuple[numpy.ndarray, numpy.ndarray]:
-        """The `k` best of the allowed rows of some lists, as far as they are above `floor`."""
-        rows = self._index._rows
+    def _holding(self, order: numpy.ndarray, rows: int) -> int:
+        """How many of some lists hold so many allowed rows."""
+        return int(numpy.searchsorted(numpy.cumsum(self._in_list[order]), rows)) + 1
+
+    def _planned(self, asked: _Asked, candidates: numpy.ndarray, estimates: numpy.ndarray) -> tuple[Found, bool]:
+        """The best of what the plan looks at, and whether all that was kept of it is about as near as the k-th."""
+        there = numpy.ones(len(candidates), bool) if self._allowed is None else self._allowed[candidates]
+        found = self._compared(asked, candidates[there], estimates[there], self._plan.slack)
+        return found, len(candidates) == self._plan.kept(asked.k) and estimates[-1] >= found[1][-1] - self._plan.slack
+
+    def _may_lie_further(self, asked: _Asked, planned: int, found: Found) -> bool:
+        """Whether a list that was not looked at has a centre nearer than the k-th, so that it may well hold better rows.
+
+        A text is no nearer to any label than to the centres of many lists.
+        """
+        if len(found[0]) < asked.k:
+            return True
+        return planned < len(asked.order) and asked.probe.cosines[asked.order[planned]] >= found[1][-1]
+
+    def _outwards(self, asked: _Asked, found: Found, done: int, reach: int) -> Found:
+        """The best of what was found and the lists from `done` to `reach`, and of twice as many as long as hits come from them."""
+        while True:
+            found = self._merged(asked, found, self._nearest_in(asked, asked.order[done:reach], found))
+            enough = len(found[0]) == asked.k and not self._still_coming(found[0], asked.order, reach)
+            if enough or reach >= len(asked.order):
+                return found
+            done, reach = reach, min(len(asked.order), 2 * reach)
+
+    def _nearest_in(self, asked: _Asked, chosen: numpy.ndarray, found: Found) -> Found:
+        """The best allowed rows of some lists; where k were found elsewhere, only those that are better."""
         in_chosen = int(self._in_list[chosen].sum())
         scanned = int(self._index._sizes[chosen].sum())
         if self._few is not None and in_chosen * EXACT_ROW_NS <= SCAN_NS + scanned * SCAN_ROW_NS:
-            return rows.nearest(direction, k, self._rows_of(chosen))
-        planned = self._plan.kept(k)
-        most = max(planned, MOST_KEPT) if harmless else len(self._index)
-        enough = in_chosen if harmless else in_chosen // WIDER
-        kept = planned // WIDER if floor > -1 else planned  # above a floor there are few
-        slack = self._plan.slack * self._plan.stretch(float(probe.cosines[chosen].mean()))
-        slack *= 1.0 if harmless else CAREFUL
-        while True:
-            candidates, estimates = self._lists.scan(probe, chosen, min(kept, self._count), self._bits())
-            found, cosines = self._compared(candidates, estimates, direction, min(k, len(candidates)), slack, floor)
-            # Away from what is nearest, rows lie closer together than where the plan was made.
-            crowded = len(candidates) == kept and estimates[-1] >= max(float(cosines[-1]), floor) - slack
-            if not crowded or kept >= most:
-                return found, cosines
-            kept = min(WIDER * kept, most)
-            if kept >= enough:
-                return rows.nearest(direction, k, self._rows_of(chosen))
+            return self._index._rows.nearest(asked.direction, asked.k, self._few_of(chosen))
+        slack = self._plan.slack * self._plan.stretch(float(asked.probe.cosines[chosen].mean()))
+        slack *= 1.0 if asked.harmless else CAREFUL
+        if len(found[0]) == asked.k:
+            return self._others(asked, chosen, found, slack)
+        kept = min(self._plan.kept(asked.k), self._count)
+        candidates, estimates = self._lists.scan(asked.probe, chosen, kept, self._bits())
+        found = self._compared(asked, candidates, estimates, slack)
+        # Away from what is nearest, rows lie closer together than where the plan was made.
+        if len(candidates) < kept or estimates[-1] < found[1][-1] - slack:
+            return found
+        return self._merged(asked, found, self._others(asked, chosen, found, slack, estimates[-1]))
+
+    def _others(self, asked: _Asked, chosen: numpy.ndarray, found: Found, slack: float, compared: float = 2.0) -> Found:
+        """The best allowed rows of some lists that may be better than the k-th found, and were not `compared`.
+
+        Rows of estimates above `compared` were.
+        """
+        floor = float(found[1][-1])
+        candidates, estimates = self._lists.above(asked.probe, chosen, floor - slack)
+        new = estimates <= compared
+        if self._allowed is not None:
+            new &= self._allowed[candidates]
+        candidates, estimates = candidates[new], estimates[new]
+        if asked.harmless:
+            most = max(self._plan.kept(asked.k), MOST_KEPT)
+            candidates, estimates = candidates[:most], estimates[:most]
+        return self._compared(asked, candidates, estimates, slack, floor)
+
+    @staticmethod
+    def _merged(asked: _Asked, found: Found, more: Found) -> Found:
+        """The best of both, each row once."""
+        rows, places = numpy.unique(numpy.concatenate([found[0], more[0]]), return_index=True)
+        return best(rows, numpy.concatenate([found[1], more[1]])[places], asked.k)
 
     def _compared(
-        self,
-        candidates: numpy.ndarray,
-        estimates: numpy.ndarray,
-        direction: numpy.ndarray,
-        k: int,
-        slack: float,
-        floor: float = -2.0,
-    ) -> tuple[numpy.ndarray, numpy.ndarray]:
-        """The `k` best of candidates, see plan.compare."""
+        self, asked: _Asked, candidates: numpy.ndarray, estimates: numpy.ndarray, slack: float, floor: float = -2.0
+    ) -> Found:
+        """The best of candidates, see plan.compare."""
         cosines = self._index._rows.cosines
-        return plan.compare(candidates, estimates, k, slack, lambda some: cosines(some, direction), floor)
+        k = min(asked.k, len(candidates))
+        return plan.compare(candidates, estimates, k, slack, lambda some: cosines(some, asked.direction), floor)
 
-    def _rows_of(self, chosen: numpy.ndarray) -> numpy.ndarray:
-        """The allowed rows of some lists, ascending."""
-        index = self._index
-        if self._few is None and int(index._sizes[chosen].sum()) * GATHERED < len(index):
-            rows = self._lists.rows(chosen)
-            return rows if self._allowed is None else rows[self._allowed[rows]]
+    def _few_of(self, chosen: numpy.ndarray) -> numpy.ndarray:
+        """The allowed rows of some lists, ascending, where they are written down."""
+        assert self._few is not None
         mark = numpy.zeros(self._lists.count, bool)
         mark[chosen] = True
-        if self._few is not None:
-            return self._few[mark[index._list_of_row[self._few]]]
-        inside = mark[index._list_of_row]
-        return numpy.flatnonzero(inside if self._allowed is None else inside & self._allowed)
+        return self._few[mark[self._index._list_of_row[self._few]]]
 
     def _still_coming(self, found: numpy.ndarray, order: numpy.ndarray, wanted: int) -> bool:
         """Whether more than a few hits come from the later half of the lists looked at, so that more must lie beyond.
@@ -316,10 +335,11 @@ class _ListsFilter:
         The k best of a share s of the rows lie about as deep as the k / s best of all. Where few allowed rows lie near
         the query, lists are added until they hold half of the rows that a filter of no liking leaves in as many.
         """
-        wanted = self._plan.lists(k * len(self._index) / self._count, self._lists.count)
+        gap = self._plan.gap(k * len(self._index) / self._count)
         if self._allowed is None:
-            return probe.order, wanted
+            return probe.order, probe.within(gap, probe.order)
         order = probe.order[self._in_list[probe.order] > 0] if self._few is not None else probe.order
+        wanted = probe.within(gap, order)
         enough = self._count * wanted / self._lists.count / 2
         if self._few is not None:
             enough = max(enough, ENOUGH)

@@ -14,7 +14,7 @@ from featurestore.vectors.rows import Rows, best, unit
 QUERIES = 128
 DEPTHS = (10, 100, 1000)  # of exact neighbours whose lists are looked up
 CANDIDATES = (256, 512, 1024, 2048, 4096)
-SLACKS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.13, 0.16, 0.2, 0.3, 2.0)
+SLACKS = (0.01, 0.015, 0.02, 0.025, 0.03, 0.035, 0.04, 0.045, 0.05, 0.06, 0.07, 0.08, 0.1, 0.13, 0.16, 0.2, 0.3, 2.0)
 # Half of the queries are rows of the index, half are such rows with noise of half their length added (a cosine of 0.9 to
 # the row): a probe or steering vector lies near features, not on one.
 NOISE = 0.5
@@ -28,13 +28,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     `near` is the mean cosine of queries to the lists that hold their neighbours: errors of estimates, and with them `slack`,
     depend on it.
-    `probes[i]` lists hold enough of the nearest `depths[i]` rows. `candidates[i]` rows of largest estimate are kept for
-    the first or second of `depths`; of these all are compared exactly whose estimate is less than `slack` below
-    the k-th best cosine.
+    The lists whose cosine to the query is at most `gaps[i]` below that of the nearest list hold enough of the nearest
+    `depths[i]` rows. `candidates[i]` rows of largest estimate are kept for the first or second of `depths`; of these all are
+    compared exactly whose estimate is less than `slack` below the k-th best cosine.
     """
 
     depths: tuple[int, ...]
-    probes: tuple[int, ...]
+    gaps: tuple[float, ...]
     candidates: tuple[int, ...]
     slack: float
     near: float = 0.5
@@ -43,9 +43,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     queries: int
     rows: int
 
-    def lists(self, depth: float, count: int) -> int:
-        """Lists to probe, of `count`, for rows that are among the nearest `depth` of all."""
-        return int(min(count, max(1, numpy.ceil(_on_curve(depth, self.depths, self.probes)))))
+    def gap(self, depth: float) -> float:
+        """How far below the nearest list's cosine to look, for rows that are among the nearest `depth` of all."""
+        x = numpy.log(self.depths)
+        if depth <= self.depths[-1] or len(self.depths) == 1:
+            return float(numpy.interp(numpy.log(depth), x, self.gaps))
+        slope = (self.gaps[-1] - self.gaps[-2]) / (x[-1] - x[-2])
+        return float(self.gaps[-1] + slope * (numpy.log(depth) - x[-1]))
 
     def stretch(self, near: float) -> float:
         """How many times larger errors of estimates are in lists at this mean cosine to the query than where it was tuned.
@@ -106,22 +110,22 @@ def tune(
     queries, own = held_out(rows, rng)
     if not len(queries):  # nothing but zeros, of which none is nearer than another
         return Plan(
-            depths=(1,), probes=(1,), candidates=(1,), slack=0.0, asked=recall, reached=1.0, queries=0, rows=len(rows)
+            depths=(1,), gaps=(0.0,), candidates=(1,), slack=0.0, asked=recall, reached=1.0, queries=0, rows=len(rows)
         )
     depths = tuple(depth for depth in DEPTHS if depth <= max(DEPTHS[0], len(rows) // 20))
     truth, true_cosines = _nearest(rows, queries, own, depths[-1], advance)
     aim = min(1.0, recall + MARGIN)
-    probes = _probes(lists, list_of_row, queries, truth, depths, 1 - (1 - aim) / 2)
+    gaps = _gaps(lists, list_of_row, queries, truth, depths, 1 - (1 - aim) / 2)
     search = _Search(lists, rows, queries, own, true_cosines)
     candidates, slack = [], 0.0
-    for depth, count in zip(depths[:2], probes, strict=False):
-        kept, wanted = search.cheapest(depth, count, aim)
+    for depth, gap in zip(depths[:2], gaps, strict=False):
+        kept, wanted = search.cheapest(depth, gap, aim)
         candidates.append(kept)
         slack = max(slack, wanted)
-    reached = search.recall(depths[0], probes[0], candidates[0], slack)
+    reached = search.recall(depths[0], gaps[0], candidates[0], slack)
     return Plan(
         depths=depths,
-        probes=probes,
+        gaps=gaps,
         candidates=tuple(candidates),
         slack=slack,
         near=round(_near(lists, queries, list_of_row[truth[:, : depths[0]]]), 3),
@@ -167,22 +171,21 @@ def _nearest(
     return best_rows[other].reshape(shape), best_cosines[other].reshape(shape)
 
 
-def _probes(
+def _gaps(
     lists: Lists,
     list_of_row: numpy.ndarray,
     queries: numpy.ndarray,
     truth: numpy.ndarray,
     depths: tuple[int, ...],
     share: float,
-) -> tuple[int, ...]:
-    """For each depth the fewest nearest lists that hold `share` of the neighbours up to it."""
-    places = numpy.empty(truth.shape, numpy.int64)  # of each neighbour's list in the order of its query's lists
-    for number, query in enumerate(queries):
-        place = numpy.empty(lists.count, numpy.int64)
-        place[lists.probe(query).order] = numpy.arange(lists.count)
-        places[number] = place[list_of_row[truth[number]]]
-    found = [int(numpy.quantile(places[:, :depth], share, method="higher")) + 1 for depth in depths]
-    return tuple(numpy.maximum.accumulate(found).tolist())
+) -> tuple[float, ...]:
+    """For each depth how far below the nearest list's cosine those of lists are that hold `share` of the neighbours up to it."""
+    gaps = numpy.empty(truth.shape)
+    for query, rows, own in zip(queries, truth, gaps, strict=True):
+        cosines = lists.probe(query).cosines
+        own[:] = cosines.max() - cosines[list_of_row[rows]]
+    found = [float(numpy.quantile(gaps[:, :depth], share, method="higher")) for depth in depths]
+    return tuple((numpy.ceil(numpy.maximum.accumulate(found) * 1e4) / 1e4).tolist())
 
 
 def _near(lists: Lists, queries: numpy.ndarray, of_neighbours: numpy.ndarray) -> float:
@@ -197,34 +200,33 @@ class _Search:
     def __init__(self, lists: Lists, rows: Rows, queries: numpy.ndarray, own: numpy.ndarray, truth: numpy.ndarray):
         """`truth`: cosines of each query's exact neighbours, best first."""
         self._lists, self._rows, self._queries, self._own, self._truth = lists, rows, queries, own, truth
-        self._scanned: dict[int, list[tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]]] = {}
+        self._scanned: dict[float, list[tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]]] = {}
 
-    def _scan(self, probes: int) -> list[tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]]:
-        if probes not in self._scanned:
-            self._scanned[probes] = []
+    def _scan(self, gap: float) -> list[tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]]:
+        if gap not in self._scanned:
+            self._scanned[gap] = []
             for query, own in zip(self._queries, self._own, strict=True):
                 probe = self._lists.probe(query)
-                rows, estimates = self._lists.scan(probe, probe.order[:probes], min(CANDIDATES[-1], len(self._rows)))
+                chosen = probe.order[: probe.within(gap, probe.order)]
+                rows, estimates = self._lists.scan(probe, chosen, min(CANDIDATES[-1], len(self._rows)))
                 other = rows != own
                 rows, estimates = rows[other], estimates[other]
-                self._scanned[probes].append((rows, estimates, self._rows.cosines(rows, query)))
-        return self._scanned[probes]
+                self._scanned[gap].append((rows, estimates, self._rows.cosines(rows, query)))
+        return self._scanned[gap]
 
-    def recall(self, k: int, probes: int, kept: int, slack: float) -> float:
+    def recall(self, k: int, gap: float, kept: int, slack: float) -> float:
         """The share of each query's k nearest that is found; rows as near as the k-th are as good as it."""
         shares = []
-        for (rows, estimates, cosines), truth in zip(self._scan(probes), self._truth, strict=True):
+        for (rows, estimates, cosines), truth in zip(self._scan(gap), self._truth, strict=True):
             places = numpy.arange(min(kept, len(rows)))
             _, found = compare(places, estimates[:kept], min(k, max(1, len(rows))), slack, cosines.__getitem__)
             enough = truth[:k][-1] - 1e-6  # cosines computed in another order differ in their last digit
             shares.append(numpy.count_nonzero(found >= enough) / len(truth[:k]))
         return float(numpy.mean(shares))
 
-    def cheapest(self, k: int, probes: int, aim: float) -> tuple[int, float]:
+    def cheapest(self, k: int, gap: float, aim: float) -> tuple[int, float]:
         """The fewest candidates that reach `aim`, or nearly the best recall there is; then the smallest slack."""
-        most = self.recall(k, probes, CANDIDATES[-1], SLACKS[-1])
+        most = self.recall(k, gap, CANDIDATES[-1], SLACKS[-1])
         aim = min(aim, most - 0.001)
-        kept = next(
-            count for count in CANDIDATES if count >= 2 * k and self.recall(k, probes, count, SLACKS[-1]) >= aim
-        )
-        return kept, next(slack for slack in SLACKS if self.recall(k, probes, kept, slack) >= aim)
+        kept = next(count for count in CANDIDATES if count >= 2 * k and self.recall(k, gap, count, SLACKS[-1]) >= aim)
+        return kept, next(slack for slack in SLACKS if self.recall(k, gap, kept, slack) >= aim)
