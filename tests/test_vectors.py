@@ -486,6 +486,26 @@ def test_exact_scan_of_many_rows_keeps_the_best(monkeypatch):
         numpy.testing.assert_allclose(scores, cosines_of(parts, query)[found], atol=2e-6)
 
 
+def test_how_far_to_look_between_and_beyond_the_depths_that_were_measured():
+    measured = plan.Plan(
+        depths=(10, 100),
+        gaps=(0.1, 0.2),
+        probes=(2, 8),
+        candidates=(256, 512),
+        slack=0,
+        asked=1,
+        reached=1,
+        queries=1,
+        rows=1,
+    )
+    found = [measured.reach(depth) for depth in (1, 10, 10**1.5, 100, 1000)]
+    numpy.testing.assert_allclose(found, [(0.1, 2), (0.1, 2), (0.15, 4), (0.2, 8), (0.3, 32)])
+    cosines = numpy.array([0.2, 0.9, 0.7, 0.85], numpy.float32)
+    probe = codes.Probe(numpy.zeros(1), cosines, numpy.argsort(-cosines))
+    assert [probe.within(gap, probe.order) for gap in (0, 0.06, 0.3, 2)] == [1, 2, 3, 4]
+    assert probe.within(0.2, probe.order[1:]) == 2, "the nearest of those lists counts, not of all"
+
+
 def test_candidates_are_compared_until_the_slack_says_enough():
     rng = numpy.random.default_rng(0)
     exact = rng.random(3000).astype(numpy.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -174,6 +175,9 @@ class _ListsFilter:
 
     def __init__(self, index: VectorIndex, allowed: numpy.ndarray | None):
         self._index, self._plan, self._lists = index, index._plan, index._lists
+        # Asked for the same k again and again; logarithms and curves take a tenth of a short search.
+        self._kept = functools.lru_cache(64)(self._plan.kept)
+        self._reach = functools.lru_cache(64)(self._plan.reach)
         if index._there is not None:
             allowed = index._there if allowed is None else allowed & index._there
         self._count = len(index) if allowed is None else int(numpy.count_nonzero(allowed))
@@ -199,13 +203,13 @@ class _ListsFilter:
             return NOTHING
         if self._few is not None and len(self._few) <= FEW:
             return rows.nearest(direction, k, self._few)
-        if self._plan.kept(k) >= self._count // 4:  # nearly everything is a candidate
+        if self._kept(k) >= self._count // 4:  # nearly everything is a candidate
             return rows.nearest(direction, k, self._among())
         probe = self._lists.probe(direction)
         order, planned = self._order(probe, k)
         asked = _Asked(direction, probe, order, k, harmless=False)
         # A filter may keep away from the query, and a query from all there is: then the plan is not enough.
-        candidates, estimates = self._at_first(probe, order[:planned], self._plan.kept(k))
+        candidates, estimates = self._at_first(probe, order[:planned], self._kept(k))
         if not self._is_harmless(candidates, k):
             astray = self._is_astray(float(probe.cosines[order[:planned]].mean()))
             return self._outwards(asked, NOTHING, 0, max(planned, self._holding(order, BEYOND)) if astray else planned)
@@ -244,7 +248,7 @@ class _ListsFilter:
         """The best of what the plan looks at, and whether all that was kept of it is about as near as the k-th."""
         there = numpy.ones(len(candidates), bool) if self._allowed is None else self._allowed[candidates]
         found = self._compared(asked, candidates[there], estimates[there], self._plan.slack)
-        return found, len(candidates) == self._plan.kept(asked.k) and estimates[-1] >= found[1][-1] - self._plan.slack
+        return found, len(candidates) == self._kept(asked.k) and estimates[-1] >= found[1][-1] - self._plan.slack
 
     def _may_lie_further(self, asked: _Asked, planned: int, found: Found) -> bool:
         """Whether a list that was not looked at has a centre nearer than the k-th, so that it may well hold better rows.
@@ -274,7 +278,7 @@ class _ListsFilter:
         slack *= 1.0 if asked.harmless else CAREFUL
         if len(found[0]) == asked.k:
             return self._others(asked, chosen, found, slack)
-        kept = min(self._plan.kept(asked.k), self._count)
+        kept = min(self._kept(asked.k), self._count)
         candidates, estimates = self._lists.scan(asked.probe, chosen, kept, self._bits())
         found = self._compared(asked, candidates, estimates, slack)
         # Away from what is nearest, rows lie closer together than where the plan was made.
@@ -294,7 +298,7 @@ class _ListsFilter:
             new &= self._allowed[candidates]
         candidates, estimates = candidates[new], estimates[new]
         if asked.harmless:
-            most = max(self._plan.kept(asked.k), MOST_KEPT)
+            most = max(self._kept(asked.k), MOST_KEPT)
             candidates, estimates = candidates[:most], estimates[:most]
         return self._compared(asked, candidates, estimates, slack, floor)
 
@@ -335,11 +339,12 @@ class _ListsFilter:
         The k best of a share s of the rows lie about as deep as the k / s best of all. Where few allowed rows lie near
         the query, lists are added until they hold half of the rows that a filter of no liking leaves in as many.
         """
-        gap = self._plan.gap(k * len(self._index) / self._count)
+        gap, most = self._reach(k * len(self._index) / self._count)
+        most = min(most, self._lists.count)
         if self._allowed is None:
-            return probe.order, probe.within(gap, probe.order)
+            return probe.order, min(most, probe.within(gap, probe.order))
         order = probe.order[self._in_list[probe.order] > 0] if self._few is not None else probe.order
-        wanted = probe.within(gap, order)
+        wanted = min(most, probe.within(gap, order))
         enough = self._count * wanted / self._lists.count / 2
         if self._few is not None:
             enough = max(enough, ENOUGH)

@@ -29,12 +29,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     `near` is the mean cosine of queries to the lists that hold their neighbours: errors of estimates, and with them `slack`,
     depend on it.
     The lists whose cosine to the query is at most `gaps[i]` below that of the nearest list hold enough of the nearest
-    `depths[i]` rows. `candidates[i]` rows of largest estimate are kept for the first or second of `depths`; of these all are
+    `depths[i]` rows, and so do the nearest `probes[i]`: the fewer of both are probed. `candidates[i]` rows of largest estimate are kept for the first or second of `depths`; of these all are
     compared exactly whose estimate is less than `slack` below the k-th best cosine.
     """
 
     depths: tuple[int, ...]
     gaps: tuple[float, ...]
+    probes: tuple[int, ...]
     candidates: tuple[int, ...]
     slack: float
     near: float = 0.5
@@ -43,13 +44,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     queries: int
     rows: int
 
-    def gap(self, depth: float) -> float:
-        """How far below the nearest list's cosine to look, for rows that are among the nearest `depth` of all."""
+    def reach(self, depth: float) -> tuple[float, int]:
+        """How far below the nearest list's cosine to look, and in how many lists, for rows among the nearest `depth` of all."""
+        most = int(numpy.ceil(_on_curve(depth, self.depths, self.probes)))
         x = numpy.log(self.depths)
         if depth <= self.depths[-1] or len(self.depths) == 1:
-            return float(numpy.interp(numpy.log(depth), x, self.gaps))
+            return float(numpy.interp(numpy.log(depth), x, self.gaps)), most
         slope = (self.gaps[-1] - self.gaps[-2]) / (x[-1] - x[-2])
-        return float(self.gaps[-1] + slope * (numpy.log(depth) - x[-1]))
+        return float(self.gaps[-1] + slope * (numpy.log(depth) - x[-1])), most
 
     def stretch(self, near: float) -> float:
         """How many times larger errors of estimates are in lists at this mean cosine to the query than where it was tuned.
@@ -110,22 +112,32 @@ def tune(
     queries, own = held_out(rows, rng)
     if not len(queries):  # nothing but zeros, of which none is nearer than another
         return Plan(
-            depths=(1,), gaps=(0.0,), candidates=(1,), slack=0.0, asked=recall, reached=1.0, queries=0, rows=len(rows)
+            depths=(1,),
+            gaps=(0.0,),
+            probes=(1,),
+            candidates=(1,),
+            slack=0.0,
+            asked=recall,
+            reached=1.0,
+            queries=0,
+            rows=len(rows),
         )
     depths = tuple(depth for depth in DEPTHS if depth <= max(DEPTHS[0], len(rows) // 20))
     truth, true_cosines = _nearest(rows, queries, own, depths[-1], advance)
     aim = min(1.0, recall + MARGIN)
-    gaps = _gaps(lists, list_of_row, queries, truth, depths, 1 - (1 - aim) / 2)
+    # A third of what may be missed for lists that are too far, one for more lists than are probed, one for candidates.
+    gaps, probes = _reach(lists, list_of_row, queries, truth, depths, 1 - (1 - aim) / 3)
     search = _Search(lists, rows, queries, own, true_cosines)
     candidates, slack = [], 0.0
-    for depth, gap in zip(depths[:2], gaps, strict=False):
-        kept, wanted = search.cheapest(depth, gap, aim)
+    for depth, gap, most in zip(depths[:2], gaps, probes, strict=False):
+        kept, wanted = search.cheapest(depth, gap, most, aim)
         candidates.append(kept)
         slack = max(slack, wanted)
-    reached = search.recall(depths[0], gaps[0], candidates[0], slack)
+    reached = search.recall(depths[0], gaps[0], probes[0], candidates[0], slack)
     return Plan(
         depths=depths,
         gaps=gaps,
+        probes=probes,
         candidates=tuple(candidates),
         slack=slack,
         near=round(_near(lists, queries, list_of_row[truth[:, : depths[0]]]), 3),
@@ -171,21 +183,30 @@ def _nearest(
     return best_rows[other].reshape(shape), best_cosines[other].reshape(shape)
 
 
-def _gaps(
+def _reach(
     lists: Lists,
     list_of_row: numpy.ndarray,
     queries: numpy.ndarray,
     truth: numpy.ndarray,
     depths: tuple[int, ...],
     share: float,
-) -> tuple[float, ...]:
-    """For each depth how far below the nearest list's cosine those of lists are that hold `share` of the neighbours up to it."""
-    gaps = numpy.empty(truth.shape)
-    for query, rows, own in zip(queries, truth, gaps, strict=True):
-        cosines = lists.probe(query).cosines
-        own[:] = cosines.max() - cosines[list_of_row[rows]]
-    found = [float(numpy.quantile(gaps[:, :depth], share, method="higher")) for depth in depths]
-    return tuple((numpy.ceil(numpy.maximum.accumulate(found) * 1e4) / 1e4).tolist())
+) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    """For each depth how far below the nearest list's cosine lists lie that hold `share` of the neighbours up to it, and the
+    fewest nearest lists that do."""
+    gaps, places = numpy.empty(truth.shape), numpy.empty(truth.shape, numpy.int64)
+    for number, query in enumerate(queries):
+        probe = lists.probe(query)
+        own = list_of_row[truth[number]]
+        gaps[number] = probe.cosines.max() - probe.cosines[own]
+        place = numpy.empty(lists.count, numpy.int64)
+        place[probe.order] = numpy.arange(lists.count)
+        places[number] = place[own]
+
+    def holding(values: numpy.ndarray) -> numpy.ndarray:
+        found = [numpy.quantile(values[:, :depth], share, method="higher") for depth in depths]
+        return numpy.maximum.accumulate(found)
+
+    return tuple((numpy.ceil(holding(gaps) * 1e4) / 1e4).tolist()), tuple((holding(places) + 1).tolist())
 
 
 def _near(lists: Lists, queries: numpy.ndarray, of_neighbours: numpy.ndarray) -> float:
@@ -200,33 +221,35 @@ class _Search:
     def __init__(self, lists: Lists, rows: Rows, queries: numpy.ndarray, own: numpy.ndarray, truth: numpy.ndarray):
         """`truth`: cosines of each query's exact neighbours, best first."""
         self._lists, self._rows, self._queries, self._own, self._truth = lists, rows, queries, own, truth
-        self._scanned: dict[float, list[tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]]] = {}
+        self._scanned: dict[tuple[float, int], list[tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]]] = {}
 
-    def _scan(self, gap: float) -> list[tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]]:
-        if gap not in self._scanned:
-            self._scanned[gap] = []
+    def _scan(self, gap: float, most: int) -> list[tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]]:
+        if (gap, most) not in self._scanned:
+            self._scanned[gap, most] = []
             for query, own in zip(self._queries, self._own, strict=True):
                 probe = self._lists.probe(query)
-                chosen = probe.order[: probe.within(gap, probe.order)]
+                chosen = probe.order[: min(most, probe.within(gap, probe.order))]
                 rows, estimates = self._lists.scan(probe, chosen, min(CANDIDATES[-1], len(self._rows)))
                 other = rows != own
                 rows, estimates = rows[other], estimates[other]
-                self._scanned[gap].append((rows, estimates, self._rows.cosines(rows, query)))
-        return self._scanned[gap]
+                self._scanned[gap, most].append((rows, estimates, self._rows.cosines(rows, query)))
+        return self._scanned[gap, most]
 
-    def recall(self, k: int, gap: float, kept: int, slack: float) -> float:
+    def recall(self, k: int, gap: float, most: int, kept: int, slack: float) -> float:
         """The share of each query's k nearest that is found; rows as near as the k-th are as good as it."""
         shares = []
-        for (rows, estimates, cosines), truth in zip(self._scan(gap), self._truth, strict=True):
+        for (rows, estimates, cosines), truth in zip(self._scan(gap, most), self._truth, strict=True):
             places = numpy.arange(min(kept, len(rows)))
             _, found = compare(places, estimates[:kept], min(k, max(1, len(rows))), slack, cosines.__getitem__)
             enough = truth[:k][-1] - 1e-6  # cosines computed in another order differ in their last digit
             shares.append(numpy.count_nonzero(found >= enough) / len(truth[:k]))
         return float(numpy.mean(shares))
 
-    def cheapest(self, k: int, gap: float, aim: float) -> tuple[int, float]:
+    def cheapest(self, k: int, gap: float, probes: int, aim: float) -> tuple[int, float]:
         """The fewest candidates that reach `aim`, or nearly the best recall there is; then the smallest slack."""
-        most = self.recall(k, gap, CANDIDATES[-1], SLACKS[-1])
+        most = self.recall(k, gap, probes, CANDIDATES[-1], SLACKS[-1])
         aim = min(aim, most - 0.001)
-        kept = next(count for count in CANDIDATES if count >= 2 * k and self.recall(k, gap, count, SLACKS[-1]) >= aim)
-        return kept, next(slack for slack in SLACKS if self.recall(k, gap, kept, slack) >= aim)
+        kept = next(
+            count for count in CANDIDATES if count >= 2 * k and self.recall(k, gap, probes, count, SLACKS[-1]) >= aim
+        )
+        return kept, next(slack for slack in SLACKS if self.recall(k, gap, probes, kept, slack) >= aim)
