@@ -35,7 +35,7 @@ ASTRAY = 1.15
 # many each time, until hardly a hit comes from the later half of them.
 AROUND = 8_192
 # The same where a filter forbids what is nearest: the hits lie about as far as many others, and few lists say little of them.
-BEYOND = 32_768
+BEYOND = 131_072
 # Times the plan's slack where what is nearest is forbidden: the hits then lie close together, where an error loses them.
 CAREFUL = 1.5
 # A filter under which the k best lie at most so many times as deep among all rows is none to that query.
@@ -182,6 +182,7 @@ class _ListsFilter:
             allowed = index._there if allowed is None else allowed & index._there
         self._count = len(index) if allowed is None else int(numpy.count_nonzero(allowed))
         self._allowed = allowed if self._count < len(index) else None
+        self._allows_most = self._count * HARMLESS >= len(index)
         self._few: numpy.ndarray | None = None  # the allowed rows, where they are few enough to be written down
         self._in_list = index._sizes  # allowed rows of each list, estimated where they are many
         if self._allowed is None:
@@ -211,8 +212,8 @@ class _ListsFilter:
         # A filter may keep away from the query, and a query from all there is: then the plan is not enough.
         candidates, estimates = self._at_first(probe, order[:planned], self._kept(k))
         if not self._is_harmless(candidates, k):
-            astray = self._is_astray(float(probe.cosines[order[:planned]].mean()))
-            return self._outwards(asked, NOTHING, 0, max(planned, self._holding(order, BEYOND)) if astray else planned)
+            beyond = self._allows_most or self._is_astray(float(probe.cosines[order[:planned]].mean()))
+            return self._outwards(asked, NOTHING, 0, max(planned, self._holding(order, BEYOND)) if beyond else planned)
         asked = asked._replace(harmless=True)
         found, crowded = self._planned(asked, candidates, estimates)
         if crowded:
@@ -226,9 +227,7 @@ class _ListsFilter:
 
     def _at_first(self, probe: codes.Probe, chosen: numpy.ndarray, kept: int) -> Found:
         """What the plan looks at first, whether it is allowed or not; nothing under a filter that forbids much."""
-        if self._count * HARMLESS < len(self._index):
-            return NOTHING
-        return self._lists.scan(probe, chosen, kept)
+        return self._lists.scan(probe, chosen, kept) if self._allows_most else NOTHING
 
     def _is_harmless(self, candidates: numpy.ndarray, k: int) -> bool:
         """Whether hardly anything is forbidden of what is nearest."""
