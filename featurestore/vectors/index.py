@@ -213,7 +213,9 @@ class _ListsFilter:
         candidates, estimates = self._at_first(probe, order[:planned], self._kept(k))
         if not self._is_harmless(candidates, k):
             beyond = self._allows_most or self._is_astray(float(probe.cosines[order[:planned]].mean()))
-            return self._outwards(asked, NOTHING, 0, max(planned, self._holding(order, BEYOND)) if beyond else planned)
+            # Of few rows enough are looked at as it is.
+            reach = planned if self._few is not None or not beyond else max(planned, self._holding(order, BEYOND))
+            return self._outwards(asked, NOTHING, 0, reach)
         asked = asked._replace(harmless=True)
         found, crowded = self._planned(asked, candidates, estimates)
         if crowded:
