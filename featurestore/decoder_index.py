@@ -168,11 +168,16 @@ def build_decoder_index(
     old = snapshot.parts("decoder_index", space)
     known = old[0].about if old else {}
     wanted = recall or known.get("recall", vectors.RECALL)
-    whole = bool(old) and vectors.is_whole(directory.local(old[0]), old[0].rows)
-    if not parts or (whole and known["covers"] == covers and known.get("recall", wanted) == wanted):
+    current = bool(old) and known.get("format") == vectors.FORMAT and directory.is_whole(old[0])
+    if not parts or (current and known["covers"] == covers and known.get("recall", wanted) == wanted):
         return ""
     mapped = [open_vectors(directory, part) for part in parts]
-    about: dict[str, Any] = {"covers": covers, "rows": [part.rows for part in parts], "dim": mapped[0].shape[1]}
+    about: dict[str, Any] = {
+        "covers": covers,
+        "rows": [part.rows for part in parts],
+        "dim": mapped[0].shape[1],
+        "format": vectors.FORMAT,
+    }
 
     def build(path: Path) -> int:
         rows = vectors.build(

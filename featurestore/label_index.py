@@ -25,7 +25,7 @@ from featurestore.writer import Writer
 
 TABLE = "label_index"
 KEY = "labels"  # of the one label index
-LAYOUT = 2  # of its files
+LAYOUT = 3  # of its files, those of its vectors' index among them
 KEPT_TEXTS = 256  # whose vectors are kept: a page, the next one and other filters ask for the same text
 
 
@@ -115,16 +115,6 @@ class _LabelFiles:
         return text.KeywordIndex(self._path / "keyword", self._count)
 
 
-def _is_whole(directory: Directory, index: Part) -> bool:
-    """Whether the index's files are there, of this version's formats and not cut short."""
-    path = directory.local(index)
-    try:
-        _ = _LabelFiles(path, index.rows).keywords
-    except BadStore:
-        return False
-    return index.about["embedder_id"] is None or vectors.is_whole(path / "index.faiss", index.rows)
-
-
 def not_covered(snapshot: Snapshot, index: Part) -> list[Part]:
     """Label parts that came after a label index was built."""
     return [part for part in snapshot.parts("labels") if part.commit > index.about["commit"]]
@@ -145,7 +135,7 @@ def build(
     covers = {key: label_state(snapshot, key) for key in snapshot.keys("labels")}
     old = snapshot.parts(TABLE, KEY)
     wanted = setting or (old[0].about["embedder"] if old else None) or embed.DEFAULT
-    whole = bool(old) and _is_whole(directory, old[0])
+    whole = bool(old) and directory.is_whole(old[0])
     if not embed.available(wanted):
         if whole and old[0].about["covers"] == covers and old[0].about.get("layout") == LAYOUT:
             return []

@@ -99,6 +99,12 @@ class Directory:
         """A path of this machine with the part's file or directory."""
         return self.storage.local(part.file)
 
+    def is_whole(self, part: Part) -> bool:
+        """Whether a part's files are there, in all as long as they were written; what is in them is not read."""
+        beside = self.storage.entries(part.file.rpartition("/")[0])
+        own = (one.bytes for one in beside if one.name == part.file or one.name.startswith(f"{part.file}/"))
+        return sum(own) == part.bytes
+
     def open(self, part: Part) -> Any:
         """A Parquet part as pyarrow reads it."""
         return self.storage.open(part.file)

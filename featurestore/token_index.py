@@ -16,7 +16,6 @@ import pyarrow.compute
 
 from featurestore import text
 from featurestore.catalog import Catalog, Choice
-from featurestore.errors import BadStore
 from featurestore.log import Part, Snapshot
 from featurestore.parts import Directory
 from featurestore.rows import Rows, shard_part
@@ -96,7 +95,7 @@ def build(
     for one in catalog.dictionaries:
         name = one.dictionary
         old = snapshot.parts(TABLE, name)
-        if not is_stale(snapshot, name, old[0] if old else None) and not (old and _is_damaged(directory, old[0])):
+        if not is_stale(snapshot, name, old[0] if old else None) and all(map(directory.is_whole, old)):
             continue
         advance = progress(f"indexing tokens of {name}", one.d_sae)
         reader = _Reader(snapshot, rows)
@@ -109,14 +108,6 @@ def build(
         )
         said.append(f"token index of {name}: top examples and logits of {one.d_sae:,} features")
     return said
-
-
-def _is_damaged(directory: Directory, index: Part) -> bool:
-    try:
-        text.KeywordIndex(directory.local(index), index.rows)
-    except BadStore:
-        return True
-    return False
 
 
 def _write(path: Path, reader: _Reader, dictionary: str, d_sae: int, advance: Callable[[int], None]) -> int:

@@ -233,6 +233,13 @@ def test_damaged_indexes_are_named_and_built_again(tmp_path, damaged, ask, built
     assert reopened.index() == [] and not reopened.check().problems
 
 
+def test_an_index_of_another_format_is_built_again(tmp_path, monkeypatch):
+    store = tiny.write_tiny_store(tmp_path / "s")
+    monkeypatch.setattr(vectors, "FORMAT", vectors.FORMAT + 1)
+    assert [line.startswith("decoder index of space tiny") for line in store.index()] == [True]
+    assert store.index() == []
+
+
 def test_vector_index_equals_a_full_sort(tmp_path):
     rng = numpy.random.default_rng(2)
     data = rng.normal(size=(3000, 16)).astype(numpy.float16)

@@ -8,8 +8,8 @@ building.py  build: what is written, resumed and taken over from an older index
 index.py     VectorIndex: which of these a query needs
 """
 
-from featurestore.vectors.building import RECALL, Progress, build, is_whole
+from featurestore.vectors.building import FORMAT, RECALL, Progress, build
 from featurestore.vectors.index import Filter, VectorIndex
 from featurestore.vectors.rows import unit
 
-__all__ = ["RECALL", "Filter", "Progress", "VectorIndex", "build", "is_whole", "unit"]
+__all__ = ["FORMAT", "RECALL", "Filter", "Progress", "VectorIndex", "build", "unit"]

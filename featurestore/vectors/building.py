@@ -124,16 +124,6 @@ def read_about(path: Path) -> About:
     return about
 
 
-def is_whole(path: Path, rows: int) -> bool:
-    """Whether an index of so many rows is there, of this format and no file of it cut short; contents are not read."""
-    try:
-        return (
-            read_about(path).rows if path.is_dir() else faiss.read_index(str(path), faiss.IO_FLAG_MMAP).ntotal
-        ) == rows
-    except (BadStore, UnsupportedVersion, RuntimeError):
-        return False
-
-
 class _Build:
     """An unfinished index in its directory."""
 
