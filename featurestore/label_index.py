@@ -77,7 +77,9 @@ class LabelIndex:
 
     def by_words(self, words: text.Words, k: int, choice: Choice) -> tuple[numpy.ndarray, numpy.ndarray]:
         """The k labels of allowed features that match best by words: row numbers and BM25 scores, best first."""
-        return self._files.keywords.search(words, k, self._among(choice))
+        keywords = self._files.keywords
+        among = choice.once(keywords, lambda: text.Allowed(self._among(choice)))
+        return keywords.search(words, k, among)
 
     def label(self, row: int) -> tuple[str, str]:
         """A label and its explainer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import numpy
@@ -33,6 +34,8 @@ MIN_DEPTH = 50
 # One ranking of features: the n best as (catalog number, score, what it is of: a row of labels or a feature), best first.
 Found = list[tuple[int, float, int]]
 Search = Callable[[int], Found]
+
+_threads = ThreadPoolExecutor(thread_name_prefix="search")
 
 
 class Searcher:
@@ -163,10 +166,11 @@ class Searcher:
             labels, over = None, ("tokens",)
             notes.append(f"searched the tokens that top examples fire on only: {exc}")
         if labels:
-            for mode in self._modes(query, labels, words, notes):
-                by = labels.by_meaning if mode == "meaning" else labels.by_words
-                asked = words.text if mode == "meaning" else words
-                searches[mode] = _by_feature(labels, lambda n, by=by, asked=asked: by(asked, n, choice))  # type: ignore[misc]
+            modes = self._modes(query, labels, words, notes)
+            if "meaning" in modes:
+                searches["meaning"] = _by_feature(labels, lambda n: labels.by_meaning(words.text, n, choice))
+            if "words" in modes:
+                searches["words"] = _by_feature(labels, lambda n: labels.by_words(words, n, choice))
         tokens = self._token_index() if set(over) - {"labels"} else None
         if tokens:
             if tokens.missing and query.over:
@@ -271,6 +275,16 @@ def _alone(name: str, search: Search, why: Why) -> Ranking:
     return ranking
 
 
+def _together(searches: dict[str, Search], depth: int) -> dict[str, Found]:
+    """The best of each search. That by meaning, the first, takes longer than all others, so these go on beside it.
+
+    One thread for all of them: each with its own, and they wait for one another's interpreter as long as they save.
+    """
+    first, *others = searches
+    beside = _threads.submit(lambda: {name: searches[name](depth) for name in others})
+    return {first: searches[first](depth)} | beside.result()
+
+
 def _fused(searches: dict[str, Search], why: Why) -> Ranking:
     """Reciprocal-rank fusion of rankings, scaled so that what is first in all of them has 1."""
     weight = {name: WEIGHTS[name] / sum(WEIGHTS[name] for name in searches) for name in searches}
@@ -278,8 +292,8 @@ def _fused(searches: dict[str, Search], why: Why) -> Ranking:
     def ranking(n: int) -> list[Match]:
         depth = max(MIN_DEPTH, DEPTH * n)
         scores: dict[int, float] = {}
-        for name, search in searches.items():
-            for rank, (number, score, row) in enumerate(search(depth), 1):
+        for name, found in _together(searches, depth).items():
+            for rank, (number, score, row) in enumerate(found, 1):
                 scores[number] = scores.get(number, 0.0) + weight[name] * (FUSION + 1) / (FUSION + rank)
                 why.add(number, name, score, row, rank)
         best = sorted(scores, key=lambda number: (-scores[number], number))[:n]

@@ -23,6 +23,8 @@ SPARE = 1.2
 # The longest word that is kept, as tantivy's own analysers have it.
 LONGEST = 40
 
+NOTHING = numpy.empty(0, numpy.int64), numpy.empty(0, numpy.float32)
+
 # Each text is kept three times: as stems, which words and phrases are found by; as words, which prefixes are found by; and,
 # where it is a list of tokens, as these tokens, for what is no word: "->", say.
 STEMS, WORDS, TOKENS = "{}", "{}_words", "{}_tokens"
@@ -135,6 +137,15 @@ def _number_of(schema: tantivy.Schema) -> int:
     return len(_schemas) - 1
 
 
+class Allowed:
+    """The rows that searches of one index may find, counted once. Never changes."""
+
+    def __init__(self, mask: numpy.ndarray):
+        """`mask` has a boolean for each row."""
+        self.mask = mask
+        self.count = int(numpy.count_nonzero(mask))
+
+
 class KeywordIndex:
     """An index written by `build`, opened for searching. Safe to share between threads."""
 
@@ -161,22 +172,22 @@ class KeywordIndex:
         self,
         words: Words,
         k: int,
-        allowed: numpy.ndarray | None = None,
+        allowed: Allowed | None = None,
         field: str = "text",
         tokens: bool = False,
     ) -> tuple[numpy.ndarray, numpy.ndarray]:
         """The `k` rows that match best by BM25 in a field: row numbers (int64) and scores (float32), best first.
 
-        With `tokens` also rows of which a token is the query's text as it stands. With `allowed`, a boolean for each row,
-        only allowed rows.
+        With `tokens` also rows of which a token is the query's text as it stands. With `allowed` only
+        rows that are.
         """
         query = _query(self._schema, words, field, tokens)
-        candidates = len(self) if allowed is None else int(numpy.count_nonzero(allowed))
+        candidates = len(self) if allowed is None else allowed.count
         k = min(k, candidates)
         if k == 0 or query is None:
-            return numpy.empty(0, numpy.int64), numpy.empty(0, numpy.float32)
+            return NOTHING
         if allowed is not None and candidates <= FEW and candidates <= FEW_SHARE * len(self):
-            some = numpy.flatnonzero(allowed).tolist()
+            some = numpy.flatnonzero(allowed.mask).tolist()
             among = tantivy.Query.term_set_query(self._index.schema, "row", some)
             # The weight of a row's own number must not count: only the words do.
             among = tantivy.Query.const_score_query(among, 0.0)
@@ -186,10 +197,12 @@ class KeywordIndex:
         limit = k if candidates == len(self) else math.ceil(SPARE * k * len(self) / candidates)
         while True:
             found = self._searcher.search(query, limit, count=False).hits
+            if not found:
+                return NOTHING
             addresses = [address for _, address in found]
             rows = numpy.array(self._searcher.fast_field_values("row", addresses), dtype=numpy.int64)
             scores = numpy.array([score for score, _ in found], dtype=numpy.float32)
-            kept = numpy.ones(len(rows), bool) if allowed is None else allowed[rows]
+            kept = numpy.ones(len(rows), bool) if allowed is None else allowed.mask[rows]
             if kept.sum() >= k or len(found) < limit:
                 rows, scores = rows[kept], scores[kept]
                 order = numpy.lexsort((rows, -scores))[:k]

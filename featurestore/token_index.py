@@ -56,10 +56,11 @@ class TokenIndex:
         numbers, scores = [numpy.empty(0, numpy.int64)], [numpy.empty(0, numpy.float32)]
         for dictionary, part in self._parts.items():
             run = self._catalog.run(dictionary)
-            allowed = choice.mask[run]
+            allowed = choice.once((dictionary, "tokens"), lambda: text.Allowed(choice.mask[run]))  # noqa: B023 - called at once
             rows, found = self._open(part).search(words, k, allowed, FIELDS[over], tokens=True)
-            numbers.append(rows + run.start)
-            scores.append(found)
+            if len(rows):
+                numbers.append(rows + run.start)
+                scores.append(found)
         all_numbers, all_scores = numpy.concatenate(numbers), numpy.concatenate(scores)
         order = numpy.lexsort((all_numbers, -all_scores))[:k]
         return all_numbers[order], all_scores[order]

@@ -260,7 +260,7 @@ def test_keyword_index_with_many_allowed_rows(tmp_path, monkeypatch):
     monkeypatch.setattr(text, "FEW", 10)
     text.build(tmp_path / "x", [{"text": f"common word{n}"} for n in range(500)])
     index = text.KeywordIndex(tmp_path / "x", 500)
-    allowed = numpy.arange(500) >= 480
+    allowed = text.Allowed(numpy.arange(500) >= 480)
     rows, _ = index.search(text.Words.of("common"), 30, allowed)
     assert sorted(rows) == list(range(480, 500)), "allowed rows are found however many others match"
 
