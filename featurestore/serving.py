@@ -105,6 +105,7 @@ def _serve_one(store: str, settings: Any, listening: Any = None, **address: Any)
             web.serve(opened, threads=settings.threads, settings=settings, listening=listening, **address)
         finally:
             warming.join()  # a thread inside torch must not outlive the interpreter
+            gc.unfreeze()  # else duckdb tells at the end of objects that leaked
 
 
 def _warm(store: featurestore.FeatureStore) -> None:

@@ -342,7 +342,7 @@ def test_a_served_store_sees_new_parts(tmp_path):
 
     tiny.write_tiny_store(tmp_path / "s").close()
     command = [sys.executable, "-u", "-m", "featurestore.cli", "serve", "--store", str(tmp_path / "s"), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         url = process.stdout.readline().split(" at ")[1].split()[0]
         with Client(url) as client:
             assert len(client.dictionaries()) == 2
@@ -354,6 +354,7 @@ def test_a_served_store_sees_new_parts(tmp_path):
             assert len(client.dictionaries()) == 3
             assert client.feature("tiny/2-res/3").feature == 3
         process.terminate()
+        assert (process.wait(30), process.stderr.read()) == (0, ""), "it ends without a word of leaked objects"
 
 
 def test_addresses_that_are_no_service():
