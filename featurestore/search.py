@@ -35,8 +35,6 @@ MIN_DEPTH = 50
 Found = list[tuple[int, float, int]]
 Search = Callable[[int], Found]
 
-_threads = ThreadPoolExecutor(thread_name_prefix="search")
-
 
 class Searcher:
     """Answers queries over one snapshot."""
@@ -276,13 +274,15 @@ def _alone(name: str, search: Search, why: Why) -> Ranking:
 
 
 def _together(searches: dict[str, Search], depth: int) -> dict[str, Found]:
-    """The best of each search. That by meaning, the first, takes longer than all others, so these go on beside it.
+    """The best of each search; beside the first, which takes longest where it is by meaning, all others in one thread.
 
-    One thread for all of them: each with its own, and they wait for one another's interpreter as long as they save.
+    Each in its own, and they wait for one another's interpreter as long as they save. The thread is of this search alone:
+    one that is kept is missing in a process that was forked meanwhile, which would wait for it for ever.
     """
     first, *others = searches
-    beside = _threads.submit(lambda: {name: searches[name](depth) for name in others})
-    return {first: searches[first](depth)} | beside.result()
+    with ThreadPoolExecutor(1, thread_name_prefix="search") as thread:
+        beside = thread.submit(lambda: {name: searches[name](depth) for name in others})
+        return {first: searches[first](depth)} | beside.result()
 
 
 def _fused(searches: dict[str, Search], why: Why) -> Ranking:

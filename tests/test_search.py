@@ -1,5 +1,8 @@
 """Search against slow oracles: exact cosines in NumPy, filters by hand."""
 
+import subprocess
+import sys
+
 import numpy
 import pytest
 
@@ -34,6 +37,24 @@ def check_exact(hits, scores, among, k):
 def test_nearest_by_feature_is_exact_and_leaves_itself_out(store):
     hits = store.nearest("tiny/0-res/3", k=12)
     check_exact(hits, cosines(MATRIX[3]), [i for i in LIVE if i != 3], 12)
+
+
+FORKS = """
+import os, signal, sys, featurestore
+store = featurestore.connect(sys.argv[1])
+ask = lambda: [hit.id for hit in store.search("+exception handling", over=("labels", "tokens"))]
+before = ask()
+child = os.fork()
+if not child:
+    signal.alarm(20)  # it ends a process that waits
+    os._exit(ask() != before)
+print(len(before) > 0, os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_forked_process_searches_in_several_ways_at_once(tiny_store):
+    command = [sys.executable, "-W", "ignore", "-c", FORKS, str(tiny_store)]
+    assert subprocess.run(command, capture_output=True, text=True).stdout == "True 0\n"
 
 
 def test_nearest_by_vector_is_exact(store):
