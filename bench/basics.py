@@ -24,8 +24,8 @@ import numpy
 import pyarrow.parquet
 
 import featurestore
-from featurestore import embed
-from featurestore.schema import Gate
+from featurestore.search import embedders
+from featurestore.tables.schema import Gate
 
 
 def milliseconds(action: Callable[[], Any], times: int = 50) -> float:
@@ -80,7 +80,7 @@ def measure(path: Path) -> dict[str, float]:
     matrix = numpy.stack([store.vector(id) for id in ids])
     matrix /= numpy.linalg.norm(matrix, axis=1, keepdims=True)
     vector = store.vector(one)
-    embedder = embed.open_embedder()
+    embedder = embedders.open_embedder()
     examples = store.sql("FROM stored.examples")
     gate = Gate()
     with tempfile.TemporaryDirectory() as folder:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy
 
-from featurestore import vectors
+from featurestore.search import vectors
 
 THREADS = os.cpu_count() or 1
 EFFORTS = (16, 24, 32, 48, 64, 96, 128, 256, 512, 1024)
@@ -59,7 +59,7 @@ def unit_blocks(files: list[Path]) -> Iterator[tuple[int, numpy.ndarray]]:
 
 
 class Ours(Engine):
-    """featurestore.vectors."""
+    """featurestore.search.vectors."""
 
     name, on_disk, hardest = "ours", True, True
 

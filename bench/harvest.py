@@ -32,12 +32,13 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 import featurestore
 from bench.apart import PROCESSES, apart
-from ingest import encoding, weights
-from ingest.corpus import Corpus
-from ingest.harvest import harvest
-from ingest.model import Model
-from ingest.onepass import TILE_TOKENS, Pass
-from ingest.vocabulary import token_bytes
+from ingest.statistics import encode
+from ingest import weights
+from ingest.corpus.corpus import Corpus
+from ingest.harvest.harvest import harvest
+from ingest.model.model import Model
+from ingest.harvest.forward_pass import TILE_TOKENS, Pass
+from ingest.model.vocabulary import token_bytes
 
 DOCUMENT = 1000  # tokens
 FLAT = (100_000, 1_000_000, 10_000_000)  # tokens
@@ -108,7 +109,7 @@ def alone(work: Path, asked: argparse.Namespace, found: Any) -> None:
     point = model.hook_point(sae.hook_point)
     the_pass = Pass(model, {"x": sae}, {"x": point}, corpus, corpus.contexts(asked.context - 1), [0], max_norm=0)
     inputs = [the_pass.contexts[unit] for unit in the_pass.units]
-    step = encoding.TILE_ELEMENTS // TILE_TOKENS  # as quick as it goes: slices stay in the cache
+    step = encode.TILE_ELEMENTS // TILE_TOKENS  # as quick as it goes: slices stay in the cache
     with torch.inference_mode():
         for n, batch in enumerate([inputs[0], *inputs]):
             if n == 1:  # the first one warms up

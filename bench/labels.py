@@ -20,11 +20,11 @@ from typing import Any
 import featurestore
 from bench import synthetic
 from bench.apart import PROCESSES, apart
-from labeler import run
-from labeler.asking import Asker
-from labeler.journal import Journal
-from labeler.llm import Answer, Endpoint
-from labeler.pace import Pace
+from labeler.runs import label_run
+from labeler.llm.asker import Asker
+from labeler.llm.journal import Journal
+from labeler.llm.endpoint import Answer, Endpoint
+from labeler.llm.rate_limit import Pace
 from tests import llm_endpoint
 
 TARGET = 0.95
@@ -80,10 +80,10 @@ def throughput(path: str, folder: str, requests: int, concurrency: int, latency:
         Journal(Path(folder) / "throughput.jsonl") as kept,
     ):
         endpoint = Endpoint("judge", url, concurrency=concurrency)
-        job = run.Job.of("judge", order="density DESC", limit=requests)
+        job = label_run.Job.of("judge", order="density DESC", limit=requests)
         choice = job.choose(store)
         began, worked = time.perf_counter(), time.process_time()
-        report = run.by_model(
+        report = label_run.by_model(
             store, Asker([endpoint], kept), job, choice=choice, progress=lambda d, t: contextlib.nullcontext(Noting(t))
         )
         took = time.perf_counter() - began
@@ -104,8 +104,8 @@ def memory(path: str, folder: str, prompt: str, found: Any) -> None:
 
     with featurestore.connect(path) as store, Journal(Path(folder) / "memory.jsonl") as kept:
         began = time.perf_counter()
-        job = run.Job.of(Judge.model, prompt, redo=True)
-        report = run.by_model(store, Asker([Judge(8)], kept), job, progress=progress)  # type: ignore[list-item]
+        job = label_run.Job.of(Judge.model, prompt, redo=True)
+        report = label_run.by_model(store, Asker([Judge(8)], kept), job, progress=progress)  # type: ignore[list-item]
         found["memory_features"] = report.labelled
         found["memory_features_per_s"] = report.labelled / (time.perf_counter() - began)
     found["anonymous_mb"] = {str(done): round(one, 1) for done, one in noting[0].noted.items()}

@@ -29,7 +29,7 @@ from faiss.contrib import exhaustive_search
 import featurestore
 from bench import synthetic
 from bench.basics import free_port, wait_for
-from featurestore import embed, vectors
+from featurestore.search import embedders, vectors
 from featurestore.client import Client
 
 FAMILIES, QUERIES = 512, 60
@@ -47,7 +47,7 @@ ORDER BY dictionary, feature, labels.explainer
 class Drawn:
     """An embedder's name, with vectors drawn around those that it gives some texts, so that queries lie as they would."""
 
-    def __init__(self, real: embed.Embedder):
+    def __init__(self, real: embedders.Embedder):
         self.setting, self.id = real.setting, real.id
         self._rng = numpy.random.default_rng(0)
         words = [synthetic._word(n) for n in range(FAMILIES)]
@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="keep the store here; made where it is missing")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    real = embed.open_embedder()
+    real = embedders.open_embedder()
     found: dict[str, Any] = {"features": given.features}
     found["embedding_ms"] = float(numpy.median(times(lambda query: real([query]), questions("alone"))))
     with tempfile.TemporaryDirectory() as temporary:
@@ -82,7 +82,7 @@ def main() -> None:
             store.compact()  # type: ignore[attr-defined]
             found["compact_s"] = time.perf_counter() - began
             began = time.perf_counter()
-            with unittest.mock.patch.object(embed, "open_embedder", return_value=Drawn(real)):
+            with unittest.mock.patch.object(embedders, "open_embedder", return_value=Drawn(real)):
                 store.index()
             found["index_s"] = time.perf_counter() - began
         found["recall_at_10"] = recall(path, real(questions("semantic")))

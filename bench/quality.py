@@ -24,7 +24,7 @@ from typing import Any
 import numpy
 
 import featurestore
-from featurestore import embed
+from featurestore.search import embedders
 
 PAIRS = Path(__file__).parent / "data" / "demo_queries.tsv"
 DEPTH = 100
@@ -100,7 +100,7 @@ def rankings(store: featurestore.FeatureStore) -> dict[str, Ranking]:
 
 
 def _by_embedding(ids: list[str], labels: list[str]) -> Ranking:
-    embedder = embed.open_embedder()
+    embedder = embedders.open_embedder()
     matrix = embedder(labels)
     return lambda query: _best(ids, matrix @ embedder([query])[0])
 

@@ -29,7 +29,7 @@ import numpy
 
 from bench import decoders
 from bench.engines import ENGINES, Engine, Ours, draws, unit_blocks
-from featurestore import vectors
+from featurestore.search import vectors
 
 K = 10
 SELECTIVITIES = (1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)

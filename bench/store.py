@@ -25,7 +25,7 @@ import pyarrow
 
 import featurestore
 from bench import synthetic
-from featurestore.commands import progress
+from featurestore.extension.commands import progress
 
 AGGREGATES = {
     "dead fraction by layer": "SELECT layer, avg((state = 'dead')::INT) FROM {f} GROUP BY layer",

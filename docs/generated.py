@@ -87,7 +87,7 @@ def relinked(markdown: str, depth: int) -> str:
 
 def commands_page() -> str:
     """Every command with its help, as `featurestore COMMAND --help` prints it."""
-    from featurestore.cli import main
+    from featurestore.cli.main import main
 
     parts = [
         "# Commands\n",
@@ -115,7 +115,7 @@ def tables_page() -> str:
     """Every view and stored table of schema.sql with its columns, types and comments."""
     import duckdb
 
-    from featurestore import schema
+    from featurestore.tables import schema
 
     with duckdb.connect() as con:
         for statement in schema.statements():

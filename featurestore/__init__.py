@@ -21,13 +21,13 @@ from featurestore.errors import (
     Unavailable,
     UnsupportedVersion,
 )
-from featurestore.graphs import Graph, GraphAdded, GraphLink, GraphNode, Graphs, GraphSummary
-from featurestore.histogram import HISTOGRAM_BINS, HISTOGRAM_EDGES
-from featurestore.holdout import held_out
+from featurestore.values.graphs import Graph, GraphAdded, GraphLink, GraphNode, Graphs, GraphSummary
+from featurestore.values.histogram import HISTOGRAM_BINS, HISTOGRAM_EDGES
+from featurestore.values.holdout import held_out
 from featurestore.interface import FeatureStore
-from featurestore.jobs import Job, JobError, Jobs
+from featurestore.values.jobs import Job, JobError, Jobs
 from featurestore.query import Query
-from featurestore.records import (
+from featurestore.values.records import (
     Activating,
     ActiveFeature,
     Coactive,
@@ -46,7 +46,7 @@ from featurestore.records import (
     Scores,
     StoreInfo,
 )
-from featurestore.relations import Contrast, ContrastFeature, Duplicate, Duplicates, Edge, Neighbourhood
+from featurestore.values.relations import Contrast, ContrastFeature, Duplicate, Duplicates, Edge, Neighbourhood
 
 if TYPE_CHECKING:
     from featurestore.store import Store
@@ -120,7 +120,7 @@ def connect(location: str | Path) -> FeatureStore:
 
 def create(path: str | Path) -> Store:
     """A new, empty store in a directory or at an s3:// prefix. Raises Conflict when something is there already."""
-    from featurestore.parts import Directory
+    from featurestore.storage.directory import Directory
     from featurestore.store import Store
 
     Directory.create(path)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from featurestore.errors import BadRequest
-from featurestore.graphs import Graph, GraphAdded, Graphs
-from featurestore.jobs import Job, Jobs
+from featurestore.values.graphs import Graph, GraphAdded, Graphs
+from featurestore.values.jobs import Job, Jobs
 from featurestore.query import Query
-from featurestore.records import (
+from featurestore.values.records import (
     Activating,
     Dictionaries,
     Dictionary,
@@ -27,8 +27,8 @@ from featurestore.records import (
     Scores,
     StoreInfo,
 )
-from featurestore.relations import Contrast, Duplicates, Neighbourhood
-from featurestore.stream import RowStream
+from featurestore.values.relations import Contrast, Duplicates, Neighbourhood
+from featurestore.values.row_stream import RowStream
 
 if TYPE_CHECKING:
     import numpy

@@ -12,7 +12,7 @@ import numpy
 from featurestore import BadRequest, Dictionary, FeatureStoreError, Unavailable
 
 if TYPE_CHECKING:
-    from ingest.model import Model
+    from ingest.model.model import Model
     from ingest.sae import Sae
 
 MAX_TOKENS = 2000
@@ -31,8 +31,8 @@ def activations(dictionaries: Sequence[Dictionary], text: str) -> tuple[list[str
     try:
         import torch
 
-        from ingest.encoding import active
-        from ingest.vocabulary import token_bytes
+        from ingest.statistics.encode import active
+        from ingest.model.vocabulary import token_bytes
     except ImportError as exc:
         raise Unavailable(f"running a model needs {exc.name}: pip install 'featurestore[harvest]'") from None
     model = _model(dictionaries[0])
@@ -100,7 +100,7 @@ def _sae(dictionary: Dictionary) -> Sae:
 
 @functools.lru_cache(maxsize=2)
 def _load_model(location: str) -> Model:
-    from ingest.model import Model
+    from ingest.model.model import Model
 
     return Model(location)
 

@@ -70,7 +70,7 @@ def invoke():
 @pytest.fixture(scope="session")
 def demo_features(tmp_path_factory):
     """Path of a demo store of few tokens, built as `featurestore demo` builds it; nobody writes to it."""
-    from demo import build
+    from featurestore_demo import build
 
     path = tmp_path_factory.mktemp("demo") / "demo.features"
     said = build.build(path, tokens=60_000)

@@ -108,7 +108,7 @@ class Reader:
         return done.stdout
 
     def _featurestore(self, arguments: list[str]) -> str:
-        from featurestore.cli import main
+        from featurestore.cli.main import main
 
         done = self._invoke(main, arguments, input="y\n")  # to what a command asks before it removes something
         assert done.exit_code == 0, f"featurestore {arguments}\n{done.output}\n{done.exception!r}"
@@ -117,9 +117,10 @@ class Reader:
     def _serve(self, arguments: list[str]) -> str:
         """What the command would serve, by its own options, from a thread and at a port that is free."""
         import featurestore
-        from featurestore import serving, web
+        from featurestore.cli import serve
+        from featurestore import web
 
-        options = serving.serve.make_context("serve", arguments).params
+        options = serve.serve.make_context("serve", arguments).params
         store = featurestore.connect(options["store"])
         settings = web.Settings(
             keys=web.keys_of(options["keys"]),

@@ -10,12 +10,13 @@ import numpy
 import pyarrow
 
 import featurestore
-from ingest import onepass, weights
-from ingest.harvest import harvest
-from ingest.model import Model
-from labeler import rows, run
-from labeler.llm import Answer
-from labeler.pace import Pace
+from ingest.harvest import forward_pass
+from ingest import weights
+from ingest.harvest.harvest import harvest
+from ingest.model.model import Model
+from labeler.runs import row_buffer as rows, label_run
+from labeler.llm.endpoint import Answer
+from labeler.llm.rate_limit import Pace
 from tests import small, tiny
 
 IMPORTED = tuple(f"{n}-imported" for n in range(4))
@@ -45,7 +46,7 @@ def _progress(description: str, total: int | None):
 
 def harvesting(store: str, world: str) -> None:
     """Harvest two dictionaries over one model, keeping every unit that is counted."""
-    onepass.UNIT_TOKENS = 11
+    forward_pass.UNIT_TOKENS = 11
     with featurestore.connect(store) as opened:
         if "small/1-res" in {one.dictionary for one in opened.dictionaries()}:
             return
@@ -69,7 +70,7 @@ def labelling(store: str, world: str) -> None:
     """Label every live feature, a commit for every four."""
     rows.BATCH = 4
     with featurestore.connect(store) as opened:
-        run.by_model(opened, _Judge(), progress=_progress)
+        label_run.by_model(opened, _Judge(), progress=_progress)
 
 
 def compacting(store: str, world: str) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy
 
 import featurestore
-from labeler import prompts, rows, run
-from labeler.asking import Asker
-from labeler.explain import messages
-from labeler.journal import Journal
-from labeler.llm import Endpoint
+from labeler import prompts
+from labeler.runs import row_buffer, label_run
+from labeler.llm.asker import Asker
+from labeler.explainers.llm_explainer import messages
+from labeler.llm.journal import Journal
+from labeler.llm.endpoint import Endpoint
 from tests import llm_endpoint, tiny
 
 NAME = f"{tiny.MODEL}/many"
@@ -73,12 +74,12 @@ def expected(store: Any, feature: int) -> str:
     return llm_endpoint.label_of({"messages": talk})
 
 
-def label(path: str, url: str, journal: str, concurrency: int = 8, batch: int = 500) -> run.Labelled:
+def label(path: str, url: str, journal: str, concurrency: int = 8, batch: int = 500) -> label_run.Labelled:
     """Label the store, or what is left of it."""
-    rows.BATCH = batch
+    row_buffer.BATCH = batch
     with featurestore.connect(path) as store, Journal(journal) as kept:
         asker = Asker([Endpoint("judge", url, concurrency=concurrency)], kept)
-        return run.by_model(store, asker, progress=quiet)
+        return label_run.by_model(store, asker, progress=quiet)
 
 
 if __name__ == "__main__":

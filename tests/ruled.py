@@ -18,10 +18,10 @@ from typing import Any
 import numpy
 
 import featurestore
-from labeler import rows, score
-from labeler.asking import Asker
-from labeler.journal import Journal
-from labeler.llm import Endpoint
+from labeler.runs import row_buffer as rows, score_run
+from labeler.llm.asker import Asker
+from labeler.llm.journal import Journal
+from labeler.llm.endpoint import Endpoint
 from tests import tiny
 from tests.labelling import quiet
 
@@ -270,13 +270,13 @@ def _chance(asked: Mapping[str, Any]) -> random.Random:
     return random.Random(hashlib.sha256(json.dumps(asked["messages"]).encode()).hexdigest())
 
 
-def score_right(path: str, url: str, journal: str) -> score.Scored:
+def score_right(path: str, url: str, journal: str) -> score_run.Scored:
     """Score the right labels, or what is left of them: the process that may be killed."""
     rows.BATCH = 4
     with featurestore.connect(path) as store, Journal(journal) as kept:
         asker = Asker([Endpoint("judge", url, concurrency=4)], kept)
         methods = ("detection", "intruder")
-        return score.by_judge(store, asker, methods=methods, explainer="right", progress=quiet)
+        return score_run.by_judge(store, asker, methods=methods, explainer="right", progress=quiet)
 
 
 if __name__ == "__main__":

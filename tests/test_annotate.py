@@ -8,7 +8,7 @@ import pytest
 
 import featurestore
 from featurestore import BadRequest, NotFound
-from featurestore.cli import main
+from featurestore.cli.main import main
 from featurestore.client import Client
 from featurestore.web import create_app
 from tests import tiny

@@ -9,7 +9,7 @@ import numpy
 from bench import decoders
 from bench.engines import draws
 from bench.search import SELECTIVITIES, Task, true_neighbours
-from featurestore import vectors
+from featurestore.search import vectors
 
 
 def test_the_bench_ends_with_one_object():

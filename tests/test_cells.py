@@ -6,7 +6,7 @@ import pyarrow
 import pytest
 
 import featurestore
-from featurestore import cells, feature_rows
+from featurestore.tables import arrow_cells, feature_rows
 
 ZONE = pyarrow.timestamp("us", tz="Etc/UTC")
 WHEN = datetime.datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=datetime.UTC)
@@ -47,8 +47,8 @@ def source(request, tmp_path):
 
 
 def test_every_run_of_rows_is_what_arrow_says(source):
-    read = cells.Cells(source)
-    columns, _ = cells.columns_of(read.sample, -1)
+    read = arrow_cells.Cells(source)
+    columns, _ = arrow_cells.columns_of(read.sample, -1)
     assert read.count == 3
     assert list(columns) == TABLE.column_names
     for number, batch in enumerate(TABLE.to_batches(max_chunksize=3)):
@@ -62,8 +62,8 @@ def test_every_run_of_rows_is_what_arrow_says(source):
 
 
 def test_numbers_and_lists_are_views(source):
-    read = cells.Cells(source)
-    columns, _ = cells.columns_of(read.sample, -1)
+    read = arrow_cells.Cells(source)
+    columns, _ = arrow_cells.columns_of(read.sample, -1)
     assert columns["whole"].numbers(read.batch(1), 1, 3).tolist() == [5, 6]
     counts, values = columns["list"].lists(read.batch(1), 1, 3)
     assert counts.tolist() == [3, 0]
@@ -71,8 +71,8 @@ def test_numbers_and_lists_are_views(source):
 
 
 def test_a_file_of_no_rows_has_its_columns(tmp_path):
-    read = cells.Cells(written(tmp_path / "rows.arrow", TABLE.slice(0, 0)))
-    assert list(cells.columns_of(read.sample, -1)[0]) == TABLE.column_names
+    read = arrow_cells.Cells(written(tmp_path / "rows.arrow", TABLE.slice(0, 0)))
+    assert list(arrow_cells.columns_of(read.sample, -1)[0]) == TABLE.column_names
 
 
 def test_a_row_beyond_the_last_is_told(tmp_path):
@@ -87,4 +87,4 @@ def test_what_is_no_arrow_file_is_told(tmp_path):
     path = tmp_path / "rows.arrow"
     path.write_bytes(b"ARROW1" + bytes(100))
     with pytest.raises(featurestore.BadStore, match=r"rows\.arrow cannot be read"):
-        cells.Cells(path)
+        arrow_cells.Cells(path)

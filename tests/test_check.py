@@ -13,11 +13,12 @@ import pyarrow.parquet
 import pytest
 
 import featurestore
-from featurestore import BadStore, NotFound, UnsupportedVersion, log
-from featurestore.check import REBUILT
-from featurestore.cli import main
-from featurestore.log import Commit, Log
-from featurestore.parts import Directory, fingerprint
+from featurestore import BadStore, NotFound, UnsupportedVersion
+from featurestore.storage import log
+from featurestore.maintenance.check import REBUILT
+from featurestore.cli.main import main
+from featurestore.storage.log import Commit, Log
+from featurestore.storage.directory import Directory, fingerprint
 from tests import jobs, tiny
 
 

@@ -11,7 +11,8 @@ import pytest
 from waitress.server import create_server
 
 import featurestore
-from featurestore import BadRequest, TooManyRequests, Unavailable, client, transport
+from featurestore import BadRequest, TooManyRequests, Unavailable
+from featurestore.client import client, transport
 from featurestore.client import Client
 from featurestore.web import create_app
 from featurestore.web.api import v1
@@ -338,7 +339,8 @@ def test_a_client_needs_none_of_what_a_store_needs(local):
 
 
 def test_a_key_in_the_url_is_sent_and_not_shown(tmp_path, local):
-    from featurestore.web import Settings, keys
+    from featurestore.web import Settings
+    from featurestore.web.security import keys
 
     key = keys.create(tmp_path / "keys.json", "reader")
     app = create_app(local, Settings(keys=keys.Keys(tmp_path / "keys.json")))

@@ -9,11 +9,12 @@ import pytest
 
 import featurestore
 from featurestore import BadRequest, Unavailable
-from featurestore.parts import Directory
-from ingest import cluster, weights
-from ingest.harvest import harvest
-from ingest.model import Model
-from ingest.shards import SHARD
+from featurestore.storage.directory import Directory
+from ingest.harvest import ray_executor
+from ingest import weights
+from ingest.harvest.harvest import harvest
+from ingest.model.model import Model
+from ingest.harvest.shards import SHARD
 from tests import small
 from tests.test_harvest_again import TEXTS, a_store, content
 
@@ -50,9 +51,9 @@ def running():
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch):
-    monkeypatch.setattr("ingest.onepass.UNIT_TOKENS", 22)
-    monkeypatch.setattr(cluster, "TOGETHER", 1)
-    monkeypatch.setattr(cluster, "COLLECTED", 3)
+    monkeypatch.setattr("ingest.harvest.forward_pass.UNIT_TOKENS", 22)
+    monkeypatch.setattr(ray_executor, "TOGETHER", 1)
+    monkeypatch.setattr(ray_executor, "COLLECTED", 3)
 
 
 def workers():
@@ -116,8 +117,8 @@ def test_tasks_whose_processes_are_killed_are_done_again(world, running, tmp_pat
         return killed
 
     for mark in marks:
-        monkeypatch.setattr(cluster, mark.name, killed_once(getattr(cluster, mark.name), mark))
-    monkeypatch.setattr(cluster, "PIECES", 2)
+        monkeypatch.setattr(ray_executor, mark.name, killed_once(getattr(ray_executor, mark.name), mark))
+    monkeypatch.setattr(ray_executor, "PIECES", 2)
     alone, many = a_store(tmp_path / "alone"), a_store(tmp_path / "many")
     harvest(alone, model, saes, TEXTS, model_id="small")
     harvest(many, model, saes, TEXTS, model_id="small", ray="auto", workers=2)
@@ -129,8 +130,8 @@ def test_tasks_whose_processes_are_killed_are_done_again(world, running, tmp_pat
 @pytest.mark.parametrize("memory", [8 << 30, pytest.param(1, marks=pytest.mark.slow)], ids=["at once", "in rounds"])
 def test_a_harvest_goes_on_on_a_cluster_and_alone_again(world, running, tmp_path, monkeypatch, memory):
     """Shards, of which there are two, are kept by whoever counts and taken up by the other."""
-    monkeypatch.setattr("ingest.onepass.UNIT_TOKENS", 100)
-    monkeypatch.setattr(cluster, "COLLECTED", 1)
+    monkeypatch.setattr("ingest.harvest.forward_pass.UNIT_TOKENS", 100)
+    monkeypatch.setattr(ray_executor, "COLLECTED", 1)
     model, _ = world
     most = slice(30, -40)  # a few features of both shards fire
     folder = small.write_sae(tmp_path / "wide", hook="blocks.1.hook_resid_post", d_sae=SHARD + 20, seed=3, silent=most)
@@ -176,15 +177,15 @@ def test_what_a_worker_refuses_is_told(world, running, tmp_path):
 @pytest.mark.crash
 def test_workers_that_always_die_are_told(world, running, tmp_path, monkeypatch):
     model, saes = world
-    monkeypatch.setattr(cluster, "Worker", Dying)
-    monkeypatch.setattr(cluster, "DEATHS", 1)
+    monkeypatch.setattr(ray_executor, "Worker", Dying)
+    monkeypatch.setattr(ray_executor, "DEATHS", 1)
     store = featurestore.create(tmp_path / "store")
     with pytest.raises(Unavailable, match="workers die again and again"):
         harvest(store, model, saes, TEXTS, model_id="small", ray="auto", workers=1)
     assert store.info().commit == 0
 
 
-class Dying(cluster.Worker):
+class Dying(ray_executor.Worker):
     def count(self, units, spans):
         os._exit(1)
 

@@ -9,10 +9,10 @@ from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
 from featurestore import BadRequest, Unavailable
-from ingest import spool
-from ingest.corpus import packed, tokenise
-from ingest.readers import Tokens
-from ingest.vocabulary import special_ids, token_bytes
+from ingest.corpus import token_file
+from ingest.corpus.corpus import packed, tokenise
+from ingest.corpus.readers import Tokens
+from ingest.model.vocabulary import special_ids, token_bytes
 from tests import small
 
 TEMPLATE = (
@@ -81,8 +81,8 @@ def test_documents_keep_their_order_whatever_they_are(monkeypatch):
     tokenizer = chatting()
     alone = [listed(tokenise(tokenizer, [one]))[0] for one in given]
     for together, characters in ((64, 100), (2, 100), (64, 1)):
-        monkeypatch.setattr("ingest.tokenising.DOCUMENTS", together)
-        monkeypatch.setattr("ingest.tokenising.CHARACTERS", characters)
+        monkeypatch.setattr("ingest.corpus.tokenize.DOCUMENTS", together)
+        monkeypatch.setattr("ingest.corpus.tokenize.CHARACTERS", characters)
         assert listed(tokenise(tokenizer, given)) == alone
 
 
@@ -110,7 +110,7 @@ def test_a_text_may_begin_with_what_looks_like_bos():
 
 @pytest.mark.parametrize("scanned", [1, 2, 3, 1000])
 def test_streams_are_parted_at_separators(monkeypatch, scanned):
-    monkeypatch.setattr("ingest.tokenising.SCANNED", scanned)
+    monkeypatch.setattr("ingest.corpus.tokenize.SCANNED", scanned)
     stream = Tokens(numpy.array([0, 0, 5, 6, 0, 7, 0, 0, 8, 9, 0], dtype=numpy.uint16), "model", stream=True)
     corpus = tokenise(small.tokenizer(), [("s", stream)])
     assert listed(corpus) == [("s:1", [5, 6]), ("s:2", [7]), ("s:3", [8, 9])]
@@ -126,7 +126,7 @@ def test_rows_of_tokens_lose_only_their_bos():
 
 @pytest.mark.parametrize(("wrong", "dtype"), [(257, "uint16"), (-1, "int64")])
 def test_tokens_beyond_the_vocabulary_are_refused_with_their_place(monkeypatch, wrong, dtype):
-    monkeypatch.setattr("ingest.tokenising.SCANNED", 4)
+    monkeypatch.setattr("ingest.corpus.tokenize.SCANNED", 4)
     found = numpy.arange(1, 11).astype(dtype)
     found[6] = wrong
     with pytest.raises(
@@ -194,7 +194,7 @@ def test_no_space_for_the_tokens(monkeypatch):
         def close(self):
             pass
 
-    monkeypatch.setattr(spool.tempfile, "TemporaryFile", lambda **_: Full())
+    monkeypatch.setattr(token_file.tempfile, "TemporaryFile", lambda **_: Full())
     with pytest.raises(Unavailable, match="no space left in .* set TMPDIR"):
         tokenise(small.tokenizer(), small.TEXTS)
 

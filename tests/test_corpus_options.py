@@ -7,9 +7,9 @@ import numpy
 import pytest
 
 import featurestore
-from featurestore.cli import main
-from ingest.corpus_options import TEXT_HELP
-from ingest.reading import KINDS
+from featurestore.cli.main import main
+from ingest.cli.corpus_options import TEXT_HELP
+from ingest.corpus.sources import KINDS
 from tests import small
 
 

@@ -1,4 +1,4 @@
-"""The shipped model and dictionaries are as good as demo/README.md says, training resumes, and the demo builds."""
+"""The shipped model and dictionaries are as good as featurestore_demo/README.md says, training resumes, and the demo builds."""
 
 import collections
 import json
@@ -11,12 +11,13 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import featurestore
-from demo import build, dictionaries, language_model
-from demo.corpus import documents, held_out
-from featurestore.cli import main
-from ingest import selftest, weights
-from ingest.corpus import tokenise
-from ingest.model import Model
+from featurestore_demo import build, dictionaries, language_model
+from featurestore_demo.corpus import documents, held_out
+from featurestore.cli.main import main
+from ingest.inspection import selftest
+from ingest import weights
+from ingest.corpus.corpus import tokenise
+from ingest.model.model import Model
 
 DEMO = Path(build.__file__).parent
 SOURCES = ["2-res-2k", "3-tc-2k", "4-res-2k"]

@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from demo import dictionaries, language_model, report, train
-from demo.corpus import documents, held_out
+from featurestore_demo import dictionaries, language_model, report, train
+from featurestore_demo.corpus import documents, held_out
 from featurestore import Conflict
 from ingest import weights
-from ingest.corpus import tokenise
-from ingest.model import Model
+from ingest.corpus.corpus import tokenise
+from ingest.model.model import Model
 from ingest.sae import Sae
 
 PLANS = pytest.mark.parametrize("plan", dictionaries.PLANS, ids=lambda plan: plan.source)

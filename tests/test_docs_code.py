@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import featurestore
-from featurestore.cli import main
+from featurestore.cli.main import main
 from tests import doc_blocks, llm_endpoint, small, tiny
 from tests.doc_blocks import ROOT
 

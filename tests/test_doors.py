@@ -17,7 +17,7 @@ from waitress.server import create_server
 
 import featurestore
 from featurestore import BadRequest, NotFound, Query, Unavailable
-from featurestore.cli import main
+from featurestore.cli.main import main
 from featurestore.client import Client
 from featurestore.interface import FeatureStore
 from featurestore.store import Store
@@ -278,7 +278,7 @@ def test_command_line_gives_the_same(local, url, tiny_store, invoke):
     ],
 )
 def test_mistakes_get_one_line_and_a_code(tiny_store, invoke, arguments, code, message, monkeypatch):
-    monkeypatch.setattr("featurestore.transport.FIRST_PAUSE", 0.0)
+    monkeypatch.setattr("featurestore.client.transport.FIRST_PAUSE", 0.0)
     monkeypatch.setenv("FEATURESTORE", str(tiny_store))
     done = invoke(main, arguments)
     assert done.exit_code == code, done.output
@@ -370,7 +370,7 @@ def test_addresses_that_are_no_service():
 
 
 def test_a_restarting_service_is_asked_again(local, monkeypatch):
-    monkeypatch.setattr("featurestore.transport.FIRST_PAUSE", 0.0)
+    monkeypatch.setattr("featurestore.client.transport.FIRST_PAUSE", 0.0)
     app, calls = create_app(local), []
 
     def flaky(environ, start_response):

@@ -13,9 +13,9 @@ from waitress.server import create_server
 
 import featurestore
 from featurestore import BadRequest, Unavailable
-from featurestore.cli import main
+from featurestore.cli.main import main
 from featurestore.client import Client
-from featurestore.formats import FORMATS
+from featurestore.display.export import FORMATS
 from featurestore.web import create_app
 
 STATEMENT = "SELECT f.* EXCLUDE (histogram), h.score FROM keyword('exception', k := 20) h JOIN features f USING (dictionary, feature) ORDER BY h.rank"

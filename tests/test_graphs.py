@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from featurestore import BadRequest, Conflict, NotFound, graph_files
-from featurestore.cli import main
+from featurestore import BadRequest, Conflict, NotFound
+from featurestore.graphs import file_format
+from featurestore.cli.main import main
 from featurestore.web import Settings, create_app
 from tests import tiny
 from tests.attribution import feature, graph, node, pair
@@ -129,7 +130,7 @@ def test_which_labelled_features_occur_in_my_graphs(store):
 def test_cantor_pairs_of_large_dictionaries():
     places = [(0, 0), (0, 1), (25, 16_383), (3, 98_303), (100, 90_000_000)]
     nodes = [feature(layer, index, 0) for layer, index in places]
-    found = graph_files.understood(graph(nodes=nodes))
+    found = file_format.understood(graph(nodes=nodes))
     assert [(one.layer, one.feature) for one in found.nodes] == places
     assert found.notes == ()
 
@@ -141,7 +142,7 @@ def test_an_error_and_a_feature_of_one_id_are_told_apart():
         feature(0, 1, 2),
         node("2_4_2", "logit", 2, 2, 4),
     ]
-    found = graph_files.understood(graph(nodes=nodes))
+    found = file_format.understood(graph(nodes=nodes))
     assert [(one.kind, one.layer, one.feature) for one in found.nodes] == [
         ("error", 1, None),
         ("feature", 0, 1),
@@ -166,7 +167,7 @@ def test_numbers_of_schema_0(numbers, indices, notes):
         for n, (layer, number) in enumerate(zip(layers, numbers, strict=True))
     ]
     for version in (0, None):
-        found = graph_files.understood(graph(nodes=nodes, schema_version=version))
+        found = file_format.understood(graph(nodes=nodes, schema_version=version))
         assert ([one.feature for one in found.nodes], len(found.notes)) == (indices, notes)
 
 
@@ -388,7 +389,7 @@ def test_check_finds_a_graph_that_is_not_whole(store):
 
 def test_two_writers_of_one_graph(store, monkeypatch):
     """Both look before either writes: the second is told, and nothing of it is there."""
-    monkeypatch.setattr("featurestore.log.Snapshot.has", lambda self, table, key: False)
+    monkeypatch.setattr("featurestore.storage.log.Snapshot.has", lambda self, table, key: False)
     store.add_graph(graph(), map=MAP)
     with pytest.raises(Conflict, match="the store has graphs of colons already"):
         store.add_graph(graph(prompt="other"), map=MAP)

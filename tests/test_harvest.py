@@ -9,10 +9,10 @@ from transformers import GPT2LMHeadModel
 
 import featurestore
 from featurestore import BadRequest, Conflict
-from featurestore.cli import main
+from featurestore.cli.main import main
 from ingest import weights
-from ingest.harvest import harvest
-from ingest.model import Model
+from ingest.harvest.harvest import harvest
+from ingest.model.model import Model
 from tests import small
 
 HOOK = "blocks.1.hook_resid_post"
@@ -188,8 +188,8 @@ def test_vectors_and_provenance(world):
 
 def test_batches_do_not_matter(world, tmp_path, monkeypatch):
     _, model, saes, store, _ = world
-    monkeypatch.setattr("ingest.onepass.UNIT_TOKENS", 11)
-    monkeypatch.setattr("ingest.encoding.TILE_ELEMENTS", 20)
+    monkeypatch.setattr("ingest.harvest.forward_pass.UNIT_TOKENS", 11)
+    monkeypatch.setattr("ingest.statistics.encode.TILE_ELEMENTS", 20)
     other = featurestore.create(tmp_path / "other")
     harvest(other, model, saes, small.TEXTS, model_id="small")
     question = "SELECT * EXCLUDE (activation, activations) FROM stored.examples ORDER BY ALL"
@@ -263,7 +263,7 @@ def test_an_interrupted_harvest_leaves_the_store_as_it_was(world, tmp_path, monk
     def interrupt(*arguments, **keywords):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ingest.tables.examples", interrupt)
+    monkeypatch.setattr("ingest.harvest.store_rows.examples", interrupt)
     with pytest.raises(KeyboardInterrupt):
         harvest(store, model, saes, small.TEXTS, model_id="small")
     assert store.info().commit == 0

@@ -14,16 +14,17 @@ import torch
 
 import featurestore
 from featurestore import BadRequest, BadStore, Unavailable
-from featurestore.cli import main
-from ingest import corpus as corpora
-from ingest import onepass, room, tables, weights
-from ingest.checkpoint import Checkpoint
-from ingest.harvest import harvest, harvest_weights
-from ingest.model import Model
-from ingest.onepass import Cache, Counted, Inputs, Pass
-from ingest.room import rounds
-from ingest.shards import SHARD, cut, join
-from ingest.statistics import BYTES_PER_FEATURE
+from featurestore.cli.main import main
+from ingest.corpus import corpus as corpora
+from ingest.harvest import forward_pass, resources, store_rows
+from ingest import weights
+from ingest.harvest.checkpoint import Checkpoint
+from ingest.harvest.harvest import harvest, harvest_weights
+from ingest.model.model import Model
+from ingest.harvest.forward_pass import Cache, Counted, Inputs, Pass
+from ingest.harvest.resources import rounds
+from ingest.harvest.shards import SHARD, cut, join
+from ingest.statistics.accumulator import BYTES_PER_FEATURE
 from tests import small
 
 HOOK = "blocks.1.hook_resid_post"
@@ -47,7 +48,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture
 def small_units(monkeypatch):
-    monkeypatch.setattr(onepass, "UNIT_TOKENS", 22)
+    monkeypatch.setattr(forward_pass, "UNIT_TOKENS", 22)
 
 
 def content(store):
@@ -61,7 +62,7 @@ def content(store):
 
 
 def _snapshot(folder):
-    from featurestore.parts import Directory
+    from featurestore.storage.directory import Directory
 
     return Directory(folder).snapshot()
 
@@ -76,7 +77,7 @@ def stopped_before_writing(model, saes, folder):
     """The checkpoint of a harvest that ended before it wrote."""
     kept = folder / "kept"
     with pytest.MonkeyPatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("ingest.harvest._write", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr("ingest.harvest.harvest._write", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
         harvest(a_store(folder / "a"), model, saes, TEXTS, model_id="small", checkpoint=kept, every=0)
     return kept
 
@@ -145,8 +146,8 @@ def test_workers_over_disjoint_units_in_any_order_count_the_same(world, small_un
         merged = parts[0][source]
         for part in parts[1:]:
             merged.merge(part[source])
-        assert tables.examples(source, corpus.id, merged).equals(tables.examples(source, corpus.id, alone[source]))
-        ours, theirs = tables.statistics(merged), tables.statistics(alone[source])
+        assert store_rows.examples(source, corpus.id, merged).equals(store_rows.examples(source, corpus.id, alone[source]))
+        ours, theirs = store_rows.statistics(merged), store_rows.statistics(alone[source])
         for name, column in ours.items():
             assert (
                 numpy.array_equal(column, theirs[name])
@@ -168,11 +169,11 @@ def test_what_is_counted_is_cut_into_shards_and_joined_again(world, small_units)
             the_pass.count(unit, half)
     parts = list(cut(whole["1-res"], 7))
     assert [(part.first, part.last) for part in parts] == [(0, 7), (7, 14), (14, 20)]
-    rows, columns = tables.examples("d", "c", whole["1-res"]), tables.statistics(whole["1-res"])
+    rows, columns = store_rows.examples("d", "c", whole["1-res"]), store_rows.statistics(whole["1-res"])
     for part in parts:
         some = rows.filter([part.first <= feature < part.last for feature in rows["feature"].to_pylist()])
-        assert tables.examples("d", "c", part).equals(some)
-        for name, column in tables.statistics(part).items():
+        assert store_rows.examples("d", "c", part).equals(some)
+        for name, column in store_rows.statistics(part).items():
             assert column.tolist() == columns[name][part.first : part.last].tolist()
         assert part.counts == whole["1-res"].counts
     same(pickle.loads(pickle.dumps(parts[1])), parts[1])
@@ -311,7 +312,7 @@ def test_no_space_for_what_is_kept_is_told_before_any_work(world, small_units, t
                 harvest(store, model, saes, TEXTS, model_id="small", checkpoint=mounted / "store.harvest")
         assert not list(mounted.iterdir())
         # What was not foreseen, since others fill the disk meanwhile, is told as well.
-        monkeypatch.setattr("ingest.room.check", lambda wanted: None)
+        monkeypatch.setattr("ingest.harvest.resources.check", lambda wanted: None)
         (mounted / "another's").write_bytes(bytes(195 << 10))
         with pytest.raises(Unavailable, match="what is counted cannot be kept in .* goes on from what was kept before"):
             harvest(store, model, saes, TEXTS, model_id="small", checkpoint=mounted / "store.harvest", every=0)
@@ -333,7 +334,7 @@ def test_no_more_is_kept_than_was_foreseen(world, tmp_path, monkeypatch):
 
     def watched(self, *given):
         write(self, *given)
-        lay.append(room.lying(self.folder))
+        lay.append(resources.lying(self.folder))
 
     monkeypatch.setattr(Checkpoint, "write", watched)
     store, kept = featurestore.create(tmp_path / "store"), tmp_path / "kept"

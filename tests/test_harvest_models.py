@@ -7,8 +7,8 @@ import transformers
 
 import featurestore
 from ingest import weights
-from ingest.harvest import harvest
-from ingest.model import Model
+from ingest.harvest.harvest import harvest
+from ingest.model.model import Model
 from tests import families, small
 
 # The module whose output is the dictionary's input, by a path of the plain model.

@@ -8,7 +8,7 @@ import pytest
 HELD = """
 import ctypes, sys
 import numpy
-from ingest.heap import give_back_large_arrays
+from ingest.harvest.malloc import give_back_large_arrays
 
 class Info(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()]

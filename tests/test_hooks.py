@@ -7,8 +7,8 @@ import torch
 import transformers
 
 from featurestore import BadRequest
-from ingest.architectures import ARCHITECTURES, OPENAI, PLACES, TRANSFORMER_LENS
-from ingest.model import Model
+from ingest.model.architectures import ARCHITECTURES, OPENAI, PLACES, TRANSFORMER_LENS
+from ingest.model.model import Model
 from tests import families, small
 
 IDS = torch.tensor([[0, 5, 9, 200, 7], [0, 1, 2, 3, 4]])

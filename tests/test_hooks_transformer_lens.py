@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from ingest.architectures import TRANSFORMER_LENS
-from ingest.model import Model
+from ingest.model.architectures import TRANSFORMER_LENS
+from ingest.model.model import Model
 from tests import families
 
 lens = pytest.importorskip("transformer_lens", reason="TransformerLens is not installed")

@@ -11,11 +11,13 @@ import time
 import pytest
 
 import featurestore
-from featurestore import BadRequest, Conflict, NotFound, Unavailable, job_records
-from featurestore.cli import main
-from featurestore.storage import storage_at
-from featurestore.web import Settings, create_app, keys
-from featurestore.web.keys import Keys
+from featurestore import BadRequest, Conflict, NotFound, Unavailable
+from featurestore.maintenance import jobs
+from featurestore.cli.main import main
+from featurestore.storage.base import storage_at
+from featurestore.web import Settings, create_app
+from featurestore.web.security import keys
+from featurestore.web.security.keys import Keys
 from tests import small, tiny
 
 HOLDING = """
@@ -101,7 +103,7 @@ def test_work_that_fails_says_why_and_not_where(store):
 
 def test_one_of_a_kind_at_a_time(door, store):
     """While one of a kind holds its lock, whoever has it."""
-    held = job_records._locked(store._directory.storage, "check.alone")
+    held = jobs._locked(store._directory.storage, "check.alone")
     with pytest.raises(Conflict, match="one check at a time: another runs already"):
         door.start_job("check")
     os.close(held)
@@ -151,7 +153,7 @@ def test_work_that_was_killed_is_told_and_gone_on_with(store, by_hand):
 @pytest.mark.parametrize("stubborn", [False, True])
 def test_cancelling_ends_the_process(door, store, stubborn, monkeypatch):
     """A stand-in for the work, that waits: with a job's locks, as a real one has them."""
-    monkeypatch.setattr(job_records, "PATIENCE", 30.0 if not stubborn else 0.3)
+    monkeypatch.setattr(jobs, "PATIENCE", 30.0 if not stubborn else 0.3)
     wait = "signal.signal(signal.SIGTERM, signal.SIG_IGN); " if stubborn else ""
     code = f"import signal, time; {wait}print('ready', flush=True); time.sleep(600)"
     real, begun = subprocess.Popen, []
@@ -162,7 +164,7 @@ def test_cancelling_ends_the_process(door, store, stubborn, monkeypatch):
         begun.append(process)
         return process
 
-    monkeypatch.setattr("featurestore.job_records.start_process", waiting)
+    monkeypatch.setattr("featurestore.maintenance.jobs.start_process", waiting)
     started = door.start_job("index")
     with pytest.raises(Conflict, match=f"one index at a time: {started.id} runs already"):
         door.start_job("index")
@@ -231,14 +233,14 @@ def test_a_harvest_keeps_account_and_one_that_fails_leaves_no_store(tmp_path, in
 
 def test_a_record_does_not_bring_back_a_store_that_is_gone(tmp_path):
     featurestore.create(tmp_path / "s").close()
-    with job_records.recorded(storage_at(tmp_path / "s"), "check") as record:
+    with jobs.recorded(storage_at(tmp_path / "s"), "check") as record:
         shutil.rmtree(tmp_path / "s")
         record.stage("checking", 3)
     assert not (tmp_path / "s").exists()
 
 
 def test_files_of_jobs_are_no_leftovers_and_old_ones_go(store, monkeypatch):
-    monkeypatch.setattr(job_records, "KEPT", 3)
+    monkeypatch.setattr(jobs, "KEPT", 3)
     for _ in range(6):
         with store.recorded("check"):
             pass
@@ -252,7 +254,7 @@ def test_where_nothing_can_be_kept_work_goes_on(store, monkeypatch):
     def full(self, name, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("featurestore.storage.LocalStorage.write", full)
+    monkeypatch.setattr("featurestore.storage.base.LocalStorage.write", full)
     with store.recorded("check") as record:
         assert record is None
     with pytest.raises(Unavailable, match="no job can be started: No space left on device"):
@@ -283,10 +285,10 @@ def test_object_stores_have_no_jobs():
     class Elsewhere:
         location = "s3://bucket/features"
 
-    assert job_records.jobs(Elsewhere()) == []
+    assert jobs.jobs(Elsewhere()) == []
     with pytest.raises(Unavailable, match="jobs are for stores in a directory"):
-        job_records.start(Elsewhere(), "check")
-    with job_records.recorded(Elsewhere(), "check") as record:
+        jobs.start(Elsewhere(), "check")
+    with jobs.recorded(Elsewhere(), "check") as record:
         assert record is None
 
 

@@ -14,7 +14,8 @@ import time
 import pytest
 
 import featurestore
-from featurestore import Unavailable, embed
+from featurestore import Unavailable
+from featurestore.search import embedders
 from tests import jobs, tiny
 
 pytestmark = pytest.mark.crash
@@ -66,7 +67,7 @@ def check_whole(store):
 
 @pytest.mark.parametrize(("job", "base"), JOBS, ids=lambda value: getattr(value, "__name__", value))
 def test_killed_at_any_moment_it_resumes_to_the_same_end(tmp_path, world, bases, monkeypatch, job, base):
-    monkeypatch.setattr(embed, "available", lambda setting: False)
+    monkeypatch.setattr(embedders, "available", lambda setting: False)
     wanted, takes = tmp_path / "wanted", 0.0
     for _ in range(2):  # the first one also starts the server that processes are forked from
         shutil.rmtree(wanted, ignore_errors=True)

@@ -9,21 +9,22 @@ import pytest
 
 import featurestore
 from featurestore import BadRequest, NotFound, Unavailable
-from featurestore.cli import main
-from featurestore.commands import progress
-from labeler import explain, run, tokens
-from labeler.llm import Endpoint
-from labeler.token_labels import by_tokens
-from labeler.tokens import Firing
+from featurestore.cli.main import main
+from featurestore.extension.commands import progress
+from labeler.explainers import llm_explainer, token_explainer
+from labeler.runs import label_run
+from labeler.llm.endpoint import Endpoint
+from labeler.runs.token_label_run import by_tokens
+from labeler.explainers.token_explainer import Firing
 from tests import tiny
 
 CORPUS = {"self": 0.02, "raise": 0.002, "the": 0.05, ":": 0.05, "7": 0.001, "except": 0.002, ".": 0.05}
 
 
 def label_of(firings, promoted=(), others=()):
-    seen = tokens.see(firings)
-    common = tokens.background(CORPUS, [seen, *(tokens.see(one) for one in others)])
-    return tokens.label(seen, common, list(promoted))
+    seen = token_explainer.see(firings)
+    common = token_explainer.background(CORPUS, [seen, *(token_explainer.see(one) for one in others)])
+    return token_explainer.label(seen, common, list(promoted))
 
 
 CODE = [Firing(1, "x", f"\n    value = {name}(", ")\n") for name in ("a", "b", "c", "d")]
@@ -86,15 +87,15 @@ def test_common_tokens_are_no_news():
 
 
 def test_promoted_tokens_are_named_when_they_stand_out():
-    assert tokens.standing_out([("a", 3.0), ("b", 1.4), ("c", 1.1), ("d", 1.0)]) == ["a", "b"]
-    assert tokens.standing_out([("a", 1.2), ("b", 1.1), ("c", 1.0)]) == []
-    assert tokens.standing_out([]) == []
+    assert token_explainer.standing_out([("a", 3.0), ("b", 1.4), ("c", 1.1), ("d", 1.0)]) == ["a", "b"]
+    assert token_explainer.standing_out([("a", 1.2), ("b", 1.1), ("c", 1.0)]) == []
+    assert token_explainer.standing_out([]) == []
 
 
 def test_labels_are_short_lines():
     firings = [Firing(1, "x" * 90, "\n", "y" * 90)] * 3
     label = label_of(firings, ["a" * 100, "\n\n"])
-    assert len(label) <= tokens.MAX_LENGTH
+    assert len(label) <= token_explainer.MAX_LENGTH
     assert "\n" not in label
 
 
@@ -169,7 +170,7 @@ def store(tmp_path):
 
 def label_with(store, server, retries=3, concurrency=8, **options):
     endpoint = Endpoint("judge-1", server.url, retries=retries, concurrency=concurrency)
-    return run.by_model(store, endpoint, progress=progress, **options)
+    return label_run.by_model(store, endpoint, progress=progress, **options)
 
 
 def test_a_model_labels_features_and_is_named(store):
@@ -248,7 +249,7 @@ def test_replies_without_a_label_are_counted_and_never_stored(store):
     ],
 )
 def test_replies_with_a_label(reply, label):
-    assert explain.label_of(reply) == label
+    assert llm_explainer.label_of(reply) == label
 
 
 @pytest.mark.parametrize(
@@ -271,12 +272,12 @@ def test_addresses_that_are_slips_of_the_pen(store):
         Endpoint("judge-1", "localhost:8080/v1")
     wrong = pytest.raises(BadRequest, match=r"should it end in /v1\?")
     with Server(lambda n, body: failure(404, "no such path")) as server, wrong:
-        run.by_model(store, Endpoint("judge-1", server.url.removesuffix("/v1")), progress=progress)
+        label_run.by_model(store, Endpoint("judge-1", server.url.removesuffix("/v1")), progress=progress)
 
 
 def test_an_endpoint_that_is_not_there(store):
     with pytest.raises(Unavailable, match=r"nothing answers at http://127\.0\.0\.1:9/v1"):
-        run.by_model(store, Endpoint("m", "http://127.0.0.1:9/v1", retries=0), progress=progress, limit=1)
+        label_run.by_model(store, Endpoint("m", "http://127.0.0.1:9/v1", retries=0), progress=progress, limit=1)
 
 
 def test_what_was_answered_before_a_failure_is_kept(store):
@@ -291,7 +292,7 @@ def test_what_was_answered_before_a_failure_is_kept(store):
 def test_the_key_is_sent_and_needed_for_the_real_api(store, monkeypatch):
     monkeypatch.setenv("MY_KEY", "sk-mine")
     with Server(lambda n, body: said('{"label": "x"}')) as server:
-        run.by_model(store, Endpoint("m", server.url, "MY_KEY"), progress=progress, limit=1)
+        label_run.by_model(store, Endpoint("m", server.url, "MY_KEY"), progress=progress, limit=1)
         assert server.requests[0]["key"] == "Bearer sk-mine"
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(Unavailable, match="set OPENAI_API_KEY, or name a server"):

@@ -6,11 +6,12 @@ import pytest
 
 import featurestore
 from featurestore import Unavailable
-from featurestore.cli import main
-from labeler import batch, run
-from labeler.budget import Budget, Limit
-from labeler.journal import Journal
-from labeler.llm import Endpoint
+from featurestore.cli.main import main
+from labeler.llm import batch_api
+from labeler.runs import label_run
+from labeler.llm.budget import Budget, Limit
+from labeler.llm.journal import Journal
+from labeler.llm.endpoint import Endpoint
 from tests import labelling, llm_endpoint
 from tests.labelling import quiet
 
@@ -22,8 +23,8 @@ def many(tmp_path):
 
 
 def label(store, endpoint, journal, budget=None, **wanted):
-    with Journal(journal) as kept, batch.Batches(Endpoint("judge", endpoint.url), kept, budget, poll=0.01) as asker:
-        return run.by_model(store, asker, progress=quiet, **wanted)
+    with Journal(journal) as kept, batch_api.Batches(Endpoint("judge", endpoint.url), kept, budget, poll=0.01) as asker:
+        return label_run.by_model(store, asker, progress=quiet, **wanted)
 
 
 def labels(store):
@@ -33,7 +34,7 @@ def labels(store):
 
 
 def test_batches_give_what_live_calls_give(many, tmp_path, monkeypatch):
-    monkeypatch.setattr(batch, "MOST_REQUESTS", 50)
+    monkeypatch.setattr(batch_api, "MOST_REQUESTS", 50)
     with llm_endpoint.Endpoint(fault=llm_endpoint.fault_on_schedule(9)) as endpoint:
         report = label(many, endpoint, tmp_path / "j")
         account = endpoint.account()
@@ -61,10 +62,10 @@ def test_a_killed_run_finds_its_batch_again(many, tmp_path, monkeypatch, moment)
     with llm_endpoint.Endpoint() as endpoint:
         with monkeypatch.context() as patched:
             if moment == "while it waits":
-                patched.setattr(batch.Book, "look", killed)
+                patched.setattr(batch_api.Book, "look", killed)
             else:
-                saved, saves = batch.Book._save, []
-                patched.setattr(batch.Book, "_save", lambda book: killed() if saves else saves.append(saved(book)))
+                saved, saves = batch_api.Book._save, []
+                patched.setattr(batch_api.Book, "_save", lambda book: killed() if saves else saves.append(saved(book)))
             with pytest.raises(Killed):
                 label(many, endpoint, tmp_path / "j")
         assert len(endpoint.batches) == 1
@@ -107,7 +108,7 @@ def test_only_what_was_chosen_is_labelled_and_once(many, tmp_path):
 
 
 def test_the_command(tmp_path, invoke, monkeypatch):
-    monkeypatch.setattr(batch, "POLL", 0.01)
+    monkeypatch.setattr(batch_api, "POLL", 0.01)
     labelling.write_many(tmp_path / "s", 10).close()
     with llm_endpoint.Endpoint() as endpoint:
         asked = ["label", "--store", str(tmp_path / "s"), "--model", "judge", "--endpoint", endpoint.url]

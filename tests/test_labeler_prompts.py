@@ -6,12 +6,15 @@ import pytest
 
 import featurestore
 from featurestore import BadRequest, NotFound
-from featurestore.cli import main
-from labeler import budget, explain, prompts, run
-from labeler.asking import Asker
-from labeler.budget import Budget, Limit, Prices
-from labeler.journal import Journal
-from labeler.llm import Answer, Endpoint, tokens_most
+from featurestore.cli.main import main
+from labeler.llm import budget
+from labeler.explainers import llm_explainer
+from labeler import prompts
+from labeler.runs import label_run
+from labeler.llm.asker import Asker
+from labeler.llm.budget import Budget, Limit, Prices
+from labeler.llm.journal import Journal
+from labeler.llm.endpoint import Answer, Endpoint, tokens_most
 from tests import labelling, llm_endpoint, tiny
 from tests.labelling import quiet
 
@@ -44,7 +47,7 @@ def ask_of(*replies):
 
 
 def test_every_prompt_that_is_shipped_can_be_filled(page):
-    found = {prompt.name: explain.messages(page, prompt, page.examples) for prompt in prompts.shipped()}
+    found = {prompt.name: llm_explainer.messages(page, prompt, page.examples) for prompt in prompts.shipped()}
     assert set(found) == {"contrastive", "logits", "outputs", "pairs", "windows"}
     for name, talk in found.items():
         said = "".join(one["content"] for one in talk)
@@ -63,7 +66,7 @@ def test_a_prompt_of_ones_own_is_named_with_its_hash(tmp_path, page):
     copy.write_text(prompts.load("windows").path.read_text().replace("name: windows", "name: mine"))
     mine = prompts.load(copy)
     assert mine.id.startswith("mine/1@") and len(mine.id) == len("mine/1@") + 8
-    assert explain.messages(page, mine) == explain.messages(page, prompts.load("windows"))
+    assert llm_explainer.messages(page, mine) == llm_explainer.messages(page, prompts.load("windows"))
     (tmp_path / "other.md").write_text(copy.read_text() + "More.\n")
     assert prompts.load(tmp_path / "other.md").id != mine.id
 
@@ -98,12 +101,12 @@ def test_texts_are_not_read_as_places(page):
 
 def test_silent_are_texts_that_overlap_none_of_its_own(page):
     other = page.examples[0]
-    assert explain.silent(page.examples, [other]) == []
+    assert llm_explainer.silent(page.examples, [other]) == []
     apart = type(other)(**{name: getattr(other, name) for name in other.__struct_fields__} | {"document": 99})
     behind = type(other)(
         **{name: getattr(other, name) for name in other.__struct_fields__} | {"start": other.start + len(other.tokens)}
     )
-    assert explain.silent([other], [other, apart, behind]) == [apart, behind]
+    assert llm_explainer.silent([other], [other, apart, behind]) == [apart, behind]
 
 
 # --- replies -------------------------------------------------------------------------------------------------------
@@ -122,57 +125,57 @@ def test_silent_are_texts_that_overlap_none_of_its_own(page):
     ],
 )
 def test_vague(label):
-    assert explain.vague(label)
+    assert llm_explainer.vague(label)
 
 
 @pytest.mark.parametrize(
     "label", ["various chemical elements", "the word 'for'", "(", "numbers", "text about bridges", "“of” and “or”"]
 )
 def test_not_vague(label):
-    assert not explain.vague(label)
+    assert not llm_explainer.vague(label)
 
 
 def test_a_vague_label_is_asked_about_once(page):
     ask, asked = ask_of('{"label": "various topics"}', '{"label": "self in signatures"}')
-    found = explain.explain(page, prompts.load(), ask)
+    found = llm_explainer.explain(page, prompts.load(), ask)
     assert found == ("self in signatures", 3, None)
     talk = asked[1][0]
     assert [one["role"] for one in talk] == ["system", "user", "assistant", "user"]
     assert "says too little" in talk[3]["content"]
     ask, asked = ask_of('{"label": "various topics"}', '{"label": "many things"}', "never asked")
-    assert explain.explain(page, prompts.load(), ask) == ("many things", 3, "vague")
+    assert llm_explainer.explain(page, prompts.load(), ask) == ("many things", 3, "vague")
     ask, _ = ask_of('{"label": "various topics"}', "")
-    assert explain.explain(page, prompts.load(), ask) == ("various topics", 3, "vague")
+    assert llm_explainer.explain(page, prompts.load(), ask) == ("various topics", 3, "vague")
 
 
 @pytest.mark.parametrize("label", ["异常处理代码", "имена исключений", "the 名前 of 例外クラスの名前"])
 def test_a_label_in_another_script_is_asked_about_once(page, label):
     ask, asked = ask_of(json.dumps({"label": label}), '{"label": "names of exceptions"}')
-    assert explain.explain(page, prompts.load(), ask) == ("names of exceptions", 3, None)
+    assert llm_explainer.explain(page, prompts.load(), ask) == ("names of exceptions", 3, None)
     assert "language of the instructions" in asked[1][0][3]["content"]
     ask, _ = ask_of(json.dumps({"label": label}), json.dumps({"label": label}))
-    assert explain.explain(page, prompts.load(), ask).flaw == "foreign"
+    assert llm_explainer.explain(page, prompts.load(), ask).flaw == "foreign"
 
 
 @pytest.mark.parametrize("label", ["the particle 'の' after a noun", "Größenangaben in Überschriften", "(", "“имена”"])
 def test_labels_of_the_script_of_the_prompt(label):
-    assert explain.flaw_of(label, prompts.load()) is None
+    assert llm_explainer.flaw_of(label, prompts.load()) is None
 
 
 def test_a_reply_that_was_cut_off_gets_more_room(page):
     ask, asked = ask_of(Answer('{"label": "sel', finish="length"), '{"label": "self"}')
-    assert explain.explain(page, prompts.load(), ask).label == "self"
+    assert llm_explainer.explain(page, prompts.load(), ask).label == "self"
     assert asked[0][0] == asked[1][0]
     assert asked[1][1]["max_tokens"] > 200
 
 
 def test_an_unreadable_reply_is_asked_about_once(page):
     ask, asked = ask_of('{"labels": []}', 'Sure: {"label": "self"}')
-    assert explain.explain(page, prompts.load(), ask).label == "self"
-    assert asked[0][1]["schema"] == explain.SCHEMA
+    assert llm_explainer.explain(page, prompts.load(), ask).label == "self"
+    assert asked[0][1]["schema"] == llm_explainer.SCHEMA
     ask, asked = ask_of("", "")
-    with pytest.raises(explain.Unreadable, match="empty reply"):
-        explain.explain(page, prompts.load(), ask)
+    with pytest.raises(llm_explainer.Unreadable, match="empty reply"):
+        llm_explainer.explain(page, prompts.load(), ask)
     assert len(asked) == 2
 
 
@@ -187,7 +190,7 @@ def test_an_unreadable_reply_is_asked_about_once(page):
     ],
 )
 def test_tolerant_reading(reply, label):
-    assert explain.label_of(reply) == label
+    assert llm_explainer.label_of(reply) == label
 
 
 @pytest.mark.parametrize(
@@ -200,8 +203,8 @@ def test_tolerant_reading(reply, label):
     ],
 )
 def test_unreadable(answer, why):
-    with pytest.raises(explain.Unreadable, match=why):
-        explain.label_of(answer)
+    with pytest.raises(llm_explainer.Unreadable, match=why):
+        llm_explainer.label_of(answer)
 
 
 # --- runs ----------------------------------------------------------------------------------------------------------
@@ -209,7 +212,7 @@ def test_unreadable(answer, why):
 
 def test_vague_labels_are_marked_and_counted(store):
     with llm_endpoint.Endpoint(answer=lambda asked: '{"label": "various topics"}') as endpoint:
-        report = run.by_model(store, Endpoint("judge", endpoint.url), progress=quiet, limit=5)
+        report = label_run.by_model(store, Endpoint("judge", endpoint.url), progress=quiet, limit=5)
     assert (report.labelled, report.flawed) == (5, {"vague": 5})
     assert store.sql("SELECT DISTINCT prompt FROM labels WHERE explainer = 'judge'")["prompt"].to_pylist() == [
         "pairs/1+vague"
@@ -219,7 +222,7 @@ def test_vague_labels_are_marked_and_counted(store):
 def test_labels_of_two_prompts_stand_side_by_side(store):
     with llm_endpoint.Endpoint() as endpoint:
         for prompt in ("pairs", "contrastive", "outputs"):
-            report = run.by_model(
+            report = label_run.by_model(
                 store, Endpoint("judge", endpoint.url), progress=quiet, prompt=prompt, dictionaries=["tiny/0-res"]
             )
             assert sum(report.failed.values()) + report.labelled == (24 if prompt == "outputs" else 23)
@@ -258,7 +261,7 @@ def test_contrastive_shows_where_neighbours_fire_and_it_does_not(tmp_path):
     with llm_endpoint.Endpoint() as endpoint:
         asked = []
         endpoint.answer = lambda request: asked.append(request) or llm_endpoint.label_of(request)
-        report = run.by_model(
+        report = label_run.by_model(
             opened,
             Endpoint("judge", endpoint.url),
             progress=quiet,
@@ -309,12 +312,12 @@ def test_a_budget_is_never_overspent_and_a_new_one_goes_on(tmp_path, concurrency
         Journal(tmp_path / "j") as kept,
     ):
         page = store.feature(f"{labelling.NAME}/0")
-        one = tokens_most(explain.messages(page, prompts.load())) + 200
+        one = tokens_most(llm_explainer.messages(page, prompts.load())) + 200
         prices, spent, rounds = Prices(10.0, 20.0), 0.0, 0
         while True:
             account = Budget(Limit(prices.of(5 * one, 0), True), prices)
             asker = Asker([Endpoint("judge", endpoint.url, concurrency=concurrency)], kept, account)
-            report = run.by_model(store, asker, progress=quiet)
+            report = label_run.by_model(store, asker, progress=quiet)
             assert report.money <= account.limit.amount
             spent, rounds = spent + report.money, rounds + 1
             if report.stopped is None:
@@ -330,17 +333,17 @@ def test_a_budget_is_never_overspent_and_a_new_one_goes_on(tmp_path, concurrency
 def test_a_budget_of_zero_asks_nothing(store, tmp_path):
     with llm_endpoint.Endpoint() as endpoint:
         asker = Asker([Endpoint("judge", endpoint.url)], None, Budget(Limit(0, True)))
-        report = run.by_model(store, asker, progress=quiet)
+        report = label_run.by_model(store, asker, progress=quiet)
         assert (report.labelled, report.paid, endpoint.requests) == (0, 0, 0)
         assert "budget is 0" in report.stopped
 
 
 def test_the_estimate_is_near_what_it_costs(tmp_path):
     with labelling.write_many(tmp_path / "s", 80) as store, llm_endpoint.Endpoint() as endpoint:
-        job, account = run.Job.of("judge"), Budget(None, Prices(1.0, 2.0))
-        about = run.estimate(store, job, job.choose(store), account)
+        job, account = label_run.Job.of("judge"), Budget(None, Prices(1.0, 2.0))
+        about = label_run.estimate(store, job, job.choose(store), account)
         assert endpoint.requests == 0
-        report = run.by_model(store, Asker([Endpoint("judge", endpoint.url)], None, account), job, progress=quiet)
+        report = label_run.by_model(store, Asker([Endpoint("judge", endpoint.url)], None, account), job, progress=quiet)
         assert about.features == report.labelled == 80
         assert 0.5 < about.tokens_in / report.tokens_in < 2
         assert about.money == pytest.approx((about.tokens_in + 2 * about.tokens_out) / 1e6)

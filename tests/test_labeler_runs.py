@@ -16,10 +16,12 @@ import pytest
 
 import featurestore
 from featurestore import BadRequest, Unavailable
-from labeler import crew, journal, pace, prompts, run
-from labeler.asking import Asker
-from labeler.journal import Journal
-from labeler.llm import Endpoint
+from labeler.runs import thread_pool, label_run
+from labeler.llm import journal, rate_limit
+from labeler import prompts
+from labeler.llm.asker import Asker
+from labeler.llm.journal import Journal
+from labeler.llm.endpoint import Endpoint
 from tests import labelling, llm_endpoint
 from tests.labelling import quiet
 
@@ -150,7 +152,7 @@ def test_a_wrong_key_or_model_ends_it_at_once(many, tmp_path, monkeypatch, troub
 
 
 def test_an_endpoint_that_goes_down_in_the_middle(many, tmp_path, monkeypatch):
-    monkeypatch.setattr(pace, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(rate_limit, "FIRST_WAIT", 0.001)
     with llm_endpoint.Endpoint() as endpoint:
 
         def down_after_50(n):
@@ -167,12 +169,12 @@ def test_an_endpoint_that_goes_down_in_the_middle(many, tmp_path, monkeypatch):
 
 
 def test_several_endpoints_share_the_work_and_stand_in_for_each_other(many, tmp_path, monkeypatch):
-    monkeypatch.setattr(pace, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(rate_limit, "FIRST_WAIT", 0.001)
     with llm_endpoint.Endpoint(latency=0.005) as one, llm_endpoint.Endpoint(latency=0.005) as two:
         two.fault = lambda n: setattr(two, "down", n > 30)
         with Journal(tmp_path / "j") as kept:
             asker = Asker([Endpoint("judge", url, retries=1, concurrency=4) for url in (one.url, two.url)], kept)
-            report = run.by_model(many, asker, progress=quiet)
+            report = label_run.by_model(many, asker, progress=quiet)
         assert report.labelled == 200
         counts = one.account()["completed"], two.account()["completed"]
     assert sum(counts) == 200
@@ -182,7 +184,7 @@ def test_several_endpoints_share_the_work_and_stand_in_for_each_other(many, tmp_
 def test_settings_an_endpoint_does_not_know_are_left_out(many, tmp_path):
     refused = frozenset({"response_format", "max_tokens", "temperature"})
     with llm_endpoint.Endpoint(refuse=refused) as endpoint, Journal(tmp_path / "j") as kept:
-        report = run.by_model(many, Asker([Endpoint("judge", endpoint.url, concurrency=1)], kept), progress=quiet)
+        report = label_run.by_model(many, Asker([Endpoint("judge", endpoint.url, concurrency=1)], kept), progress=quiet)
         assert (report.labelled, report.failed) == (200, {})
         assert endpoint.requests <= 210
 
@@ -191,14 +193,14 @@ def test_the_order_is_that_of_the_sql(many, tmp_path):
     with llm_endpoint.Endpoint() as endpoint, Journal(tmp_path / "j") as kept:
         asker = Asker([Endpoint("judge", endpoint.url)], kept)
         chosen = {"where": "label IS NULL and density > 1e-5", "order": "density DESC", "limit": 20}
-        run.by_model(many, asker, progress=quiet, **chosen)
+        label_run.by_model(many, asker, progress=quiet, **chosen)
         assert set(labels(many)) == set(range(180, 200))
-        run.by_model(many, asker, progress=quiet, **chosen)
+        label_run.by_model(many, asker, progress=quiet, **chosen)
         assert set(labels(many)) == set(range(160, 200))
 
 
 def test_a_choice_is_as_sql_says(many):
-    job = run.Job.of("judge", order="density % 7e-6, feature DESC", where="feature % 3 = 1")
+    job = label_run.Job.of("judge", order="density % 7e-6, feature DESC", where="feature % 3 = 1")
     wanted = many.sql(
         "SELECT dictionary || '/' || feature AS id FROM features WHERE feature % 3 = 1 ORDER BY density % 7e-6, feature DESC"
     )["id"].to_pylist()
@@ -207,7 +209,7 @@ def test_a_choice_is_as_sql_says(many):
     assert list(chosen[:5]) == wanted[:5]
     assert sorted(wanted, key=lambda id: int(id.split("/")[2])) == list(chosen.by_id())
     with pytest.raises(BadRequest, match="densty"):
-        run.Job.of("judge", where="densty > 0").choose(many)
+        label_run.Job.of("judge", where="densty > 0").choose(many)
 
 
 # --- the journal ---------------------------------------------------------------------------------------------------
@@ -276,7 +278,7 @@ def test_the_same_question_at_once_is_asked_once(tmp_path):
 
 def test_a_pace_halves_once_a_round_and_grows_by_one_a_round():
     now = [0.0]
-    turns = pace.Pace(8, clock=lambda: now[0])
+    turns = rate_limit.Pace(8, clock=lambda: now[0])
     with turns.turn() as first, turns.turn() as second:
         now[0] = 1.0
         turns.refused(first, 5.0)
@@ -295,11 +297,11 @@ def test_a_pace_halves_once_a_round_and_grows_by_one_a_round():
 
 
 def test_a_stopped_pace_lets_nobody_begin():
-    turns = pace.Pace(1)
+    turns = rate_limit.Pace(1)
     turns.stop()
-    with pytest.raises(pace.Stopped), turns.turn():
+    with pytest.raises(rate_limit.Stopped), turns.turn():
         pass
-    with pytest.raises(pace.Stopped):
+    with pytest.raises(rate_limit.Stopped):
         turns.pause(100)
 
 
@@ -313,7 +315,7 @@ def test_a_crew_draws_items_as_it_needs_them():
             most[0] = max(most[0], n - len(done))
             yield n
 
-    crew.each(items(), lambda n: n * n, done.append, threads=4)
+    thread_pool.each(items(), lambda n: n * n, done.append, threads=4)
     assert sorted(done) == [n * n for n in range(500)]
     assert most[0] <= 8
 
@@ -332,7 +334,7 @@ def test_a_crew_hands_over_what_was_under_way():
         return n
 
     with pytest.raises(ValueError, match="five"):
-        crew.each(range(100), work, done.append, threads=4)
+        thread_pool.each(range(100), work, done.append, threads=4)
     assert set(range(5)) < set(done)
     assert len(done) < 20
 
@@ -374,5 +376,5 @@ def test_a_further_take_asks_again_once(many, tmp_path):
     with llm_endpoint.Endpoint() as endpoint, Journal(tmp_path / "j") as kept:
         for take, redo, paid in ((1, False, 20), (1, True, 0), (2, True, 20), (2, True, 0)):
             asker = Asker([Endpoint("judge", endpoint.url)], kept, take=take)
-            report = run.by_model(many, asker, progress=quiet, where="feature < 20", redo=redo)
+            report = label_run.by_model(many, asker, progress=quiet, where="feature < 20", redo=redo)
             assert (report.labelled, report.paid) == (20, paid)

@@ -16,10 +16,11 @@ import urllib.request
 import pytest
 
 from featurestore import Unavailable
-from labeler import replicas, run, score
-from labeler.asking import Asker
-from labeler.journal import Journal
-from labeler.llm import Endpoint
+from labeler.llm import ray_replicas
+from labeler.runs import label_run, score_run
+from labeler.llm.asker import Asker
+from labeler.llm.journal import Journal
+from labeler.llm.endpoint import Endpoint
 from tests import labelling, ruled, small
 from tests.labelling import quiet
 
@@ -72,11 +73,11 @@ def test_a_served_model_labels(served, tmp_path):
     url, model = served
     with labelling.write_many(tmp_path / "s", 4) as store, Journal(tmp_path / "j") as kept:
         asker = Asker([Endpoint(model, url, concurrency=2)], kept)
-        report = run.by_model(store, asker, progress=quiet, explainer="random")
+        report = label_run.by_model(store, asker, progress=quiet, explainer="random")
         assert report.labelled + sum(report.failed.values()) == 4
         assert report.paid == kept.keys() >= 4
         assert report.tokens_in > 4 * 500, "it counts tokens itself, a byte each"
-        again = run.by_model(store, Asker([Endpoint(model, url)], kept), progress=quiet, explainer="random", redo=True)
+        again = label_run.by_model(store, Asker([Endpoint(model, url)], kept), progress=quiet, explainer="random", redo=True)
         assert (again.paid, again.labelled, again.failed) == (0, report.labelled, report.failed)
 
 
@@ -85,7 +86,7 @@ def test_a_served_model_judges(served, tmp_path):
     url, model = served
     with ruled.write(tmp_path / "s") as store, Journal(tmp_path / "j") as kept:
         asker = Asker([Endpoint(model, url)], kept)
-        report = score.by_judge(store, asker, methods=("detection",), texts=3, limit=1, progress=quiet)
+        report = score_run.by_judge(store, asker, methods=("detection",), texts=3, limit=1, progress=quiet)
         (row,) = {(row["value"], row["n"]) for row in store.sql("FROM scores").to_pylist()}
         assert row == (None, 0)
         assert (report.labels, report.paid) == (1, kept.keys())
@@ -99,10 +100,10 @@ def test_one_that_is_served_on_a_cluster_labels(served, tmp_path):
     try:
         with (
             labelling.write_many(tmp_path / "s", 2) as store,
-            replicas.served("auto", COMMAND, model) as fleet,
+            ray_replicas.served("auto", COMMAND, model) as fleet,
             Journal(tmp_path / "j") as kept,
         ):
-            report = run.by_model(store, Asker(fleet, kept), progress=quiet, explainer="random")
+            report = label_run.by_model(store, Asker(fleet, kept), progress=quiet, explainer="random")
             assert report.labelled + sum(report.failed.values()) == 2
             assert report.paid == kept.keys() >= 2
     finally:
@@ -115,4 +116,4 @@ def test_a_model_it_does_not_have(served, tmp_path):
         labelling.write_many(tmp_path / "s", 2) as store,
         pytest.raises(Unavailable, match="is 'no/such-model' a model it serves"),
     ):
-        run.by_model(store, Endpoint("no/such-model", url, retries=0), progress=quiet)
+        label_run.by_model(store, Endpoint("no/such-model", url, retries=0), progress=quiet)

@@ -4,8 +4,8 @@ import numpy
 import pytest
 import torch
 
-from ingest import logits
-from ingest.logits import BINS, LOGITS, logit_effects
+from ingest.statistics import logits
+from ingest.statistics.logits import BINS, LOGITS, logit_effects
 
 
 @pytest.mark.parametrize("vocabulary", [7, 1500, 2 * logits.CHUNKS, 5000])

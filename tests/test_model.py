@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 from transformers.activations import NewGELUActivation
 
 from featurestore import BadRequest, NotFound
-from ingest.model import Model
+from ingest.model.model import Model
 from tests import families, small
 
 IDS = torch.tensor([[0, 5, 9, 200, 7], [0, 1, 2, 3, 4]])
@@ -138,7 +138,7 @@ def test_contexts_begin_as_the_tokenizer_and_the_model_want(tmp_path):
 def test_a_hub_that_does_not_answer(tmp_path):
     """Run apart: the hub's address is read once, when its package is imported."""
     code = (
-        "from ingest.model import Model\nfrom ingest.reading import documents\nfrom featurestore import Unavailable\n"
+        "from ingest.model.model import Model\nfrom ingest.corpus.sources import documents\nfrom featurestore import Unavailable\n"
         "for ask in (lambda: Model('nobody/nothing@main'), lambda: next(documents(['hf://nobody/nothing']))):\n"
         "    try: ask()\n    except Unavailable as exc: print(exc)\n"
     )

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 import featurestore
-from featurestore import draw, notebook
-from featurestore.records import Activating, ActiveFeature
-from featurestore.relations import Contrast, ContrastFeature
+from featurestore.display import charts, notebook
+from featurestore.values.records import Activating, ActiveFeature
+from featurestore.values.relations import Contrast, ContrastFeature
 
 HOSTILE = "</td><script>alert(1)</script><img src=x onerror=alert(2)>&\"' \x00 {{7*7}}"
 TAGS = {
@@ -102,7 +102,7 @@ def test_a_feature_shows_all_that_is_known_of_it(store):
     made = shown(page)
     assert page.label in made.text and page.id in made.text
     for said in (
-        draw.percent(page.density),
+        charts.percent(page.density),
         " ValueError".replace(" ", "·"),
         "+2.50",
         "gpt-x",
@@ -113,7 +113,7 @@ def test_a_feature_shows_all_that_is_known_of_it(store):
         assert said in made.text
     lit = [t for one in page.examples for t, a in zip(one.tokens, one.activations, strict=True) if a and t]
     assert made.lit == lit, "the tokens that fire, in the order of the examples"
-    drawn = draw.activation_histogram(page.histogram)
+    drawn = charts.activation_histogram(page.histogram)
     assert made.tags.count("rect") == sum(bar.height > 0 for bar in drawn.bars) > 0
     assert "width:100%" in page._repr_html_()
 

@@ -44,7 +44,7 @@ def app(tiny_store):
 def writable(tmp_path_factory):
     place = tmp_path_factory.mktemp("store") / "tiny.features"
     with tiny.write_tiny_store(place, index=False) as store, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("featurestore.job_records.start_process", no_process)
+        patch.setattr("featurestore.maintenance.jobs.start_process", no_process)
         yield create_app(store, Settings(writes=True))
 
 
@@ -174,5 +174,5 @@ def test_ready_only_where_the_store_can_be_read(app, monkeypatch):
 
     http = app.test_client()
     assert (http.get("/readyz").status_code, http.get("/readyz").json) == (200, {"status": "ok"})
-    monkeypatch.setattr("featurestore.store.Store.dictionaries", broken)
+    monkeypatch.setattr("featurestore.store.store.Store.dictionaries", broken)
     assert (http.get("/readyz").status_code, http.get("/healthz").status_code) == (503, 200)

@@ -8,8 +8,8 @@ import pyarrow.parquet
 import pytest
 
 import featurestore
-from featurestore import gathered
-from featurestore.parts import Directory
+from featurestore.tables import grouped_rows
+from featurestore.storage.directory import Directory
 from tests import tiny
 
 NAME = "tiny/0-res"
@@ -159,7 +159,7 @@ def assert_as_sql(store, asked):
 
 
 def test_a_feature_is_cut_from_any_batch(tmp_path, monkeypatch):
-    monkeypatch.setattr(gathered, "BATCH_FEATURES", 4)
+    monkeypatch.setattr(grouped_rows, "BATCH_FEATURES", 4)
     rng = numpy.random.default_rng(0)
     counts = rng.integers(0, 4, 30)
     counts[[0, 7, 8, 9, 10, 11, 29]] = 0
@@ -176,9 +176,9 @@ def test_a_feature_is_cut_from_any_batch(tmp_path, monkeypatch):
             ),
         }
     )
-    assert gathered.write(tmp_path / "rows.arrow", table, 100) == len(features)
+    assert grouped_rows.write(tmp_path / "rows.arrow", table, 100) == len(features)
     for source in (tmp_path / "rows.arrow", pyarrow.OSFile(str(tmp_path / "rows.arrow"))):
-        found = gathered.Gathered(source, 100)
+        found = grouped_rows.Gathered(source, 100)
         for feature in [*range(100, 140), *rng.integers(100, 130, 50).tolist()]:
             wanted = (
                 table.filter(pyarrow.array(features == feature)).drop_columns(["dictionary", "feature"]).to_pylist()

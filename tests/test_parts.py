@@ -12,8 +12,16 @@ import numpy
 import pytest
 
 import featurestore
-from featurestore import BadRequest, BadStore, Conflict, NotFound, Unavailable, UnsupportedVersion, log
-from featurestore.parts import Directory
+from featurestore import (
+    BadRequest,
+    BadStore,
+    Conflict,
+    NotFound,
+    Unavailable,
+    UnsupportedVersion,
+)
+from featurestore.storage import log
+from featurestore.storage.directory import Directory
 from tests import tiny
 
 

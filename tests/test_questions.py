@@ -4,7 +4,8 @@ import numpy
 import pytest
 
 import featurestore
-from featurestore import BadRequest, Query, text, token_index
+from featurestore import BadRequest, Query
+from featurestore.search import keyword as text, token_index
 from tests import tiny
 from tests.test_search import IDS, LIVE, MATRIX, check_exact, cosines
 
@@ -261,7 +262,7 @@ def test_probes_are_read_from_files(tmp_path):
     import torch
     from safetensors.torch import save_file
 
-    from featurestore import probes
+    from featurestore.cli import vector_files
 
     vector = torch.tensor([0.5, -1.0, 2.0])
     numpy.save(tmp_path / "v.npy", vector.numpy())
@@ -270,9 +271,9 @@ def test_probes_are_read_from_files(tmp_path):
     torch.save(vector, tmp_path / "v.pt")
     torch.save({"w": torch.stack([vector, vector])}, tmp_path / "d.pt")
     for name in ("v.npy", "m.npy::0", "v.safetensors:a", "v.safetensors:b", "v.pt", "d.pt:w:1"):
-        assert probes.is_file(name)
-        numpy.testing.assert_array_equal(probes.read(str(tmp_path / name)), vector.numpy())
-    assert not probes.is_file("gpt2-small/8-res-jb/12")
+        assert vector_files.is_file(name)
+        numpy.testing.assert_array_equal(vector_files.read(str(tmp_path / name)), vector.numpy())
+    assert not vector_files.is_file("gpt2-small/8-res-jb/12")
     (tmp_path / "x.pt").write_bytes(b"junk")
     (tmp_path / "x.npy").write_bytes(b"junk")
     (tmp_path / "x.safetensors").write_bytes(b"junk")
@@ -289,7 +290,7 @@ def test_probes_are_read_from_files(tmp_path):
         ("list.pt", BadRequest, "holds a list"),
     ]:
         with pytest.raises(kind, match=words):
-            probes.read(str(tmp_path / name))
+            vector_files.read(str(tmp_path / name))
 
 
 def test_a_store_without_labels_is_searched_by_tokens(tmp_path):
@@ -307,11 +308,11 @@ def test_a_store_without_labels_is_searched_by_tokens(tmp_path):
 
 
 def test_embedding_goes_on_where_it_was_killed(tmp_path, monkeypatch):
-    from featurestore import embed, label_vectors
+    from featurestore.search import embedders, label_vectors
 
     store = tiny.write_tiny_store(tmp_path / "s", index=False)
     monkeypatch.setattr(label_vectors, "BATCH", 8)
-    real = embed.open_embedder()
+    real = embedders.open_embedder()
     embedded = []
 
     class Failing:
@@ -326,16 +327,16 @@ def test_embedding_goes_on_where_it_was_killed(tmp_path, monkeypatch):
             embedded.extend(texts)
             return real(texts)
 
-    monkeypatch.setattr(embed, "open_embedder", lambda setting: Failing(10))
+    monkeypatch.setattr(embedders, "open_embedder", lambda setting: Failing(10))
     with pytest.raises(KeyboardInterrupt):
         store.index()
     assert len(embedded) == 16
-    monkeypatch.setattr(embed, "open_embedder", lambda setting: Failing(10**9))
+    monkeypatch.setattr(embedders, "open_embedder", lambda setting: Failing(10**9))
     assert any(line.startswith("embedded ") for line in store.index())
     labels = store.sql("SELECT DISTINCT label FROM labels")["label"].to_pylist()
     assert sorted(embedded) == sorted(labels), "each text once, in both runs together"
     hits = store.search("exception handling", mode="semantic", k=44, group=False)
-    monkeypatch.setattr(embed, "open_embedder", lambda setting: real)
+    monkeypatch.setattr(embedders, "open_embedder", lambda setting: real)
     fresh = tiny.write_tiny_store(tmp_path / "t")
     again = fresh.search("exception handling", mode="semantic", k=44, group=False)
     assert [hit.score for hit in hits] == [hit.score for hit in again]

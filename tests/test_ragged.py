@@ -3,7 +3,7 @@
 import numpy
 import pytest
 
-from ingest.ragged import best_first, grouped
+from ingest.statistics.ragged import best_first, grouped
 
 
 @pytest.mark.parametrize("cells", [1, 40, 1 << 20, 1 << 40])

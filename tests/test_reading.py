@@ -11,7 +11,7 @@ import pytest
 from pyarrow import parquet
 
 from featurestore import BadRequest, NotFound, Unavailable
-from ingest.reading import documents
+from ingest.corpus.sources import documents
 
 ROWS = [{"id": 1, "text": "one", "other": "uno"}, {"id": 2, "text": "two – dos", "other": "dos"}]
 TALK = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "world"}]

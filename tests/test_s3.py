@@ -13,9 +13,10 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 import featurestore
-from featurestore import BadStore, Conflict, NotFound, Unavailable, log
-from featurestore.cli import main
-from featurestore.storage import storage_at
+from featurestore import BadStore, Conflict, NotFound, Unavailable
+from featurestore.storage import log
+from featurestore.cli.main import main
+from featurestore.storage.base import storage_at
 from featurestore.web import create_app
 from tests import jobs, tiny
 
@@ -179,7 +180,7 @@ def test_a_killed_writer_is_swept_when_its_lease_is_old(s3, fresh_cache, monkeyp
     with featurestore.connect(location) as store:
         assert store.dictionaries() == []
         assert store.check().leftovers == (), "its lease is young: it may be at work elsewhere"
-        monkeypatch.setattr("featurestore.object_storage.LEASE_SECONDS", -1.0)
+        monkeypatch.setattr("featurestore.storage.object_store.LEASE_SECONDS", -1.0)
         assert len(store.check().leftovers) > 4
         assert store.repair().leftovers == ()
 

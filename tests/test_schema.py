@@ -7,7 +7,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from featurestore import BadRequest, Dictionary, Label, Score, schema
+from featurestore import BadRequest, Dictionary, Label, Score
+from featurestore.tables import schema
 from tests import tiny
 
 ROOT = Path(__file__).parent.parent

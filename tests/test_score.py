@@ -16,13 +16,16 @@ import pytest
 
 import featurestore
 from featurestore import BadRequest, Unavailable
-from featurestore.cli import main
-from labeler import agreement, batch, explain, score, score_examples, score_report, score_sample
-from labeler.asking import Asker
-from labeler.budget import Budget, parse_limit
-from labeler.journal import Journal
-from labeler.llm import Endpoint
-from labeler.score_embedding import by_embedding
+from featurestore.cli.main import main
+from labeler.explainers import agreement, llm_explainer
+from labeler.llm import batch_api
+from labeler.runs import score_run
+from labeler.scorers import examples, report as score_report, sample as score_sample
+from labeler.llm.asker import Asker
+from labeler.llm.budget import Budget, parse_limit
+from labeler.llm.journal import Journal
+from labeler.llm.endpoint import Endpoint
+from labeler.runs.embedding_score_run import by_embedding
 from tests import llm_endpoint, ruled
 from tests.labelling import quiet
 
@@ -69,7 +72,7 @@ def run(store, answer, journal=None, model="judge", methods=METHODS, budget=None
     served = {"answer": answer, "probabilities": True, "models": (model,)} | (endpoint or {})
     with llm_endpoint.Endpoint(**served) as served:
         asker = Asker([Endpoint(model, served.url)], journal, budget)
-        return score.by_judge(store, asker, methods=methods, progress=quiet, **wanted), served.account()
+        return score_run.by_judge(store, asker, methods=methods, progress=quiet, **wanted), served.account()
 
 
 def scores(store, judge):
@@ -134,12 +137,12 @@ def test_texts_are_fair_and_of_their_kind(tmp_path, contexts):
     """Nothing an explainer saw; positives fire by the rule and negatives do not; no text twice."""
     with ruled.write(tmp_path / "s", contexts=contexts) as store:
         store.index()
-        found = score_examples.Examples(store, ruled.NAME)
+        found = examples.Examples(store, ruled.NAME)
         for page in store.evidence([f"{ruled.NAME}/{n}" for n in range(COUNT)]):
             material = found.material(page, 12)
             assert material.examples == "held-out"
             rule = ruled.FEATURES[page.feature][1]
-            seen = {one.document for one in explain.shown(page)}
+            seen = {one.document for one in llm_explainer.shown(page)}
             for kind in (material.positives, material.random, material.hard):
                 assert len(kind) >= 8
                 assert len({text.document for text in kind}) == len(kind)
@@ -153,14 +156,14 @@ def test_texts_are_fair_and_of_their_kind(tmp_path, contexts):
 def test_without_held_out_documents_texts_are_those_the_explainer_was_not_shown(tmp_path):
     with ruled.write(tmp_path / "s", seen=26, held=0) as store:
         page = next(iter(store.evidence([f"{ruled.NAME}/2"])))
-        material = score_examples.Examples(store, ruled.NAME).material(page, 12)
+        material = examples.Examples(store, ruled.NAME).material(page, 12)
         assert material.examples == "unseen"
-        assert not {one.document for one in explain.shown(page)} & {text.document for text in material.positives}
+        assert not {one.document for one in llm_explainer.shown(page)} & {text.document for text in material.positives}
         few = page.__class__(
             **{name: getattr(page, name) for name in page.__struct_fields__} | {"examples": page.examples[:4]}
         )
-        with pytest.raises(explain.Lacking, match="too few examples"):
-            score_examples.Examples(store, ruled.NAME).material(few, 12)
+        with pytest.raises(llm_explainer.Lacking, match="too few examples"):
+            examples.Examples(store, ruled.NAME).material(few, 12)
 
 
 # --- runs ----------------------------------------------------------------------------------------------------------
@@ -220,11 +223,11 @@ def test_batches_give_the_scores_that_live_calls_give(store, tmp_path, threshold
     methods, wanted = ("detection", "intruder"), {"explainer": "right", "texts": TEXTS, "threshold": threshold}
     served = {"answer": ruled.oracle, "probabilities": True, "models": ("judge",)} | fault
     with llm_endpoint.Endpoint(**served) as endpoint, Journal(tmp_path / "j") as journal:
-        with batch.Batches(Endpoint("judge", endpoint.url), journal, poll=0.001) as asker:
-            report = score.by_judge(store, asker, methods=methods, progress=quiet, **wanted)
+        with batch_api.Batches(Endpoint("judge", endpoint.url), journal, poll=0.001) as asker:
+            report = score_run.by_judge(store, asker, methods=methods, progress=quiet, **wanted)
         account, rounds = endpoint.account(), len(endpoint.batches)
-        with batch.Batches(Endpoint("judge", endpoint.url), journal, poll=0.001) as asker:
-            again = score.by_judge(store, asker, methods=methods, progress=quiet, **wanted)
+        with batch_api.Batches(Endpoint("judge", endpoint.url), journal, poll=0.001) as asker:
+            again = score_run.by_judge(store, asker, methods=methods, progress=quiet, **wanted)
         assert (again.labels, again.skipped, endpoint.account()) == (0, COUNT, account)
     assert (report.labels, report.left, report.failed, account["twice"]) == (COUNT, 0, {}, 0)
     assert (report.paid, report.tokens_in) == (account["completed"], account["tokens_in"])
@@ -244,7 +247,7 @@ def test_batches_give_the_scores_that_live_calls_give(store, tmp_path, threshold
 
 def test_faults_are_counted_and_never_scored(store, monkeypatch):
     """Every kind of fault, met by every third request: what was judged is judged rightly, the rest are failures."""
-    monkeypatch.setattr("labeler.pace.FIRST_WAIT", 0.001)
+    monkeypatch.setattr("labeler.llm.rate_limit.FIRST_WAIT", 0.001)
     fault, methods = {"fault": llm_endpoint.fault_on_schedule(3)}, ("detection", "intruder")
     report, account = run(store, ruled.oracle, endpoint=fault, methods=methods, explainer="right")
     assert set(account["faults"]) == set(llm_endpoint.FAULTS)

@@ -6,7 +6,7 @@ import math
 import numpy
 import pytest
 
-from labeler import score_statistics as s
+from labeler.scorers import statistics as s
 
 Z = s.deviations()
 

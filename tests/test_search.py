@@ -7,7 +7,8 @@ import numpy
 import pytest
 
 import featurestore
-from featurestore import BadRequest, BadStore, NotFound, Query, Unavailable, embed, text, vectors
+from featurestore import BadRequest, BadStore, NotFound, Query, Unavailable
+from featurestore.search import embedders, keyword, vectors
 from tests import tiny
 
 MATRIX = numpy.concatenate([tiny.vectors(0), tiny.vectors(1)]).astype(numpy.float16).astype(numpy.float32)
@@ -99,7 +100,7 @@ def test_within_dictionaries_and_models(store):
 
 
 def test_semantic_scores_are_cosines_of_label_embeddings(store):
-    embedder = embed.open_embedder()
+    embedder = embedders.open_embedder()
     labels = store.sql("SELECT dictionary || '/' || feature AS id, label FROM labels").to_pylist()
     matrix = embedder([row["label"] for row in labels])
     scores = {}
@@ -212,7 +213,7 @@ def test_removed_dictionaries_are_not_found(tmp_path):
 
 def test_a_store_is_searched_with_the_embedder_it_was_built_with(tmp_path, monkeypatch):
     store = tiny.write_tiny_store(tmp_path / "s")
-    monkeypatch.setattr(embed.open_embedder(), "id", "another-model#123")
+    monkeypatch.setattr(embedders.open_embedder(), "id", "another-model#123")
     with pytest.raises(Unavailable, match=r"embedded with all-MiniLM-L6-v2#\w+, but here .* is another-model#123"):
         store.search("self", mode="semantic")
     store.index()
@@ -221,7 +222,7 @@ def test_a_store_is_searched_with_the_embedder_it_was_built_with(tmp_path, monke
 
 
 def test_without_torch_words_are_searched_and_it_is_said(store, monkeypatch):
-    monkeypatch.setattr(embed, "available", lambda setting: False)
+    monkeypatch.setattr(embedders, "available", lambda setting: False)
     hits = store.search("closing brackets")
     assert "searched by words only" in hits.notes[-1]
     assert hits[0].feature % 8 == 1
@@ -278,16 +279,16 @@ def test_vector_index_equals_a_full_sort(tmp_path):
 
 
 def test_keyword_index_with_many_allowed_rows(tmp_path, monkeypatch):
-    monkeypatch.setattr(text, "FEW", 10)
-    text.build(tmp_path / "x", [{"text": f"common word{n}"} for n in range(500)])
-    index = text.KeywordIndex(tmp_path / "x", 500)
-    allowed = text.Allowed(numpy.arange(500) >= 480)
-    rows, _ = index.search(text.Words.of("common"), 30, allowed)
+    monkeypatch.setattr(keyword, "FEW", 10)
+    keyword.build(tmp_path / "x", [{"text": f"common word{n}"} for n in range(500)])
+    index = keyword.KeywordIndex(tmp_path / "x", 500)
+    allowed = keyword.Allowed(numpy.arange(500) >= 480)
+    rows, _ = index.search(keyword.Words.of("common"), 30, allowed)
     assert sorted(rows) == list(range(480, 500)), "allowed rows are found however many others match"
 
 
 def test_embedder_equals_the_published_cosines():
-    found = embed.open_embedder()(
+    found = embedders.open_embedder()(
         ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."]
     )
     numpy.testing.assert_allclose(
@@ -304,7 +305,7 @@ def test_embedder_equals_the_published_cosines():
 )
 def test_embedders_that_are_not_there(setting, kind, words):
     with pytest.raises(kind, match=words):
-        embed.open_embedder(setting)
+        embedders.open_embedder(setting)
 
 
 def test_how_a_query_is_read_is_no_field_of_it(store):

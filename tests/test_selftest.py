@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from featurestore import BadRequest
-from featurestore.cli import main
+from featurestore.cli.main import main
 from ingest import weights
-from ingest.alternatives import compare, doubted
-from ingest.corpus import tokenise
-from ingest.model import Model
-from ingest.reading import documents
-from ingest.selftest import Read, agrees, measure, measured, reads
-from ingest.weightfacts import duplicates, facts, outliers
+from ingest.inspection.alternatives import compare, doubted
+from ingest.corpus.corpus import tokenise
+from ingest.model.model import Model
+from ingest.corpus.sources import documents
+from ingest.inspection.selftest import Read, agrees, measure, measured, reads
+from ingest.inspection.weight_facts import duplicates, facts, outliers
 from tests.published import made, save, tensors
 from tests.test_weights_gemma import CLT, first, lower
 
@@ -69,7 +69,7 @@ def test_measures_equal_their_definitions(sae, model, corpus, truth):
 
 def test_slices_of_features_measure_the_same(sae, model, corpus, truth, monkeypatch):
     """A dictionary of a million features is never encoded at once."""
-    monkeypatch.setattr("ingest.selftest.TILE", 100 * TOKENS)
+    monkeypatch.setattr("ingest.inspection.selftest.TILE", 100 * TOKENS)
     assert measure(sae, model, corpus) == pytest.approx(truth, rel=1e-4)
     topk = dataclasses.replace(sae, activation="topk", k=20)
     sliced = measure(topk, model, corpus)
@@ -175,7 +175,7 @@ def test_another_number_is_promised(sae, model, corpus, truth):
 
 
 def test_pairs_are_tried_on_fewer_tokens_where_they_cost_much(sae, model, corpus, monkeypatch):
-    monkeypatch.setattr("ingest.alternatives.PAIRS_FLOP", 1.0)
+    monkeypatch.setattr("ingest.inspection.alternatives.PAIRS_FLOP", 1.0)
     wrong = mistaken(sae, "two at once", 1)
     verdict = compare(wrong, model, corpus, measure(wrong, model, corpus))
     assert {row["tokens"] for row in verdict.tried} == {TOKENS, 100}

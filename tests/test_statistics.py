@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from featurestore import HISTOGRAM_EDGES
-from ingest import coactivity, examples
-from ingest.coactivity import coactive, joined
-from ingest.examples import OCTAVES, SAMPLED, TOP
-from ingest.statistics import BYTES_PER_FEATURE, Accumulator, histogram_bins
-from ingest.tiles import Tile, hash_of
+from ingest.statistics import coactivity, examples
+from ingest.statistics.coactivity import coactive, joined
+from ingest.statistics.examples import OCTAVES, SAMPLED, TOP
+from ingest.statistics.accumulator import BYTES_PER_FEATURE, Accumulator, histogram_bins
+from ingest.statistics.tile import Tile, hash_of
 
 N, CONTEXTS, LENGTH = 6, 60, 30
 DOCUMENTS = CONTEXTS // 3  # of three contexts each

@@ -5,12 +5,13 @@ import pytest
 
 import featurestore
 from featurestore import BadRequest, BadStore, NotFound
-from ingest import stored, weights
-from ingest.corpus import tokenise
-from ingest.harvest import harvest
-from ingest.model import Model
-from ingest.stored import corpora, read_corpus
-from ingest.writing import write_corpus
+from ingest.corpus import from_store
+from ingest import weights
+from ingest.corpus.corpus import tokenise
+from ingest.harvest.harvest import harvest
+from ingest.model.model import Model
+from ingest.corpus.from_store import corpora, read_corpus
+from ingest.harvest.write_dictionary import write_corpus
 from tests import small
 
 TEXTS = [*small.TEXTS, ("long", "abc" * 600), ("again", small.TEXTS[0][1])]
@@ -30,7 +31,7 @@ def write(store, corpus):
 
 @pytest.mark.parametrize("together", [1, 50, 4_000_000])
 def test_a_corpus_comes_back_as_it_was_written(store, monkeypatch, together):
-    monkeypatch.setattr(stored, "TOGETHER", together)
+    monkeypatch.setattr(from_store, "TOGETHER", together)
     other = write(store, tokenise(small.tokenizer(), small.TEXTS[1:]))
     corpus = write(store, tokenise(small.tokenizer(), TEXTS))
     found = read_corpus(store, corpus.id, small.tokenizer())

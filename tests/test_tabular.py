@@ -13,8 +13,8 @@ import pytest
 import featurestore
 from featurestore import Unavailable
 from featurestore.client import Client
-from featurestore.records import Activating, ActiveFeature
-from featurestore.relations import Contrast, Duplicates, Edge, Neighbourhood
+from featurestore.values.records import Activating, ActiveFeature
+from featurestore.values.relations import Contrast, Duplicates, Edge, Neighbourhood
 from featurestore.web import create_app
 
 ANSWERS = {

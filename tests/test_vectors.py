@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy
 import pytest
 
-from featurestore import vectors
+from featurestore.search import vectors
 from featurestore.errors import BadRequest, BadStore, Conflict, UnsupportedVersion
-from featurestore.vectors import building, clusters, codes, index, plan, rows
+from featurestore.search.vectors import building, clusters, codes, index, plan, rows
 from tests import tiny
 
 DIM = 48
@@ -343,7 +343,7 @@ import os, signal, sys
 from pathlib import Path
 import numpy
 from featurestore import vectors
-from featurestore.vectors import building
+from featurestore.search.vectors import building
 building.FLAT_NUMBERS, building.BLOCK = 0, 512
 folder = Path(sys.argv[1])
 parts = [numpy.load(folder / "parts" / f"{n}.npy", mmap_mode="r") for n in range(3)]
@@ -538,7 +538,7 @@ def test_memory_while_coding_does_not_grow_with_the_rows(tmp_path):
     code = """
 import resource, sys, numpy
 from pathlib import Path
-from featurestore.vectors import clusters, codes
+from featurestore.search.vectors import clusters, codes
 part = numpy.load(sys.argv[1], mmap_mode="r")
 rotation = codes.rotation(512)
 some = codes.unit(part[:300]) @ rotation

@@ -6,7 +6,7 @@ import pyarrow
 import pytest
 
 import featurestore
-from featurestore import draw
+from featurestore.display import charts
 from featurestore.web import create_app
 
 
@@ -87,7 +87,7 @@ def test_bodies_that_cannot_be(http):
 
 
 def test_a_failure_inside_is_logged_and_not_shown(http, monkeypatch, caplog):
-    monkeypatch.setattr("featurestore.store.Store.info", lambda self: 1 / 0)
+    monkeypatch.setattr("featurestore.store.store.Store.info", lambda self: 1 / 0)
     answer = http.get("/v1/info")
     assert (answer.status_code, answer.json["code"]) == (500, "error")
     assert "ZeroDivisionError" not in answer.text
@@ -164,7 +164,7 @@ def test_healthz(http):
 def test_histograms_have_a_bar_for_each_bin_between_whole_octaves():
     counts = [0] * 64
     counts[25], counts[30] = 4, 1
-    drawn = draw.activation_histogram(tuple(counts))
+    drawn = charts.activation_histogram(tuple(counts))
     assert [tick.text for tick in drawn.ticks] == ["1", "2", "4"]
     assert len(drawn.bars) == 8
     heights = [bar.height for bar in drawn.bars]
@@ -176,4 +176,4 @@ def test_histograms_have_a_bar_for_each_bin_between_whole_octaves():
     ("value", "largest", "shade"), [(0, 5, 0), (5, 5, 10), (0.01, 5, 1), (-5, 5, 10), (1, None, 0)]
 )
 def test_shades(value, largest, shade):
-    assert draw.shade(value, largest) == shade
+    assert charts.shade(value, largest) == shade

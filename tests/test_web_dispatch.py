@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from featurestore.web import dispatch
-from featurestore.web.dispatch import Dispatcher
+from featurestore.web.serving import dispatch
+from featurestore.web.serving.dispatch import Dispatcher
 
 
 class Task:

@@ -7,9 +7,10 @@ import time
 import pytest
 
 import featurestore
-from featurestore.records import GivenLabel
-from featurestore.web import Settings, create_app, keys
-from featurestore.web.keys import Keys
+from featurestore.values.records import GivenLabel
+from featurestore.web import Settings, create_app
+from featurestore.web.security import keys
+from featurestore.web.security.keys import Keys
 from tests import tiny
 
 ID = "tiny/0-res/3"
@@ -215,7 +216,7 @@ def test_labels_are_added_in_python_too(store):
 
 
 def test_strangers_write_only_with_keys(store):
-    from featurestore.serving import serve_store
+    from featurestore.cli.serve import serve_store
 
     with pytest.raises(featurestore.BadRequest, match="name --keys, or listen on loopback"):
         serve_store(store.location, "0.0.0.0", 0, allow_writes=True)

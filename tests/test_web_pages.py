@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 import featurestore
-from featurestore import draw
+from featurestore.display import charts
 from featurestore.client import Client
 from featurestore.web import create_app
 
@@ -105,11 +105,11 @@ def test_tokens_are_drawn_whole():
         tokens = [rng.choice(pieces) for _ in range(rng.randrange(1, 30))]
         values = [rng.choice([0.0, 0.0, 1.0, -2.0]) for _ in tokens]
         peak = rng.randrange(-1, len(tokens))
-        drawn = draw.runs(tokens, values, 2.0, peak)
+        drawn = charts.runs(tokens, values, 2.0, peak)
         parts = [part for run in drawn for part in run.parts]
         assert "".join(part.text for part in parts if not part.mark) == "".join(tokens)
         lit = [run for run in drawn if run.shade]
-        assert [run.shade for run in lit] == [draw.shade(value, 2.0) for value in values if value]
+        assert [run.shade for run in lit] == [charts.shade(value, 2.0) for value in values if value]
         assert sum(run.peak for run in lit) == (peak >= 0 and values[peak] != 0)
         if peak < 0:
             assert not any(part.far for part in parts)
@@ -121,7 +121,7 @@ def test_tokens_are_drawn_whole():
 
 def test_what_is_near_is_the_line_of_the_peak_and_the_two_beside_it():
     tokens = ["a\n", "  b", "\n\n  x", " y", "\n    ", " z", "\nq"]
-    drawn = draw.runs(tokens, [0, 0, 0, 2.0, 1.0, 0, 0], 2.0, 3)
+    drawn = charts.runs(tokens, [0, 0, 0, 2.0, 1.0, 0, 0], 2.0, 3)
     near = "".join(part.text for run in drawn for part in run.parts if not part.far and not part.mark)
     assert near == "  b\n\n  x y\n     z"
     assert [part.text for run in drawn for part in run.parts if part.mark] == ["⏎"]
@@ -133,19 +133,19 @@ def test_what_is_near_is_the_line_of_the_peak_and_the_two_beside_it():
     [(None, "–"), (0.0, "0 %"), (1.0, "100 %"), (0.05, "5 %"), (0.00123, "0.12 %"), (1.7e-6, "0.00017 %")],
 )
 def test_percentages(density, shown):
-    assert draw.percent(density) == shown
+    assert charts.percent(density) == shown
 
 
 def test_a_strip_has_a_bar_where_something_fires():
-    assert draw.strip([0.0, 4.0, 0.0, -2.0, 0.001]) == [(1, 1.0), (3, 0.5), (4, 0.12)]
-    assert draw.strip([0.0]) == []
+    assert charts.strip([0.0, 4.0, 0.0, -2.0, 0.001]) == [(1, 1.0), (3, 0.5), (4, 0.12)]
+    assert charts.strip([0.0]) == []
 
 
 def test_axes_carry_as_many_numbers_as_fit():
     counts = [1] * 64
-    drawn = draw.activation_histogram(tuple(counts))
+    drawn = charts.activation_histogram(tuple(counts))
     assert (len(drawn.bars), len(drawn.ticks) <= 7, drawn.most) == (64, True, 1)
-    drawn = draw.density_histogram([{"bin": -24, "n": 1}, {"bin": -1, "n": 7}])
+    drawn = charts.density_histogram([{"bin": -24, "n": 1}, {"bin": -1, "n": 7}])
     assert [tick.text for tick in drawn.ticks] == ["0.0001 %", "0.001 %", "0.01 %", "0.1 %", "1 %", "10 %", "100 %"]
     assert drawn.bars[-1].title == "56 % to 100 %: 7 features"
     assert min(bar.x for bar in drawn.bars) >= 0

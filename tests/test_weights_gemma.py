@@ -9,8 +9,8 @@ import torch
 import featurestore
 from featurestore import BadRequest
 from ingest import weights
-from ingest.harvest import harvest
-from ingest.model import Model
+from ingest.harvest.harvest import harvest
+from ingest.model.model import Model
 from tests import small
 from tests.published import D, N, close, decoded, encoded, inputs, jumped, made, pre, same, save, tensors
 

@@ -10,18 +10,19 @@ import os
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from featurestore import draw
+from featurestore.display import charts
 from featurestore.errors import BadRequest, FeatureStoreError, NotFound
 from featurestore.interface import FeatureStore
-from featurestore.web import describe, pages
+from featurestore.web import describe
+from featurestore.web.pages import views
 from featurestore.web.api import ROUTES
-from featurestore.web.guard import Guard
-from featurestore.web.keys import VARIABLE, Keys
+from featurestore.web.security.guard import Guard
+from featurestore.web.security.keys import VARIABLE, Keys
 from featurestore.web.logs import AccessLog
-from featurestore.web.reply import problem
-from featurestore.web.server import check_port, serve
+from featurestore.web.responses import problem
+from featurestore.web.serving.server import check_port, serve
 from featurestore.web.settings import Settings, loopback, trusted_hosts
-from featurestore.web.workers import serve_workers
+from featurestore.web.serving.workers import serve_workers
 
 __all__ = [
     "AccessLog",
@@ -45,13 +46,13 @@ def create_app(store: FeatureStore, settings: Settings | None = None) -> Flask:
     app = Flask("featurestore.web", root_path=__path__[0], static_url_path="/static", static_folder="static")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.jinja_env.globals["draw"] = draw
+    app.jinja_env.globals["draw"] = charts
     Guard(app, store, settings)
     families = [make(store) for make in ROUTES] + [describe.health(store)]
     for family in families:
         app.register_blueprint(family.blueprint)
     app.register_blueprint(describe.documents([one for family in families for one in family.operations]))
-    app.register_blueprint(pages.blueprint(store))
+    app.register_blueprint(views.blueprint(store))
 
     @app.errorhandler(FeatureStoreError)
     def refused(exc: FeatureStoreError) -> Response:
@@ -91,7 +92,7 @@ def _error(exc: FeatureStoreError, status: int) -> Response:
     if request.path.startswith("/v1") or not request.accept_mimetypes.accept_html:
         answer = problem(exc, status)
     else:
-        answer = pages.error_page(exc, status)
+        answer = views.error_page(exc, status)
     if exc.retry_after is not None:
         answer.headers["Retry-After"] = str(max(1, math.ceil(exc.retry_after)))
     if status == 401:

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, render_template
 import featurestore
 from featurestore.errors import FeatureStoreError, Unavailable
 from featurestore.interface import FeatureStore
-from featurestore.web import metrics, reply
+from featurestore.web import metrics, responses
 from featurestore.web.api.models import Health, Nothing
 from featurestore.web.api.openapi import document
 from featurestore.web.api.routes import Operation, Routes
@@ -48,12 +48,12 @@ def documents(operations: Sequence[Operation]) -> Blueprint:
 
     @made.get("/openapi.json")
     def openapi() -> Response:
-        reply.given()
-        return reply.json(whole())
+        responses.given()
+        return responses.json(whole())
 
     @made.get("/docs")
     def docs() -> str:
-        reply.given()
+        responses.given()
         return render_template("docs.html", document=whole(), kind=_kind, errors=_errors())
 
     @made.get("/metrics")

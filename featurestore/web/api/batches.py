@@ -14,12 +14,12 @@ import pyarrow
 from flask import Response, request
 from msgspec import Meta
 
-from featurestore import tabular
+from featurestore.values import tables
 from featurestore.errors import BadRequest
 from featurestore.interface import FeatureStore
-from featurestore.records import Example, Feature, FeatureId
-from featurestore.sql import condition
-from featurestore.web import reply
+from featurestore.values.records import Example, Feature, FeatureId
+from featurestore.sql.engine import condition
+from featurestore.web import responses
 from featurestore.web.api.models import Asked, Vector, told
 from featurestore.web.api.routes import Routes
 
@@ -122,7 +122,7 @@ def routes(store: FeatureStore) -> Routes:
             return Vectors([Vector(id, row.tolist()) for id, row in zip(asked.ids, found, strict=True)])
         values = pyarrow.array(numpy.ascontiguousarray(found).reshape(-1), pyarrow.float32())
         lists = pyarrow.FixedSizeListArray.from_arrays(values, found.shape[1] or 1)
-        return reply.arrow(pyarrow.table({"id": pyarrow.array(asked.ids, pyarrow.string()), "vector": lists}))
+        return responses.arrow(pyarrow.table({"id": pyarrow.array(asked.ids, pyarrow.string()), "vector": lists}))
 
     return api
 
@@ -160,8 +160,8 @@ def _sent(
     first = next(found, ())
     every = itertools.chain([first], found)
     if form == ARROW:
-        schema = tabular.table(of, []).schema
-        pieces = reply.pieces(schema, (tabular.table(of, some) for some in every))
+        schema = tables.table(of, []).schema
+        pieces = responses.pieces(schema, (tables.table(of, some) for some in every))
     else:
         pieces = (b"".join(msgspec.json.encode(one) + b"\n" for one in some) for some in every)
     answer = Response(pieces, mimetype=form)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from featurestore.graphs import Graph, GraphAdded, GraphSummary
+from featurestore.values.graphs import Graph, GraphAdded, GraphSummary
 from featurestore.interface import FeatureStore
 from featurestore.web.api.labels import who
 from featurestore.web.api.models import Asked, Nothing

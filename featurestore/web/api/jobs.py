@@ -8,8 +8,8 @@ import msgspec
 from flask import Response
 
 from featurestore.interface import FeatureStore
-from featurestore.jobs import KINDS, Job
-from featurestore.web import reply
+from featurestore.values.jobs import KINDS, Job
+from featurestore.web import responses
 from featurestore.web.api.models import Asked, Nothing, told
 from featurestore.web.api.routes import Routes
 
@@ -44,7 +44,7 @@ def routes(store: FeatureStore) -> Routes:
     def start_job(asked: JobAsked) -> Response:
         """Start a maintenance in its own process, one of a kind at a time; Location says where to ask after it."""
         started = store.start_job(asked.kind)
-        answer = reply.json(started, 202)
+        answer = responses.json(started, 202)
         answer.headers["Location"] = f"/v1/jobs/{started.id}"
         return answer
 

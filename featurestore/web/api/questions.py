@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from featurestore.errors import BadRequest
 from featurestore.interface import FeatureStore
-from featurestore.relations import Contrast, Duplicates, Neighbourhood
-from featurestore.web.api.models import ContrastAsked, DuplicatesAsked, Found, NeighbourhoodAsked, RerankAsked
+from featurestore.values.relations import Contrast, Duplicates, Neighbourhood
+from featurestore.web.api.models import (
+    ContrastAsked,
+    DuplicatesAsked,
+    Found,
+    NeighbourhoodAsked,
+    RerankAsked,
+)
 from featurestore.web.api.routes import Routes
 
 # Comparing a dictionary's features takes a millisecond each, and keeps a thread of the service for it.

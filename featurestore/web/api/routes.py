@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from flask import Blueprint, Response, g
 
-from featurestore.web import reply
+from featurestore.web import responses
 from featurestore.web.api.models import Nothing
 from featurestore.web.travel import Answers
 
@@ -101,10 +101,10 @@ class Routes:
                 body = self._answers.get(tag)
                 if body is not None:
                     return Response(body, mimetype=JSON)
-                found = answer(reply.read(takes), **parts)
+                found = answer(responses.read(takes), **parts)
                 if isinstance(found, Response):
                     return found
-                encoded = reply.json(found, status)
+                encoded = responses.json(found, status)
                 if tag is not None:
                     self._answers.keep(tag, encoded.get_data())
                 return encoded

@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 from flask import Response, request
 
-from featurestore import formats
+from featurestore.display import export
 from featurestore.errors import BadRequest
 from featurestore.interface import FeatureStore
 from featurestore.query import Query
-from featurestore.records import Activating, Dictionary, Feature, StoreInfo
-from featurestore.web import reply
+from featurestore.values.records import Activating, Dictionary, Feature, StoreInfo
+from featurestore.web import responses
 from featurestore.web.api.models import (
     MOST_ROWS,
     ActivatingAsked,
@@ -103,7 +103,7 @@ def routes(store: FeatureStore) -> Routes:
         gives=Table,
         takes=SqlAsked,
         methods=BOTH,
-        media=tuple(reply.MIME.values()),
+        media=tuple(responses.MIME.values()),
         scope="sql",
         lane="sql",
     )
@@ -121,16 +121,16 @@ def _found(store: FeatureStore, query: Query) -> Found:
 
 def _rows(store: FeatureStore, asked: SqlAsked) -> Response:
     timeout = min(asked.timeout or SQL_SECONDS, SQL_SECONDS)
-    as_arrow = reply.ARROW in request.accept_mimetypes.values()
+    as_arrow = responses.ARROW in request.accept_mimetypes.values()
     if asked.format is not None or (as_arrow and asked.stream):
         form = asked.format or "arrow"
-        formats.check(form)
-        return reply.stream(store.stream(asked.sql, timeout), form, asked.max_rows)
+        export.check(form)
+        return responses.stream(store.stream(asked.sql, timeout), form, asked.max_rows)
     max_rows = MAX_ROWS if asked.max_rows is None else asked.max_rows
     if max_rows > MOST_ROWS:
         raise BadRequest(f"max_rows: {max_rows} is more than {MOST_ROWS:,}; give a format, and rows are streamed")
     table = store.sql(asked.sql, max_rows=max_rows, timeout=timeout)
-    answer = reply.arrow(table) if as_arrow else reply.json(reply.rows(table))
+    answer = responses.arrow(table) if as_arrow else responses.json(responses.rows(table))
     answer.headers["Vary"] = "Accept"
     return answer
 

@@ -1,0 +1,132 @@
+"""The commands of attribution graphs: add, list, show, remove."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import msgspec
+
+import featurestore
+from featurestore.extension.commands import json_lines, json_option, store_option, table
+
+
+@click.group()
+def graph() -> None:
+    """Keep attribution graphs beside the features that are their nodes: add, list, show, remove.
+
+    Example: featurestore graph add dallas.json --map "gemma-2-2b/{layer}-transcoder"
+    """
+
+
+@graph.command()
+@click.argument("file", type=click.Path())
+@click.option("--slug", help="Its name in the store. Default: the file's own.")
+@click.option(
+    "--map",
+    "map_",
+    multiple=True,
+    metavar="DICTIONARIES",
+    help="Whose features its nodes are: LAYER=MODEL/SOURCE, or MODEL/{layer}-SOURCE for every layer. Repeatable.",
+)
+@click.option("--replace", is_flag=True, help="In the place of the graph of this name.")
+@store_option
+@json_option
+def add(file: str, slug: str | None, map_: tuple[str, ...], replace: bool, store: str, as_json: bool) -> None:
+    """Keep the attribution graph of FILE, as circuit-tracer and Neuronpedia write it.
+
+    Without --map, what the file says of its transcoders is looked for among the store's dictionaries.
+
+    Example: featurestore graph add dallas.json --map "gemma-2-2b/{layer}-transcoder" --map 25=gemma-2-2b/last
+    """
+    with featurestore.connect(store) as opened:
+        added = opened.add_graph(file, slug, map_, replace)
+    if as_json:
+        json_lines([added])
+        return
+    click.echo(
+        f"{added.graph}: {added.nodes:,} nodes, {added.features:,} of them features, of which {added.in_store:,} are in the "
+        f"store and {added.labelled:,} have a label; {added.links:,} links"
+    )
+    for note in added.notes:
+        click.echo(note, err=True)
+
+
+@graph.command("list")
+@store_option
+@json_option
+def list_(store: str, as_json: bool) -> None:
+    """Every graph of the store.
+
+    Example: featurestore graph list --store demo.features
+    """
+    with featurestore.connect(store) as opened:
+        found = opened.graphs()
+    if as_json:
+        json_lines(found)
+        return
+    columns = ("graph", "prompt", "nodes", "features", "links", "scan")
+    table([{name: getattr(one, name) for name in columns} for one in found])
+
+
+@graph.command()
+@click.argument("slug")
+@click.option("--file", "as_file", is_flag=True, help="Print circuit-tracer's JSON, with our labels in it, instead.")
+@click.option("--output", "-o", type=click.Path(dir_okay=False), help="Write that JSON to this file.")
+@click.option("-k", "k", type=int, default=30, show_default=True, help="How many nodes, the most influential first.")
+@store_option
+@json_option
+def show(slug: str, as_file: bool, output: str | None, k: int, store: str, as_json: bool) -> None:
+    """A graph's nodes with the labels of their features, the most influential first.
+
+    Example: featurestore graph show dallas --output dallas-labelled.json
+    """
+    with featurestore.connect(store) as opened:
+        if as_file or output:
+            _write(opened.graph_file(slug), output)
+            return
+        found = opened.graph(slug)
+    if as_json:
+        json_lines([found])
+        return
+    click.echo(f"{found.graph}: {found.prompt!r}, made with {found.scan}")
+    # influence is cumulative: the smallest is of the strongest node; logits have none, and are what is explained.
+    ordered = sorted(found.nodes, key=lambda node: (node.influence is not None, node.influence or 0.0))
+    rows = [
+        {
+            "id": node.id or node.node_id,
+            "kind": node.kind,
+            "on": repr(found.prompt_tokens[node.position]) if node.position < len(found.prompt_tokens) else None,
+            "activation": node.activation,
+            "influence": node.influence,
+            "label": node.label or node.clerp or None,
+        }
+        for node in ordered[:k]
+    ]
+    table(rows)
+    for note in found.notes:
+        click.echo(note, err=True)
+
+
+def _write(document: object, output: str | None) -> None:
+    raw = msgspec.json.encode(document)
+    if output is None:
+        click.echo(raw.decode())
+        return
+    try:
+        Path(output).write_bytes(raw)
+    except OSError as exc:
+        raise featurestore.Unavailable(f"cannot write {output}: {exc.strerror}") from None
+
+
+@graph.command()
+@click.argument("slug")
+@store_option
+def remove(slug: str, store: str) -> None:
+    """Remove a graph; the features it speaks of stay.
+
+    Example: featurestore graph remove dallas
+    """
+    with featurestore.connect(store) as opened:
+        opened.remove_graph(slug)
+    click.echo(f"removed {slug}")

@@ -1,0 +1,130 @@
+"""The commands that look after a store: check, compact, remove, migrate."""
+
+from __future__ import annotations
+
+import click
+
+import featurestore
+from featurestore.extension.commands import bars, json_lines, json_option, local, recording, store_option, table
+
+
+@click.command()
+@click.option("--repair", is_flag=True, help="Remove leftovers and build again what can be built from the rest.")
+@store_option
+@json_option
+@recording("check")
+def check(repair: bool, store: str, as_json: bool) -> None:
+    """Read every byte of the store: checksums, schema, counts, what refers to what, and what killed writers left.
+
+    The exit code is 7 when something is wrong.
+
+    Example: featurestore check --store demo.features --repair
+    """
+    with local(store) as opened, bars() as bar:
+        found = opened.repair(bar) if repair else opened.check(bar)
+    if as_json:
+        json_lines([found])
+    else:
+        for line in found.repaired:
+            click.echo(line)
+        if found.problems:
+            table([{"file": one.file, "problem": one.problem, "remedy": one.remedy} for one in found.problems])
+        if found.leftovers:
+            click.echo(
+                f"{len(found.leftovers):,} files ({found.leftover_bytes:,} bytes) were left by writers that were killed; "
+                "--repair removes them, and so does the next writer"
+            )
+        count = len(found.problems)
+        verdict = f"{count:,} problem{'s' if count > 1 else ''}" if count else "whole"
+        click.echo(
+            f"{found.location}: {found.files:,} parts, {found.bytes:,} bytes, commit {found.commit:,}: {verdict}"
+        )
+    if found.problems:
+        raise click.exceptions.Exit(featurestore.BadStore.exit_code)
+
+
+@click.command()
+@store_option
+@recording("compact")
+def compact(store: str) -> None:
+    """Merge many small label parts into few, and copy the best labels beside the features, which makes pages and
+    aggregates quick.
+
+    Example: featurestore compact --store demo.features
+    """
+    with local(store) as opened, bars() as bar:
+        for line in opened.compact(bar) or ["nothing to do"]:
+            click.echo(line)
+
+
+@click.command()
+@click.argument("ids", nargs=-1, required=True, metavar="DICTIONARY...")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@store_option
+def remove(ids: tuple[str, ...], yes: bool, store: str) -> None:
+    """Remove dictionaries with their features, examples, labels and vectors, and corpora nobody else uses.
+
+    Example: featurestore remove pystdlib/2-res-2k --store demo.features
+    """
+    with local(store) as opened:
+        for id in ids:
+            opened.dictionary(id)
+        if not yes:
+            click.confirm(f"Remove {', '.join(ids)} from {store} for good?", abort=True)
+        for line in opened.remove(*ids):
+            click.echo(line)
+
+
+@click.command()
+@click.argument("id", required=False)
+@click.option("--start", metavar="KIND", help="Begin one in its own process: index, compact or check.")
+@click.option(
+    "--cancel", is_flag=True, help="End job ID, which --start or a service began, or forget one that has ended."
+)
+@store_option
+@json_option
+def jobs(id: str | None, start: str | None, cancel: bool, store: str, as_json: bool) -> None:
+    """Long work on the store, running or of late: harvests, labelling, scoring, maintenance; or job ID alone.
+
+    Example: featurestore jobs --store demo.features
+
+    Example: featurestore jobs --start compact
+    """
+    if (start is not None) + (id is not None) > 1 or (cancel and id is None):
+        raise featurestore.BadRequest("name one job, or what to --start; --cancel takes the ID of a job")
+    with featurestore.connect(store) as opened:
+        if start is not None:
+            found = [opened.start_job(start)]
+        elif id is not None:
+            found = [opened.cancel_job(id) if cancel else opened.job(id)]
+        else:
+            found = opened.jobs()
+    if as_json:
+        json_lines(found)
+        return
+    table(
+        [
+            {
+                "id": one.id,
+                "state": one.state,
+                "began": one.began.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+                "about": one.about or None,
+                "rows": one.rows,
+                "": one.message,
+            }
+            for one in found
+        ]
+    )
+
+
+@click.command()
+@store_option
+def migrate(store: str) -> None:
+    """Bring a store of an older format to this version's, in place.
+
+    Example: featurestore migrate --store old.features
+    """
+    from featurestore.maintenance.migrate import migrate as run
+
+    for line in run(store):
+        click.echo(line)

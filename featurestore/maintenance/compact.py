@@ -1,0 +1,169 @@
+"""What happens to a store after it is written: dictionaries go, many small label parts become few, formats move on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy
+import pyarrow
+
+from featurestore.snapshot import page_copies
+from featurestore.tables import schema
+from featurestore.snapshot.catalog import Catalog
+from featurestore.errors import Conflict
+from featurestore.tables.best_label import UNLABELLED, copy_state, stale_features
+from featurestore.storage.log import Part, Snapshot
+from featurestore.storage.directory import APPENDED, Directory
+from featurestore.values.records import Dictionary
+from featurestore.tables.row_reader import Rows
+from featurestore.sql.engine import Engine
+from featurestore.tables.writer import LAYOUTS, SHARD_FEATURES, Writer
+
+
+def remove(directory: Directory, catalog: Catalog, ids: Sequence[str], tool: str) -> list[str]:
+    """Remove dictionaries with all that is theirs, and corpora, tokenizers and indexes nobody else uses, in one commit.
+
+    Lines that say what went. Raises NotFound for a dictionary that is not there, Conflict when another writer came first.
+    """
+    going = {catalog.dictionary(id).dictionary for id in ids}
+    staying = [one for one in catalog.dictionaries if one.dictionary not in going]
+    snapshot = directory.snapshot()
+    parts: list[Part] = []
+    with contextlib.closing(Writer(directory, tool)) as writer:
+        for id in sorted(going):
+            writer.remove_dictionary(id)
+            parts += [part for part in snapshot.all() if part.key == id]
+        gone = [one for one in catalog.dictionaries if one.dictionary in going]
+        shared: list[tuple[tuple[str, ...], Callable[[Dictionary], str | None]]] = [
+            (("documents", "tokens", "token_stream"), lambda one: one.corpus),
+            (("tokenizers",), lambda one: one.tokenizer),
+            (("decoder_index",), lambda one: one.space),
+        ]
+        for tables, key_of in shared:
+            for key in sorted({key_of(one) for one in gone} - {key_of(one) for one in staying} - {None}, key=str):
+                for table in tables:
+                    writer.remove(table, str(key))
+                    parts += snapshot.parts(table, str(key))
+        if not staying:
+            for key in snapshot.keys("label_index"):
+                writer.remove("label_index", key)
+        writer.commit()
+    size = sum(part.bytes for part in parts)
+    said = [f"removed {id}" for id in sorted(going)]
+    return [*said, f"{size:,} bytes in {len(parts):,} files are deleted once nobody reads them any more (5 minutes)"]
+
+
+def compact(
+    directory: Directory, rows: Rows, tool: str, progress: Callable[[str, int], Callable[[int], None]]
+) -> list[str]:
+    """Merge small parts of labels, votes and scores, gather labels for pages, and copy the best ones beside the features, a
+    commit for each dictionary.
+
+    Lines that say what was done. A dictionary another writer changes meanwhile is left as it is, and that is said.
+    """
+    said: list[str] = []
+    snapshot = directory.snapshot()
+    stale = {part.key for part in stale_features(snapshot)}
+    todo = [
+        key
+        for key in snapshot.keys("features")
+        if key in stale
+        or any(_loose(snapshot, table, key) for table in APPENDED)
+        or page_copies.uncopied(snapshot, key)
+        or page_copies.ungathered(snapshot, key)
+    ]
+    advance = progress("compacting dictionaries", len(todo))
+    for key in todo:
+        try:
+            said += _compact_one(directory, rows, key, tool)
+        except Conflict as exc:
+            said.append(f"{key}: left as it is, {exc}")
+        advance(1)
+    return said
+
+
+def _compact_one(directory: Directory, rows: Rows, key: str, tool: str) -> list[str]:
+    snapshot = directory.snapshot()
+    said = []
+    with (
+        contextlib.closing(Engine(directory, snapshot)) as engine,
+        contextlib.closing(Writer(directory, tool)) as writer,
+    ):
+        for table in APPENDED:
+            loose = _loose(snapshot, table, key)
+            if not loose:
+                continue
+            files = [directory.sql_path(part) for part in loose]
+            merged = engine.table(
+                f"FROM read_parquet(?, union_by_name = false) ORDER BY {LAYOUTS[table].order}", [files]
+            )
+            newest = max(part.commit for part in loose)
+            count = 0
+            for shard, some in _shards(merged):
+                writer.add_checked(table, some, key=key, shard=shard, commit=newest)
+                count += 1
+            writer.remove_parts(loose)
+            said.append(f"{key}: {merged.num_rows:,} {table} from {len(loose):,} parts into {count:,}")
+        state = copy_state(snapshot, key)
+        for part in snapshot.parts("features", key):
+            copy = page_copies.copy_of(snapshot, part)
+            if part.about.get("labels", UNLABELLED) == state and copy:
+                continue
+            table = engine.table(
+                "SELECT f.* REPLACE (b.label AS label, b.explainer AS explainer) FROM read_parquet(?) f "
+                "LEFT JOIN (FROM best_labels WHERE dictionary = ? AND feature BETWEEN ? AND ?) b "
+                "ON b.feature = f.feature ORDER BY f.feature",
+                [
+                    directory.sql_path(part),
+                    key,
+                    part.shard * SHARD_FEATURES,
+                    (part.shard + 1) * SHARD_FEATURES - 1,
+                ],
+            )
+            writer.remove_parts([part, *([copy] if copy else ())])
+            writer.add_checked(
+                "features",
+                table.cast(schema.arrow_schema("features")),
+                key=key,
+                shard=part.shard,
+                about={"labels": state},
+            )
+            said.append(f"{key}: best labels copied beside {part.rows:,} features")
+        for part in page_copies.uncopied(snapshot, key):
+            if part.table == "examples":
+                page_copies.add_copy(writer, rows, part)
+                said.append(f"{key}: {part.rows:,} examples copied for pages")
+        for shard in page_copies.ungathered(snapshot, key):
+            page_copies.gather_labels(writer, rows, snapshot, key, shard)
+        # Labels that came in between would make the copies stale, not wrong; another change of these parts is a conflict.
+        writer.commit()
+    return said
+
+
+def _loose(snapshot: Snapshot, table: str, key: str) -> list[Part]:
+    """Parts of labels, votes or scores to merge: those that share a shard of features, or reach over several."""
+    by_shard: dict[int, list[Part]] = {}
+    loose: dict[str, Part] = {}
+    for part in snapshot.parts(table, key):
+        first, last = (part.about.get(name, 0) // SHARD_FEATURES for name in ("first", "last"))
+        if first != last:
+            loose[part.file] = part
+        for shard in range(first, last + 1):
+            by_shard.setdefault(shard, []).append(part)
+    for parts in by_shard.values():
+        if len(parts) > 1:
+            loose |= {part.file: part for part in parts}
+    return list(loose.values())
+
+
+def _shards(table: pyarrow.Table) -> list[tuple[int, pyarrow.Table]]:
+    """A table ordered by feature, cut by shard."""
+    shard = table["feature"].to_numpy() // SHARD_FEATURES
+    numbers, starts = numpy.unique(shard, return_index=True)
+    ends: list[Any] = [*starts[1:], len(shard)]
+    return [
+        (int(n), table.slice(int(start), int(end) - int(start)))
+        for n, start, end in zip(numbers, starts, ends, strict=True)
+    ]

@@ -1,0 +1,199 @@
+"""The decoder vectors of a space, indexed: built as a part, opened for one snapshot, and known when stale.
+
+An index is a cache: what it misses of newer vectors is found by an exact scan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from featurestore.storage import numpy_files
+from featurestore.search import vectors
+from featurestore.snapshot.catalog import Catalog, Choice
+from featurestore.errors import BadStore
+from featurestore.storage.log import Part, Snapshot
+from featurestore.storage.directory import Directory
+from featurestore.tables.writer import SHARD_FEATURES, Writer
+
+# once(key, make) gives what was made for this key before, or makes it; key[0] is the file of the part it is of.
+Once = Callable[[tuple[Any, ...], Callable[[], Any]], Any]
+
+
+class DecoderIndex:
+    """The decoder vectors of one space, searchable by the numbers of the catalog."""
+
+    def __init__(self, directory: Directory, snapshot: Snapshot, catalog: Catalog, space: str, once: Once):
+        self._catalog = catalog
+        self._directory = directory
+        self._parts = vector_parts(snapshot, catalog, space)
+        live = {part.file: part for part in self._parts}
+        covered: list[str] = []
+        self._index = None
+        index = snapshot.parts("decoder_index", space)
+        if index:
+            covered = index[0].about["covers"]
+            there = tuple(file for file in covered if file in live)
+            self._index = once(
+                (index[0].file, there),
+                lambda: vectors.VectorIndex(
+                    directory.local(index[0]), [self._open(live[file]) if file in live else None for file in covered]
+                ),
+            )
+        # A dictionary that was removed leaves rows in an older index: number -1, never allowed.
+        self._rows = numpy.concatenate(
+            [
+                self._numbers(live[file]) if file in live else numpy.full(rows, -1)
+                for file, rows in zip(covered, index[0].about["rows"] if index else [], strict=True)
+            ]
+            or [numpy.empty(0, numpy.int64)]
+        )
+        # Most spaces have one vector a feature, and need no note of layers.
+        self._writes_to: numpy.ndarray | None = None
+        if any("targets" in live[file].about for file in covered if file in live):
+            self._writes_to = numpy.concatenate(
+                [
+                    self._layers(live[file]) if file in live else numpy.full(rows, -1)
+                    for file, rows in zip(covered, index[0].about["rows"], strict=True)
+                ]
+            )
+        # Where the rows are numbered as in the catalog, what is allowed of them is a view, not a copy of millions.
+        first = int(self._rows[0]) if len(self._rows) else 0
+        run = slice(first, first + len(self._rows))
+        self._run = run if first >= 0 and (self._rows == numpy.arange(run.start, run.stop)).all() else None
+        self._uncovered = [part for part in self._parts if part.file not in covered]
+
+    @property
+    def dim(self) -> int:
+        """Width of the space's vectors; 0 when it has none."""
+        return self._open(self._parts[0]).shape[1] if self._parts else 0
+
+    def _numbers(self, part: Part) -> numpy.ndarray:
+        features = numpy.arange(part.rows) // len(targets_of(part)) + part.shard * SHARD_FEATURES
+        return self._catalog.numbers([part.key] * part.rows, features)
+
+    def _layers(self, part: Part) -> numpy.ndarray:
+        """The layer that each row writes to, -1 where a feature has one vector alone."""
+        layers = targets_of(part)
+        return numpy.tile([-1 if layer is None else layer for layer in layers], part.rows // len(layers))
+
+    def _open(self, part: Part) -> numpy.ndarray:
+        return open_vectors(self._directory, part)
+
+    def search(
+        self, vector: numpy.ndarray, k: int, choice: Choice
+    ) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+        """The k allowed features of largest cosine to `vector`: catalog numbers, cosines and layers, best first.
+
+        A feature with a vector for each of several layers is found by the nearest of them, and that layer is said; it is -1
+        for others.
+        """
+        limit = k
+        while True:
+            numbers, cosines, layers = self._rows_near(vector, limit, choice)
+            _, first = numpy.unique(numbers, return_index=True)
+            if len(first) >= k or len(numbers) < limit:
+                first = numpy.sort(first)[:k]
+                return numbers[first], cosines[first], layers[first]
+            limit *= 2  # several vectors of one feature took places
+
+    def _rows_near(
+        self, vector: numpy.ndarray, k: int, choice: Choice
+    ) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+        numbers, scores = [numpy.empty(0, numpy.int64)], [numpy.empty(0, numpy.float32)]
+        layers = [numpy.empty(0, numpy.int64)]
+        if self._index is not None:
+            index = self._index
+            among = choice.once(index, lambda: index.filter(self._among(choice.mask)))
+            rows, found = index.search(vector, k, among)
+            numbers.append(self._rows[rows])
+            scores.append(found)
+            layers.append(numpy.full(len(rows), -1) if self._writes_to is None else self._writes_to[rows])
+        direction = vectors.unit(vector[None])[0]
+        for part in self._uncovered:
+            of_part = self._numbers(part)
+            some = numpy.flatnonzero(choice.mask[of_part])
+            numbers.append(of_part[some])
+            scores.append(vectors.unit(self._open(part)[some]) @ direction)
+            layers.append(self._layers(part)[some])
+        all_numbers, all_scores = numpy.concatenate(numbers), numpy.concatenate(scores)
+        order = numpy.lexsort((all_numbers, -all_scores))[:k]
+        return all_numbers[order], all_scores[order], numpy.concatenate(layers)[order]
+
+    def _among(self, mask: numpy.ndarray) -> numpy.ndarray:
+        """Which rows of the index are allowed."""
+        return mask[self._run] if self._run else (self._rows >= 0) & mask[self._rows]
+
+
+def vector_parts(snapshot: Snapshot, catalog: Catalog, space: str) -> list[Part]:
+    """The decoder-vector parts of a space, in order of dictionary and shard."""
+    of_space = [d.dictionary for d in catalog.dictionaries if d.space == space]
+    return [part for dictionary in of_space for part in snapshot.parts("decoder_vectors", dictionary)]
+
+
+def targets_of(part: Part) -> list[int] | list[None]:
+    """The layers that a feature's vectors in a part write to, in their order; one None where there is one vector alone."""
+    return part.about.get("targets") or [None]
+
+
+def open_vectors(directory: Directory, part: Part) -> numpy.ndarray:
+    """A part's vectors, (rows, d_out) float16, memory-mapped."""
+    file = directory.local(part)
+    try:
+        mapped = numpy_files.mapped(file)
+    except (OSError, ValueError) as exc:
+        raise BadStore(f"{file} cannot be read: {exc}") from None
+    if len(mapped) != part.rows:
+        raise BadStore(f"{file} has {len(mapped)} vectors, not {part.rows}")
+    return mapped
+
+
+def build_decoder_index(
+    writer: Writer,
+    directory: Directory,
+    snapshot: Snapshot,
+    catalog: Catalog,
+    space: str,
+    progress: vectors.Progress | None = None,
+    recall: float | None = None,
+) -> str:
+    """Build the index of a space where it is stale or damaged; a line that says what was done, empty if nothing was.
+
+    What an older index knows of parts that are still there is taken over; a build that was killed goes on.
+    """
+    parts = vector_parts(snapshot, catalog, space)
+    covers = [part.file for part in parts]
+    old = snapshot.parts("decoder_index", space)
+    known = old[0].about if old else {}
+    wanted = recall or known.get("recall", vectors.RECALL)
+    current = bool(old) and known.get("format") == vectors.FORMAT and directory.is_whole(old[0])
+    if not parts or (current and known["covers"] == covers and known.get("recall", wanted) == wanted):
+        return ""
+    mapped = [open_vectors(directory, part) for part in parts]
+    about: dict[str, Any] = {
+        "covers": covers,
+        "rows": [part.rows for part in parts],
+        "dim": mapped[0].shape[1],
+        "format": vectors.FORMAT,
+    }
+
+    def build(path: Path) -> int:
+        rows = vectors.build(
+            path,
+            mapped,
+            names=[part.sha256 for part in parts],
+            reuse=directory.local(old[0]) if old else None,
+            work=path.parent / "building",
+            recall=wanted,
+            progress=progress,
+        )
+        about.update(recall=wanted, search=vectors.VectorIndex(path, mapped).about)
+        return rows
+
+    writer.add_built("decoder_index", space, ".faiss", build, about)
+    reached = about["search"].get("reached")
+    found = "exact" if reached is None else f"recall {reached:.3f} measured on {about['search']['queries']} queries"
+    return f"decoder index of space {space}: {sum(part.rows for part in parts):,} vectors, {found}"

@@ -1,0 +1,171 @@
+"""All features of one snapshot in one numbering, so that any filter is a boolean for each number.
+
+A feature's number is its dictionary's start plus its index; dictionaries follow one another by id.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy
+import pyarrow
+
+from featurestore.errors import NotFound
+from featurestore.interface import pick_dictionary
+from featurestore.query import Query
+from featurestore.values.records import Dictionary, FeatureId
+from featurestore.sql.engine import condition
+
+WHERE_SECONDS = 30.0
+Guarded = Callable[[str, float], pyarrow.Table]
+KEPT_CHOICES = 16  # a megabyte for each million features
+
+
+class Choice:
+    """Which features a query may return. Never changes, and keeps what others derive of it for as long as it is kept."""
+
+    def __init__(self, mask: numpy.ndarray, notes: Sequence[str] = ()):
+        """`mask` has a boolean for each feature of the catalog; `notes` say what the reader should know of the choice."""
+        mask.flags.writeable = False
+        self.mask = mask
+        self.count = int(numpy.count_nonzero(mask))
+        self.notes = tuple(notes)
+        self._derived: dict[Any, Any] = {}
+
+    def once(self, key: Any, derive: Callable[[], Any]) -> Any:
+        """What was derived for this key before, or is now. Two threads may both derive it, the same."""
+        found = self._derived.get(key)
+        if found is None:
+            found = self._derived[key] = derive()
+        return found
+
+
+class Catalog:
+    """The dictionaries of a snapshot and the numbering of their features. Never changes."""
+
+    def __init__(self, dictionaries: Sequence[Dictionary], own: Callable[[str], pyarrow.Table], guarded: Guarded):
+        """`own` runs a statement of ours; `guarded` one of a stranger's, as a filter is, within some seconds."""
+        self.dictionaries = sorted(dictionaries, key=lambda one: one.dictionary)
+        self._own = own
+        self._guarded = guarded
+        self._by_id = {one.dictionary: one for one in self.dictionaries}
+        self._starts: dict[str, int] = {}
+        self.size = 0
+        for dictionary in self.dictionaries:
+            self._starts[dictionary.dictionary] = self.size
+            self.size += dictionary.d_sae
+        self._ends = numpy.cumsum([d.d_sae for d in self.dictionaries], dtype=numpy.int64)
+        self._choices: OrderedDict[Any, Choice] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def dictionary(self, id: str) -> Dictionary:
+        """One dictionary. Raises NotFound, naming those there are."""
+        return self._by_id.get(id) or pick_dictionary(self.dictionaries, id)
+
+    def feature_id(self, id: str) -> FeatureId:
+        """The parsed id of a feature that is there. Raises BadRequest or NotFound."""
+        parsed = FeatureId.parse(id)
+        d_sae = self.dictionary(parsed.dictionary).d_sae
+        if parsed.feature >= d_sae:
+            raise NotFound(
+                f"no feature {parsed.feature} in {parsed.dictionary}: d_sae is {d_sae}, so indices run 0 to {d_sae - 1}"
+            )
+        return parsed
+
+    def holds(self, id: FeatureId) -> bool:
+        """Whether there is such a feature."""
+        return id.dictionary in self._by_id and id.feature < self._by_id[id.dictionary].d_sae
+
+    def run(self, dictionary: str) -> slice:
+        """The numbers of a dictionary's features."""
+        start = self._starts[dictionary]
+        return slice(start, start + self._by_id[dictionary].d_sae)
+
+    def number(self, id: FeatureId) -> int:
+        """The feature's number."""
+        return self._starts[id.dictionary] + id.feature
+
+    def id(self, number: int) -> FeatureId:
+        """The feature of a number."""
+        at = int(numpy.searchsorted(self._ends, number, side="right"))
+        dictionary = self.dictionaries[at].dictionary
+        return FeatureId(dictionary, int(number) - self._starts[dictionary])
+
+    def numbers(self, dictionaries: Sequence[str] | pyarrow.ChunkedArray, features: numpy.ndarray) -> numpy.ndarray:
+        """Numbers (int64) of features given as columns; -1 where the dictionary is not there or too small."""
+        if not isinstance(dictionaries, pyarrow.ChunkedArray):
+            dictionaries = pyarrow.chunked_array([pyarrow.array(dictionaries, pyarrow.string())])
+        if not len(dictionaries):
+            return numpy.empty(0, numpy.int64)
+        coded = dictionaries.combine_chunks().dictionary_encode()
+        names = coded.dictionary.to_pylist()
+        starts = numpy.array([self._starts.get(name, 0) for name in names], dtype=numpy.int64)
+        limits = numpy.array([self._by_id[n].d_sae if n in self._by_id else 0 for n in names], dtype=numpy.int64)
+        codes = coded.indices.to_numpy()
+        return numpy.where(features < limits[codes], starts[codes] + features, -1)
+
+    @functools.cached_property
+    def _states(self) -> dict[str, numpy.ndarray]:
+        """For dead and always-on, the features that are."""
+        table = self._own(
+            "SELECT dictionary, feature, state = 'dead' AS dead FROM features WHERE state IN ('dead', 'always-on')"
+        )
+        dead = table["dead"].to_numpy().astype(bool)
+        return {"dead": self._mask(table.filter(dead)), "always-on": self._mask(table.filter(~dead))}
+
+    def _mask(self, table: pyarrow.Table) -> numpy.ndarray:
+        mask = numpy.zeros(self.size, dtype=bool)
+        found = self.numbers(table["dictionary"], table["feature"].to_numpy())
+        mask[found[found >= 0]] = True
+        return mask
+
+    def choice(self, query: Query) -> Choice:
+        """Which features a query may return. Raises BadRequest or NotFound for what it names that is not there."""
+        key = (query.within, query.where, query.among, query.all)
+        with self._lock:
+            if key in self._choices:
+                self._choices.move_to_end(key)
+                return self._choices[key]
+        made = self._choose(query)
+        with self._lock:
+            self._choices[key] = made
+            while len(self._choices) > KEPT_CHOICES:
+                self._choices.popitem(last=False)
+        return made
+
+    def _choose(self, query: Query) -> Choice:
+        mask = self._within(query.within)
+        if query.among:
+            some = numpy.zeros(self.size, dtype=bool)
+            some[[self.number(self.feature_id(id)) for id in query.among]] = True
+            mask &= some
+        if query.where is not None:
+            mask &= self._where(query.where)
+        if query.all:
+            return Choice(mask)
+        notes = []
+        for state, those in self._states.items():
+            hidden = int(numpy.count_nonzero(mask & those))
+            if hidden:
+                notes.append(f"{hidden:,} {state}")
+        for those in self._states.values():
+            mask &= ~those
+        return Choice(mask, [f"left out: {' and '.join(notes)} features (all=true shows them)"] if notes else [])
+
+    def _within(self, names: Sequence[str]) -> numpy.ndarray:
+        mask = numpy.full(self.size, not names)
+        for name in names:
+            chosen = [d for d in self.dictionaries if name in (d.dictionary, d.model)]
+            if not chosen:
+                pick_dictionary(self.dictionaries, name)
+            for dictionary in chosen:
+                mask[self.run(dictionary.dictionary)] = True
+        return mask
+
+    def _where(self, where: str) -> numpy.ndarray:
+        statement = f"SELECT dictionary, feature FROM features WHERE {condition(where)}"
+        return self._mask(self._guarded(statement, WHERE_SECONDS))

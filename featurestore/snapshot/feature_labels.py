@@ -1,0 +1,91 @@
+"""The labels of one feature: from the copy that gathers them, and from the parts written since."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from featurestore.snapshot.page_copies import labels_gathered
+from featurestore.storage.log import Part, Snapshot
+from featurestore.values.records import FeatureId, Label
+from featurestore.tables.row_reader import Rows, shard_part
+from featurestore.tables.writer import SHARD_FEATURES
+
+Row = dict[str, Any]
+# What `best` asks of a label.
+RANKED_BY = ("label", "explainer", "created_at")
+
+
+class FeatureLabels:
+    """Reads labels in one snapshot."""
+
+    def __init__(self, rows: Rows, snapshot: Snapshot):
+        self._rows = rows
+        self._snapshot = snapshot
+        self._sources = functools.cache(self._sources_of)
+
+    def rows(self, id: FeatureId) -> list[Row]:
+        """Every label the feature was ever given."""
+        return self.of([id])[id]
+
+    def of(self, ids: Sequence[FeatureId], columns: Sequence[str] | None = None) -> dict[FeatureId, list[Row]]:
+        """Every label of some features, a part read once for all of them; of large parts only these columns."""
+        found: dict[FeatureId, list[Row]] = {id: [] for id in ids}
+        by_shard: dict[tuple[str, int], list[int]] = {}
+        for id in found:
+            by_shard.setdefault((id.dictionary, id.feature // SHARD_FEATURES), []).append(id.feature)
+        for (dictionary, shard), features in by_shard.items():
+            copy, parts = self._sources(dictionary, shard)
+            if copy is not None:
+                gathered = self._rows.gathered(copy)
+                for feature in features:
+                    cut = gathered.of_feature(feature)
+                    found[FeatureId(dictionary, feature)] += cut.rows() if cut else ()
+            for part in parts:
+                for feature, rows in self._rows.appended(part, features, columns).items():
+                    found[FeatureId(dictionary, feature)] += rows
+        return found
+
+    def _sources_of(self, dictionary: str, shard: int) -> tuple[Part | None, list[Part]]:
+        copy = shard_part(self._snapshot, "label_rows", dictionary, shard * SHARD_FEATURES)
+        newer = labels_gathered(self._snapshot, copy) if copy is not None else None
+        return (None, self._snapshot.parts("labels", dictionary)) if newer is None else (copy, newer)
+
+
+def best(rows: Sequence[Row]) -> tuple[str | None, str | None]:
+    """The label that is shown of all a feature was given, and its explainer: as the view best_labels in schema.sql says by
+    the rule that stands there, where nobody has voted and nothing is scored."""
+    if not rows:
+        return None, None
+    row = max(
+        _latest(rows),
+        key=lambda row: (_rank(row["explainer"]), row["created_at"], row["explainer"], row["label"]),
+    )
+    return row["label"], row["explainer"]
+
+
+def _rank(explainer: str) -> int:
+    """As the macro label_rank in schema.sql has it."""
+    if explainer == "human" or explainer.startswith("human:"):
+        return 2
+    return 0 if explainer == "tokens" else 1
+
+
+def newest(rows: Sequence[Row], first: str | None, votes: Mapping[str, int]) -> tuple[Label, ...]:
+    """The newest label of each explainer, as the view labels in schema.sql says: the one of `first`, then the newest.
+
+    `votes` are the sums of the votes by label.
+    """
+    ordered = sorted(_latest(rows), key=lambda row: row["explainer"] != first)
+    return tuple(
+        Label(**{name: row[name] for name in Label.__struct_fields__ if name in row}, votes=votes.get(row["label"], 0))
+        for row in ordered
+    )
+
+
+def _latest(rows: Sequence[Row]) -> list[Row]:
+    latest: dict[str, Row] = {}
+    for row in sorted(rows, key=lambda row: (-row["created_at"].timestamp(), row["label"])):
+        latest.setdefault(row["explainer"], row)
+    return list(latest.values())

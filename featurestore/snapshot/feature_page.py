@@ -1,0 +1,185 @@
+"""One feature's whole page, from the few row groups that hold it."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from featurestore.snapshot.catalog import Catalog
+from featurestore.errors import BadStore
+from featurestore.snapshot.feature_labels import RANKED_BY, FeatureLabels, best, newest
+from featurestore.tables.grouped_rows import Cut
+from featurestore.tables.best_label import own_rule, stale_features
+from featurestore.storage.log import Snapshot
+from featurestore.values.records import Coactive, Example, Feature, FeatureId, Label, LogitEffect, Score
+from featurestore.tables.row_reader import Rows, shard_part
+from featurestore.sql.engine import Engine
+from featurestore.snapshot.example_windows import Windows
+from featurestore.tables.writer import SHARD_FEATURES
+
+# The view `features` in schema.sql says the same to SQL.
+ALWAYS_ON = 0.2
+
+# More rows than this are quicker found by one scan than by one row group each.
+FEW = 64
+# Features whose examples are read at once: far from each other they are a row group each, all in memory.
+TOGETHER = 32
+CARD = ("label", "explainer", "density", "max_activation", "state")
+
+SCORED = ("label", "explainer", "method", "negatives", "judge", "prompt")
+
+
+class Pages:
+    """Reads features of one snapshot."""
+
+    def __init__(self, rows: Rows, snapshot: Snapshot, catalog: Catalog, engine: Callable[[], Engine]):
+        self._rows = rows
+        self._snapshot = snapshot
+        self._catalog = catalog
+        self._windows = Windows(rows, snapshot)
+        self._engine = engine  # opened where it is needed: most pages do without SQL
+        self._labels = FeatureLabels(rows, snapshot)
+        self._stale = {part.file for part in stale_features(snapshot)}
+
+    def page(self, id: str, examples: int | None) -> Feature:
+        """The page of a feature, with at most `examples` examples of each band.
+
+        Raises BadRequest, NotFound, or BadStore when the store lacks the feature's row.
+        """
+        asked = self._catalog.feature_id(id)
+        row, said = self._stored(asked), self._labels.rows(asked)
+        row["label"], row["explainer"] = self._best(asked, row, said)
+        labels = newest(said, row["explainer"], self._votes(asked))
+        return self._feature(asked, row, labels, self._examples(asked, examples), self._scores(asked))
+
+    def scores(self, id: str) -> tuple[Score, ...]:
+        """The newest score of each of a feature's labels by each method and judge. Raises BadRequest or NotFound."""
+        return self._scores(self._catalog.feature_id(id))
+
+    def _feature(
+        self,
+        asked: FeatureId,
+        row: dict[str, Any],
+        labels: tuple[Label, ...],
+        shown: tuple[Example, ...],
+        scores: tuple[Score, ...] = (),
+    ) -> Feature:
+        fields = {name: row[name] for name in Feature.__struct_fields__ if name in row}
+        return Feature(
+            **fields
+            | {
+                "id": str(asked),
+                "layer": self._catalog.dictionary(asked.dictionary).layer,
+                "state": state_of(row["active_tokens"], row["density"]),
+                "histogram": None if row["histogram"] is None else tuple(row["histogram"]),
+                "coactive": tuple(Coactive(**one) for one in row["coactive"] or ()),
+                "logit_histogram": None if row["logit_histogram"] is None else tuple(row["logit_histogram"]),
+                "top_logits": tuple(LogitEffect(**one) for one in row["top_logits"] or ()),
+                "bottom_logits": tuple(LogitEffect(**one) for one in row["bottom_logits"] or ()),
+                "labels": labels,
+                "scores": scores,
+                "examples": shown,
+            }
+        )
+
+    def evidence(self, ids: Sequence[FeatureId], examples: int | None) -> Iterator[Feature]:
+        """Pages without labels, in the order of ids: what those who make labels read, a row group once for many."""
+        for first in range(0, len(ids), TOGETHER):
+            for id in [self._catalog.feature_id(str(id)) for id in sorted(ids[first : first + TOGETHER])]:
+                row = self._stored(id) | {"label": None, "explainer": None}
+                yield self._feature(id, row, (), self._examples(id, examples))
+
+    def cards(self, ids: Sequence[FeatureId]) -> dict[FeatureId, dict[str, Any]]:
+        """What a list of features shows of each: label, explainer, density, max_activation and state."""
+        if len(ids) > FEW:
+            rows = self._engine().rows(
+                f"SELECT dictionary, feature, {', '.join(CARD)} FROM features WHERE (dictionary, feature) IN (SELECT unnest(?), unnest(?))",
+                [[id.dictionary for id in ids], [id.feature for id in ids]],
+            )
+            return {FeatureId(*row[:2]): dict(zip(CARD, row[2:], strict=True)) for row in rows}
+        found = {}
+        stale = self._labels.of([id for id in ids if self._is_stale(id)], RANKED_BY)
+        for id in ids:
+            row = self._stored(id, (*CARD[:-1], "active_tokens"))
+            if id in stale:
+                row["label"], row["explainer"] = self._best(id, row, stale[id])
+            found[id] = row | {"state": state_of(row["active_tokens"], row["density"])}
+        return found
+
+    def _is_stale(self, id: FeatureId) -> bool:
+        part = shard_part(self._snapshot, "features", id.dictionary, id.feature)
+        return part is not None and part.file in self._stale
+
+    def _best(self, id: FeatureId, row: dict[str, Any], said: list[dict[str, Any]]) -> tuple[str | None, str | None]:
+        """The label that is shown, and its explainer, given the feature's row and all its labels."""
+        if not self._is_stale(id):
+            return row["label"], row["explainer"]
+        # What others' labels got changes nothing here, and SQL takes many times as long as the rest of the page.
+        judged = self._said("votes", id) or self._said("scores", id)
+        if not judged and own_rule(self._snapshot) is None:
+            return best(said)
+        found = self._engine().rows(
+            "SELECT label, explainer FROM best_labels WHERE dictionary = ? AND feature = ?", [id.dictionary, id.feature]
+        )
+        return found[0] if found else (None, None)  # type: ignore[return-value]
+
+    def _votes(self, asked: FeatureId) -> collections.Counter[str]:
+        """The sum of the newest votes of each voter, by label."""
+        rows = sorted(self._said("votes", asked), key=lambda row: (row["created_at"], -row["vote"]))
+        newest_vote = {(row["label"], row["voter"]): row["vote"] for row in rows}
+        votes: collections.Counter[str] = collections.Counter()
+        for (label, _), vote in newest_vote.items():
+            votes[label] += vote
+        return votes
+
+    def _scores(self, asked: FeatureId) -> tuple[Score, ...]:
+        rows = self._said("scores", asked)
+        # As the view `scores` has it: the newest, of equals the one of most judgements.
+        rows.sort(key=lambda row: (row["created_at"], row["n"], -(row["value"] or 0.0)))
+        last = {tuple(row[name] or "" for name in SCORED): row for row in rows}
+        return tuple(Score(**{name: row[name] for name in Score.__struct_fields__}) for _, row in sorted(last.items()))
+
+    def _said(self, table: str, asked: FeatureId) -> list[dict[str, Any]]:
+        """A feature's rows of a table that many writers append to."""
+        rows: list[dict[str, Any]] = []
+        for part in self._snapshot.parts(table, asked.dictionary):
+            rows += self._rows.appended(part, [asked.feature]).get(asked.feature, ())
+        return rows
+
+    def top_logits(self, id: FeatureId) -> tuple[LogitEffect, ...]:
+        """The tokens whose logits a feature raises most, strongest first."""
+        return tuple(LogitEffect(**one) for one in self._stored(id, ("top_logits",))["top_logits"] or ())
+
+    def _stored(self, asked: FeatureId, columns: Sequence[str] | None = None) -> dict[str, Any]:
+        """A feature's row of stored.features."""
+        copy = shard_part(self._snapshot, "feature_rows", asked.dictionary, asked.feature)
+        if copy is not None:
+            return self._rows.feature_rows(copy).row(asked.feature % SHARD_FEATURES, columns)
+        part = shard_part(self._snapshot, "features", asked.dictionary, asked.feature)
+        found = self._rows.of_feature(part, asked.feature, columns).to_pylist() if part else []
+        if len(found) != 1:
+            raise BadStore(f"the store has {len(found)} rows of {asked}; one is wanted")
+        return found[0]
+
+    def windows(self, places: Sequence[tuple[str, int, int, int]]) -> list[tuple[str, ...]]:
+        """Text of the tokens of windows (corpus, document, start, length). Raises BadStore when there is no such place."""
+        return self._windows.texts(places)
+
+    def _examples(self, asked: FeatureId, most: int | None) -> tuple[Example, ...]:
+        part = shard_part(self._snapshot, "example_rows", asked.dictionary, asked.feature)
+        if part is not None:
+            cut = self._rows.gathered(part).of_feature(asked.feature)
+        else:  # a store from before there were such copies
+            part = shard_part(self._snapshot, "examples", asked.dictionary, asked.feature)
+            cut = Cut.of(self._rows.of_feature(part, asked.feature)) if part is not None else None
+        return self._windows.examples(cut, most) if cut else ()
+
+
+def state_of(active_tokens: int | None, density: float | None) -> str:
+    """What the view `features` calls a feature with these statistics."""
+    if active_tokens is None:
+        return "unharvested"
+    if active_tokens == 0:
+        return "dead"
+    return "always-on" if density is not None and density > ALWAYS_ON else "live"

@@ -1,0 +1,245 @@
+"""Guarded SQL: one SELECT at a time over the views of schema.sql; no writing, no files beyond the store, with limits.
+
+All reading goes through here, the owner's and a stranger's alike: one DuckDB in memory for each snapshot of the store,
+locked down before the first query. A stranger's query runs in a process of its own besides (workers.py), because some
+single function calls can neither be interrupted nor held to a memory limit from inside.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import threading
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import duckdb
+import pyarrow
+
+from featurestore.tables import schema
+from featurestore.errors import BadRequest, BadStore, FeatureStoreError, Unavailable
+from featurestore.tables.best_label import own_rule, stale_features
+from featurestore.storage.log import Snapshot
+from featurestore.storage.directory import Directory
+from featurestore.values.row_stream import RowStream
+
+TRUNCATED = b"featurestore.truncated"
+BATCH_ROWS = 8192
+MAX_STATEMENT = 200_000  # characters
+TOO_LARGE = "the query needs more memory than it may use"
+
+
+class Engine:
+    """DuckDB over one snapshot of a store. Safe to share between threads: every query has a cursor of its own."""
+
+    def __init__(self, directory: Directory, snapshot: Snapshot, memory: int | None = None):
+        """`memory` is the most DuckDB may use, in bytes; None leaves it its own default, 80 % of the machine's."""
+        self.commit = snapshot.commit
+        self._con = duckdb.connect(
+            config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+        )
+        stale = {part.file for part in stale_features(snapshot)}
+        files = {table: [directory.sql_path(part) for part in snapshot.parts(table)] for table in schema.tables()}
+        for name, wanted in (("labelled_features", False), ("unlabelled_features", True)):
+            files[name] = [directory.sql_path(p) for p in snapshot.parts("features") if (p.file in stale) == wanted]
+        try:
+            directory.storage.register(self._con)
+            schema.create(self._con, files, own_rule(snapshot))
+        except duckdb.Error as exc:
+            raise BadStore(f"{directory.location}: {_first_line(exc)}") from None
+        allowed = ", ".join("'" + path.replace("'", "''") + "'" for path in directory.storage.sql_directories())
+        self._run(f"SET allowed_directories = [{allowed}]")
+        self._run("SET parquet_metadata_cache = true")
+        self._run("SET temp_directory = ''")
+        self._run("SET python_enable_replacements = false")  # no variable of this program is a table
+        if memory is not None:
+            self._run(f"SET memory_limit = '{memory // 1_000_000} MB'")
+        self._run("SET enable_external_access = false")
+        self._run("SET lock_configuration = true")
+
+    def _run(self, statement: str) -> None:
+        self._con.execute(statement).fetchall()
+
+    def stream(
+        self, statement: str, tables: Mapping[str, pyarrow.Table] | None = None, timeout: float | None = None
+    ) -> RowStream:
+        """The result of one SELECT that somebody else wrote, in batches as they come; `tables` can be named in it.
+
+        Raises BadRequest for anything else than one readable SELECT; the stream raises Unavailable when it takes longer
+        than `timeout` seconds in all, or too much memory.
+        """
+        check_select(statement)
+        return RowStream(self._batches(_bare(statement), tables or {}, timeout))
+
+    def _batches(
+        self, statement: str, tables: Mapping[str, pyarrow.Table], timeout: float | None
+    ) -> Generator[Any, None, None]:
+        with self._cursor(timeout, tables) as cursor:
+            reader = cursor.sql(statement).to_arrow_reader(BATCH_ROWS)
+            yield reader.schema
+            yield from reader
+
+    def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """The rows of one of our own statements."""
+        with self._cursor(None) as cursor:
+            return cursor.execute(statement, list(parameters)).fetchall()
+
+    def table(self, statement: str, parameters: Sequence[Any] = ()) -> pyarrow.Table:
+        """The result of one of our own statements."""
+        with self._cursor(None) as cursor:
+            return cursor.sql(statement, params=list(parameters)).to_arrow_table()
+
+    @contextmanager
+    def _cursor(
+        self, timeout: float | None, tables: Mapping[str, pyarrow.Table] | None = None
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        cursor = self._con.cursor()
+        timer = threading.Timer(timeout, cursor.interrupt) if timeout else None
+        try:
+            for name, table in (tables or {}).items():
+                cursor.register(name, table)
+            if timer:
+                timer.daemon = True
+                timer.start()
+            # A SELECT can carry a writing CTE (WITH x AS (DELETE ... RETURNING *) ...): the transaction refuses it.
+            cursor.execute("BEGIN TRANSACTION READ ONLY").fetchall()
+            yield cursor
+        except duckdb.InterruptException:
+            raise too_slow(timeout) from None
+        except duckdb.OutOfMemoryException as exc:
+            raise too_large(_first_line(exc)) from None
+        except duckdb.PermissionException as exc:
+            raise BadRequest(f"SQL may only read the store's tables: {_first_line(exc)}") from None
+        except duckdb.IOException as exc:
+            raise BadStore(f"a file of the store cannot be read: {_first_line(exc)}") from None
+        except duckdb.Error as exc:
+            raise BadRequest(f"SQL: {_first_line(exc)}") from None
+        except (pyarrow.ArrowException, OSError) as exc:  # what fails after the first batch comes through Arrow
+            raise _through_arrow(exc, timeout) from None
+        except MemoryError:
+            raise too_large("no more is to be had") from None
+        finally:
+            if timer:
+                timer.cancel()
+            cursor.close()
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._con.close()
+
+
+def _through_arrow(exc: Exception, timeout: float | None) -> FeatureStoreError:
+    text = _first_line(exc)
+    if "INTERRUPT" in text:
+        return too_slow(timeout)
+    if "Out of Memory" in text:
+        return too_large(text)
+    return BadStore(f"a file of the store cannot be read: {text}") if "IO Error" in text else BadRequest(f"SQL: {text}")
+
+
+def too_slow(timeout: float | None) -> Unavailable:
+    """The error of a query that ran out of time."""
+    said = f"longer than {timeout:g} s" if timeout else "too long"
+    return Unavailable(f"the query ran {said} and was stopped; narrow it")
+
+
+def too_large(why: str) -> Unavailable:
+    """The error of a query that ran out of memory."""
+    return Unavailable(f"{TOO_LARGE}; narrow it ({why})")
+
+
+def gathered(stream: RowStream, max_rows: int | None) -> pyarrow.Table:
+    """The rows of a stream; with more than `max_rows`, the first ones, and the metadata key `featurestore.truncated`."""
+    batches, rows = [], 0
+    for batch in stream:
+        batches.append(batch)
+        rows += batch.num_rows
+        if max_rows is not None and rows > max_rows:
+            break
+    table = pyarrow.Table.from_batches(batches, schema=stream.schema)
+    if max_rows is not None and rows > max_rows:
+        table = table.slice(0, max_rows).replace_schema_metadata({TRUNCATED: str(max_rows).encode()})
+    return table
+
+
+def check_select(statement: str) -> None:
+    """Raises BadRequest unless `statement` is exactly one SELECT (or FROM, WITH, VALUES, DESCRIBE)."""
+    if len(statement) > MAX_STATEMENT:
+        raise BadRequest(f"SQL: the statement has {len(statement):,} characters; {MAX_STATEMENT:,} are taken at most")
+    try:
+        parsed = duckdb.extract_statements(statement)
+    except duckdb.Error as exc:
+        raise BadRequest(f"SQL: {_first_line(exc)}") from None
+    if len(parsed) != 1:
+        found = "nothing" if not parsed else f"{len(parsed)} statements"
+        raise BadRequest(f"SQL: one SELECT at a time is taken; found {found}")
+    try:
+        kind = parsed[0].type
+    except ValueError:  # a kind of statement that DuckDB's Python has no name for
+        raise BadRequest("SQL: only reading is possible here, with SELECT; this is something else") from None
+    if kind not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
+        raise BadRequest(f"SQL: only reading is possible here, with SELECT; this is {kind.name}")
+
+
+def condition(where: str) -> str:
+    """`where` as a condition to put after WHERE. Raises BadRequest when it is not one SQL expression."""
+    if not where.strip():
+        raise BadRequest("where: the condition is empty")
+    statement = f"SELECT 1 WHERE (\n{where}\n)"
+    check_select(statement)
+    node = parse(statement)["statements"][0]["node"]
+    # Brackets can be closed early, to smuggle in a UNION or a LIMIT: then there is more than a condition.
+    more = [node.get(name) for name in ("modifiers", "having", "qualify", "group_expressions")]
+    if node["type"] != "SELECT_NODE" or any(more) or node["from_table"]["type"] != "EMPTY":
+        raise BadRequest(f"where: '{where}' is more than a condition")
+    return f"(\n{where}\n)"
+
+
+def check_rule(rule: str) -> None:
+    """Raises BadRequest when `rule` is not one SQL expression of what is known of a label, without a query in it."""
+    statement = f"SELECT (\n{rule}\n)"
+    check_select(statement)
+    tree = parse(statement)
+    node = tree["statements"][0]["node"]
+    more = [node.get(name) for name in ("modifiers", "having", "qualify", "group_expressions", "where_clause")]
+    one = node["type"] == "SELECT_NODE" and len(node["select_list"]) == 1 and node["from_table"]["type"] == "EMPTY"
+    if not one or any(more) or '"class": "SUBQUERY"' in json.dumps(tree):
+        raise BadRequest(f"rule: '{rule}' is not one expression; a rule is as in: votes, or coalesce(score, 0.5)")
+    schema.try_rule(rule)
+
+
+def parse(statement: str) -> dict[str, Any]:
+    """A SELECT as DuckDB's parser understands it. Raises BadRequest for what it cannot show."""
+    with _parser().cursor() as con:
+        raw = con.execute("SELECT json_serialize_sql(?)", [_bare(statement)]).fetchall()[0][0]
+    tree = json.loads(raw)
+    if tree["error"]:
+        raise BadRequest(f"SQL: {tree['error_message']}")
+    return tree
+
+
+def unparse(tree: dict[str, Any]) -> str:
+    """The SQL of what `parse` gave, perhaps changed."""
+    with _parser().cursor() as con:
+        return con.execute("SELECT json_deserialize_sql(?)", [json.dumps(tree)]).fetchall()[0][0]
+
+
+@functools.cache
+def _parser() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect()
+
+
+def _bare(statement: str) -> str:
+    return statement.strip().rstrip(";")
+
+
+def _first_line(exc: Exception) -> str:
+    text = str(exc).strip()
+    if "Traceback (most recent call last)" in text:  # from a file system written in Python
+        text = text.splitlines()[-1]
+    lines = [line for line in text.splitlines() if line.strip()]
+    # DuckDB points at the place with a line of carets; without a fixed-width screen they say little.
+    joined = " ".join(line for line in lines if not line.lstrip().startswith("^"))
+    return re.sub(r"\s+", " ", joined)[:500]

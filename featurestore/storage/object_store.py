@@ -1,0 +1,193 @@
+"""A store's files on an object store, by obstore: conditional puts, ranges, and a cache for what is mapped into memory."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from featurestore.errors import BadStore, Unavailable
+from featurestore.storage.base import LEASES, Entry, Lease, Storage
+
+# A writer on an object store is taken for dead when it has not touched its lease this long; it does with every part.
+LEASE_SECONDS = 6 * 3600.0
+
+
+class ObjectStorage(Storage):
+    """A prefix of an object store, by obstore; credentials and endpoint come from the usual AWS_... variables.
+
+    Parquet is read in ranges where it lies; what has to be mapped into memory (vectors, indexes, tokens) is kept whole in
+    a cache directory, $FEATURESTORE_CACHE or ~/.cache/featurestore. Parts never change, so the cache is never stale.
+    """
+
+    look_seconds = 1.0
+
+    def __init__(self, url: str):
+        try:
+            import obstore.store
+            from obstore.fsspec import FsspecStore
+        except ImportError as exc:
+            raise Unavailable(f"{url} needs {exc.name}: pip install 'featurestore[s3]'") from None
+        self.location = url.rstrip("/")
+        self._root = self.location
+        try:
+            self._store = obstore.store.from_url(self._root)
+            self._files = FsspecStore("s3")
+        except Exception as exc:  # obstore's own kinds, ValueError, TypeError: whatever a wrong URL meets
+            raise Unavailable(f"{url} cannot be opened: {_first_line(exc)}") from None
+        root = os.environ.get("FEATURESTORE_CACHE") or "~/.cache/featurestore"
+        self._cache = Path(root).expanduser() / hashlib.sha256(self._root.encode()).hexdigest()[:16]
+
+    @contextlib.contextmanager
+    def _told(self, doing: str) -> Iterator[None]:
+        from obstore.exceptions import AlreadyExistsError, BaseError
+
+        try:
+            yield
+        except (FileNotFoundError, AlreadyExistsError):
+            raise
+        except (BaseError, OSError) as exc:
+            raise Unavailable(f"{self.location}: {doing} failed: {_first_line(exc)}") from None
+
+    def read(self, name: str) -> bytes:
+        import obstore
+
+        with self._told(f"reading {name}"):
+            return bytes(obstore.get(self._store, name).bytes())
+
+    def write(self, name: str, content: bytes) -> None:
+        import obstore
+
+        with self._told(f"writing {name}"):
+            obstore.put(self._store, name, content)
+
+    def create(self, name: str, content: bytes) -> None:
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
+
+        try:
+            with self._told(f"writing {name}"):
+                obstore.put(self._store, name, content, mode="create")
+        except AlreadyExistsError:
+            raise FileExistsError(name) from None
+
+    def entries(self, prefix: str = "") -> list[Entry]:
+        import obstore
+
+        with self._told(f"listing {prefix or 'the store'}"):
+            found = [one for page in obstore.list(self._store, prefix or None) for one in page]
+        return sorted(Entry(one["path"], one["size"], one["last_modified"].timestamp()) for one in found)
+
+    def delete(self, name: str) -> bool:
+        import obstore
+
+        below = [one.name for one in self.entries(name)]  # a directory is the prefix of its files
+        with self._told(f"deleting {name}"):
+            for one in below:
+                obstore.delete(self._store, one)
+            if not below:
+                try:
+                    obstore.head(self._store, name)
+                except FileNotFoundError:
+                    return False
+                obstore.delete(self._store, name)
+        return True
+
+    def stage(self, name: str) -> Path:
+        folder = self._cache / "staged"
+        folder.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(dir=folder)) / Path(name).name
+
+    def publish(self, staged: Path, name: str) -> None:
+        import obstore
+
+        for file in sorted(p for p in staged.rglob("*") if p.is_file()) if staged.is_dir() else [staged]:
+            to = name if file == staged else f"{name}/{file.relative_to(staged).as_posix()}"
+            with self._told(f"writing {to}"):
+                obstore.put(self._store, to, file)
+        # Written here, so it may be read here.
+        kept = self._cache / name
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(staged, kept)
+        shutil.rmtree(staged.parent, ignore_errors=True)
+
+    def local(self, name: str) -> Path:
+        import obstore
+
+        kept = self._cache / name
+        if kept.exists():
+            return kept
+        staged = self.stage(name)
+        below = self.entries(name)
+        with self._told(f"reading {name}"):
+            for one in below or [Entry(name, 0, 0.0)]:
+                file = staged if one.name == name else staged / Path(one.name).relative_to(name)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    with open(file, "wb") as out:
+                        for chunk in obstore.get(self._store, one.name).stream():
+                            out.write(chunk)
+                except FileNotFoundError:
+                    raise BadStore(f"{self.location}/{name} is missing") from None
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):  # another thread has put the same thing there
+            os.replace(staged, kept)
+        shutil.rmtree(staged.parent, ignore_errors=True)
+        return kept
+
+    def open(self, name: str) -> Any:
+        kept = self._cache / name
+        if kept.is_file():
+            return kept
+        try:
+            with self._told(f"reading {name}"):
+                return self._files.open(self.sql_path(name))
+        except FileNotFoundError:
+            raise BadStore(f"{self.location}/{name} is missing; `featurestore check` says what else is") from None
+
+    @contextlib.contextmanager
+    def stream(self, name: str) -> Iterator[Iterator[bytes]]:
+        import obstore
+
+        with self._told(f"reading {name}"):
+            yield (bytes(chunk) for chunk in obstore.get(self._store, name).stream())
+
+    def sql_path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    def sql_directories(self) -> list[str]:
+        return [f"{self._root}/"]
+
+    def register(self, con: Any) -> None:
+        con.register_filesystem(self._files)
+
+    def lease(self, writer: str) -> Lease:
+        return _ObjectLease(self, f"{LEASES}/{writer}")
+
+    def dead_writers(self) -> list[str]:
+        old = time.time() - LEASE_SECONDS
+        return [one.name.rpartition("/")[2] for one in self.entries(LEASES) if one.at < old]
+
+
+class _ObjectLease(Lease):
+    def __init__(self, storage: ObjectStorage, name: str):
+        self._storage = storage
+        self._name = name
+        self.touch()
+
+    def touch(self) -> None:
+        self._storage.write(self._name, datetime.datetime.now(datetime.UTC).isoformat().encode())
+
+    def release(self) -> None:
+        self._storage.delete(self._name)
+
+
+def _first_line(exc: Exception) -> str:
+    return (str(exc).strip().splitlines() or [type(exc).__name__])[0][:300]

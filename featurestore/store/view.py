@@ -1,0 +1,100 @@
+"""View: one snapshot of a store, opened for reading. It is immutable, so any number of threads share it."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy
+import pyarrow
+
+from featurestore.snapshot.catalog import Catalog
+from featurestore.search.decoder_index import DecoderIndex, Once, open_vectors, targets_of
+from featurestore.errors import BadStore, NotFound
+from featurestore.graphs.graph_store import GraphReader
+from featurestore.search.label_index import LabelIndex
+from featurestore.storage.log import Snapshot
+from featurestore.snapshot.feature_page import Pages
+from featurestore.storage.directory import Directory
+from featurestore.tables.row_reader import Rows, shard_part
+from featurestore.search.searcher import Searcher
+from featurestore.sql.engine import Engine
+from featurestore.values.row_stream import RowStream
+from featurestore.search.token_index import TokenIndex
+from featurestore.tables.writer import SHARD_FEATURES
+
+
+class View:
+    """What is dear to open is opened when first asked for."""
+
+    def __init__(self, directory: Directory, snapshot: Snapshot, rows: Rows, sql: Sql, once: Once):
+        self.directory = directory
+        self.snapshot = snapshot
+        self._lock = threading.Lock()
+        dictionaries = [rows.dictionary(part) for part in snapshot.parts("dictionaries")]
+        self.catalog = Catalog(
+            dictionaries,
+            lambda statement: self.engine.table(statement),
+            lambda statement, seconds: sql(self, statement, {}, seconds).read_all(),
+        )
+        self.pages = Pages(rows, snapshot, self.catalog, lambda: self.engine)
+        self.graphs = GraphReader(rows, snapshot, self.catalog, self.pages)
+        # Opening an index reads its file: once for each view.
+        self.decoder_index = functools.cache(lambda space: DecoderIndex(directory, snapshot, self.catalog, space, once))
+        self._label_index = functools.cache(lambda: LabelIndex(directory, snapshot, self.catalog, once))
+        self._token_index = functools.cache(lambda: TokenIndex(directory, snapshot, self.catalog, once))
+        self.searcher = Searcher(
+            snapshot.commit,
+            self.pages,
+            self.catalog,
+            self.decoder_index,
+            self._label_index,
+            self._token_index,
+            self.vector,
+        )
+        self._engine: Engine | None = None
+
+    @property
+    def engine(self) -> Engine:
+        with self._lock:
+            if self._engine is None:
+                self._engine = Engine(self.directory, self.snapshot)
+            return self._engine
+
+    def vector(self, id: str, target: int | None = None) -> numpy.ndarray:
+        asked = self.catalog.feature_id(id)
+        part = shard_part(self.snapshot, "decoder_vectors", asked.dictionary, asked.feature)
+        if part is None:
+            raise BadStore(f"the store has no decoder vectors of {asked.dictionary}")
+        layers = targets_of(part)
+        if target is not None and target not in layers:
+            there = ", ".join(map(str, layers)) if layers[0] is not None else "one vector alone, of no layer"
+            raise NotFound(f"{id} has no decoder vector into layer {target}; there are: {there}")
+        place = layers.index(target) if target is not None else 0  # type: ignore[arg-type]
+        row = asked.feature % SHARD_FEATURES * len(layers) + place
+        return open_vectors(self.directory, part)[row].astype(numpy.float32)
+
+    def vectors(self, dictionary: str) -> Iterator[numpy.ndarray]:
+        """A dictionary's decoder vectors, the first of each feature, part by part, (rows, d_out) float16."""
+        for part in self.snapshot.parts("decoder_vectors", dictionary):
+            yield open_vectors(self.directory, part)[:: len(targets_of(part))]
+
+    def retire(self) -> None:
+        """Let go of what is dear. Who still uses the view keeps what it holds, or opens it again.
+
+        A view is part of cycles, so it lies about until the collector comes, and with it all it has opened.
+        """
+        with self._lock:
+            self._engine = None
+        for opened in (self.decoder_index, self._label_index, self._token_index):
+            opened.cache_clear()
+
+    def close(self) -> None:
+        with self._lock:
+            if self._engine is not None:
+                self._engine.close()
+
+
+# How a statement that somebody else wrote is run: with the tables it may name, within some seconds.
+Sql = Callable[[View, str, Mapping[str, pyarrow.Table], float | None], RowStream]

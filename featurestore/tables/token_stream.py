@@ -1,0 +1,108 @@
+"""Token ids of a corpus, twice: in short runs for SQL, and as one stream mapped into memory, from which pages cut windows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy
+import pyarrow
+
+from featurestore.storage import numpy_files
+from featurestore.errors import BadStore
+
+# Tokens in a run, as the view `examples` in schema.sql knows too; a window is at most as long, so it lies in two runs.
+RUN = 512
+SHARD_RUNS = 65_536
+
+
+def runs(
+    corpus: str, numbers: numpy.ndarray, lengths: numpy.ndarray, stream: numpy.ndarray
+) -> Iterator[tuple[int, pyarrow.Table]]:
+    """Rows of stored.tokens, in shards of 65,536 runs (32 million tokens)."""
+    count = -(-lengths // RUN)
+    document = numpy.repeat(numbers, count).astype(numpy.int32)
+    firsts = numpy.cumsum(count) - count
+    run = (numpy.arange(len(document)) - numpy.repeat(firsts, count)).astype(numpy.int32)
+    # Runs of a document follow one another and fill the stream, so each one's end is the next one's begin.
+    begin = numpy.repeat(numpy.cumsum(lengths) - lengths, count) + run.astype(numpy.int64) * RUN
+    ends = numpy.append(begin, len(stream))
+    values = pyarrow.array(numpy.asarray(stream, dtype=numpy.int32))
+    for shard, at in enumerate(range(0, max(1, len(document)), SHARD_RUNS)):
+        some = slice(at, at + SHARD_RUNS)
+        offsets = ends[at : at + len(document[some]) + 1]
+        yield (
+            shard,
+            pyarrow.table(
+                {
+                    "corpus": pyarrow.array([corpus] * len(document[some]), pyarrow.string()),
+                    "document": document[some],
+                    "run": run[some],
+                    "tokens": pyarrow.ListArray.from_arrays(
+                        (offsets - offsets[0]).astype(numpy.int32), values[offsets[0] : offsets[-1]]
+                    ),
+                }
+            ),
+        )
+
+
+def documents(lengths: numpy.ndarray, stream: numpy.ndarray) -> Iterator[memoryview]:
+    """The bytes of each document's token ids, little-endian int32, as held_out wants them."""
+    begin = 0
+    for length in lengths.tolist():
+        yield numpy.ascontiguousarray(stream[begin : begin + length], dtype="<i4").data.cast("B")
+        begin += length
+
+
+def write_stream(path: Path, numbers: numpy.ndarray, lengths: numpy.ndarray, stream: numpy.ndarray) -> int:
+    """Write the stream as a directory of .npy files; how many tokens it has.
+
+    tokens.npy (tokens,) int32; documents.npy (documents,) int32, ascending; starts.npy (documents + 1,) int64.
+    """
+    path.mkdir()
+    order = numpy.argsort(numbers, kind="stable")
+    starts = numpy.cumsum(lengths) - lengths
+    if not (order == numpy.arange(len(order))).all():
+        stream = numpy.concatenate([stream[starts[n] : starts[n] + lengths[n]] for n in order])
+    numpy.save(path / "tokens.npy", numpy.asarray(stream, dtype=numpy.int32))
+    numpy.save(path / "documents.npy", numpy.asarray(numbers[order], dtype=numpy.int32))
+    numpy.save(path / "starts.npy", numpy.append(0, numpy.cumsum(lengths[order])).astype(numpy.int64))
+    return len(stream)
+
+
+class Stream:
+    """A stream written by `write_stream`, opened for cutting windows. Safe to share between threads."""
+
+    def __init__(self, path: Path):
+        """Raises BadStore when it cannot be read."""
+        try:
+            self.tokens = numpy.asarray(numpy_files.mapped(path / "tokens.npy"))
+            self._documents = numpy_files.read(path / "documents.npy")
+            self._starts = numpy_files.read(path / "starts.npy")
+        except (OSError, ValueError) as exc:
+            raise BadStore(f"{path} cannot be read; run `featurestore check --repair` ({exc})") from None
+        self._path = path
+
+    def windows(self, documents: numpy.ndarray, starts: numpy.ndarray, lengths: numpy.ndarray) -> numpy.ndarray:
+        """Token ids of windows one after another: `lengths` of each from its start in its document, (sum of lengths,) int32.
+
+        Raises BadStore when they are not there.
+        """
+        at = self._at(documents)
+        places = self._starts[at] + starts
+        beyond = numpy.flatnonzero(places + lengths > self._starts[at + 1])
+        if len(beyond):
+            raise BadStore(f"{self._path}: document {documents[beyond[0]]} ends before an example that refers to it")
+        before = numpy.cumsum(lengths) - lengths
+        return self.tokens[numpy.repeat(places - before, lengths) + numpy.arange(int(lengths.sum()))]
+
+    def places(self, documents: numpy.ndarray, positions: numpy.ndarray) -> numpy.ndarray:
+        """Where in `tokens` positions of documents are, int64. Raises BadStore when a document is not there."""
+        return self._starts[self._at(documents)] + positions
+
+    def _at(self, documents: numpy.ndarray) -> numpy.ndarray:
+        at = numpy.minimum(numpy.searchsorted(self._documents, documents), len(self._documents) - 1)
+        lost = numpy.flatnonzero(self._documents[at] != documents)
+        if len(lost):
+            raise BadStore(f"{self._path} lacks document {documents[lost[0]]} that an example refers to")
+        return at

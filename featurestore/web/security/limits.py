@@ -1,0 +1,140 @@
+"""Who waits for whom: costly requests queue in lanes of their own, keys have a rate and a number at once.
+
+A request that waits holds a thread, so queues are short, and all lanes together leave threads for feature pages.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from featurestore.errors import TooManyRequests, Unavailable
+from featurestore.web.security.keys import Key
+
+PATIENCE = 5.0  # seconds that a request waits for its turn
+BURST = 2.0  # seconds of a key's rate that may come at once
+
+
+class Lane:
+    """So many requests at once, and so many that wait."""
+
+    def __init__(self, name: str, at_once: int, waiting: int):
+        self.name = name
+        self.at_once = at_once
+        self.waiting = waiting
+        self.running = 0
+        self.queued = 0
+        self.refused = 0
+
+
+class Lanes:
+    """The lanes of a service with `threads` threads; requests of no lane here are never kept waiting."""
+
+    def __init__(self, threads: int, patience: float = PATIENCE):
+        self._changed = threading.Condition()
+        self._patience = patience
+        # At least one thread, and a quarter of many, is for what costs little.
+        self._most = max(1, threads - max(1, threads // 4))
+        share = max(1, threads // 4)
+        self.lanes = {
+            lane.name: lane
+            for lane in (
+                Lane("search", max(1, threads // 2), share),
+                Lane("sql", share, max(1, share // 2)),
+                Lane("activating", max(1, share // 2), max(1, share // 2)),
+                Lane("write", 1, share),  # one commit after another
+            )
+        }
+
+    def enter(self, name: str) -> Callable[[], None]:
+        """Wait for a turn in the lane; a function that gives the turn back.
+
+        Raises TooManyRequests where too many wait already, Unavailable after waiting in vain.
+        """
+        lane = self.lanes.get(name)
+        if lane is None:
+            return _nothing
+        with self._changed:
+            if not self._free(lane):
+                if lane.queued >= lane.waiting or self._held() >= self._most:
+                    lane.refused += 1
+                    raise _later(TooManyRequests(f"too many requests wait for {name} already: ask again"), 1)
+                lane.queued += 1
+                try:
+                    came = self._changed.wait_for(lambda: lane.running < lane.at_once, self._patience)
+                finally:
+                    lane.queued -= 1
+                if not came:
+                    lane.refused += 1
+                    raise _later(Unavailable(f"{name} is busy: nothing ended in {self._patience:g} s"), 5)
+            lane.running += 1
+        return self._leaving(lane)
+
+    def _free(self, lane: Lane) -> bool:
+        return lane.running < lane.at_once and self._held() < self._most
+
+    def _held(self) -> int:
+        return sum(lane.running + lane.queued for lane in self.lanes.values())
+
+    def _leaving(self, lane: Lane) -> Callable[[], None]:
+        def leave() -> None:
+            with self._changed:
+                lane.running -= 1
+                self._changed.notify_all()
+
+        return leave
+
+
+class Quotas:
+    """How much each key has asked of late."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self._lock = threading.Lock()
+        self._clock = clock
+        self._left: dict[str, tuple[float, float]] = {}  # requests left, and when that was
+        self._under_way: dict[str, int] = {}
+
+    def enter(self, key: Key) -> Callable[[], None]:
+        """Count a request of the key; a function that says that it ended. Raises TooManyRequests."""
+        with self._lock:
+            now = self._clock()
+            most = max(1.0, key.rate * BURST)
+            left, before = self._left.get(key.id, (most, now))
+            left = min(most, left + (now - before) * key.rate)
+            running = self._under_way.get(key.id, 0)
+            if running >= key.at_once:
+                raise _later(
+                    TooManyRequests(f"the key '{key.name}' has {running} requests under way, the most it may"), 1
+                )
+            if left < 1:
+                wait = (1 - left) / key.rate
+                raise _later(TooManyRequests(f"the key '{key.name}' may ask {key.rate:g} times a second"), wait)
+            self._left[key.id] = (left - 1, now)
+            self._under_way[key.id] = running + 1
+
+        def leave() -> None:
+            with self._lock:
+                self._under_way[key.id] -= 1
+
+        return leave
+
+
+@contextmanager
+def turn(lanes: Lanes, name: str) -> Iterator[None]:
+    """A turn in a lane for as long as the block takes."""
+    leave = lanes.enter(name)
+    try:
+        yield
+    finally:
+        leave()
+
+
+def _later(exc: TooManyRequests | Unavailable, seconds: float) -> TooManyRequests | Unavailable:
+    exc.retry_after = seconds
+    return exc
+
+
+def _nothing() -> None:
+    pass

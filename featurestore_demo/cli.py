@@ -1,0 +1,35 @@
+"""`featurestore demo`: build the demo store and serve it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--store", default="demo.features", show_default=True, type=click.Path(path_type=Path), help="Where.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port to listen on.")
+@click.option("--no-serve", is_flag=True, help="Only build the store.")
+@click.option("--tokens", type=click.IntRange(1000), default=320_000, show_default=True, help="Tokens harvested over.")
+def demo(store: Path, host: str, port: int, no_serve: bool, tokens: int) -> None:
+    """Build a small store of a real model and serve it: no network, no key.
+
+    A second run reuses the store. Example: featurestore demo --port 8080
+    """
+    from featurestore_demo.build import build, show
+    from featurestore.cli.main import serve_store
+
+    if not no_serve:
+        from featurestore.web import check_port
+
+        check_port(host, port)  # before a minute is spent on building
+    began = time.monotonic()
+    for line in build(store, tokens):
+        click.echo(line)
+    click.echo(f"ready after {time.monotonic() - began:.0f} s")
+    show(store)
+    if not no_serve:
+        serve_store(str(store), host, port)

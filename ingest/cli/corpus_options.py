@@ -1,0 +1,71 @@
+"""The options of commands that run a model over a corpus, and the corpus they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from featurestore import BadRequest
+
+Progress = Callable[[str, int | None], AbstractContextManager[Any]]
+
+if TYPE_CHECKING:
+    from ingest.corpus.corpus import Corpus
+
+TEXT_HELP = (
+    "Documents: a text file, a directory, a 'pattern/**/*.txt'; rows of FILE.jsonl:COLUMN, FILE.parquet:COLUMN or "
+    "hf://OWNER/DATASET#SPLIT:COLUMN, being texts or chats; tokens, FILE.npy:TOKENIZER. Repeatable. See docs/corpora.md. "
+    "Without it only what weights alone say is stored."
+)
+
+
+def corpus_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--text, --corpus, --tokens, --pack and --drop-duplicates, which `chosen` takes."""
+    options = (
+        click.option("--text", "texts", multiple=True, metavar="SOURCE", help=TEXT_HELP),
+        click.option("--corpus", "corpus_id", metavar="ID", help="Instead of --text, a corpus that the store has."),
+        click.option("--tokens", type=click.IntRange(1), help="Stop after this many tokens."),
+        click.option(
+            "--pack",
+            type=click.IntRange(2),
+            metavar="N",
+            help="Join documents, with the end-of-text token between, and cut them to runs of N tokens.",
+        ),
+        click.option("--drop-duplicates", is_flag=True, help="Leave out documents with the tokens of an earlier one."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def chosen(
+    texts: tuple[str, ...],
+    corpus_id: str | None,
+    tokens: int | None,
+    pack: int | None,
+    drop_duplicates: bool,
+) -> Callable[[Any, Any, Progress], Corpus] | None:
+    """What makes the corpus that was asked for, given the store, the tokenizer and what shows progress; None when none was.
+
+    Raises NotFound and BadRequest now for sources that are not there, and for options that do not go together.
+    """
+    if texts and corpus_id is not None:
+        raise BadRequest("the model is run over --text SOURCE or --corpus ID, not both")
+    if not texts and (tokens or pack or drop_duplicates):
+        raise BadRequest("--tokens, --pack and --drop-duplicates go with --text; a corpus of the store is taken whole")
+    if corpus_id is not None:
+        from ingest.corpus.from_store import read_corpus
+
+        return lambda store, tokenizer, progress: read_corpus(store, corpus_id, tokenizer)
+    if not texts:
+        return None
+    from ingest.corpus.corpus import tokenise
+    from ingest.corpus.sources import documents
+
+    found = documents(texts)
+    return lambda store, tokenizer, progress: tokenise(
+        tokenizer, found, tokens, pack=pack, drop_duplicates=drop_duplicates, progress=progress
+    )

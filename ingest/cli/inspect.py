@@ -1,0 +1,129 @@
+"""`featurestore inspect`: what a dictionary's weights are, and whether they do what was published of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from featurestore import BadRequest, Unavailable
+from featurestore.extension.commands import cell, json_lines, json_option, table
+
+ROWS = 12  # of alternatives shown
+
+
+def import_torch() -> None:
+    """Raises Unavailable, saying what to install, where torch and transformers are not."""
+    try:
+        import torch  # noqa: F401
+        import transformers  # noqa: F401
+    except ImportError as exc:
+        raise Unavailable(f"this needs {exc.name}: pip install 'featurestore[harvest]'") from None
+
+
+@click.command()
+@click.argument("weights_path", metavar="WEIGHTS")
+@click.option("--model", "model_path", metavar="DIR", help="Also run this model, to measure L0 and variance explained.")
+@click.option("--text", "texts", multiple=True, metavar="SOURCE", help="Text to run it on, as for harvest. Repeatable.")
+@click.option("--tokens", type=click.IntRange(1), default=2000, show_default=True, help="How many tokens of it.")
+@click.option("--alternatives", is_flag=True, help="Try other ways to read the weights even where nothing is wrong.")
+@click.option(
+    "--lean", is_flag=True, help="Leave large matrices in their file: slower, for weights larger than memory."
+)
+@json_option
+def inspect(
+    weights_path: str,
+    model_path: str | None,
+    texts: tuple[str, ...],
+    tokens: int,
+    alternatives: bool,
+    lean: bool,
+    as_json: bool,
+) -> None:
+    """What a dictionary's weights are: shapes, hook, norms, duplicates; with a model and text, how well it works there.
+
+    WEIGHTS is a directory, a file, or hf://org/repo//sub/dir@revision. Where L0 is not what path or config promise, ways to
+    read the weights that are easily mistaken for one another are tried, and the one that fits is told.
+
+    Example: featurestore inspect ./sae-l8 --model ./gpt2 --text ./books
+    """
+    import_torch()
+    if bool(model_path) != bool(texts):
+        raise BadRequest("measuring needs both: --model DIR and --text PATH")
+    if alternatives and not model_path:
+        raise BadRequest("--alternatives needs --model DIR and --text PATH to compare them on")
+    from ingest import weights
+    from ingest.inspection.weight_facts import facts
+
+    sae = weights.read(weights_path, lean=lean)
+    found = facts(sae)
+    if model_path:
+        found |= _measured(sae, model_path, texts, tokens, alternatives)
+    if as_json:
+        json_lines([found])
+        return
+    _show(found)
+
+
+def _measured(sae: Any, model_path: str, texts: tuple[str, ...], tokens: int, always: bool) -> dict[str, Any]:
+    from ingest.inspection.alternatives import compare, doubted
+    from ingest.corpus.corpus import tokenise
+    from ingest.model.model import Model
+    from ingest.corpus.sources import documents as read
+    from ingest.inspection.selftest import agrees, measure
+
+    documents = read(texts)
+    model = Model(model_path)
+    corpus = tokenise(model.tokenizer, documents, tokens)
+    found = measure(sae, model, corpus)
+    agreed = {"l0_as_promised": agrees(sae, found)}
+    if not always and not doubted(sae, found):
+        return found | agreed | {"alternatives": None, "fits": "as read"}
+    verdict = compare(sae, model, corpus, found)
+    fits = verdict.fits or {"reading": None, "location": None}
+    return (
+        found
+        | agreed
+        | {"alternatives": verdict.tried, "fits": fits["reading"], "location_that_fits": fits["location"]}
+    )
+
+
+def _show(found: dict[str, Any]) -> None:
+    apart = ("alternatives", "fits", "location_that_fits", "inferred", "nearest_pairs", "l0_as_promised")
+    plain = {name: value for name, value in found.items() if name not in apart and value not in (None, [])}
+    width = max(map(len, plain))
+    for name, value in plain.items():
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else cell(value)
+        click.echo(f"{name.replace('_', ' '):<{width}}  {shown}")
+    for pair in found["nearest_pairs"]:
+        click.echo(f"{'near duplicates':<{width}}  features {pair[0]} and {pair[1]}, cosine {pair[2]:.4f}")
+    for said in found["inferred"]:
+        click.echo(f"{'not in the files':<{width}}  {said}")
+    if "fits" not in found:
+        return
+    if found["alternatives"]:
+        click.echo()
+        columns = ("reading", "l0", "variance_explained", "never_fired_fraction", "agrees")
+        as_read, *others = found["alternatives"]
+        others.sort(key=lambda row: (row["agrees"] is not True, -(row["variance_explained"] or 0), row["l0"]))
+        rows = [as_read, *others[: ROWS - 1]]
+        table([{name.replace("_", " "): row[name] for name in columns} for row in rows])
+        if len(others) >= ROWS:
+            click.echo(f"and {len(others) - ROWS + 1} more that do worse; --json has all")
+    click.echo(_sentence(found))
+
+
+def _sentence(found: dict[str, Any]) -> str:
+    promise = found["promised_l0"]
+    if promise:
+        low, high = promise
+        number = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+        start = f"L0 is {found['l0']:.1f}; {found['promised_by']} promises {number}"
+        start += ", which agrees." if found["l0_as_promised"] else ", which does not agree."
+    else:
+        start = f"L0 is {found['l0']:.1f}; nothing is promised."
+    if found["fits"] == "as read":
+        return start
+    if found["fits"] is None:
+        return f"{start} None of the ways tried fits: is it another model, another layer, or other text?"
+    return f"{start} This fits: {found['fits']}. Read it as {found['location_that_fits']}"

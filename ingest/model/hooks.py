@@ -1,0 +1,206 @@
+"""From the names people give to places in a model to the modules of a transformers decoder, and what is read there."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any
+
+import torch
+
+from featurestore import BadRequest
+from ingest.model.architectures import (
+    OPENAI,
+    PLACES,
+    RESIDUAL_SITES,
+    TRANSFORMER_LENS,
+    Architecture,
+    path_of,
+    site_of,
+)
+
+# What transformers puts before a decoder's own paths; weights are named with or without.
+PREFIXES = ("model", "transformer", "gpt_neox", "language_model", "base_model")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class HookPoint:
+    """A place to read.
+
+    `name` is as it was given, and says when the mean is removed, so that it is one name for one value. `layer` is None
+    outside the layers. `site` is a key of PLACES, "embed", or a module's path in the layer and its side.
+    """
+
+    name: str
+    layer: int | None
+    site: str
+    module: torch.nn.Module
+    side: str  # input or output
+    normalised: bool = False
+    centred: bool = False
+    bias: torch.Tensor | None = None  # is taken off
+
+    def value(self, passed: Any, batch: int, tokens: int) -> torch.Tensor:
+        """What is read, (batch, tokens, width), of what passed the module. Raises BadRequest when that is no such thing."""
+        while isinstance(passed, tuple | list) and passed:
+            passed = passed[0]  # attention gives its weights too, a mixture of experts its routing
+        if not isinstance(passed, torch.Tensor):
+            raise BadRequest(f"hook '{self.name}': what passes there is no tensor but {type(passed).__name__}")
+        if passed.shape[:2] == (batch, tokens) and passed.ndim >= 3:
+            read = passed.flatten(2)  # heads side by side
+        elif passed.ndim == 2 and len(passed) == batch * tokens:
+            read = passed.unflatten(0, (batch, tokens))
+        else:
+            raise BadRequest(
+                f"hook '{self.name}': what passes there has shape {tuple(passed.shape)}, not one vector for each of "
+                f"{batch} x {tokens} tokens"
+            )
+        if self.normalised:
+            read = normalised(self.module, read)
+        if self.bias is not None:
+            read = read - self.bias
+        return read - read.mean(-1, keepdim=True) if self.centred else read
+
+
+def normalised(norm: Any, x: torch.Tensor) -> torch.Tensor:
+    """What `norm` makes of x (..., width) before its gain and bias.
+
+    Computed from the input rather than divided out of the output, since a gain may be zero.
+    """
+    if isinstance(norm, torch.nn.LayerNorm):
+        return torch.nn.functional.layer_norm(x, norm.normalized_shape, eps=norm.eps)
+    eps = norm.variance_epsilon if hasattr(norm, "variance_epsilon") else norm.eps
+    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
+
+
+def find(
+    model: Any,
+    decoder: Any,
+    architecture: Architecture,
+    name: str,
+    centred: bool = False,
+    fold_value_biases: bool = False,
+) -> HookPoint:
+    """The place that `name` means in `decoder`, a part of the transformers model `model`.
+
+    Names are TransformerLens's (blocks.3.hook_resid_post, hook_embed); OpenAI's and our sites with a layer
+    (3.resid_post_mlp, mlp_out.3); and modules' paths with or without what leads to the decoder, and with .output, which
+    is meant where nothing is said, or .input (model.layers.3.mlp, h.3.attn.input).
+
+    `centred` is for dictionaries trained on TransformerLens's models with centred writing weights: their stream is this
+    one less its mean. It does nothing to sites outside the stream nor in models whose norms keep the mean, as there.
+    `fold_value_biases` is for those trained on its hook_z with value biases folded, which is this one less these biases.
+
+    Raises BadRequest, naming the places there are.
+    """
+    found = _by_layer(decoder, architecture, name) or _by_path(model, decoder, architecture, name)
+    if centred and architecture.layer_norm and found.site in RESIDUAL_SITES:
+        return dataclasses.replace(found, name=f"{name} (centred)", centred=True)
+    if fold_value_biases and found.site == "hook_z" and found.layer is not None:
+        bias = value_bias(getattr(decoder, architecture.layers)[found.layer], architecture, model.config)
+        if bias is not None:
+            return dataclasses.replace(found, name=f"{name} (value biases folded)", bias=bias)
+    return found
+
+
+def value_bias(layer: Any, architecture: Architecture, config: Any) -> torch.Tensor | None:
+    """What value biases add to every head's result, side by side, whatever is attended to; None where there are none.
+
+    It is constant since the weights of attention add up to one.
+    """
+    if architecture.values is None or (bias := layer.get_submodule(architecture.values).bias) is None:
+        return None
+    config = config.get_text_config()
+    heads = config.num_attention_heads
+    if architecture.values_with:  # as many keys and values as queries
+        parts = bias.view(3, heads, -1) if architecture.values_with == "one after another" else bias.view(heads, 3, -1)
+        return (parts[2] if architecture.values_with == "one after another" else parts[:, 2]).flatten()
+    groups = getattr(config, "num_key_value_heads", None) or heads
+    return bias.view(groups, -1).repeat_interleave(heads // groups, dim=0).flatten()
+
+
+def _by_layer(decoder: Any, architecture: Architecture, name: str) -> HookPoint | None:
+    """The place of a name that says a layer and a site; None when it is of another kind."""
+    if match := re.fullmatch(r"blocks\.(\d+)\.(.+)", name):
+        layer, word = int(match[1]), match[2]
+        site = (TRANSFORMER_LENS | OPENAI).get(word)
+        if site is None:
+            raise _unknown(decoder, architecture, name)
+        if word == "hook_mlp_in" and architecture.parallel:
+            site = "resid_pre"  # the stream that the MLP's norm reads is the one attention reads
+    else:
+        match = re.fullmatch(r"(?:(\d+)[./:])?(\w+?)(?:[./:](\d+))?", name)
+        words = OPENAI | {site: site for site in PLACES}
+        if not match or (match[1] is None) == (match[3] is None) or match[2] not in words:
+            return None
+        layer, word, site = int(match[1] or match[3]), match[2], words[match[2]]
+    _check_layer(decoder, architecture, name, layer)
+    if word == "hook_mlp_in" and architecture.mlp_in_is_said_of_two:
+        raise BadRequest(
+            f"hook '{name}' is said of two places: the stream before the MLP's norm (TransformerLens; write "
+            f"blocks.{layer}.hook_resid_mid), and its input after it (SAELens's registry; write blocks.{layer}.mlp.hook_in)"
+        )
+    path = path_of(architecture, site)
+    if path is None:
+        why = "attention and MLP run side by side, so there is no stream between them" if site == "resid_mid" else ""
+        raise _unknown(decoder, architecture, name, why)
+    module = getattr(decoder, architecture.layers)[layer].get_submodule(path)
+    return HookPoint(name, layer, site, module, PLACES[site].side, PLACES[site].normalised)
+
+
+def _by_path(model: Any, decoder: Any, architecture: Architecture, name: str) -> HookPoint:
+    if name == "hook_embed":
+        return HookPoint(name, None, "embed", decoder.get_submodule(architecture.embed), "output")
+    plain = re.sub(r"\[(\d+)\]", r".\1", name)  # layers[3] as in Python
+    match = re.fullmatch(r"(.+?)(?:\.(input|output)(?:\.0)?)?", plain, re.DOTALL)
+    if not match:
+        raise _unknown(decoder, architecture, name)
+    path, side = match[1], match[2] or "output"
+    container = re.escape(architecture.layers)
+    if number := re.match(rf"(?:(?:{'|'.join(PREFIXES)})\.)*{container}\.(\d+)(?:\.|$)", path):
+        _check_layer(decoder, architecture, name, int(number[1]))
+    module = _module(model, decoder, path)
+    places = {id(one): place for place, one in decoder.named_modules()}
+    if module is None or id(module) not in places:
+        raise _unknown(decoder, architecture, name)
+    place = places[id(module)]
+    if in_layer := re.fullmatch(rf"{container}\.(\d+)(?:\.(.+))?", place):
+        site = site_of(architecture, in_layer[2] or "", side)
+        return HookPoint(name, int(in_layer[1]), site, module, side)
+    site = "embed" if (place, side) == (architecture.embed, "output") else f"{place}.{side}"
+    return HookPoint(name, None, site, module, side)
+
+
+def _module(model: Any, decoder: Any, path: str) -> torch.nn.Module | None:
+    """The module at a path below the model, the decoder, or the decoder when what leads there is left out."""
+    words = path.split(".")
+    tries = [(model, path), (decoder, path)]
+    while len(words) > 1 and words[0] in PREFIXES:
+        words = words[1:]
+        tries.append((decoder, ".".join(words)))
+    for root, one in tries:
+        try:
+            return root.get_submodule(one)
+        except AttributeError:
+            continue
+    return None
+
+
+def _check_layer(decoder: Any, architecture: Architecture, name: str, layer: int) -> None:
+    count = len(getattr(decoder, architecture.layers))
+    if layer >= count:
+        raise BadRequest(
+            f"hook '{name}': there is no layer {layer} in its {count}: the model has layers 0 to {count - 1}"
+        )
+
+
+def _unknown(decoder: Any, architecture: Architecture, name: str, why: str = "") -> BadRequest:
+    names = [word for word, site in TRANSFORMER_LENS.items() if path_of(architecture, site) is not None]
+    first = getattr(decoder, architecture.layers)[0]
+    # Two levels: the lists of a mixture's experts are long.
+    modules = [path for path, _ in first.named_modules() if path and path.count(".") < 2]
+    return BadRequest(
+        f"hook '{name}' is not a place in this model{': ' + why if why else ''}. Write blocks.N.NAME, NAME being one of "
+        f"{', '.join(names)}; hook_embed; or {architecture.layers}.N.MODULE.input or .output, MODULE being one of "
+        f"{', '.join(modules)}"
+    )

@@ -1,0 +1,49 @@
+"""A dictionary's activations in compact form: only those that are not zero, never all tokens times all features at once."""
+
+from __future__ import annotations
+
+import torch
+
+from ingest.statistics.ragged import grouped
+from ingest.sae import Sae
+
+# Tokens times features held dense at once: 32 MB, which a processor's cache comes closer to holding than more would.
+TILE_ELEMENTS = 8_000_000
+DEVICE_ELEMENTS = 128_000_000  # on a GPU: 512 MB, since there it is the number of slices that takes time
+
+
+def active(sae: Sae, x: torch.Tensor, first: int, last: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The non-zero activations of features first .. last - 1 on inputs x (t, d_in).
+
+    Three arrays with an entry each, ordered by feature and then by token: feature counted from `first` (int64), row of x
+    (int64), activation (float32); on the device of x.
+    """
+    if sae.activation in ("topk", "abstopk"):
+        return _of_top(sae, x, first, last)
+    step = max(1, (TILE_ELEMENTS if x.device.type == "cpu" else DEVICE_ELEMENTS) // max(1, len(x)))
+    parts = []
+    for start in range(first, last, step):
+        feature, token, value = _compact(sae.encode(x, start, min(start + step, last)))
+        parts.append((feature + (start - first), token, value))
+    feature, token, value = (torch.cat(column) for column in zip(*parts, strict=True))
+    return feature, token, value
+
+
+def _of_top(sae: Sae, x: torch.Tensor, first: int, last: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    activations, features = sae.top(x)
+    keep = (activations != 0) & (features >= first) & (features < last)
+    token = keep.nonzero()[:, 0]
+    feature, order = torch.sort(features[keep] - first, stable=True)
+    return feature, token[order], activations[keep][order]
+
+
+def _compact(dense: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    width = dense.shape[1]
+    flat = dense.reshape(-1)
+    at = flat.nonzero().squeeze(1)
+    token, feature = at // width, at % width
+    if dense.device.type == "cpu":
+        order = torch.from_numpy(grouped(feature.numpy(), width))
+    else:
+        order = torch.sort(feature, stable=True).indices
+    return feature[order], token[order], flat[at[order]]
