@@ -32,13 +32,13 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 import featurestore
 from bench.apart import PROCESSES, apart
-from ingest.statistics import encode
 from ingest import weights
 from ingest.corpus.corpus import Corpus
+from ingest.harvest.forward_pass import TILE_TOKENS, Pass
 from ingest.harvest.harvest import harvest
 from ingest.model.model import Model
-from ingest.harvest.forward_pass import TILE_TOKENS, Pass
 from ingest.model.vocabulary import token_bytes
+from ingest.statistics import encode
 
 DOCUMENT = 1000  # tokens
 FLAT = (100_000, 1_000_000, 10_000_000)  # tokens

@@ -17,15 +17,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.support import fake_llm
+
 import featurestore
 from bench import synthetic
 from bench.apart import PROCESSES, apart
-from labeler.runs import label_run
 from labeler.llm.asker import Asker
-from labeler.llm.journal import Journal
 from labeler.llm.endpoint import Answer, Endpoint
+from labeler.llm.journal import Journal
 from labeler.llm.rate_limit import Pace
-from tests import llm_endpoint
+from labeler.runs import label_run
 
 TARGET = 0.95
 
@@ -75,7 +76,7 @@ def build(path: str, features: int, examples: bool) -> None:
 def throughput(path: str, folder: str, requests: int, concurrency: int, latency: float, found: Any) -> None:
     """Puts into `found` the requests answered a second, and the processor's share."""
     with (
-        llm_endpoint.in_a_process("--latency", str(latency)) as url,
+        fake_llm.in_a_process("--latency", str(latency)) as url,
         featurestore.connect(path) as store,
         Journal(Path(folder) / "throughput.jsonl") as kept,
     ):
@@ -87,7 +88,7 @@ def throughput(path: str, folder: str, requests: int, concurrency: int, latency:
             store, Asker([endpoint], kept), job, choice=choice, progress=lambda d, t: contextlib.nullcontext(Noting(t))
         )
         took = time.perf_counter() - began
-        answered = llm_endpoint.account(url)
+        answered = fake_llm.account(url)
     if report.labelled != requests or answered["completed"] != requests:
         sys.exit(f"{requests} were wanted, {report.labelled} labelled, {answered['completed']} answered")
     found["requests_per_s"] = requests / took

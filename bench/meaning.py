@@ -29,8 +29,8 @@ from faiss.contrib import exhaustive_search
 import featurestore
 from bench import synthetic
 from bench.basics import free_port, wait_for
-from featurestore.search import embedders, vectors
 from featurestore.client import Client
+from featurestore.search import embedders, vectors
 
 FAMILIES, QUERIES = 512, 60
 BEFORE = 4  # times as many texts were asked before

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from featurestore.conventions import HISTOGRAM_BINS, HISTOGRAM_EDGES, held_out
 from featurestore.errors import (
     BadRequest,
     BadStore,
@@ -21,32 +22,35 @@ from featurestore.errors import (
     Unavailable,
     UnsupportedVersion,
 )
-from featurestore.values.graphs import Graph, GraphAdded, GraphLink, GraphNode, Graphs, GraphSummary
-from featurestore.values.histogram import HISTOGRAM_BINS, HISTOGRAM_EDGES
-from featurestore.values.holdout import held_out
 from featurestore.interface import FeatureStore
-from featurestore.values.jobs import Job, JobError, Jobs
 from featurestore.query import Query
-from featurestore.values.records import (
-    Activating,
-    ActiveFeature,
+from featurestore.values.dictionary import Dictionaries, Dictionary, StoreInfo
+from featurestore.values.feature import (
     Coactive,
-    Dictionaries,
-    Dictionary,
     Example,
     Feature,
     FeatureId,
     Features,
     GivenLabel,
-    Hit,
-    Hits,
     Label,
     LogitEffect,
     Score,
     Scores,
-    StoreInfo,
 )
-from featurestore.values.relations import Contrast, ContrastFeature, Duplicate, Duplicates, Edge, Neighbourhood
+from featurestore.values.graphs import Graph, GraphAdded, GraphLink, GraphNode, Graphs, GraphSummary
+from featurestore.values.hits import (
+    Activating,
+    ActiveFeature,
+    Contrast,
+    ContrastFeature,
+    Duplicate,
+    Duplicates,
+    Edge,
+    Hit,
+    Hits,
+    Neighbourhood,
+)
+from featurestore.values.jobs import Job, JobError, Jobs
 
 if TYPE_CHECKING:
     from featurestore.store import Store

@@ -13,21 +13,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from featurestore.errors import BadRequest
-from featurestore.values.graphs import Graph, GraphAdded, Graphs
-from featurestore.values.jobs import Job, Jobs
 from featurestore.query import Query
-from featurestore.values.records import (
-    Activating,
-    Dictionaries,
-    Dictionary,
-    Feature,
-    Features,
-    GivenLabel,
-    Hits,
-    Scores,
-    StoreInfo,
-)
-from featurestore.values.relations import Contrast, Duplicates, Neighbourhood
+from featurestore.values.dictionary import Dictionaries, Dictionary, StoreInfo, pick_dictionary
+from featurestore.values.feature import Feature, Features, GivenLabel, Scores
+from featurestore.values.graphs import Graph, GraphAdded, Graphs
+from featurestore.values.hits import Activating, Contrast, Duplicates, Hits, Neighbourhood
+from featurestore.values.jobs import Job, Jobs
 from featurestore.values.row_stream import RowStream
 
 if TYPE_CHECKING:
@@ -288,15 +279,3 @@ def _tidy(options: dict[str, Any]) -> dict[str, Any]:
     if "strict" in options:
         raise BadRequest("Object contains unknown field `strict`")
     return options
-
-
-def pick_dictionary(dictionaries: Sequence[Dictionary], id: str) -> Dictionary:
-    """The dictionary called `id`. Raises NotFound, naming those there are."""
-    from featurestore.errors import NotFound
-
-    for dictionary in dictionaries:
-        if dictionary.dictionary == id:
-            return dictionary
-    there = ", ".join(d.dictionary for d in dictionaries[:8]) or "none"
-    more = f" and {len(dictionaries) - 8} more" if len(dictionaries) > 8 else ""
-    raise NotFound(f"no dictionary '{id}'; there are: {there}{more}")

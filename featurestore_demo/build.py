@@ -10,9 +10,8 @@ from typing import Any
 import click
 
 import featurestore
+from featurestore.extension.commands import build_index, progress
 from featurestore_demo.corpus import Document, documents
-from featurestore.cli.main import build_index
-from featurestore.extension.commands import progress
 
 HERE = Path(__file__).parent
 MODEL_ID = "pystdlib"

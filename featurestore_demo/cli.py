@@ -19,8 +19,8 @@ def demo(store: Path, host: str, port: int, no_serve: bool, tokens: int) -> None
 
     A second run reuses the store. Example: featurestore demo --port 8080
     """
+    from featurestore.cli.serve import serve_store
     from featurestore_demo.build import build, show
-    from featurestore.cli.main import serve_store
 
     if not no_serve:
         from featurestore.web import check_port

@@ -13,8 +13,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from featurestore_demo.corpus import documents, held_out
 from featurestore import Conflict
+from featurestore_demo.corpus import documents, held_out
 
 VOCABULARY = 4096
 CONTEXT = 256  # tokens the model sees at once: BOS and up to 255 of one document

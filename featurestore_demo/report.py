@@ -13,9 +13,9 @@ import torch
 
 from featurestore_demo import language_model
 from featurestore_demo.corpus import documents, held_out
-from ingest.inspection import selftest
 from ingest import weights
 from ingest.corpus.corpus import Corpus, tokenise
+from ingest.inspection import selftest
 from ingest.model.model import Model
 from ingest.sae import Sae
 

@@ -10,9 +10,9 @@ import argparse
 import json
 from pathlib import Path
 
+from featurestore import FeatureStoreError
 from featurestore_demo import dictionaries, language_model, report
 from featurestore_demo.corpus import documents, held_out
-from featurestore import FeatureStoreError
 from ingest.corpus.corpus import tokenise
 from ingest.model.model import Model
 

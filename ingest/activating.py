@@ -31,8 +31,8 @@ def activations(dictionaries: Sequence[Dictionary], text: str) -> tuple[list[str
     try:
         import torch
 
-        from ingest.statistics.encode import active
         from ingest.model.vocabulary import token_bytes
+        from ingest.statistics.encode import active
     except ImportError as exc:
         raise Unavailable(f"running a model needs {exc.name}: pip install 'featurestore[harvest]'") from None
     model = _model(dictionaries[0])

@@ -117,8 +117,8 @@ class Reader:
     def _serve(self, arguments: list[str]) -> str:
         """What the command would serve, by its own options, from a thread and at a port that is free."""
         import featurestore
-        from featurestore.cli import serve
         from featurestore import web
+        from featurestore.cli import serve
 
         options = serve.serve.make_context("serve", arguments).params
         store = featurestore.connect(options["store"])

@@ -10,13 +10,14 @@ import numpy
 import pyarrow
 
 import featurestore
-from ingest.harvest import forward_pass
 from ingest import weights
+from ingest.harvest import forward_pass
 from ingest.harvest.harvest import harvest
 from ingest.model.model import Model
-from labeler.runs import row_buffer as rows, label_run
 from labeler.llm.endpoint import Answer
 from labeler.llm.rate_limit import Pace
+from labeler.runs import label_run
+from labeler.runs import row_buffer as rows
 from tests import small, tiny
 
 IMPORTED = tuple(f"{n}-imported" for n in range(4))

@@ -11,11 +11,11 @@ import numpy
 
 import featurestore
 from labeler import prompts
-from labeler.runs import row_buffer, label_run
-from labeler.llm.asker import Asker
 from labeler.explainers.llm_explainer import messages
-from labeler.llm.journal import Journal
+from labeler.llm.asker import Asker
 from labeler.llm.endpoint import Endpoint
+from labeler.llm.journal import Journal
+from labeler.runs import label_run, row_buffer
 from tests import llm_endpoint, tiny
 
 NAME = f"{tiny.MODEL}/many"

@@ -18,10 +18,11 @@ from typing import Any
 import numpy
 
 import featurestore
-from labeler.runs import row_buffer as rows, score_run
 from labeler.llm.asker import Asker
-from labeler.llm.journal import Journal
 from labeler.llm.endpoint import Endpoint
+from labeler.llm.journal import Journal
+from labeler.runs import row_buffer as rows
+from labeler.runs import score_run
 from tests import tiny
 from tests.labelling import quiet
 

@@ -14,11 +14,11 @@ import pytest
 
 import featurestore
 from featurestore import BadStore, NotFound, UnsupportedVersion
-from featurestore.storage import log
-from featurestore.maintenance.check import REBUILT
 from featurestore.cli.main import main
-from featurestore.storage.log import Commit, Log
+from featurestore.maintenance.check import REBUILT
+from featurestore.storage import log
 from featurestore.storage.directory import Directory, fingerprint
+from featurestore.storage.log import Commit, Log
 from tests import jobs, tiny
 
 

@@ -12,8 +12,7 @@ from waitress.server import create_server
 
 import featurestore
 from featurestore import BadRequest, TooManyRequests, Unavailable
-from featurestore.client import client, transport
-from featurestore.client import Client
+from featurestore.client import Client, client, transport
 from featurestore.web import create_app
 from featurestore.web.api import v1
 

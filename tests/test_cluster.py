@@ -10,11 +10,11 @@ import pytest
 import featurestore
 from featurestore import BadRequest, Unavailable
 from featurestore.storage.directory import Directory
-from ingest.harvest import ray_executor
 from ingest import weights
+from ingest.harvest import ray_executor
 from ingest.harvest.harvest import harvest
-from ingest.model.model import Model
 from ingest.harvest.shards import SHARD
+from ingest.model.model import Model
 from tests import small
 from tests.test_harvest_again import TEXTS, a_store, content
 

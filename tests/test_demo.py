@@ -11,12 +11,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import featurestore
+from featurestore.cli.main import main
 from featurestore_demo import build, dictionaries, language_model
 from featurestore_demo.corpus import documents, held_out
-from featurestore.cli.main import main
-from ingest.inspection import selftest
 from ingest import weights
 from ingest.corpus.corpus import tokenise
+from ingest.inspection import selftest
 from ingest.model.model import Model
 
 DEMO = Path(build.__file__).parent

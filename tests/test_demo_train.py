@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from featurestore import Conflict
 from featurestore_demo import dictionaries, language_model, report, train
 from featurestore_demo.corpus import documents, held_out
-from featurestore import Conflict
 from ingest import weights
 from ingest.corpus.corpus import tokenise
 from ingest.model.model import Model

@@ -12,8 +12,8 @@ from mkdocs.commands.build import build
 from mkdocs.config import load_config
 
 import featurestore
-from featurestore.tables import schema
 from featurestore.cli.main import main
+from featurestore.tables import schema
 from tests.doc_blocks import ROOT
 
 

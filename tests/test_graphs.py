@@ -5,8 +5,8 @@ import json
 import pytest
 
 from featurestore import BadRequest, Conflict, NotFound
-from featurestore.graphs import file_format
 from featurestore.cli.main import main
+from featurestore.graphs import file_format
 from featurestore.web import Settings, create_app
 from tests import tiny
 from tests.attribution import feature, graph, node, pair

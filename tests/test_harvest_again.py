@@ -15,15 +15,15 @@ import torch
 import featurestore
 from featurestore import BadRequest, BadStore, Unavailable
 from featurestore.cli.main import main
+from ingest import weights
 from ingest.corpus import corpus as corpora
 from ingest.harvest import forward_pass, resources, store_rows
-from ingest import weights
 from ingest.harvest.checkpoint import Checkpoint
-from ingest.harvest.harvest import harvest, harvest_weights
-from ingest.model.model import Model
 from ingest.harvest.forward_pass import Cache, Counted, Inputs, Pass
+from ingest.harvest.harvest import harvest, harvest_weights
 from ingest.harvest.resources import rounds
 from ingest.harvest.shards import SHARD, cut, join
+from ingest.model.model import Model
 from ingest.statistics.accumulator import BYTES_PER_FEATURE
 from tests import small
 
@@ -146,7 +146,9 @@ def test_workers_over_disjoint_units_in_any_order_count_the_same(world, small_un
         merged = parts[0][source]
         for part in parts[1:]:
             merged.merge(part[source])
-        assert store_rows.examples(source, corpus.id, merged).equals(store_rows.examples(source, corpus.id, alone[source]))
+        assert store_rows.examples(source, corpus.id, merged).equals(
+            store_rows.examples(source, corpus.id, alone[source])
+        )
         ours, theirs = store_rows.statistics(merged), store_rows.statistics(alone[source])
         for name, column in ours.items():
             assert (

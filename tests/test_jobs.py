@@ -12,9 +12,9 @@ import pytest
 
 import featurestore
 from featurestore import BadRequest, Conflict, NotFound, Unavailable
-from featurestore.maintenance import jobs
 from featurestore.cli.main import main
-from featurestore.storage.base import storage_at
+from featurestore.maintenance import jobs
+from featurestore.storage.locations import storage_at
 from featurestore.web import Settings, create_app
 from featurestore.web.security import keys
 from featurestore.web.security.keys import Keys

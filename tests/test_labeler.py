@@ -12,10 +12,10 @@ from featurestore import BadRequest, NotFound, Unavailable
 from featurestore.cli.main import main
 from featurestore.extension.commands import progress
 from labeler.explainers import llm_explainer, token_explainer
-from labeler.runs import label_run
-from labeler.llm.endpoint import Endpoint
-from labeler.runs.token_label_run import by_tokens
 from labeler.explainers.token_explainer import Firing
+from labeler.llm.endpoint import Endpoint
+from labeler.runs import label_run
+from labeler.runs.token_label_run import by_tokens
 from tests import tiny
 
 CORPUS = {"self": 0.02, "raise": 0.002, "the": 0.05, ":": 0.05, "7": 0.001, "except": 0.002, ".": 0.05}

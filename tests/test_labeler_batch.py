@@ -8,10 +8,10 @@ import featurestore
 from featurestore import Unavailable
 from featurestore.cli.main import main
 from labeler.llm import batch_api
-from labeler.runs import label_run
 from labeler.llm.budget import Budget, Limit
-from labeler.llm.journal import Journal
 from labeler.llm.endpoint import Endpoint
+from labeler.llm.journal import Journal
+from labeler.runs import label_run
 from tests import labelling, llm_endpoint
 from tests.labelling import quiet
 

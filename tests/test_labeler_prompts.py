@@ -7,14 +7,14 @@ import pytest
 import featurestore
 from featurestore import BadRequest, NotFound
 from featurestore.cli.main import main
-from labeler.llm import budget
-from labeler.explainers import llm_explainer
 from labeler import prompts
-from labeler.runs import label_run
+from labeler.explainers import llm_explainer
+from labeler.llm import budget
 from labeler.llm.asker import Asker
 from labeler.llm.budget import Budget, Limit, Prices
-from labeler.llm.journal import Journal
 from labeler.llm.endpoint import Answer, Endpoint, tokens_most
+from labeler.llm.journal import Journal
+from labeler.runs import label_run
 from tests import labelling, llm_endpoint, tiny
 from tests.labelling import quiet
 

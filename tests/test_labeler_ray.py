@@ -15,9 +15,9 @@ import pytest
 from featurestore import Unavailable
 from featurestore.cli.main import main
 from labeler.llm import ray_replicas
-from labeler.runs import label_run
 from labeler.llm.asker import Asker
 from labeler.llm.journal import Journal
+from labeler.runs import label_run
 from tests import labelling, llm_endpoint
 from tests.labelling import quiet
 

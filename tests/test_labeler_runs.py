@@ -16,12 +16,12 @@ import pytest
 
 import featurestore
 from featurestore import BadRequest, Unavailable
-from labeler.runs import thread_pool, label_run
-from labeler.llm import journal, rate_limit
 from labeler import prompts
+from labeler.llm import journal, rate_limit
 from labeler.llm.asker import Asker
-from labeler.llm.journal import Journal
 from labeler.llm.endpoint import Endpoint
+from labeler.llm.journal import Journal
+from labeler.runs import label_run, thread_pool
 from tests import labelling, llm_endpoint
 from tests.labelling import quiet
 

@@ -17,10 +17,10 @@ import pytest
 
 from featurestore import Unavailable
 from labeler.llm import ray_replicas
-from labeler.runs import label_run, score_run
 from labeler.llm.asker import Asker
-from labeler.llm.journal import Journal
 from labeler.llm.endpoint import Endpoint
+from labeler.llm.journal import Journal
+from labeler.runs import label_run, score_run
 from tests import labelling, ruled, small
 from tests.labelling import quiet
 
@@ -77,7 +77,9 @@ def test_a_served_model_labels(served, tmp_path):
         assert report.labelled + sum(report.failed.values()) == 4
         assert report.paid == kept.keys() >= 4
         assert report.tokens_in > 4 * 500, "it counts tokens itself, a byte each"
-        again = label_run.by_model(store, Asker([Endpoint(model, url)], kept), progress=quiet, explainer="random", redo=True)
+        again = label_run.by_model(
+            store, Asker([Endpoint(model, url)], kept), progress=quiet, explainer="random", redo=True
+        )
         assert (again.paid, again.labelled, again.failed) == (0, report.labelled, report.failed)
 
 

@@ -9,8 +9,7 @@ import pytest
 
 import featurestore
 from featurestore.display import charts, notebook
-from featurestore.values.records import Activating, ActiveFeature
-from featurestore.values.relations import Contrast, ContrastFeature
+from featurestore.values.hits import Activating, ActiveFeature, Contrast, ContrastFeature
 
 HOSTILE = "</td><script>alert(1)</script><img src=x onerror=alert(2)>&\"' \x00 {{7*7}}"
 TAGS = {

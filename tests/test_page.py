@@ -8,8 +8,8 @@ import pyarrow.parquet
 import pytest
 
 import featurestore
-from featurestore.tables import grouped_rows
 from featurestore.storage.directory import Directory
+from featurestore.tables import grouped_rows
 from tests import tiny
 
 NAME = "tiny/0-res"

@@ -5,7 +5,8 @@ import pytest
 
 import featurestore
 from featurestore import BadRequest, Query
-from featurestore.search import keyword as text, token_index
+from featurestore.search import keyword as text
+from featurestore.search import token_index
 from tests import tiny
 from tests.test_search import IDS, LIVE, MATRIX, check_exact, cosines
 

@@ -14,9 +14,9 @@ from moto.server import ThreadedMotoServer
 
 import featurestore
 from featurestore import BadStore, Conflict, NotFound, Unavailable
-from featurestore.storage import log
 from featurestore.cli.main import main
-from featurestore.storage.base import storage_at
+from featurestore.storage import log
+from featurestore.storage.locations import storage_at
 from featurestore.web import create_app
 from tests import jobs, tiny
 

@@ -19,13 +19,15 @@ from featurestore import BadRequest, Unavailable
 from featurestore.cli.main import main
 from labeler.explainers import agreement, llm_explainer
 from labeler.llm import batch_api
-from labeler.runs import score_run
-from labeler.scorers import examples, report as score_report, sample as score_sample
 from labeler.llm.asker import Asker
 from labeler.llm.budget import Budget, parse_limit
-from labeler.llm.journal import Journal
 from labeler.llm.endpoint import Endpoint
+from labeler.llm.journal import Journal
+from labeler.runs import score_run
 from labeler.runs.embedding_score_run import by_embedding
+from labeler.scorers import examples
+from labeler.scorers import report as score_report
+from labeler.scorers import sample as score_sample
 from tests import llm_endpoint, ruled
 from tests.labelling import quiet
 

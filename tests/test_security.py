@@ -10,10 +10,10 @@ import pytest
 import featurestore
 from featurestore import BadRequest, NotFound, TooManyRequests, Unauthorized, Unavailable
 from featurestore.web import Settings, create_app
+from featurestore.web.logs import AccessLog
 from featurestore.web.security import keys
 from featurestore.web.security.keys import Key, Keys
 from featurestore.web.security.limits import Lanes, Quotas
-from featurestore.web.logs import AccessLog
 from featurestore.web.settings import trusted_hosts
 
 HTML = {"Accept": "text/html"}

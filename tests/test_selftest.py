@@ -11,12 +11,12 @@ import torch
 from featurestore import BadRequest
 from featurestore.cli.main import main
 from ingest import weights
-from ingest.inspection.alternatives import compare, doubted
 from ingest.corpus.corpus import tokenise
-from ingest.model.model import Model
 from ingest.corpus.sources import documents
+from ingest.inspection.alternatives import compare, doubted
 from ingest.inspection.selftest import Read, agrees, measure, measured, reads
 from ingest.inspection.weight_facts import duplicates, facts, outliers
+from ingest.model.model import Model
 from tests.published import made, save, tensors
 from tests.test_weights_gemma import CLT, first, lower
 

@@ -9,9 +9,9 @@ import torch
 
 from featurestore import HISTOGRAM_EDGES
 from ingest.statistics import coactivity, examples
+from ingest.statistics.accumulator import BYTES_PER_FEATURE, Accumulator, histogram_bins
 from ingest.statistics.coactivity import coactive, joined
 from ingest.statistics.examples import OCTAVES, SAMPLED, TOP
-from ingest.statistics.accumulator import BYTES_PER_FEATURE, Accumulator, histogram_bins
 from ingest.statistics.tile import Tile, hash_of
 
 N, CONTEXTS, LENGTH = 6, 60, 30

@@ -5,13 +5,13 @@ import pytest
 
 import featurestore
 from featurestore import BadRequest, BadStore, NotFound
-from ingest.corpus import from_store
 from ingest import weights
+from ingest.corpus import from_store
 from ingest.corpus.corpus import tokenise
-from ingest.harvest.harvest import harvest
-from ingest.model.model import Model
 from ingest.corpus.from_store import corpora, read_corpus
+from ingest.harvest.harvest import harvest
 from ingest.harvest.write_dictionary import write_corpus
+from ingest.model.model import Model
 from tests import small
 
 TEXTS = [*small.TEXTS, ("long", "abc" * 600), ("again", small.TEXTS[0][1])]

@@ -13,8 +13,7 @@ import pytest
 import featurestore
 from featurestore import Unavailable
 from featurestore.client import Client
-from featurestore.values.records import Activating, ActiveFeature
-from featurestore.values.relations import Contrast, Duplicates, Edge, Neighbourhood
+from featurestore.values.hits import Activating, ActiveFeature, Contrast, Duplicates, Edge, Neighbourhood
 from featurestore.web import create_app
 
 ANSWERS = {

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy
 import pytest
 
-from featurestore.search import vectors
 from featurestore.errors import BadRequest, BadStore, Conflict, UnsupportedVersion
+from featurestore.search import vectors
 from featurestore.search.vectors import building, clusters, codes, index, plan, rows
 from tests import tiny
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 import featurestore
-from featurestore.values.records import GivenLabel
+from featurestore.values.feature import GivenLabel
 from featurestore.web import Settings, create_app
 from featurestore.web.security import keys
 from featurestore.web.security.keys import Keys

@@ -7,8 +7,8 @@ import httpx2
 import pytest
 
 import featurestore
-from featurestore.display import charts
 from featurestore.client import Client
+from featurestore.display import charts
 from featurestore.web import create_app
 
 HTML = {"Accept": "text/html"}

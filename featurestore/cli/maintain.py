@@ -5,7 +5,16 @@ from __future__ import annotations
 import click
 
 import featurestore
-from featurestore.extension.commands import bars, json_lines, json_option, local, recording, store_option, table
+from featurestore.extension.commands import (
+    bars,
+    build_index,
+    json_lines,
+    json_option,
+    local,
+    recording,
+    store_option,
+    table,
+)
 
 
 @click.command()
@@ -128,3 +137,28 @@ def migrate(store: str) -> None:
 
     for line in run(store):
         click.echo(line)
+
+
+@click.command()
+@click.option("--embedder", help="A model directory, a hub name, or openai:MODEL@BASE_URL. Default: the store's.")
+@click.option("--recall", type=float, help="Share of the true nearest vectors to find in large spaces. Default: 0.95.")
+@store_option
+@recording("index")
+def index(embedder: str | None, recall: float | None, store: str) -> None:
+    """Build the indexes that are missing or stale: decoder vectors, and labels by meaning and by words. Compacts first.
+
+    Example: featurestore index --store demo.features
+    """
+    for line in build_index(local(store), embedder, recall) or ["every index is up to date"]:
+        click.echo(line)
+
+
+@click.command()
+@click.argument("path", metavar="PATH_OR_URL")
+def create(path: str) -> None:
+    """Make a new, empty store, in a directory or at an s3:// prefix.
+
+    Example: featurestore create my.features
+    """
+    featurestore.create(path).close()
+    click.echo(f"made an empty store at {path}")

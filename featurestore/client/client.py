@@ -9,30 +9,17 @@ from urllib.parse import quote
 
 import msgspec
 
-from featurestore.graphs import file_format
-from featurestore.errors import BadRequest
-from featurestore.values.graphs import Graph, GraphAdded, Graphs, GraphSummary
-from featurestore.interface import FeatureStore, Progress, no_progress
-from featurestore.values.jobs import Job, Jobs
-from featurestore.query import Query
-from featurestore.values.records import (
-    Activating,
-    Dictionaries,
-    Dictionary,
-    Feature,
-    FeatureId,
-    Features,
-    GivenLabel,
-    Hit,
-    Hits,
-    Label,
-    Score,
-    Scores,
-    StoreInfo,
-)
-from featurestore.values.relations import Contrast, Duplicates, Neighbourhood
-from featurestore.values.row_stream import RowStream
 from featurestore.client.transport import Transport, Wire
+from featurestore.errors import BadRequest
+from featurestore.graphs import file_format
+from featurestore.interface import FeatureStore, Progress, no_progress
+from featurestore.query import Query
+from featurestore.values.dictionary import Dictionaries, Dictionary, StoreInfo
+from featurestore.values.feature import Feature, FeatureId, Features, GivenLabel, Label, Score, Scores
+from featurestore.values.graphs import Graph, GraphAdded, Graphs, GraphSummary
+from featurestore.values.hits import Activating, Contrast, Duplicates, Hit, Hits, Neighbourhood
+from featurestore.values.jobs import Job, Jobs
+from featurestore.values.row_stream import RowStream
 
 if TYPE_CHECKING:
     import numpy

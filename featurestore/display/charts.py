@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from featurestore.values.histogram import HISTOGRAM_EDGES
+from featurestore.conventions import HISTOGRAM_EDGES
 
 SHADES = 10
 WIDTH, HEIGHT, MARGIN = 400, 130, 26  # of a histogram, in CSS pixels where a column is wide

@@ -1,7 +1,7 @@
 """Values as notebooks show them: HTML that needs nothing beside it, no script, style sheet, font or network. Pure.
 
 Every text is escaped. Colours that carry meaning bring their own background, so that light and dark themes both can be read.
-Values are those of records.py and relations.py, which are above this module.
+Values are those of featurestore/values/, which are above this module.
 """
 
 from __future__ import annotations

@@ -146,7 +146,7 @@ class _Recording:
 
     def stage(self, description: str, total: int | None) -> Callable[[int], None]:
         from featurestore.maintenance.jobs import recorded
-        from featurestore.storage.base import storage_at
+        from featurestore.storage.locations import storage_at
 
         if not self._begun:
             store, kind, about = self._of
@@ -216,3 +216,9 @@ def _shown(description: str, total: int | None) -> Iterator[Bar]:
     with Progress(*columns, console=console(stderr=True)) as bars:
         task = bars.add_task(description, total=total)
         yield Bar(lambda n: bars.advance(task, n), lambda text: bars.update(task, description=f"{description}: {text}"))
+
+
+def build_index(store: Any, embedder: str | None = None, recall: float | None = None) -> list[str]:
+    """Compact, then build what is stale, with progress bars; lines that say what was done."""
+    with bars() as bar:
+        return store.compact(bar) + store.index(embedder, bar, recall)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from featurestore.errors import BadRequest
 from featurestore.graphs.file_format import LORSA, GraphFile
-from featurestore.values.records import Dictionary
+from featurestore.values.dictionary import Dictionary
 
 # A layer's transcoders, or those that read and write its attention.
 Place = tuple[str, int]

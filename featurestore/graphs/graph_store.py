@@ -10,17 +10,17 @@ from typing import Any
 import msgspec
 import pyarrow
 
-from featurestore.graphs import file_format, dictionary_names
-from featurestore.snapshot.catalog import Catalog
 from featurestore.errors import Conflict, NotFound
-from featurestore.values.graphs import Graph, GraphAdded, GraphLink, GraphNode, Graphs, GraphSummary
-from featurestore.storage.log import Snapshot
+from featurestore.graphs import dictionary_names, file_format
+from featurestore.snapshot.catalog import Catalog
 from featurestore.snapshot.feature_page import FEW, Pages
 from featurestore.storage.directory import OF_A_GRAPH, Directory
-from featurestore.values.records import FeatureId
+from featurestore.storage.log import Snapshot
 from featurestore.tables.row_reader import Rows
 from featurestore.tables.schema import arrow_schema
 from featurestore.tables.writer import Writer
+from featurestore.values.feature import FeatureId
+from featurestore.values.graphs import Graph, GraphAdded, GraphLink, GraphNode, Graphs, GraphSummary
 
 Row = dict[str, Any]
 

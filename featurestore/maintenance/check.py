@@ -13,19 +13,19 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
 
-from featurestore.storage import numpy_files
-from featurestore.snapshot import page_copies
-from featurestore.tables import schema, token_stream
+from featurestore.errors import BadRequest, BadStore, FeatureStoreError
 from featurestore.search import keyword, vectors
 from featurestore.search.decoder_index import open_vectors, targets_of
-from featurestore.errors import BadRequest, BadStore, FeatureStoreError
-from featurestore.tables.feature_rows import FeatureRows
-from featurestore.tables.best_label import RULE_TABLE
-from featurestore.storage.log import Part, Snapshot, checkpoint_name, checkpoint_number, commit_number
+from featurestore.snapshot import page_copies
+from featurestore.storage import numpy_files
+from featurestore.storage.base import Entry
 from featurestore.storage.directory import APPENDED, OF_A_GRAPH, STORE_FILE, Directory, read_about, write_about
+from featurestore.storage.log import Part, Snapshot, checkpoint_name, checkpoint_number, commit_number
+from featurestore.tables import schema, token_stream
+from featurestore.tables.best_label import RULE_TABLE
+from featurestore.tables.feature_rows import FeatureRows
 from featurestore.tables.row_reader import Rows
 from featurestore.tables.schema import Gate
-from featurestore.storage.base import Entry
 from featurestore.tables.writer import SHARD_FEATURES, Writer
 
 # What can be made again from the rest.
@@ -146,7 +146,9 @@ def _rebuild_stream(writer: Writer, snapshot: Snapshot, rows: Rows, corpus: str)
     runs = runs.sort_by([("document", "ascending"), ("run", "ascending")])
     numbers, lengths = documents["document"].to_numpy(), documents["length"].to_numpy()
     stream = runs["tokens"].combine_chunks().flatten().to_numpy()
-    writer.add_built("token_stream", corpus, "", lambda path: token_stream.write_stream(path, numbers, lengths, stream), {})
+    writer.add_built(
+        "token_stream", corpus, "", lambda path: token_stream.write_stream(path, numbers, lengths, stream), {}
+    )
 
 
 def _log_problems(directory: Directory, snapshot: Snapshot) -> Iterator[Finding]:

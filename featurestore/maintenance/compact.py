@@ -9,17 +9,17 @@ from typing import Any
 import numpy
 import pyarrow
 
-from featurestore.snapshot import page_copies
-from featurestore.tables import schema
-from featurestore.snapshot.catalog import Catalog
 from featurestore.errors import Conflict
-from featurestore.tables.best_label import UNLABELLED, copy_state, stale_features
-from featurestore.storage.log import Part, Snapshot
-from featurestore.storage.directory import APPENDED, Directory
-from featurestore.values.records import Dictionary
-from featurestore.tables.row_reader import Rows
+from featurestore.snapshot import page_copies
+from featurestore.snapshot.catalog import Catalog
 from featurestore.sql.engine import Engine
+from featurestore.storage.directory import APPENDED, Directory
+from featurestore.storage.log import Part, Snapshot
+from featurestore.tables import schema
+from featurestore.tables.best_label import UNLABELLED, copy_state, stale_features
+from featurestore.tables.row_reader import Rows
 from featurestore.tables.writer import LAYOUTS, SHARD_FEATURES, Writer
+from featurestore.values.dictionary import Dictionary
 
 
 def remove(directory: Directory, catalog: Catalog, ids: Sequence[str], tool: str) -> list[str]:

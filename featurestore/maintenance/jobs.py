@@ -29,9 +29,10 @@ from typing import Any
 import msgspec
 
 from featurestore.errors import BadRequest, Conflict, FeatureStoreError, NotFound, Unavailable
-from featurestore.values.jobs import KINDS, Job, JobError, Jobs
+from featurestore.storage.base import JOBS, Storage
+from featurestore.storage.local import LocalStorage
 from featurestore.storage.log import Log
-from featurestore.storage.base import JOBS, LocalStorage, Storage
+from featurestore.values.jobs import KINDS, Job, JobError, Jobs
 
 TABLES = {"harvest": "features", "label": "labels", "score": "scores"}  # what such work adds to
 start_process = subprocess.Popen

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy
 
-from featurestore.snapshot.catalog import Catalog
 from featurestore.errors import BadRequest, Unavailable
-from featurestore.values.records import Activating, ActiveFeature, Dictionary
-from featurestore.values.relations import Contrast, ContrastFeature
+from featurestore.snapshot.catalog import Catalog
 from featurestore.sql.engine import Engine
+from featurestore.values.dictionary import Dictionary
+from featurestore.values.hits import Activating, ActiveFeature, Contrast, ContrastFeature
 
 ORDERS = ("specific", "activation")
 MOST_K = 1000

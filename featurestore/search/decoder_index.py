@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy
 
-from featurestore.storage import numpy_files
+from featurestore.errors import BadStore
 from featurestore.search import vectors
 from featurestore.snapshot.catalog import Catalog, Choice
-from featurestore.errors import BadStore
-from featurestore.storage.log import Part, Snapshot
+from featurestore.storage import numpy_files
 from featurestore.storage.directory import Directory
+from featurestore.storage.log import Part, Snapshot
 from featurestore.tables.writer import SHARD_FEATURES, Writer
 
 # once(key, make) gives what was made for this key before, or makes it; key[0] is the file of the part it is of.

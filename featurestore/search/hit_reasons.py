@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from featurestore.snapshot.catalog import Catalog
-from featurestore.search.label_index import LabelIndex
-from featurestore.snapshot.feature_page import Pages
 from featurestore.search.cursor import Match
 from featurestore.search.keyword import Words
+from featurestore.search.label_index import LabelIndex
 from featurestore.search.token_index import TokenIndex
+from featurestore.snapshot.catalog import Catalog
+from featurestore.snapshot.feature_page import Pages
 
 SHOWN = 60  # characters of a label that is not the one shown
 

@@ -12,17 +12,17 @@ from typing import Any
 
 import numpy
 
-from featurestore.storage import numpy_files
-from featurestore.search import embedders, keyword, vectors
-from featurestore.tables import feature_rows
-from featurestore.snapshot.catalog import Catalog, Choice
-from featurestore.search.decoder_index import Once
 from featurestore.errors import BadStore, Unavailable
+from featurestore.search import embedders, keyword, vectors
+from featurestore.search.decoder_index import Once
 from featurestore.search.label_vectors import LabelVectors
-from featurestore.tables.best_label import label_state
-from featurestore.storage.log import Part, Snapshot
-from featurestore.storage.directory import Directory
+from featurestore.snapshot.catalog import Catalog, Choice
 from featurestore.sql.engine import Engine
+from featurestore.storage import numpy_files
+from featurestore.storage.directory import Directory
+from featurestore.storage.log import Part, Snapshot
+from featurestore.tables import feature_rows
+from featurestore.tables.best_label import label_state
 from featurestore.tables.writer import Writer
 
 TABLE = "label_index"
@@ -163,7 +163,9 @@ def build(
         path.mkdir()
         feature_rows.write(path / "rows.arrow", rows)
         labels = rows["label"]
-        keyword.build(path / "keyword", ({"text": label} for batch in labels.iterchunks() for label in batch.to_pylist()))
+        keyword.build(
+            path / "keyword", ({"text": label} for batch in labels.iterchunks() for label in batch.to_pylist())
+        )
         if embedder is None:
             said.append("not embedded, so found by words only: pip install 'featurestore[embed]' and run again")
             return rows.num_rows

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy
 import pyarrow
 
+from featurestore.errors import BadStore
+from featurestore.search.embedders import Embedder
 from featurestore.storage import numpy_files
 from featurestore.tables import feature_rows
-from featurestore.search.embedders import Embedder
-from featurestore.errors import BadStore
 
 # Texts embedded and kept at a time: what a killed run loses at most.
 BATCH = 2048
@@ -99,7 +99,9 @@ class LabelVectors:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _add_kept(self, file: Path) -> None:
-        self._sources.append(_Source(numpy_files.archived(file, "hashes"), lambda: numpy_files.archived(file, "vectors")))
+        self._sources.append(
+            _Source(numpy_files.archived(file, "hashes"), lambda: numpy_files.archived(file, "vectors"))
+        )
 
     def _keep(self, of_text: numpy.ndarray, vectors: numpy.ndarray) -> Path:
         name = hashlib.sha256(of_text.tobytes()).hexdigest()[:24]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy
 
 from featurestore.search import vectors
-from featurestore.values.records import FeatureId
+from featurestore.values.feature import FeatureId
 
 NEAR = 0.9
 

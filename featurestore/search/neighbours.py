@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 import numpy
 
-from featurestore.search import vectors
-from featurestore.snapshot.catalog import Catalog, Choice
-from featurestore.search.decoder_index import DecoderIndex
 from featurestore.errors import BadRequest
-from featurestore.snapshot.feature_page import Pages
 from featurestore.query import Query
-from featurestore.values.records import FeatureId, Hit
-from featurestore.values.relations import Duplicate, Duplicates, Edge, Neighbourhood
+from featurestore.search import vectors
+from featurestore.search.decoder_index import DecoderIndex
 from featurestore.search.searcher import Searcher
+from featurestore.snapshot.catalog import Catalog, Choice
+from featurestore.snapshot.feature_page import Pages
+from featurestore.values.feature import FeatureId
+from featurestore.values.hits import Duplicate, Duplicates, Edge, Hit, Neighbourhood
 
 MOST_NEAR, MOST_PAIRS = 50, 10_000
 

@@ -8,19 +8,20 @@ from itertools import islice
 
 import numpy
 
-from featurestore.search import embedders, cursor, vectors
-from featurestore.snapshot.catalog import Catalog, Choice
-from featurestore.search.decoder_index import DecoderIndex
 from featurestore.errors import BadRequest, NotFound, Unavailable
-from featurestore.search.near_duplicates import Groups
-from featurestore.search.label_index import LabelIndex
-from featurestore.snapshot.feature_page import Pages
-from featurestore.search.cursor import Match, Ranking
 from featurestore.query import Query
-from featurestore.values.records import FeatureId, Hit, Hits
-from featurestore.search.keyword import Words
-from featurestore.search.token_index import TokenIndex
+from featurestore.search import cursor, embedders, vectors
+from featurestore.search.cursor import Match, Ranking
+from featurestore.search.decoder_index import DecoderIndex
 from featurestore.search.hit_reasons import Why
+from featurestore.search.keyword import Words
+from featurestore.search.label_index import LabelIndex
+from featurestore.search.near_duplicates import Groups
+from featurestore.search.token_index import TokenIndex
+from featurestore.snapshot.catalog import Catalog, Choice
+from featurestore.snapshot.feature_page import Pages
+from featurestore.values.feature import FeatureId
+from featurestore.values.hits import Hit, Hits
 
 # Reciprocal-rank fusion, Cormack, Clarke and Büttcher 2009: score = sum over rankings of weight / (FUSION + rank). Their 60,
 # with equal weights, is worse than meaning alone on long labels that are much alike; `python -m bench.quality` measures it,

@@ -16,8 +16,8 @@ import pyarrow.compute
 
 from featurestore.search import keyword as text
 from featurestore.snapshot.catalog import Catalog, Choice
-from featurestore.storage.log import Part, Snapshot
 from featurestore.storage.directory import Directory
+from featurestore.storage.log import Part, Snapshot
 from featurestore.tables.row_reader import Rows, shard_part
 from featurestore.tables.writer import SHARD_FEATURES, Writer
 

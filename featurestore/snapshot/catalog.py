@@ -15,10 +15,10 @@ import numpy
 import pyarrow
 
 from featurestore.errors import NotFound
-from featurestore.interface import pick_dictionary
 from featurestore.query import Query
-from featurestore.values.records import Dictionary, FeatureId
-from featurestore.sql.engine import condition
+from featurestore.sql.statements import condition
+from featurestore.values.dictionary import Dictionary, pick_dictionary
+from featurestore.values.feature import FeatureId
 
 WHERE_SECONDS = 30.0
 Guarded = Callable[[str, float], pyarrow.Table]

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy
 
 from featurestore.errors import BadStore
-from featurestore.tables.grouped_rows import Cut
 from featurestore.storage.log import Part, Snapshot
-from featurestore.values.records import Example
+from featurestore.tables.grouped_rows import Cut
 from featurestore.tables.row_reader import Rows
+from featurestore.values.feature import Example
 
 
 class Windows:

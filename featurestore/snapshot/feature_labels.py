@@ -8,9 +8,9 @@ from typing import Any
 
 from featurestore.snapshot.page_copies import labels_gathered
 from featurestore.storage.log import Part, Snapshot
-from featurestore.values.records import FeatureId, Label
 from featurestore.tables.row_reader import Rows, shard_part
 from featurestore.tables.writer import SHARD_FEATURES
+from featurestore.values.feature import FeatureId, Label
 
 Row = dict[str, Any]
 # What `best` asks of a label.

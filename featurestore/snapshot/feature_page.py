@@ -6,17 +6,17 @@ import collections
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from featurestore.snapshot.catalog import Catalog
 from featurestore.errors import BadStore
-from featurestore.snapshot.feature_labels import RANKED_BY, FeatureLabels, best, newest
-from featurestore.tables.grouped_rows import Cut
-from featurestore.tables.best_label import own_rule, stale_features
-from featurestore.storage.log import Snapshot
-from featurestore.values.records import Coactive, Example, Feature, FeatureId, Label, LogitEffect, Score
-from featurestore.tables.row_reader import Rows, shard_part
-from featurestore.sql.engine import Engine
+from featurestore.snapshot.catalog import Catalog
 from featurestore.snapshot.example_windows import Windows
+from featurestore.snapshot.feature_labels import RANKED_BY, FeatureLabels, best, newest
+from featurestore.sql.engine import Engine
+from featurestore.storage.log import Snapshot
+from featurestore.tables.best_label import own_rule, stale_features
+from featurestore.tables.grouped_rows import Cut
+from featurestore.tables.row_reader import Rows, shard_part
 from featurestore.tables.writer import SHARD_FEATURES
+from featurestore.values.feature import Coactive, Example, Feature, FeatureId, Label, LogitEffect, Score
 
 # The view `features` in schema.sql says the same to SQL.
 ALWAYS_ON = 0.2

@@ -7,9 +7,6 @@ single function calls can neither be interrupted nor held to a memory limit from
 
 from __future__ import annotations
 
-import functools
-import json
-import re
 import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,16 +15,16 @@ from typing import Any
 import duckdb
 import pyarrow
 
-from featurestore.tables import schema
 from featurestore.errors import BadRequest, BadStore, FeatureStoreError, Unavailable
-from featurestore.tables.best_label import own_rule, stale_features
-from featurestore.storage.log import Snapshot
+from featurestore.sql.statements import bare, check_select, first_line
 from featurestore.storage.directory import Directory
+from featurestore.storage.log import Snapshot
+from featurestore.tables import schema
+from featurestore.tables.best_label import own_rule, stale_features
 from featurestore.values.row_stream import RowStream
 
 TRUNCATED = b"featurestore.truncated"
 BATCH_ROWS = 8192
-MAX_STATEMENT = 200_000  # characters
 TOO_LARGE = "the query needs more memory than it may use"
 
 
@@ -48,7 +45,7 @@ class Engine:
             directory.storage.register(self._con)
             schema.create(self._con, files, own_rule(snapshot))
         except duckdb.Error as exc:
-            raise BadStore(f"{directory.location}: {_first_line(exc)}") from None
+            raise BadStore(f"{directory.location}: {first_line(exc)}") from None
         allowed = ", ".join("'" + path.replace("'", "''") + "'" for path in directory.storage.sql_directories())
         self._run(f"SET allowed_directories = [{allowed}]")
         self._run("SET parquet_metadata_cache = true")
@@ -71,7 +68,7 @@ class Engine:
         than `timeout` seconds in all, or too much memory.
         """
         check_select(statement)
-        return RowStream(self._batches(_bare(statement), tables or {}, timeout))
+        return RowStream(self._batches(bare(statement), tables or {}, timeout))
 
     def _batches(
         self, statement: str, tables: Mapping[str, pyarrow.Table], timeout: float | None
@@ -109,13 +106,13 @@ class Engine:
         except duckdb.InterruptException:
             raise too_slow(timeout) from None
         except duckdb.OutOfMemoryException as exc:
-            raise too_large(_first_line(exc)) from None
+            raise too_large(first_line(exc)) from None
         except duckdb.PermissionException as exc:
-            raise BadRequest(f"SQL may only read the store's tables: {_first_line(exc)}") from None
+            raise BadRequest(f"SQL may only read the store's tables: {first_line(exc)}") from None
         except duckdb.IOException as exc:
-            raise BadStore(f"a file of the store cannot be read: {_first_line(exc)}") from None
+            raise BadStore(f"a file of the store cannot be read: {first_line(exc)}") from None
         except duckdb.Error as exc:
-            raise BadRequest(f"SQL: {_first_line(exc)}") from None
+            raise BadRequest(f"SQL: {first_line(exc)}") from None
         except (pyarrow.ArrowException, OSError) as exc:  # what fails after the first batch comes through Arrow
             raise _through_arrow(exc, timeout) from None
         except MemoryError:
@@ -131,7 +128,7 @@ class Engine:
 
 
 def _through_arrow(exc: Exception, timeout: float | None) -> FeatureStoreError:
-    text = _first_line(exc)
+    text = first_line(exc)
     if "INTERRUPT" in text:
         return too_slow(timeout)
     if "Out of Memory" in text:
@@ -162,84 +159,3 @@ def gathered(stream: RowStream, max_rows: int | None) -> pyarrow.Table:
     if max_rows is not None and rows > max_rows:
         table = table.slice(0, max_rows).replace_schema_metadata({TRUNCATED: str(max_rows).encode()})
     return table
-
-
-def check_select(statement: str) -> None:
-    """Raises BadRequest unless `statement` is exactly one SELECT (or FROM, WITH, VALUES, DESCRIBE)."""
-    if len(statement) > MAX_STATEMENT:
-        raise BadRequest(f"SQL: the statement has {len(statement):,} characters; {MAX_STATEMENT:,} are taken at most")
-    try:
-        parsed = duckdb.extract_statements(statement)
-    except duckdb.Error as exc:
-        raise BadRequest(f"SQL: {_first_line(exc)}") from None
-    if len(parsed) != 1:
-        found = "nothing" if not parsed else f"{len(parsed)} statements"
-        raise BadRequest(f"SQL: one SELECT at a time is taken; found {found}")
-    try:
-        kind = parsed[0].type
-    except ValueError:  # a kind of statement that DuckDB's Python has no name for
-        raise BadRequest("SQL: only reading is possible here, with SELECT; this is something else") from None
-    if kind not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
-        raise BadRequest(f"SQL: only reading is possible here, with SELECT; this is {kind.name}")
-
-
-def condition(where: str) -> str:
-    """`where` as a condition to put after WHERE. Raises BadRequest when it is not one SQL expression."""
-    if not where.strip():
-        raise BadRequest("where: the condition is empty")
-    statement = f"SELECT 1 WHERE (\n{where}\n)"
-    check_select(statement)
-    node = parse(statement)["statements"][0]["node"]
-    # Brackets can be closed early, to smuggle in a UNION or a LIMIT: then there is more than a condition.
-    more = [node.get(name) for name in ("modifiers", "having", "qualify", "group_expressions")]
-    if node["type"] != "SELECT_NODE" or any(more) or node["from_table"]["type"] != "EMPTY":
-        raise BadRequest(f"where: '{where}' is more than a condition")
-    return f"(\n{where}\n)"
-
-
-def check_rule(rule: str) -> None:
-    """Raises BadRequest when `rule` is not one SQL expression of what is known of a label, without a query in it."""
-    statement = f"SELECT (\n{rule}\n)"
-    check_select(statement)
-    tree = parse(statement)
-    node = tree["statements"][0]["node"]
-    more = [node.get(name) for name in ("modifiers", "having", "qualify", "group_expressions", "where_clause")]
-    one = node["type"] == "SELECT_NODE" and len(node["select_list"]) == 1 and node["from_table"]["type"] == "EMPTY"
-    if not one or any(more) or '"class": "SUBQUERY"' in json.dumps(tree):
-        raise BadRequest(f"rule: '{rule}' is not one expression; a rule is as in: votes, or coalesce(score, 0.5)")
-    schema.try_rule(rule)
-
-
-def parse(statement: str) -> dict[str, Any]:
-    """A SELECT as DuckDB's parser understands it. Raises BadRequest for what it cannot show."""
-    with _parser().cursor() as con:
-        raw = con.execute("SELECT json_serialize_sql(?)", [_bare(statement)]).fetchall()[0][0]
-    tree = json.loads(raw)
-    if tree["error"]:
-        raise BadRequest(f"SQL: {tree['error_message']}")
-    return tree
-
-
-def unparse(tree: dict[str, Any]) -> str:
-    """The SQL of what `parse` gave, perhaps changed."""
-    with _parser().cursor() as con:
-        return con.execute("SELECT json_deserialize_sql(?)", [json.dumps(tree)]).fetchall()[0][0]
-
-
-@functools.cache
-def _parser() -> duckdb.DuckDBPyConnection:
-    return duckdb.connect()
-
-
-def _bare(statement: str) -> str:
-    return statement.strip().rstrip(";")
-
-
-def _first_line(exc: Exception) -> str:
-    text = str(exc).strip()
-    if "Traceback (most recent call last)" in text:  # from a file system written in Python
-        text = text.splitlines()[-1]
-    lines = [line for line in text.splitlines() if line.strip()]
-    # DuckDB points at the place with a line of carets; without a fixed-width screen they say little.
-    joined = " ".join(line for line in lines if not line.lstrip().startswith("^"))
-    return re.sub(r"\s+", " ", joined)[:500]

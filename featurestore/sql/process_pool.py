@@ -206,8 +206,8 @@ def _read(pipe: BinaryIO, size: int) -> bytes:
 def main() -> None:
     """Answer queries from stdin until it ends: what `python -m featurestore.sql.process_pool LOCATION MEMORY` does."""
     from featurestore.errors import FeatureStoreError
-    from featurestore.storage.directory import Directory
     from featurestore.sql.engine import Engine
+    from featurestore.storage.directory import Directory
 
     location, memory = sys.argv[1], int(sys.argv[2])
     resource.setrlimit(resource.RLIMIT_DATA, (memory + OVERHEAD_BYTES, memory + OVERHEAD_BYTES))

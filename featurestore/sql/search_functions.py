@@ -16,10 +16,10 @@ from typing import Any
 
 import pyarrow
 
-from featurestore.sql import engine
 from featurestore.errors import BadRequest
 from featurestore.query import Query
-from featurestore.values.records import Activating, Hits
+from featurestore.sql import statements
+from featurestore.values.hits import Activating, Hits
 
 MODES = {"search": None, "semantic": "semantic", "keyword": "keyword"}
 NAMES = (*MODES, "nearest", "activating")
@@ -55,8 +55,8 @@ def bind(
     """
     if not re.search(rf"\b({'|'.join(NAMES)})\s*\(", statement, re.IGNORECASE):
         return statement, {}
-    engine.check_select(statement)
-    tree = engine.parse(statement)
+    statements.check_select(statement)
+    tree = statements.parse(statement)
     tables: dict[str, pyarrow.Table] = {}
     asked: dict[str, str] = {}  # the same call twice is one search
     for node in _calls(tree["statements"]):
@@ -69,7 +69,7 @@ def bind(
             asked[key] = f"{name}_{len(asked) + 1}"
             tables[asked[key]] = _found(name, values, run, activating)
         _replace(node, asked[key], node["alias"] or name)
-    return (engine.unparse(tree), tables) if tables else (statement, {})
+    return (statements.unparse(tree), tables) if tables else (statement, {})
 
 
 def _calls(value: Any) -> Iterator[dict[str, Any]]:

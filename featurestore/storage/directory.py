@@ -24,7 +24,6 @@ from typing import Any
 
 import msgspec
 
-from featurestore.storage import log as log_module
 from featurestore.errors import (
     BadRequest,
     BadStore,
@@ -33,8 +32,12 @@ from featurestore.errors import (
     Unavailable,
     UnsupportedVersion,
 )
+from featurestore.storage import log as log_module
+from featurestore.storage.base import JOBS, LEASES, Entry, Storage
+from featurestore.storage.lease import Lease
+from featurestore.storage.local import LocalStorage
+from featurestore.storage.locations import storage_at
 from featurestore.storage.log import Commit, Log, Part, Snapshot, seal, unseal
-from featurestore.storage.base import JOBS, LEASES, Entry, Lease, LocalStorage, Storage, storage_at
 
 FORMAT = 3
 STORE_FILE = "store.json"

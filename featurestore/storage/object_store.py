@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from featurestore.errors import BadStore, Unavailable
-from featurestore.storage.base import LEASES, Entry, Lease, Storage
+from featurestore.storage.base import LEASES, Entry, Storage
+from featurestore.storage.lease import Lease
 
 # A writer on an object store is taken for dead when it has not touched its lease this long; it does with every part.
 LEASE_SECONDS = 6 * 3600.0

@@ -9,11 +9,12 @@ import sys
 
 import msgspec
 
-from featurestore.maintenance import jobs
 from featurestore.errors import FeatureStoreError
 from featurestore.interface import Progress, no_progress
+from featurestore.maintenance import jobs
 from featurestore.maintenance.jobs import JobRecord
-from featurestore.storage.base import LocalStorage, storage_at
+from featurestore.storage.local import LocalStorage
+from featurestore.storage.locations import storage_at
 from featurestore.store import Store
 
 log = logging.getLogger("featurestore.store.job_process")

@@ -17,42 +17,34 @@ import msgspec
 import numpy
 import pyarrow
 
-from featurestore.search import activating, embedders, label_index, neighbours, token_index
-from featurestore.store import annotations, label_writing
-from featurestore.maintenance import check, jobs, compact
+from featurestore.errors import BadRequest
 from featurestore.graphs import file_format, graph_store
+from featurestore.interface import FeatureStore, Progress, no_progress
+from featurestore.maintenance import check, compact, jobs
 from featurestore.maintenance.check import Checked
+from featurestore.maintenance.jobs import JobRecord
+from featurestore.query import Query
+from featurestore.search import activating, embedders, label_index, neighbours, token_index
 from featurestore.search.decoder_index import build_decoder_index
 from featurestore.search.embedders import Embedder
-from featurestore.errors import BadRequest
-from featurestore.sql.search_functions import bind
-from featurestore.values.graphs import Graph, GraphAdded, Graphs
-from featurestore.interface import FeatureStore, Progress, no_progress
-from featurestore.maintenance.jobs import JobRecord
-from featurestore.values.jobs import Job, Jobs
 from featurestore.search.label_index import not_covered
-from featurestore.tables.best_label import label_rule, stale_features
-from featurestore.storage.log import Part, Snapshot
-from featurestore.storage.directory import FORMAT, Directory
-from featurestore.query import Query
-from featurestore.values.records import (
-    Activating,
-    Dictionaries,
-    Feature,
-    FeatureId,
-    Features,
-    GivenLabel,
-    Hits,
-    Scores,
-    StoreInfo,
-)
-from featurestore.values.relations import Contrast, Duplicates, Neighbourhood
-from featurestore.tables.row_reader import Rows
-from featurestore.sql.engine import condition, gathered
-from featurestore.values.row_stream import RowStream
-from featurestore.store.view import View
+from featurestore.sql.engine import gathered
 from featurestore.sql.process_pool import Workers
+from featurestore.sql.search_functions import bind
+from featurestore.sql.statements import condition
+from featurestore.storage.directory import FORMAT, Directory
+from featurestore.storage.log import Part, Snapshot
+from featurestore.store import labels
+from featurestore.store.view import View
+from featurestore.tables.best_label import label_rule, stale_features
+from featurestore.tables.row_reader import Rows
 from featurestore.tables.writer import Writer
+from featurestore.values.dictionary import Dictionaries, StoreInfo
+from featurestore.values.feature import Feature, FeatureId, Features, GivenLabel, Scores
+from featurestore.values.graphs import Graph, GraphAdded, Graphs
+from featurestore.values.hits import Activating, Contrast, Duplicates, Hits, Neighbourhood
+from featurestore.values.jobs import Job, Jobs
+from featurestore.values.row_stream import RowStream
 
 # How long a statement in a process of its own may take where its caller names no limit.
 ISOLATED_SECONDS = 600.0
@@ -271,18 +263,18 @@ class Store(FeatureStore):
 
     def add_labels(self, given: Sequence[GivenLabel], tool: str | None = None) -> int:
         at = datetime.datetime.now(datetime.UTC)
-        return label_writing.add_labels(self._directory, self._now.catalog, given, tool or annotations.TOOL, at)
+        return labels.add_labels(self._directory, self._now.catalog, given, tool or labels.TOOL, at)
 
     def vote(self, id: str, label: str, vote: int, voter: str = "human", tool: str | None = None) -> None:
-        labels = [one.label for one in self.feature(id, examples=0).labels]
-        annotations.vote(self._directory, self._asked(id), labels, label, vote, voter, tool or annotations.TOOL)
+        known = [one.label for one in self.feature(id, examples=0).labels]
+        labels.vote(self._directory, self._asked(id), known, label, vote, voter, tool or labels.TOOL)
 
     def set_label_rule(self, rule: str | None) -> None:
         """Choose best labels by this SQL expression, see `label_rank` in schema.sql; None for the one that comes with us.
 
         Raises BadRequest when it is none, or asks for what is not known of a label.
         """
-        annotations.set_rule(self._directory, rule)
+        labels.set_rule(self._directory, rule)
 
     def _asked(self, id: str) -> FeatureId:
         return self._now.catalog.feature_id(id)

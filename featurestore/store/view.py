@@ -9,20 +9,20 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy
 import pyarrow
 
-from featurestore.snapshot.catalog import Catalog
-from featurestore.search.decoder_index import DecoderIndex, Once, open_vectors, targets_of
 from featurestore.errors import BadStore, NotFound
 from featurestore.graphs.graph_store import GraphReader
+from featurestore.search.decoder_index import DecoderIndex, Once, open_vectors, targets_of
 from featurestore.search.label_index import LabelIndex
-from featurestore.storage.log import Snapshot
-from featurestore.snapshot.feature_page import Pages
-from featurestore.storage.directory import Directory
-from featurestore.tables.row_reader import Rows, shard_part
 from featurestore.search.searcher import Searcher
-from featurestore.sql.engine import Engine
-from featurestore.values.row_stream import RowStream
 from featurestore.search.token_index import TokenIndex
+from featurestore.snapshot.catalog import Catalog
+from featurestore.snapshot.feature_page import Pages
+from featurestore.sql.engine import Engine
+from featurestore.storage.directory import Directory
+from featurestore.storage.log import Snapshot
+from featurestore.tables.row_reader import Rows, shard_part
 from featurestore.tables.writer import SHARD_FEATURES
+from featurestore.values.row_stream import RowStream
 
 
 class View:

@@ -11,8 +11,8 @@ import functools
 import hashlib
 import re
 
-from featurestore.tables import schema
 from featurestore.storage.log import Part, Snapshot
+from featurestore.tables import schema
 
 UNLABELLED = "none"
 RULE_TABLE, RULE_KEY = "label_rule", "store"

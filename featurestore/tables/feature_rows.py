@@ -12,8 +12,8 @@ from typing import Any
 
 import pyarrow
 
-from featurestore.tables.arrow_cells import Cells, columns_of
 from featurestore.errors import BadStore
+from featurestore.tables.arrow_cells import Cells, columns_of
 
 # Rows of a batch: about a megabyte, which is what one row costs where a file is read over a network.
 BATCH_ROWS = 1024

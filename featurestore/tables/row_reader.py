@@ -15,13 +15,13 @@ import pyarrow.compute
 import pyarrow.parquet
 
 from featurestore.errors import BadStore
+from featurestore.storage.directory import Directory
+from featurestore.storage.log import Part, Snapshot
 from featurestore.tables.feature_rows import FeatureRows
 from featurestore.tables.grouped_rows import Gathered
-from featurestore.storage.log import Part, Snapshot
-from featurestore.storage.directory import Directory
-from featurestore.values.records import Dictionary
 from featurestore.tables.token_stream import Stream
 from featurestore.tables.writer import SHARD_FEATURES
+from featurestore.values.dictionary import Dictionary
 
 KEPT_FILES = 512  # whose metadata is kept
 MAPPED_FILES = 512  # that stay mapped, of each kind: those of 33 million features

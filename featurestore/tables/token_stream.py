@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy
 import pyarrow
 
-from featurestore.storage import numpy_files
 from featurestore.errors import BadStore
+from featurestore.storage import numpy_files
 
 # Tokens in a run, as the view `examples` in schema.sql knows too; a window is at most as long, so it lies in two runs.
 RUN = 512

@@ -13,13 +13,14 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
 
-from featurestore.tables import feature_rows, grouped_rows, token_stream
+from featurestore.conventions import held_out
 from featurestore.errors import BadRequest, Conflict, FeatureStoreError, Unavailable
-from featurestore.values.holdout import held_out
-from featurestore.storage.log import Part
+from featurestore.storage.base import LEASES
 from featurestore.storage.directory import APPENDED, OF_A_DICTIONARY, OF_A_GRAPH, Directory, Staging
+from featurestore.storage.local import LocalStorage
+from featurestore.storage.log import Part
+from featurestore.tables import feature_rows, grouped_rows, token_stream
 from featurestore.tables.schema import Gate
-from featurestore.storage.base import LEASES, LocalStorage
 
 
 class Layout(NamedTuple):
@@ -149,7 +150,9 @@ class Writer:
         numbers = documents["document"].to_numpy()
         for shard, table in token_stream.runs(corpus, numbers, lengths, stream):
             self.add("tokens", table, key=corpus, shard=shard)
-        self.add_built("token_stream", corpus, "", lambda path: token_stream.write_stream(path, numbers, lengths, stream), {})
+        self.add_built(
+            "token_stream", corpus, "", lambda path: token_stream.write_stream(path, numbers, lengths, stream), {}
+        )
 
     def add_vectors(
         self, dictionary: str, vectors: numpy.ndarray, *, shard: int = 0, targets: Sequence[int] | None = None

@@ -1,4 +1,4 @@
-"""Attribution graphs: which features, tokens and errors led a model to its next token. Values as in records.py."""
+"""Attribution graphs: which features, tokens and errors led a model to its next token. Frozen values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Long work that is done on a store: values as in records.py."""
+"""Long work that is done on a store. Frozen values."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    from featurestore.web.security.keys import Keys
     from featurestore.web.logs import AccessLog
+    from featurestore.web.security.keys import Keys
 
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 

@@ -11,8 +11,16 @@ from typing import Any
 import click
 
 from featurestore import BadRequest, create
-from featurestore.cli.main import build_index, local
-from featurestore.extension.commands import json_lines, json_option, progress, recording, store_option, table
+from featurestore.extension.commands import (
+    build_index,
+    json_lines,
+    json_option,
+    local,
+    progress,
+    recording,
+    store_option,
+    table,
+)
 from ingest.cli.corpus_options import chosen, corpus_options
 from ingest.cli.inspect import import_torch
 
@@ -98,8 +106,8 @@ def harvest(
     from ingest import weights
     from ingest.harvest.harvest import harvest as run
     from ingest.harvest.harvest import harvest_weights
-    from ingest.model.model import Model
     from ingest.harvest.resources import MEMORY
+    from ingest.model.model import Model
     from ingest.weights.listing import named
 
     if (texts or corpus_id) and not model_path:

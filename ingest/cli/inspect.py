@@ -66,11 +66,11 @@ def inspect(
 
 
 def _measured(sae: Any, model_path: str, texts: tuple[str, ...], tokens: int, always: bool) -> dict[str, Any]:
-    from ingest.inspection.alternatives import compare, doubted
     from ingest.corpus.corpus import tokenise
-    from ingest.model.model import Model
     from ingest.corpus.sources import documents as read
+    from ingest.inspection.alternatives import compare, doubted
     from ingest.inspection.selftest import agrees, measure
+    from ingest.model.model import Model
 
     documents = read(texts)
     model = Model(model_path)

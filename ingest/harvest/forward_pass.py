@@ -17,10 +17,10 @@ import numpy
 import torch
 
 from featurestore import BadRequest, Unavailable
-from ingest.statistics import encode
 from ingest.corpus.corpus import Contexts, Corpus
 from ingest.model.model import HookPoint, Model
 from ingest.sae import Sae
+from ingest.statistics import encode
 from ingest.statistics.accumulator import Accumulator
 from ingest.statistics.tile import Tile
 

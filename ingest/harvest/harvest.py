@@ -17,17 +17,17 @@ import torch
 import featurestore
 from featurestore import BadRequest, Conflict
 from ingest.corpus import corpus as corpora
+from ingest.corpus.corpus import Corpus
+from ingest.corpus.readers import Chat, Tokens
 from ingest.harvest import forward_pass, resources, store_rows, write_dictionary
 from ingest.harvest.checkpoint import Checkpoint
-from ingest.corpus.corpus import Corpus
 from ingest.harvest.executor import Alone, Crew, Span
-from ingest.harvest.malloc import give_back_large_arrays
-from ingest.model.model import HookPoint, Model
 from ingest.harvest.forward_pass import Cache, Counted, Pass
-from ingest.corpus.readers import Chat, Tokens
+from ingest.harvest.malloc import give_back_large_arrays
 from ingest.harvest.resources import Plan
-from ingest.sae import Sae
+from ingest.model.model import HookPoint, Model
 from ingest.model.vocabulary import special_ids, token_bytes
+from ingest.sae import Sae
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,12 +18,12 @@ import torch
 
 from featurestore import BadRequest, FeatureStoreError, Unavailable
 from featurestore.extension.ray_cluster import joined
-from ingest.harvest import shards
 from ingest.corpus.corpus import Corpus
+from ingest.harvest import shards
 from ingest.harvest.executor import Span
+from ingest.harvest.forward_pass import Counted, Pass
 from ingest.harvest.malloc import give_back_large_arrays
 from ingest.model.model import Model
-from ingest.harvest.forward_pass import Counted, Pass
 from ingest.sae import Sae
 
 TOGETHER = 2  # units a worker is given at once: it never waits, and stops soon when asked to

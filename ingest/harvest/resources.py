@@ -10,8 +10,8 @@ from pathlib import Path
 
 from featurestore import Unavailable
 from ingest.harvest.executor import Span
-from ingest.sae import Sae
 from ingest.harvest.shards import SHARD
+from ingest.sae import Sae
 from ingest.statistics.accumulator import BYTES_PER_FEATURE
 
 # Memory for what is counted, and what a feature takes of it: its counts, and examples of features that fire often.

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy
 
+from ingest.harvest.forward_pass import Counted
 from ingest.statistics.coactivity import Drawn, joined
 from ingest.statistics.examples import OCTAVES
-from ingest.harvest.forward_pass import Counted
 
 SHARD = 65_536  # features of one part
 

@@ -10,13 +10,13 @@ import pyarrow
 import torch
 
 import featurestore
+from ingest.harvest.forward_pass import Counted
+from ingest.model.model import RESIDUAL_SITES, Model
+from ingest.sae import Sae
 from ingest.statistics.coactivity import Drawn
 from ingest.statistics.examples import OCTAVES, Examples
 from ingest.statistics.logits import logit_column, logit_effects, norms
-from ingest.model.model import RESIDUAL_SITES, Model
-from ingest.harvest.forward_pass import Counted
 from ingest.statistics.ragged import rank_in_groups
-from ingest.sae import Sae
 
 
 class Unembedding(NamedTuple):

@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 
 import pyarrow
 
-from ingest.statistics import coactivity
-from ingest.harvest import store_rows
 from ingest.corpus.corpus import Corpus
+from ingest.harvest import store_rows
 from ingest.harvest.executor import Crew
-from ingest.model.model import Model
 from ingest.harvest.forward_pass import Counted, Counts
-from ingest.sae import Sae
 from ingest.harvest.shards import SHARD
 from ingest.harvest.store_rows import Coactivity, Unembedding
+from ingest.model.model import Model
+from ingest.sae import Sae
+from ingest.statistics import coactivity
 
 
 def write_corpus(writer: Any, corpus: Corpus) -> None:

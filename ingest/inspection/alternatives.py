@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from featurestore import BadRequest
 from ingest.corpus.corpus import Corpus
+from ingest.inspection.selftest import Read, agrees, measured, reads
 from ingest.model.model import Model
 from ingest.sae import Sae
-from ingest.inspection.selftest import Read, agrees, measured, reads
 from ingest.weights.place import with_options
 
 # Places that one name is said of, or that differ only by a norm's gain; see docs/weights.md.

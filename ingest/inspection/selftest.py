@@ -10,9 +10,9 @@ import torch
 
 from featurestore import BadRequest
 from ingest.corpus.corpus import Context, Corpus
+from ingest.inspection.weight_facts import facts as facts
 from ingest.model.model import Model
 from ingest.sae import TILE, Sae
-from ingest.inspection.weight_facts import facts as facts
 
 TOGETHER = 16  # contexts run at once
 SINK = 10.0  # inputs so many times as long as the median of their context are attention sinks: they would be all the variance

@@ -7,8 +7,8 @@ from typing import Any
 import numpy
 import torch
 
-from ingest.statistics.logits import norms
 from ingest.sae import Sae
+from ingest.statistics.logits import norms
 
 NEAR = 0.98  # cosine of decoder rows that count as near duplicates
 BANDS, WITHIN = 14, 8  # hash tables, and rows of a bucket that each row is compared with

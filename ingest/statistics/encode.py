@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ingest.statistics.ragged import grouped
 from ingest.sae import Sae
+from ingest.statistics.ragged import grouped
 
 # Tokens times features held dense at once: 32 MB, which a processor's cache comes closer to holding than more would.
 TILE_ELEMENTS = 8_000_000

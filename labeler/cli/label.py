@@ -8,8 +8,16 @@ import click
 
 import featurestore
 from featurestore import BadRequest
-from featurestore.cli.main import build_index, local
-from featurestore.extension.commands import json_lines, json_option, progress, recording, store_option, table
+from featurestore.extension.commands import (
+    build_index,
+    json_lines,
+    json_option,
+    local,
+    progress,
+    recording,
+    store_option,
+    table,
+)
 from labeler.cli.model_options import Asking, asking_options, refuse_without_model, tell_spent
 
 OF_MODELS = ("prompt", "explainer", "where", "order", "limit", "redo")  # options that say what a model is asked
@@ -68,8 +76,8 @@ def label(
         if report is None:
             return
     else:
-        from labeler.selection import choose_dictionaries
         from labeler.runs.token_label_run import by_tokens
+        from labeler.selection import choose_dictionaries
 
         refuse_without_model(ctx, OF_MODELS, "token statistics label every feature of a dictionary")
         report = by_tokens(opened, choose_dictionaries(opened, given["dictionaries"]), progress)

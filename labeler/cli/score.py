@@ -7,8 +7,16 @@ from typing import Any
 import click
 
 from featurestore import BadRequest
-from featurestore.cli.main import build_index, local
-from featurestore.extension.commands import json_lines, json_option, progress, recording, store_option, table
+from featurestore.extension.commands import (
+    build_index,
+    json_lines,
+    json_option,
+    local,
+    progress,
+    recording,
+    store_option,
+    table,
+)
 from labeler.cli.model_options import Asking, asking_options, refuse_without_model, tell_spent
 
 FREE = "embedding"
@@ -105,8 +113,8 @@ def _names(methods: str | None, model: str | None) -> list[str]:
 
 
 def _embedded(opened: Any, embedder: str | None, given: dict[str, Any]) -> Any:
-    from labeler.runs.score_run import Job
     from labeler.runs.embedding_score_run import by_embedding
+    from labeler.runs.score_run import Job
 
     asked = {name: given[name] for name in ("dictionaries", "explainer", "where", "order", "limit")}
     job = Job({}, **asked)

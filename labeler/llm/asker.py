@@ -11,8 +11,8 @@ from typing import Any
 
 from featurestore import BadRequest, Unavailable
 from labeler.llm.budget import Budget
-from labeler.llm.journal import Journal, key_of
 from labeler.llm.endpoint import Answer, Endpoint, Messages, Settings, tokens_most
+from labeler.llm.journal import Journal, key_of
 
 Progress = Callable[[str, int], AbstractContextManager[Any]]
 

@@ -23,11 +23,11 @@ from typing import Any
 import msgspec
 
 from featurestore import BadStore, Unavailable
+from labeler.explainers.llm_explainer import Unreadable
 from labeler.llm.asker import Asker, Progress, Waits
 from labeler.llm.budget import Budget
-from labeler.explainers.llm_explainer import Unreadable
-from labeler.llm.journal import Journal
 from labeler.llm.endpoint import Answer, Endpoint, Messages, Settings, request_body, tokens_most
+from labeler.llm.journal import Journal
 
 MOST_REQUESTS, MOST_BYTES = 50_000, 190_000_000  # of one file; OpenAI takes 50,000 and 200 MB
 OVER = frozenset({"completed", "failed", "expired", "cancelled"})

@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 import msgspec
 
 from featurestore import Unavailable
-from labeler.runs import thread_pool
 from labeler.llm.asker import Asker, Progress
 from labeler.llm.budget import Budget, Spent, shown
 from labeler.llm.endpoint import Refused
+from labeler.runs import thread_pool
 from labeler.runs.row_buffer import Rows
 
 CHUNK = 4096  # features read in the order they lie in, whatever the order asked for

@@ -12,14 +12,14 @@ import numpy
 import pyarrow
 
 from featurestore import Feature
-from labeler.scorers import statistics as statistics
 from labeler.explainers.llm_explainer import Lacking
-from labeler.runs.row_buffer import Rows
 from labeler.runs.base import Progress
+from labeler.runs.row_buffer import Rows
 from labeler.runs.score_run import Scored, pages
+from labeler.scorers import statistics as statistics
 from labeler.scorers.examples import Material, Text
-from labeler.scorers.methods import HARD, RANDOM, Result
 from labeler.scorers.judge import row_of
+from labeler.scorers.methods import HARD, RANDOM, Result
 from labeler.scorers.sample import Target
 
 METHOD = "embedding"

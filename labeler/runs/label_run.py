@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 import featurestore
 from featurestore import Example, Feature
 from labeler import prompts
+from labeler.explainers.llm_explainer import EXAMPLES, Explained, Lacking, Unreadable, explain, messages, silent
 from labeler.llm.asker import Asker, Waits
 from labeler.llm.budget import Budget
-from labeler.selection import Choice, choose, choose_dictionaries
-from labeler.explainers.llm_explainer import EXAMPLES, Explained, Lacking, Unreadable, explain, messages, silent
 from labeler.llm.endpoint import Answer, Endpoint, Refused, tokens_about
 from labeler.llm.rate_limit import Stopped
 from labeler.prompts import Prompt
-from labeler.runs.row_buffer import TOOL, Rows
 from labeler.runs.base import CHUNK, SAMPLE, Estimate, Progress, Report, Run
+from labeler.runs.row_buffer import TOOL, Rows
+from labeler.selection import Choice, choose, choose_dictionaries
 
 NEIGHBOURS, OF_EACH = 5, 3  # whose texts the contrastive prompt shows, and how many of each
 ABOUT_OUT = 30  # tokens of a label in JSON

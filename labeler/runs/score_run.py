@@ -11,20 +11,20 @@ import pyarrow
 
 from featurestore import BadRequest, Feature
 from labeler import prompts
-from labeler.scorers import sample as score_sample
+from labeler.explainers.llm_explainer import Lacking
 from labeler.llm.asker import Asker, Waits
 from labeler.llm.budget import Budget
-from labeler.selection import choose_dictionaries
-from labeler.explainers.llm_explainer import Lacking
 from labeler.llm.endpoint import Endpoint, Refused, tokens_about
 from labeler.llm.rate_limit import Stopped
 from labeler.prompts import Prompt
-from labeler.runs.row_buffer import Rows
 from labeler.runs.base import CHUNK, SAMPLE, Estimate, Progress, Report, Run
+from labeler.runs.row_buffer import Rows
+from labeler.scorers import sample as score_sample
 from labeler.scorers.examples import TEXTS, Examples
-from labeler.scorers.methods import METHODS
 from labeler.scorers.judge import Judge
+from labeler.scorers.methods import METHODS
 from labeler.scorers.sample import Target
+from labeler.selection import choose_dictionaries
 
 JUDGED = ("detection", "fuzzing")  # the methods unless others are named
 

@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow
 
 from labeler.explainers import token_explainer
-from labeler.runs.row_buffer import TOOL, Rows
-from labeler.runs.label_run import Labelled
 from labeler.runs.base import Progress
+from labeler.runs.label_run import Labelled
+from labeler.runs.row_buffer import TOOL, Rows
 
 TOP_SHARE = 0.5  # of a feature's mass, what its strongest examples get; sampled ones have the rest
 

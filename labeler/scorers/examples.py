@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy
 
 from featurestore import BadRequest, BadStore, Example, Feature, NotFound
-from labeler.selection import quoted
 from labeler.explainers.llm_explainer import Lacking, shown
+from labeler.selection import quoted
 
 TEXTS = 20  # of each kind, for one label
 FEWEST = 3  # positives without which nothing is scored

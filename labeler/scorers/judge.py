@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from labeler.llm.asker import Asker, Waits
 from labeler.explainers.llm_explainer import LONGER, Lacking, Unreadable, further
+from labeler.llm.asker import Asker, Waits
 from labeler.llm.endpoint import Answer, Refused
 from labeler.prompts import Prompt
 from labeler.runs.row_buffer import TOOL

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from labeler.scorers import statistics as statistics
 from labeler.explainers.llm_explainer import STRONG, Lacking, Unreadable, json_in, spoken
 from labeler.llm.endpoint import Answer
 from labeler.prompts import Prompt
+from labeler.scorers import statistics as statistics
 from labeler.scorers.examples import Material, Text
 
 TOGETHER = 10  # texts of one question

@@ -24,10 +24,10 @@ import faiss
 import msgspec
 import numpy
 
-from featurestore.storage import numpy_files
 from featurestore.errors import BadRequest, BadStore, Conflict, UnsupportedVersion
 from featurestore.search.vectors import clusters, codes, plan
 from featurestore.search.vectors.rows import Rows, unit
+from featurestore.storage import numpy_files
 
 FORMAT = 2
 # Up to this many numbers (32,768 rows of 768) an exact scan takes some 3 ms and 4 bytes a number; above, lists are faster.

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import faiss
 import numpy
 
-from featurestore.storage import numpy_files
 from featurestore.errors import BadStore
 from featurestore.search.vectors import clusters
 from featurestore.search.vectors.rows import inner_products, unit
+from featurestore.storage import numpy_files
 
 # Rows brought to float32, rotated, assigned and coded at a time.
 CODED_AT_ONCE = 16_384

@@ -11,10 +11,10 @@ import faiss
 import msgspec
 import numpy
 
-from featurestore.storage import numpy_files
 from featurestore.errors import BadRequest, BadStore
 from featurestore.search.vectors import building, codes, plan
 from featurestore.search.vectors.rows import Rows, best, direction_of
+from featurestore.storage import numpy_files
 
 # Nanoseconds, measured at 768 dimensions with the files in memory; they decide between ways that all answer rightly.
 EXACT_ROW_NS = 600  # comparing one row of the mapped files

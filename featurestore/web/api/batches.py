@@ -14,11 +14,11 @@ import pyarrow
 from flask import Response, request
 from msgspec import Meta
 
-from featurestore.values import tables
 from featurestore.errors import BadRequest
 from featurestore.interface import FeatureStore
-from featurestore.values.records import Example, Feature, FeatureId
-from featurestore.sql.engine import condition
+from featurestore.sql.statements import condition
+from featurestore.values import tables
+from featurestore.values.feature import Example, Feature, FeatureId
 from featurestore.web import responses
 from featurestore.web.api.models import Asked, Vector, told
 from featurestore.web.api.routes import Routes

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from featurestore.values.graphs import Graph, GraphAdded, GraphSummary
 from featurestore.interface import FeatureStore
+from featurestore.values.graphs import Graph, GraphAdded, GraphSummary
 from featurestore.web.api.labels import who
 from featurestore.web.api.models import Asked, Nothing
 from featurestore.web.api.routes import Routes

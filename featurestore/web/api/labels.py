@@ -11,8 +11,8 @@ from msgspec import Meta
 import featurestore
 from featurestore.errors import Unavailable
 from featurestore.interface import FeatureStore
-from featurestore.store.label_writing import MOST_LABEL, MOST_NAME
-from featurestore.values.records import GivenLabel, Label
+from featurestore.store.labels import MOST_LABEL, MOST_NAME
+from featurestore.values.feature import GivenLabel, Label
 from featurestore.web.api.models import Asked, Nothing, told
 from featurestore.web.api.routes import Routes
 

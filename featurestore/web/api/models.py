@@ -11,7 +11,9 @@ import msgspec
 from msgspec import Meta
 
 from featurestore.query import MAX_K, Query
-from featurestore.values.records import Dictionary, Hit, Score
+from featurestore.values.dictionary import Dictionary
+from featurestore.values.feature import Score
+from featurestore.values.hits import Hit
 
 MOST_ROWS = 100_000  # rows of one answer of SQL that is not streamed
 MOST_TEXT = 20_000  # characters of a text that a model runs on

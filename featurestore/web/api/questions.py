@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from featurestore.errors import BadRequest
 from featurestore.interface import FeatureStore
-from featurestore.values.relations import Contrast, Duplicates, Neighbourhood
+from featurestore.values.hits import Contrast, Duplicates, Neighbourhood
 from featurestore.web.api.models import (
     ContrastAsked,
     DuplicatesAsked,

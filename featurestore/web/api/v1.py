@@ -12,7 +12,9 @@ from featurestore.display import export
 from featurestore.errors import BadRequest
 from featurestore.interface import FeatureStore
 from featurestore.query import Query
-from featurestore.values.records import Activating, Dictionary, Feature, StoreInfo
+from featurestore.values.dictionary import Dictionary, StoreInfo
+from featurestore.values.feature import Feature
+from featurestore.values.hits import Activating
 from featurestore.web import responses
 from featurestore.web.api.models import (
     MOST_ROWS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from featurestore.values.relations import Neighbourhood
+from featurestore.values.hits import Neighbourhood
 
 WIDTH, HEIGHT = 1120, 720
 RINGS = ((0.0, 0.0), (250.0, 165.0), (430.0, 300.0))  # radii across and down

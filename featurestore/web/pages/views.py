@@ -11,14 +11,14 @@ from flask import Blueprint, Response, make_response, redirect, render_template,
 from featurestore.display import charts
 from featurestore.errors import BadRequest, FeatureStoreError
 from featurestore.interface import FeatureStore
-from featurestore.store.label_writing import MOST_LABEL
 from featurestore.query import Query
-from featurestore.values.records import Feature, GivenLabel
+from featurestore.store.labels import MOST_LABEL
 from featurestore.tables.schema import Column, columns
-from featurestore.web.pages import neighbourhood
+from featurestore.values.feature import Feature, GivenLabel
 from featurestore.web.api import labels
 from featurestore.web.api.v1 import SQL_SECONDS
 from featurestore.web.pages.examples import QUERIES, SEARCHES, TEXTS
+from featurestore.web.pages.neighbourhood import drawing
 from featurestore.web.responses import given, query_of, rows, text, whole
 
 NEIGHBOURS = 8
@@ -94,7 +94,7 @@ def blueprint(store: FeatureStore) -> Blueprint:
     def neighbourhood(model: str, source: str, index: str) -> str:
         k = given(k=whole).get("k", NEIGHBOURS)
         found = store.neighbourhood(f"{model}/{source}/{index}", k)
-        return render_template("neighbourhood.html", found=found, drawing=neighbourhood.drawing(found), k=k)
+        return render_template("neighbourhood.html", found=found, drawing=drawing(found), k=k)
 
     @pages.get("/dictionaries/<model>/<source>")
     def dictionary(model: str, source: str) -> str:

@@ -15,11 +15,11 @@ from flask import Flask, Response, current_app, g, request
 
 from featurestore.errors import BadRequest, Forbidden
 from featurestore.interface import FeatureStore
-from featurestore.web.serving import dispatch
 from featurestore.web import metrics, travel
 from featurestore.web.api.routes import Operation
-from featurestore.web.security.limits import Lanes, Quotas
 from featurestore.web.logs import Line, request_id
+from featurestore.web.security.limits import Lanes, Quotas
+from featurestore.web.serving import dispatch
 from featurestore.web.settings import Settings
 
 # Every answer has these, whoever makes it.

@@ -40,8 +40,8 @@ def serve(
     """
     from waitress.server import create_server
 
-    from featurestore.web import MAX_BODY, create_app
     from featurestore.web.api.graphs import MOST
+    from featurestore.web.app import MAX_BODY, create_app
     from featurestore.web.serving.dispatch import Dispatcher
 
     shared = listening is not None

@@ -1,9 +1,15 @@
-"""Which documents are kept from explainers, so that labels can be scored on what nobody who made them has seen."""
+"""Numbers that are the same for every store and for ever: the bins of histograms, and which documents are held out."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+
+HISTOGRAM_BINS = 64
+
+
+HISTOGRAM_EDGES: tuple[float, ...] = tuple(2.0 ** (b / 4 - 6) for b in range(HISTOGRAM_BINS + 1))
+
 
 # One document in four: labels are made from the rest, which needs more.
 OF = 4

@@ -1,0 +1,5 @@
+"""python -m featurestore.cli: the command line, where no script is installed."""
+
+from featurestore.cli.main import main
+
+main()

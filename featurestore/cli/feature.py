@@ -1,0 +1,141 @@
+"""The commands that show: one feature, the dictionaries, the store."""
+
+from __future__ import annotations
+
+import datetime
+
+import click
+
+import featurestore
+from featurestore.cli.serve import serve_store  # noqa: F401 - the demo serves what it built
+from featurestore.extension.commands import (
+    cell,
+    console,
+    json_lines,
+    json_option,
+    store_option,
+    table,
+)
+
+
+@click.command()
+@click.argument("id")
+@click.option("--examples", type=int, default=5, show_default=True, help="Examples shown of each band.")
+@store_option
+@json_option
+def feature(id: str, examples: int, store: str, as_json: bool) -> None:
+    """One feature's whole page: statistics, labels, logits, histogram and examples.
+
+    Example: featurestore feature pystdlib/2-res-2k/17
+    """
+    with featurestore.connect(store) as opened:
+        page = opened.feature(id, examples=examples)
+    if as_json:
+        json_lines([page])
+        return
+    show_feature(page)
+
+
+def show_feature(page: featurestore.Feature) -> None:
+    """Print a feature's page for people."""
+    from rich.text import Text
+
+    out = console()
+    out.print(Text(f"{page.id}  {page.label or 'no label'}", style="bold"))
+    facts = ("state", "density", "active_tokens", "mean_activation", "max_activation", "decoder_norm")
+    out.print(Text("  ".join(f"{name.replace('_', ' ')} {cell(getattr(page, name))}" for name in facts)))
+    for label in page.labels:
+        votes = f" (votes {label.votes:+d})" if label.votes else ""
+        out.print(Text(f"  {label.explainer}: {label.label}{votes}"))
+    for score in page.scores:
+        against = f" against {score.negatives}" if score.negatives else ""
+        found = "nothing judged" if score.value is None else f"{score.value:.2f} [{score.low:.2f}, {score.high:.2f}]"
+        failed = f", {score.failures:,} failed" if score.failures else ""
+        out.print(
+            Text(f"  {score.method}{against} of '{score.label}': {found}, n {score.n:,}{failed}, by {score.judge}")
+        )
+    for title, logits in (("raises", page.top_logits), ("lowers", page.bottom_logits)):
+        if logits:
+            out.print(Text(f"{title}  " + "  ".join(f"{one.token!r} {one.value:+.2f}" for one in logits)))
+    if page.histogram and any(page.histogram):
+        out.print(Text("activations  " + spark(page.histogram)))
+    band = None
+    for example in page.examples:
+        if example.band != band:
+            band = example.band
+            out.print(Text(f"{band}", style="bold"))
+        line = Text(f"{example.activation:8.2f}  ")
+        for token, value in zip(example.tokens, example.activations, strict=True):
+            strong = value > 0.5 * (page.max_activation or 1)
+            style = "black on bright_green" if strong else "black on green" if value > 0 else ""
+            line.append(token.replace("\n", "⏎"), style=style)
+        out.print(line, no_wrap=True, overflow="ellipsis", crop=True)
+
+
+def spark(histogram: tuple[int, ...]) -> str:
+    """A histogram in one line of characters, from its first to its last bin that is not empty, with its ends."""
+    filled = [b for b, count in enumerate(histogram) if count]
+    low, high = filled[0], filled[-1]
+    most = max(histogram)
+    bars = "".join(" ▁▂▃▄▅▆▇█"[0 if not n else 1 + (7 * n) // most] for n in histogram[low : high + 1])
+    edges = featurestore.HISTOGRAM_EDGES
+    return f"{edges[low]:.3g} {bars} {edges[high + 1]:.3g}"
+
+
+@click.command()
+@store_option
+@json_option
+def dictionaries(store: str, as_json: bool) -> None:
+    """Every dictionary of the store.
+
+    Example: featurestore dictionaries --store demo.features
+    """
+    with featurestore.connect(store) as opened:
+        found = opened.dictionaries()
+    if as_json:
+        json_lines(found)
+        return
+    columns = ("dictionary", "kind", "architecture", "hook_point", "d_in", "d_sae", "tokens_counted", "space")
+    table([{name: getattr(one, name) for name in columns} for one in found])
+
+
+@click.command()
+@store_option
+@json_option
+def info(store: str, as_json: bool) -> None:
+    """What the store holds: rows and bytes by table.
+
+    Example: featurestore info --store demo.features
+    """
+    with featurestore.connect(store) as opened:
+        found = opened.info()
+    if as_json:
+        json_lines([found])
+        return
+    click.echo(
+        f"{found.location}: format {found.format}, {found.dictionaries} dictionaries, "
+        f"{found.features:,} features, {found.labels:,} labels, embedder {found.embedder or 'none'}"
+    )
+    changed = f", changed {_ago(found.changed_at)} by commit {found.commit:,}" if found.changed_at else ", empty"
+    click.echo(f"made {_ago(found.created_at)}{changed}")
+    click.echo(f"best label: the largest of {' '.join(found.label_rule.split())}")
+    sizes = [
+        {"table": name, "rows": rows, "files": found.parts[name], "bytes": found.bytes[name]}
+        for name, rows in found.rows.items()
+    ]
+    total = {"table": "all", "rows": None, "files": sum(found.parts.values()), "bytes": sum(found.bytes.values())}
+    table([*sizes, total])
+    for note in found.notes:
+        click.echo(note, err=True)
+
+
+def _ago(when: datetime.datetime | None) -> str:
+    """A time as people say it."""
+    if when is None:
+        return "at an unknown time"
+    seconds = (datetime.datetime.now(datetime.UTC) - when).total_seconds()
+    for size, name in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size:
+            count = int(seconds // size)
+            return f"{count} {name}{'s' if count > 1 else ''} ago"
+    return "just now"

@@ -1,0 +1,240 @@
+"""The commands that search: by meaning and words, by vectors, by a text that is run through the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+import featurestore
+from featurestore.cli.serve import serve_store  # noqa: F401 - the demo serves what it built
+from featurestore.extension.commands import (
+    bars,
+    json_lines,
+    json_option,
+    store_option,
+    table,
+)
+
+
+def query_options(*names: str) -> Callable[[Any], Any]:
+    """The options that narrow and shape a search: these fields of Query, with its words for help."""
+    import msgspec
+
+    fields = {field.name: field for field in msgspec.structs.fields(featurestore.Query)}
+    described = msgspec.json.schema(featurestore.Query)["$defs"]["Query"]["properties"]
+    made = {
+        "k": lambda said: click.option(
+            "-k", "k", type=int, default=fields["k"].default, show_default=True, help=said["k"]
+        ),
+        "where": lambda said: click.option("--where", metavar="SQL", help=said["where"]),
+        "all": lambda said: click.option("--all", is_flag=True, help=said["all"]),
+        "opposite": lambda said: click.option("--opposite", is_flag=True, help=said["opposite"]),
+        "group": lambda said: click.option("--group/--no-group", default=None, help=said["group"]),
+        "cursor": lambda said: click.option("--cursor", metavar="NEXT", help=said["cursor"]),
+        "mode": lambda said: click.option("--mode", metavar="MODE", help="hybrid (default), semantic or keyword."),
+        "space": lambda said: click.option("--space", help=said["space"]),
+    }
+
+    def several(name: str) -> Callable[[dict[str, str]], Any]:
+        metavar = "WHERE" if name == "over" else "ID"
+        return lambda said: click.option(f"--{name}", multiple=True, metavar=metavar, help=said[name] + " Repeatable.")
+
+    made |= {name: several(name) for name in ("within", "unlike", "among", "over")}
+    said = {name: one["description"] for name, one in described.items()}
+
+    def add(command: Any) -> Any:
+        for name in reversed(names):
+            command = made[name](said)(command)
+        return command
+
+    return add
+
+
+@click.command()
+@click.argument("text")
+@query_options("mode", "over", "k", "within", "where", "among", "all", "group", "cursor")
+@store_option
+@json_option
+def search(text: str, store: str, as_json: bool, **options: Any) -> None:
+    """Features whose labels match TEXT. Words may be +needed, -unwanted, "a phrase" or the begin* of one.
+
+    Example: featurestore search "exception handling" --where "layer >= 2 and density < 0.01"
+
+    Example: featurestore search " raise" --over tokens
+    """
+    with featurestore.connect(store) as opened:
+        show_hits(opened.search(text, **options), as_json)
+
+
+@click.command()
+@click.argument("to", metavar="ID_OR_FILE", nargs=-1, required=True)
+@query_options("unlike", "opposite", "space", "k", "within", "where", "all", "group", "cursor")
+@store_option
+@json_option
+def nearest(to: tuple[str, ...], store: str, as_json: bool, **options: Any) -> None:
+    """Features whose decoder vectors are nearest to a feature's, to the mean of several features', or to a file's vector.
+
+    A file is .npy, .safetensors or .pt; FILE:NAME takes one tensor of several, and FILE:NAME:ROW one row of a matrix.
+
+    Example: featurestore nearest pystdlib/2-res-2k/17 pystdlib/4-res-2k/153 --unlike pystdlib/2-res-2k/9
+
+    Example: featurestore nearest probe.safetensors:direction --opposite
+    """
+    from featurestore.cli import vector_files
+
+    files = [name for name in to if vector_files.is_file(name)]
+    if files and len(to) > 1:
+        raise featurestore.BadRequest(f"{files[0]}: one file, or the ids of features; not both")
+    with featurestore.connect(store) as opened:
+        show_hits(opened.nearest(vector_files.read(files[0]) if files else to, **options), as_json)
+
+
+@click.command()
+@click.option("--text", "texts", multiple=True, help="A text that features should fire on. Repeatable.")
+@click.option("--against", multiple=True, help="A text that they should not. Repeatable.")
+@click.option("--texts-file", type=click.Path(), help="Texts, one a line.")
+@click.option("--against-file", type=click.Path(), help="Texts, one a line.")
+@click.option("--dictionary", multiple=True, metavar="ID", help="Only this dictionary. Repeatable.")
+@click.option("-k", "k", type=int, default=10, show_default=True, help="How many features.")
+@store_option
+@json_option
+def contrast(
+    texts: tuple[str, ...],
+    against: tuple[str, ...],
+    texts_file: str | None,
+    against_file: str | None,
+    dictionary: tuple[str, ...],
+    k: int,
+    store: str,
+    as_json: bool,
+) -> None:
+    """Features that fire more on some texts than on others.
+
+    Example: featurestore contrast --text "raise ValueError(x)" --text "raise KeyError" --against "return x"
+    """
+    ours, theirs = [*texts, *_lines(texts_file)], [*against, *_lines(against_file)]
+    with featurestore.connect(store) as opened:
+        found = opened.contrast(ours, theirs, dictionary=list(dictionary) or None, k=k)
+    if as_json:
+        json_lines(found.features)
+    else:
+        columns = ("id", "score", "mean", "mean_against", "fires", "fires_against", "label")
+        table(
+            [{name: getattr(one, name) for name in columns} for one in found.features],
+            {name: name.replace("_", " ") for name in columns},
+        )
+    for note in found.notes:
+        click.echo(note, err=True)
+
+
+def _lines(path: str | None) -> list[str]:
+    if path is None:
+        return []
+    try:
+        return [line for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+    except OSError as exc:
+        raise featurestore.NotFound(f"{path}: {exc.strerror}") from None
+    except UnicodeDecodeError:
+        raise featurestore.BadRequest(f"{path} is not text in UTF-8") from None
+
+
+@click.command()
+@click.argument("dictionary")
+@click.option("--against", multiple=True, metavar="ID", help="Compare with this dictionary. Repeatable. Default: all.")
+@click.option("--cosine", type=float, default=0.9, show_default=True, help="Pairs of at least this cosine.")
+@click.option("-k", "k", type=int, default=20, show_default=True, help="How many pairs.")
+@store_option
+@json_option
+def duplicates(dictionary: str, against: tuple[str, ...], cosine: float, k: int, store: str, as_json: bool) -> None:
+    """Features of DICTIONARY that other dictionaries of its space have too, by their decoder vectors.
+
+    Example: featurestore duplicates pystdlib/2-res-2k --against pystdlib/4-res-2k --cosine 0.7
+    """
+    with featurestore.connect(store) as opened, bars() as bar:
+        found = opened.duplicates(dictionary, list(against) or None, cosine, k, progress=bar)
+    if as_json:
+        json_lines(found.pairs)
+    else:
+        columns = ("id", "other", "cosine", "label", "other_label")
+        table(
+            [{name: getattr(one, name) for name in columns} for one in found.pairs],
+            {name: name.replace("_", " ") for name in columns},
+        )
+    for note in found.notes:
+        click.echo(note, err=True)
+
+
+@click.command()
+@click.argument("id")
+@click.option("-k", "k", type=int, default=8, show_default=True, help="Nearest features of each.")
+@click.option("--within", multiple=True, metavar="ID", help="Only these dictionaries or models. Repeatable.")
+@store_option
+@json_option
+def neighbourhood(id: str, k: int, within: tuple[str, ...], store: str, as_json: bool) -> None:
+    """A feature, its nearest and theirs, as edges of a graph.
+
+    Example: featurestore neighbourhood pystdlib/2-res-2k/17 -k 4
+    """
+    with featurestore.connect(store) as opened:
+        found = opened.neighbourhood(id, k, within)
+    if as_json:
+        json_lines([found])
+        return
+    labels = {node.id: node.label for node in found.nodes}
+    rows = [
+        {"source": one.source, "target": one.target, "cosine": one.cosine, "label": labels[one.target]}
+        for one in found.edges
+    ]
+    table(rows, {"source": "from", "target": "to", "cosine": "cosine", "label": "label of the latter"})
+
+
+def show_hits(hits: featurestore.Hits, as_json: bool) -> None:
+    """Print hits, and their notes on stderr."""
+    if as_json:
+        json_lines(hits)
+    else:
+        columns = {"id": "feature", "score": "score", "label": "label", "density": "density", "why": "why"}
+        rows = [{key: getattr(hit, key) for key in columns} for hit in hits]
+        for row, hit in zip(rows, hits, strict=True):
+            if hit.copies:
+                row["label"] = f"{hit.label} (and {len(hit.copies)} alike)"
+        table(rows, columns)
+    for note in hits.notes:
+        click.echo(note, err=True)
+    if hits.next:
+        click.echo(f"more: --cursor {hits.next}", err=True)
+
+
+@click.command()
+@click.argument("text")
+@click.option("--dictionary", multiple=True, metavar="ID", help="Only this dictionary. Repeatable.")
+@click.option("-k", "k", type=int, default=10, show_default=True, help="How many features.")
+@click.option("--order", default="specific", show_default=True, help="specific (to this text) or activation.")
+@store_option
+@json_option
+def activating(text: str, dictionary: tuple[str, ...], k: int, order: str, store: str, as_json: bool) -> None:
+    """Features that fire on TEXT, and on which of its tokens.
+
+    Example: featurestore activating "def __init__(self, name):"
+    """
+    with featurestore.connect(store) as opened:
+        found = opened.activating(text, dictionary=list(dictionary) or None, k=k, order=order)
+    if as_json:
+        json_lines(found.features)
+    else:
+        rows = [
+            {
+                "id": feature.id,
+                "activation": feature.activation,
+                "of max": feature.activation / feature.max_activation if feature.max_activation else None,
+                "token": repr(found.tokens[feature.token]),
+                "label": feature.label,
+            }
+            for feature in found.features
+        ]
+        table(rows)
+    for note in found.notes:
+        click.echo(note, err=True)

@@ -1,0 +1,56 @@
+"""The command sql."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+import featurestore
+from featurestore.cli.serve import serve_store  # noqa: F401 - the demo serves what it built
+from featurestore.extension.commands import (
+    json_option,
+    store_option,
+    table,
+)
+
+
+@click.command()
+@click.argument("statement")
+@click.option("--max-rows", type=int, help="At most this many rows.")
+@click.option("--timeout", type=float, help="Stop the query after this many seconds.")
+@click.option("--format", "form", metavar="FORMAT", help="json, csv, arrow or parquet instead of a table; rows stream.")
+@click.option("--output", "-o", type=click.Path(dir_okay=False), help="Write to this file instead of the terminal.")
+@store_option
+@json_option
+def sql(
+    statement: str,
+    max_rows: int | None,
+    timeout: float | None,
+    form: str | None,
+    output: str | None,
+    store: str,
+    as_json: bool,
+) -> None:
+    """The result of one SELECT over the store's views; `featurestore sql "show tables"` lists them.
+
+    Searches are tables in it: search(...), semantic(...), keyword(...), nearest(...), activating(...).
+
+    Example: featurestore sql "select f.label, h.score from semantic('errors', k := 50) h join features f using
+    (dictionary, feature) where f.density < 0.01" --format csv -o errors.csv
+    """
+    if form is None and (as_json or output):
+        form = "json" if as_json else Path(str(output)).suffix.lstrip(".")
+    if form is not None:
+        from featurestore.display import export
+
+        with featurestore.connect(store) as opened, opened.stream(statement, timeout) as found:
+            rows = export.write(found, form, output, max_rows)
+        if output:
+            click.echo(f"{rows:,} rows in {output}", err=True)
+        return
+    with featurestore.connect(store) as opened:
+        result = opened.sql(statement, max_rows=max_rows, timeout=timeout)
+    table(result.to_pylist(), {name: name for name in result.column_names})
+    if b"featurestore.truncated" in (result.schema.metadata or {}):
+        click.echo(f"the first {result.num_rows:,} rows are shown; there are more", err=True)

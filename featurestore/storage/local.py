@@ -1,0 +1,131 @@
+"""A store's files in a directory of this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from featurestore.errors import BadStore
+from featurestore.storage.base import LEASES, Entry, Storage
+from featurestore.storage.lease import FileLease, Lease
+
+
+class LocalStorage(Storage):
+    """A directory of this machine."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.location = str(path)
+
+    def read(self, name: str) -> bytes:
+        try:
+            # Every question looks for the next commit: a Path takes longer to make than the file to be missed.
+            with open(f"{self.location}/{name}", "rb") as file:
+                return file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            raise
+        except OSError as exc:
+            raise BadStore(f"{self.path / name} cannot be read: {exc.strerror or exc}") from None
+
+    def write(self, name: str, content: bytes) -> None:
+        with self._whole(name, content) as temporary:
+            os.replace(temporary, self.path / name)
+
+    def create(self, name: str, content: bytes) -> None:
+        with self._whole(name, content) as temporary:
+            os.link(temporary, self.path / name)  # unlike rename, refuses to replace
+
+    @contextlib.contextmanager
+    def _whole(self, name: str, content: bytes) -> Iterator[Path]:
+        file = self.path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}")
+        try:
+            with open(temporary, "wb") as f:
+                f.write(content)
+                f.flush()
+                os.fsync(f.fileno())
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync(file.parent)
+
+    def entries(self, prefix: str = "") -> list[Entry]:
+        found = []
+        for folder, _, names in os.walk(self.path / prefix if prefix else self.path):
+            for name in names:
+                path = os.path.join(folder, name)
+                with contextlib.suppress(FileNotFoundError):  # swept meanwhile
+                    about = os.stat(path)
+                    found.append(Entry(os.path.relpath(path, self.path), about.st_size, about.st_mtime))
+        return sorted(found)
+
+    def delete(self, name: str) -> bool:
+        path = self.path / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+            return True
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def stage(self, name: str) -> Path:
+        file = self.path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return file
+
+    def publish(self, staged: Path, name: str) -> None:
+        for one in [staged, *staged.rglob("*")] if staged.is_dir() else [staged]:
+            _sync(one)
+        # The names of new directories are as mortal as the files in them.
+        for folder in staged.parents:
+            _sync(folder)
+            if folder == self.path:
+                break
+
+    def local(self, name: str) -> Path:
+        return self.path / name
+
+    def open(self, name: str) -> Path:
+        file = self.path / name
+        if not file.is_file():
+            raise BadStore(f"{file} is missing; `featurestore check` says what else is")
+        return file
+
+    @contextlib.contextmanager
+    def stream(self, name: str) -> Iterator[Iterator[bytes]]:
+        with open(self.path / name, "rb") as file:
+            yield iter(lambda: file.read(1 << 20), b"")
+
+    def sql_path(self, name: str) -> str:
+        return str(self.path / name)
+
+    def sql_directories(self) -> list[str]:
+        return [str(self.path.resolve()), str(self.path)]
+
+    def lease(self, writer: str) -> Lease:
+        return FileLease(self.path / LEASES / writer)
+
+    def dead_writers(self) -> list[str]:
+        found = []
+        for file in sorted((self.path / LEASES).glob("*")):
+            with contextlib.suppress(OSError), open(file, "rb") as f:
+                # The lock of a process that was killed is free.
+                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                found.append(file.name)
+        return found
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

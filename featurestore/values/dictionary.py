@@ -1,0 +1,110 @@
+"""Dictionaries, and what a store holds. Frozen values."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from featurestore.display import notebook
+from featurestore.errors import NotFound
+from featurestore.values.tables import Listing
+
+
+class Dictionary(msgspec.Struct, frozen=True, kw_only=True):
+    """The features of one trained SAE or transcoder; fields as in schema.sql, stored.dictionaries."""
+
+    dictionary: str
+    model: str
+    source: str
+    kind: str
+    architecture: str
+    hook_point: str
+    hook_point_out: str | None
+    layer: int | None
+    site: str | None
+    d_in: int
+    d_out: int
+    d_sae: int
+    space: str
+    model_location: str | None
+    model_hash: str | None
+    weights_location: str | None
+    weights_hash: str | None
+    tokenizer: str | None
+    corpus: str | None
+    context_size: int | None
+    tokens_counted: int | None
+    tokens_excluded: int | None
+    settings: str | None
+    tool: str
+    created_at: datetime.datetime
+
+    def __repr__(self) -> str:
+        return f"<Dictionary {self.dictionary}: {self.d_sae:,} features, {self.kind} at {self.hook_point}>"
+
+    def _repr_html_(self) -> str:
+        return notebook.dictionary(self)
+
+
+class Dictionaries(Listing[Dictionary]):
+    """The dictionaries of a store, as a list that can be a table too."""
+
+    def __init__(self, values: Iterable[Dictionary] = ()):
+        super().__init__(Dictionary, values)
+
+    def _repr_html_(self) -> str:
+        columns = ("dictionary", "features", "kind", "layer", "hook point", "width", "tokens counted")
+        rows = [
+            (
+                notebook.code(one.dictionary),
+                one.d_sae,
+                one.kind,
+                one.layer,
+                one.hook_point,
+                one.d_out,
+                one.tokens_counted,
+            )
+            for one in self
+        ]
+        return notebook.table(columns, rows)
+
+
+class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a store holds: rows, bytes and parts (files) by table, how old it is, and the embedder of its label index.
+
+    `label_rule` is the SQL expression by which the best label is chosen.
+    """
+
+    location: str
+    format: int
+    commit: int
+    created_at: datetime.datetime | None
+    changed_at: datetime.datetime | None
+    dictionaries: int
+    features: int
+    labels: int
+    rows: dict[str, int]
+    bytes: dict[str, int]
+    parts: dict[str, int]
+    embedder: str | None
+    label_rule: str
+    notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<StoreInfo {self.location}: {self.dictionaries} dictionaries, {self.features:,} features, {self.labels:,} labels>"
+
+    def _repr_html_(self) -> str:
+        rows = [(name, n, self.bytes.get(name), self.parts.get(name)) for name, n in self.rows.items()]
+        return notebook.table(("table", "rows", "bytes", "files"), rows, notes=self.notes)
+
+
+def pick_dictionary(dictionaries: Sequence[Dictionary], id: str) -> Dictionary:
+    """The dictionary called `id`. Raises NotFound, naming those there are."""
+    for dictionary in dictionaries:
+        if dictionary.dictionary == id:
+            return dictionary
+    there = ", ".join(d.dictionary for d in dictionaries[:8]) or "none"
+    more = f" and {len(dictionaries) - 8} more" if len(dictionaries) > 8 else ""
+    raise NotFound(f"no dictionary '{id}'; there are: {there}{more}")
