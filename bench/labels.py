@@ -17,8 +17,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.support import fake_llm
-
 import featurestore
 from bench import synthetic
 from bench.apart import PROCESSES, apart
@@ -27,6 +25,7 @@ from labeler.llm.endpoint import Answer, Endpoint
 from labeler.llm.journal import Journal
 from labeler.llm.rate_limit import Pace
 from labeler.runs import label_run
+from tests.support import fake_llm
 
 TARGET = 0.95
 

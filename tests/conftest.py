@@ -6,9 +6,9 @@ import pytest
 from click.testing import CliRunner
 
 import featurestore
-from tests.tiny import write_tiny_store
+from tests.support.tiny import write_tiny_store
 
-# As featurestore/cli.py does, and before torch is imported: threads that wait for one another sleep instead of spinning.
+# As featurestore/cli/main.py does, and before torch is imported: threads that wait for one another sleep instead of spinning.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # What a script starts in the background ignores Ctrl-C, and so would every process that a test starts and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -16,7 +16,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.fixture(scope="session")
 def tiny_store(tmp_path_factory):
-    """Path of the store of tests/tiny.py; nobody writes to it."""
+    """Path of the store of tests/support/tiny.py; nobody writes to it."""
     path = tmp_path_factory.mktemp("stores") / "tiny.features"
     write_tiny_store(path).close()
     return path
@@ -24,7 +24,7 @@ def tiny_store(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=["local", "http"])
 def either(request, tiny_store):
-    """The store of tests/tiny.py, and a client of its service: what is asked of one is answered alike by the other."""
+    """The store of tests/support/tiny.py, and a client of its service: what is asked of one is answered alike by the other."""
     from featurestore.client import Client
     from featurestore.web import create_app
 

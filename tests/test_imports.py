@@ -1,59 +1,53 @@
-"""The map of the house: imports run downwards, heavy ones live in one module, light doors stay light."""
+"""The plan of the house: imports run downwards, heavy packages live in one place each, light doors stay light.
+
+The path of a module tells its floor. `FLOORS` says which folders there are, from the top; a module may import from its own
+folder and from floors below it.
+"""
 
 import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 import featurestore
+from tests.support import ROOT
 
-ROOT = Path(__file__).parent.parent
-# A module may import those of its own line and of lines below it.
-LAYERS = [
-    {"cli"},
-    {"maintenance", "web", "commands", "graph_commands", "upkeep", "probes", "serving"},
-    {"store", "client"},
-    {"view"},
-    {
-        "annotate",
-        "functions",
-        "neighbours",
-        "label_writing",
-        "graph_store",
-        "job_records",
-        "check",
-        "lifecycle",
-        "migrate",
-        "workers",
-    },
-    {"search"},
-    {"why", "activating"},
-    {"page", "label_index", "token_index"},
-    {"feature_labels", "windows"},
-    {"decoder_index", "label_vectors", "copies"},
-    {"catalog", "rows"},
-    {"grouping", "paging"},
-    {"sql", "writer", "vectors", "text", "embed", "formats"},
-    {"labelling", "tokens", "feature_rows", "gathered"},
-    {"parts", "interface", "schema", "cells"},
-    {"graph_naming"},
-    {"relations", "graphs", "jobs"},
-    {"log", "records"},
-    {"notebook"},
-    {"draw"},
-    {"cluster", "query", "graph_files", "storage", "object_storage", "stream", "transport"},
-    {"tabular", "histogram"},
-    {"errors"},
-]
-DOORS = ("cli", "commands", "cluster")  # modules that siblings use beside the public names
+FLOORS = {
+    "featurestore": [
+        ["cli"],
+        ["extension", "web"],
+        ["store", "client"],
+        ["maintenance", "graphs"],
+        ["search"],
+        ["snapshot"],
+        ["sql"],
+        ["tables"],
+        ["storage"],
+        ["interface", "wire"],
+        ["values"],
+        ["display", "query", "progress"],
+        ["conventions", "errors"],
+    ],
+    "ingest": [
+        ["cli"],
+        ["harvest", "inspection", "activating", "formats"],
+        ["statistics"],
+        ["weights", "corpus"],
+        ["sae", "model"],
+    ],
+    "labeler": [["cli"], ["runs"], ["scorers"], ["explainers", "llm"], ["prompts", "selection"]],
+}
+DOOR = "featurestore.extension"  # what siblings use beside the public names
 HEAVY = {
-    "duckdb": {"featurestore/schema.py", "featurestore/sql.py"},
-    "faiss": {f"featurestore/vectors/{name}.py" for name in ("building", "clusters", "codes", "index", "plan", "rows")},
-    "tantivy": {"featurestore/text.py"},
-    "httpx2": {"featurestore/transport.py"},
-    "openai": {"labeler/llm.py", "featurestore/embed.py"},
+    "duckdb": ["featurestore/sql", "featurestore/tables/schema.py"],
+    "faiss": ["featurestore/search/vectors"],
+    "tantivy": ["featurestore/search/keyword.py"],
+    "httpx2": ["featurestore/client/transport.py"],
+    "flask": ["featurestore/web"],
+    "waitress": ["featurestore/web/serving"],
+    "obstore": ["featurestore/storage/object_store.py"],
+    "openai": ["featurestore/search/embedders.py", "labeler/llm"],
 }
 
 
@@ -62,50 +56,96 @@ def modules(package):
 
 
 def imported(path):
+    """The dotted names a module imports, those inside functions and for type checkers alone included."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are absolute"
-            yield node.module
-            if node.module == "featurestore":
-                yield from (f"featurestore.{name.name}" for name in node.names)
+            for name in node.names:
+                full = f"{node.module}.{name.name}"
+                base = ROOT / full.replace(".", "/")
+                yield (
+                    full if base.is_dir() or base.with_suffix(".py").exists() or node.module in FLOORS else node.module
+                )
 
 
-@pytest.mark.parametrize("path", modules("featurestore"), ids=lambda path: path.name)
-def test_imports_run_downwards(path):
-    def layer(name):
-        return next(n for n, names in enumerate(LAYERS) if name in names)
-
-    relative = path.relative_to(ROOT / "featurestore")
-    mine = relative.parts[0].removesuffix(".py")
-    if mine == "__init__":
-        return  # the names of the public surface; what is heavy is imported when it is called for
-    for name in imported(path):
-        assert name.split(".")[0] not in ("ingest", "labeler", "demo"), f"{path} imports {name}"
-        if name.startswith("featurestore.") and name.split(".")[1] in {one for names in LAYERS for one in names}:
-            assert layer(name.split(".")[1]) >= layer(mine), f"{path} imports {name} from above it"
+def floor(package, name):
+    """The number of a module's floor, counted from the top; None for the package's own public names."""
+    part = name.split(".")[1] if "." in name else ""
+    return next((n for n, folders in enumerate(FLOORS[package]) if part in folders), None)
 
 
-@pytest.mark.parametrize("package", ["ingest", "labeler"])
-def test_siblings_use_public_names_and_not_each_other(package):
-    public = {f"featurestore.{name}" for name in [*featurestore.__all__, "__version__", *DOORS]}
+@pytest.mark.parametrize("package", FLOORS)
+def test_imports_run_downwards(package):
+    for path in modules(package):
+        mine = floor(package, ".".join(path.relative_to(ROOT).with_suffix("").parts))
+        if path.parent == ROOT / package and path.name == "__init__.py":
+            continue  # the public names; what is heavy is imported when it is asked for
+        assert mine is not None, f"{path} stands on no floor"
+        folder = path.relative_to(ROOT).parts[1]
+        for name in imported(path):
+            theirs = floor(package, name) if name.split(".")[0] == package else None
+            if theirs is not None and name.split(".")[1] != folder.removesuffix(".py"):
+                assert theirs > mine, f"{path.relative_to(ROOT)} imports {name}, which is not below it"
+
+
+@pytest.mark.parametrize(("package", "others"), [("ingest", ["labeler"]), ("labeler", ["ingest"])])
+def test_siblings_use_public_names_and_not_each_other(package, others):
+    public = {f"featurestore.{name}" for name in [*featurestore.__all__, "__version__", "extension"]}
     for path in modules(package):
         for name in imported(path):
-            assert name.split(".")[0] != {"ingest": "labeler", "labeler": "ingest"}[package], f"{path} imports {name}"
-            if name.startswith("featurestore."):
+            assert name.split(".")[0] not in [*others, "featurestore_demo", "bench"], f"{path} imports {name}"
+            if name.startswith("featurestore.") and not name.startswith(f"{DOOR}."):
                 assert name in public, f"{path} imports {name}"
 
 
-@pytest.mark.parametrize("heavy", HEAVY)
-def test_one_heavy_dependency_lives_in_one_module(heavy):
-    found = {
-        path.relative_to(ROOT).as_posix()
-        for package in ("featurestore", "ingest", "labeler")
+def test_the_database_knows_no_sibling():
+    for path in modules("featurestore"):
+        for name in imported(path):
+            assert name.split(".")[0] not in ("ingest", "labeler", "featurestore_demo", "bench"), f"{path}: {name}"
+
+
+def graph():
+    """Which module imports which, over all packages: {name: {names}}."""
+    names = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for package in FLOORS
         for path in modules(package)
-        if heavy in {name.split(".")[0] for name in imported(path)}
     }
-    assert found == HEAVY[heavy]
+    return {
+        name: {other for other in imported(path) if other in names and other != name} for name, path in names.items()
+    }
+
+
+def test_no_circle_even_through_imports_inside_functions():
+    arrows = {name: others for name, others in graph().items() if name not in FLOORS}
+    done = set()
+
+    def walk(name, way):
+        assert name not in way, f"imports in a circle: {' -> '.join([*way[way.index(name) :], name])}"
+        if name not in done:
+            for other in sorted(arrows.get(name, ())):
+                walk(other, [*way, name])
+            done.add(name)
+
+    for name in sorted(arrows):
+        walk(name, [])
+
+
+@pytest.mark.parametrize("heavy", HEAVY)
+def test_one_heavy_dependency_lives_in_one_place(heavy):
+    for package in FLOORS:
+        for path in modules(package):
+            if heavy in {name.split(".")[0] for name in imported(path)}:
+                place = path.relative_to(ROOT).as_posix()
+                assert any(place == home or place.startswith(f"{home}/") for home in HEAVY[heavy]), place
+
+
+@pytest.mark.parametrize("package", [*FLOORS, "featurestore_demo", "tests"])
+def test_no_folder_holds_more_than_a_reader_holds_in_mind(package):
+    for folder in {path.parent for path in modules(package)}:
+        assert len(list(folder.glob("[!_]*.py"))) <= 15, folder
 
 
 @pytest.mark.parametrize(
@@ -114,7 +154,7 @@ def test_one_heavy_dependency_lives_in_one_module(heavy):
         ("import featurestore", ["torch", "transformers", "duckdb", "faiss", "flask", "openai", "tantivy", "pandas"]),
         ("import featurestore.client", ["torch", "transformers", "duckdb", "faiss", "flask", "openai", "tantivy"]),
         (
-            "from click.testing import CliRunner; from featurestore.cli import main; "
+            "from click.testing import CliRunner; from featurestore.cli.main import main; "
             "assert 'harvest' in CliRunner().invoke(main, ['--help']).output",
             ["torch", "transformers", "duckdb", "faiss", "flask", "openai"],
         ),

@@ -42,7 +42,7 @@ def sql(
     if form is None and (as_json or output):
         form = "json" if as_json else Path(str(output)).suffix.lstrip(".")
     if form is not None:
-        from featurestore.display import export
+        from featurestore.sql import export
 
         with featurestore.connect(store) as opened, opened.stream(statement, timeout) as found:
             rows = export.write(found, form, output, max_rows)

@@ -27,9 +27,9 @@ class Column(NamedTuple):
 @functools.cache
 def statements() -> tuple[str, ...]:
     """The statements of schema.sql, in order."""
-    here = Path(__file__).parent
+    package = Path(__file__).parents[1]
     # In a wheel schema.sql lies inside the package; in a checkout at the top, where people look for it.
-    path = next(p for p in (here / "schema.sql", here.parent / "schema.sql") if p.is_file())
+    path = next(p for p in (package / "schema.sql", package.parent / "schema.sql") if p.is_file())
     return tuple(statement.query for statement in duckdb.extract_statements(path.read_text("utf-8")))
 
 

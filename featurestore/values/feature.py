@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import msgspec
 
 from featurestore.display import notebook
-from featurestore.display.text import shorten
+from featurestore.display.text import quote_label
 from featurestore.errors import BadRequest
 from featurestore.values.tables import Listing
 
@@ -75,7 +75,7 @@ class Example(msgspec.Struct, frozen=True):
         )
 
     def __repr__(self) -> str:
-        return f"<Example {self.band} #{self.rank}, {self.activation:.4g}: {shorten(self.marked())}>"
+        return f"<Example {self.band} #{self.rank}, {self.activation:.4g}: {quote_label(self.marked())}>"
 
 
 class Label(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,7 +133,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         value = "no value" if self.value is None else f"{self.value:.3g}"
-        return f"<Score {self.method} of {shorten(self.label)} by {self.judge}: {value}, n = {self.n:,}>"
+        return f"<Score {self.method} of {quote_label(self.label)} by {self.judge}: {value}, n = {self.n:,}>"
 
 
 class Scores(Listing[Score]):
@@ -185,7 +185,7 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         density = "not harvested" if self.density is None else f"density {self.density:.3g}"
-        return f"<Feature {self.id} {shorten(self.label)}: {self.state}, {density}, {len(self.examples)} examples>"
+        return f"<Feature {self.id} {quote_label(self.label)}: {self.state}, {density}, {len(self.examples)} examples>"
 
     def _repr_html_(self) -> str:
         return notebook.feature(self)

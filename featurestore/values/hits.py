@@ -8,7 +8,7 @@ from typing import overload
 import msgspec
 
 from featurestore.display import notebook
-from featurestore.display.text import shorten
+from featurestore.display.text import quote_label
 from featurestore.query import Query
 from featurestore.values.tables import Tabular
 
@@ -61,7 +61,9 @@ class Hits(Tabular, msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         first = (
-            f": {self.hits[0].id} {shorten(self.hits[0].label)}{', ...' if len(self) > 1 else ''}" if self.hits else ""
+            f": {self.hits[0].id} {quote_label(self.hits[0].label)}{', ...' if len(self) > 1 else ''}"
+            if self.hits
+            else ""
         )
         return f"<Hits {len(self)}{first}>"
 
@@ -97,7 +99,7 @@ class Activating(Tabular, msgspec.Struct, frozen=True, kw_only=True):
         return ActiveFeature, self.features
 
     def __repr__(self) -> str:
-        return f"<Activating {shorten(self.text)}: {len(self.features)} features on {len(self.tokens)} tokens>"
+        return f"<Activating {quote_label(self.text)}: {len(self.features)} features on {len(self.tokens)} tokens>"
 
     def _repr_html_(self) -> str:
         columns = ("feature", "activation", "of largest", "label", "on")

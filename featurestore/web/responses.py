@@ -13,9 +13,9 @@ import msgspec
 import pyarrow
 from flask import Response, g, request
 
-from featurestore.display import export
 from featurestore.errors import BadRequest, FeatureStoreError
 from featurestore.query import Query
+from featurestore.sql import export
 from featurestore.values.row_stream import RowStream
 from featurestore.web.api.models import Problem
 

@@ -1,6 +1,6 @@
 """One conversation with an OpenAI-compatible endpoint: ask(messages) -> Answer. Waits and retries as the endpoint asks.
 
-Whoever asks for labels or scores does it through `Asker.ask` (labeler/asking.py), which has this one's form and adds the
+Whoever asks for labels or scores does it through `Asker.ask` (labeler/llm/asker.py), which has this one's form and adds the
 journal and the budget.
 """
 

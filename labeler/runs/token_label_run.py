@@ -1,4 +1,4 @@
-"""Labels of a whole dictionary from token statistics: no language model. What the statistics say is labeler/tokens.py's."""
+"""Labels of a whole dictionary from token statistics: no language model. What the statistics say is labeler/explainers/token_explainer.py's."""
 
 from __future__ import annotations
 

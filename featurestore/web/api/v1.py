@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 from flask import Response, request
 
-from featurestore.display import export
 from featurestore.errors import BadRequest
 from featurestore.interface import FeatureStore
 from featurestore.query import Query
+from featurestore.sql import export
 from featurestore.values.dictionary import Dictionary, StoreInfo
 from featurestore.values.feature import Feature
 from featurestore.values.hits import Activating

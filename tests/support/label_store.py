@@ -1,0 +1,86 @@
+"""A store of many small features, each with a prompt of its own, and the process that labels it and may be killed."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+import featurestore
+from labeler import prompts
+from labeler.explainers.llm_explainer import messages
+from labeler.llm.asker import Asker
+from labeler.llm.endpoint import Endpoint
+from labeler.llm.journal import Journal
+from labeler.runs import label_run, row_buffer
+from tests.support import fake_llm, tiny
+
+NAME = f"{tiny.MODEL}/many"
+
+
+class Bar:
+    """Keeps what was said, where a terminal would show it."""
+
+    def __init__(self):
+        self.done, self.said = 0, ""
+
+    def advance(self, n: int) -> None:
+        self.done += n
+
+    def say(self, text: str) -> None:
+        self.said = text
+
+
+def quiet(description: str, total: int | None) -> Any:
+    return contextlib.nullcontext(Bar())
+
+
+def write_many(path: Path, features: int) -> featurestore.FeatureStore:
+    """A store of one dictionary; feature i promotes a token with i in it, so no two prompts are the same."""
+    store = featurestore.create(path)
+    with store.writer("tests") as writer:
+        row = {"tokenizer": tiny.TOKENIZER, "pieces": tiny.PIECES, "bytes": tiny.BYTES}
+        writer.add("tokenizers", tiny.table([row]), key=tiny.TOKENIZER)
+        documents = [
+            {"document": i, "name": f"document {i}", "tokenizer": tiny.TOKENIZER, "length": len(tokens)}
+            for i, tokens in enumerate(tiny.DOCUMENTS)
+        ]
+        writer.add_corpus(tiny.CORPUS, tiny.table(documents), numpy.concatenate(tiny.DOCUMENTS))
+        writer.add("dictionaries", tiny.table([tiny.dictionary_row("many", 0) | {"d_sae": features}]), key=NAME)
+        pattern, examples = tiny.feature_rows(NAME)[0], tiny.example_rows(NAME)[:4]
+        writer.add(
+            "features",
+            tiny.table(
+                [
+                    pattern
+                    | {"feature": i, "density": (i + 1) / 1e6, "top_logits": [{"token": f" word{i}", "value": 1.0}]}
+                    for i in range(features)
+                ]
+            ),
+            key=NAME,
+        )
+        writer.add(
+            "examples", tiny.table([one | {"feature": i} for i in range(features) for one in examples]), key=NAME
+        )
+    return store
+
+
+def expected(store: Any, feature: int) -> str:
+    """The label that the endpoint gives a feature for the usual prompt."""
+    talk = messages(store.feature(f"{NAME}/{feature}"), prompts.load())
+    return fake_llm.label_of({"messages": talk})
+
+
+def label(path: str, url: str, journal: str, concurrency: int = 8, batch: int = 500) -> label_run.Labelled:
+    """Label the store, or what is left of it."""
+    row_buffer.BATCH = batch
+    with featurestore.connect(path) as store, Journal(journal) as kept:
+        asker = Asker([Endpoint("judge", url, concurrency=concurrency)], kept)
+        return label_run.by_model(store, asker, progress=quiet)
+
+
+if __name__ == "__main__":
+    label(*sys.argv[1:4], concurrency=int(sys.argv[4]))
