@@ -3,7 +3,7 @@
 A reader has FORMAT (its name), FILES (what must be there), recognises(place) and read(place).
 """
 
-from ingest.weights import (
+from ingest.weights.readers import (
     circuit_tracer,
     dictionary_learning,
     gemma_scope,

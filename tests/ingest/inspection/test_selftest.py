@@ -17,7 +17,7 @@ from ingest.inspection.alternatives import compare, doubted
 from ingest.inspection.selftest import Read, agrees, measure, measured, reads
 from ingest.inspection.weight_facts import duplicates, facts, outliers
 from ingest.model.model import Model
-from tests.ingest.weights.test_gemma_scope import CLT, first, lower
+from tests.ingest.weights.readers.test_gemma_scope import CLT, first, lower
 from tests.support import ROOT
 from tests.support.published_weights import made, save, tensors
 

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from ingest import weights
-from tests.ingest.weights.test_dictionary_learning import CLASSES, written
+from tests.ingest.weights.readers.test_dictionary_learning import CLASSES, written
 from tests.support.published_weights import D, N, inputs, made, save, tensors
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # theirs, when they are imported
