@@ -10,8 +10,8 @@ import torch
 
 from featurestore import BadRequest
 from ingest.sae import Sae
-from ingest.weights.readers.openmoss import hooks, normalisation
 from ingest.weights.place import Place, read_config, whole
+from ingest.weights.readers.openmoss import hooks, normalisation
 from ingest.weights.tensors import Tensors
 
 FORMAT = "Llama Scope"

@@ -22,7 +22,7 @@ from tests.support import ROOT
 from tests.support.published_weights import made, save, tensors
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-DEMO = ROOT / "demo"
+DEMO = ROOT / "featurestore_demo"
 TOKENS = 200
 
 
