@@ -32,7 +32,7 @@ def activations(dictionaries: Sequence[Dictionary], text: str) -> tuple[list[str
         import torch
 
         from ingest.model.vocabulary import token_bytes
-        from ingest.statistics.encode import active
+        from ingest.statistics.encode import encode_active
     except ImportError as exc:
         raise Unavailable(f"running a model needs {exc.name}: pip install 'featurestore[harvest]'") from None
     model = _model(dictionaries[0])
@@ -57,7 +57,7 @@ def activations(dictionaries: Sequence[Dictionary], text: str) -> tuple[list[str
                 read = model.read(torch.tensor([[*bos, *run]]), unique)
                 for name in names:
                     inputs = read[points[name].name][0, len(bos) :]
-                    feature, position, value = active(saes[name], inputs, 0, saes[name].d_sae)
+                    feature, position, value = encode_active(saes[name], inputs, 0, saes[name].d_sae)
                     found[name].append((feature.numpy(), position.numpy() + start, value.numpy()))
         pieces = token_bytes(model.tokenizer)
     tokens = [pieces[id].decode("utf-8", errors="replace") for id in ids]

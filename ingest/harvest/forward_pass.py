@@ -82,7 +82,7 @@ class Counted(NamedTuple):
     def of_state(cls, state: Mapping[str, numpy.ndarray], seed: int, device: str = "cpu") -> Counted:
         """What `state` gave, as it was."""
         first, last = state["span"].tolist()
-        return cls(first, last, Counts(*state["counts"].tolist()), Accumulator.of_state(dict(state), seed, device))
+        return cls(first, last, Counts(*state["counts"].tolist()), Accumulator.from_state(dict(state), seed, device))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -177,7 +177,7 @@ class Pass:
         cuts = torch.searchsorted(inputs.context, torch.tensor(borders, device=device)).tolist()
         for (begin, end), span in zip(itertools.pairwise(borders), itertools.pairwise(cuts), strict=True):
             mine = slice(*span)
-            feature, token, value = encode.active(self.saes[source], inputs.x[mine], first, last)
+            feature, token, value = encode.encode_active(self.saes[source], inputs.x[mine], first, last)
             if not torch.isfinite(value.sum()):
                 raise BadRequest(f"{source} gives NaN or infinity on what the model has at {self.points[source].name}")
             some = slice(begin, end)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 
 from ingest.harvest.forward_pass import Counted
-from ingest.statistics.coactivity import Drawn, joined
+from ingest.statistics.coactivity import ContextSample, join_samples
 from ingest.statistics.examples import OCTAVES
 
 SHARD = 65_536  # features of one part
@@ -57,8 +57,8 @@ def join(parts: Sequence[Counted], device: str) -> Counted:
             ]
             whole[name] = numpy.concatenate(of_all)
     for what in DRAWN:
-        drawn = joined([(first, _columns(state, what)) for first, state in zip(firsts, states, strict=True)])
-        whole |= {f"{what}.{column}": getattr(drawn, column) for column in Drawn.types()}
+        drawn = join_samples([(first, _columns(state, what)) for first, state in zip(firsts, states, strict=True)])
+        whole |= {f"{what}.{column}": getattr(drawn, column) for column in ContextSample.column_types()}
     return Counted.of_state(whole, parts[0].accumulator.seed, device)
 
 
@@ -79,7 +79,7 @@ def _part(state: State, first: int, last: int) -> State:
         found[f"{what}.cell"] = found[f"{what}.cell"] - first * cells
     for what in DRAWN:
         some = _within(_columns(state, what), first, last)
-        found |= {f"{what}.{column}": getattr(some, column) for column in Drawn.types()}
+        found |= {f"{what}.{column}": getattr(some, column) for column in ContextSample.column_types()}
     return found
 
 
@@ -88,16 +88,16 @@ def _features_axis(column: str) -> int:
     return 1 if column.startswith("sum") else 0
 
 
-def _columns(state: State, what: str) -> Drawn:
-    return Drawn(**{column: state[f"{what}.{column}"] for column in Drawn.types()})
+def _columns(state: State, what: str) -> ContextSample:
+    return ContextSample(**{column: state[f"{what}.{column}"] for column in ContextSample.column_types()})
 
 
-def _within(drawn: Drawn, first: int, last: int) -> Drawn:
+def _within(drawn: ContextSample, first: int, last: int) -> ContextSample:
     """The same rows with the features first .. last - 1 only, numbered from 0."""
     inside = (drawn.features >= first) & (drawn.features < last)
     row = numpy.repeat(numpy.arange(len(drawn)), drawn.counts)
-    columns: dict[str, Any] = {column: getattr(drawn, column) for column in Drawn.types()}
+    columns: dict[str, Any] = {column: getattr(drawn, column) for column in ContextSample.column_types()}
     columns["counts"] = numpy.bincount(row[inside], minlength=len(drawn)).astype(drawn.counts.dtype)
     columns["features"] = (drawn.features[inside] - first).astype(drawn.features.dtype)
     columns["peaks"] = drawn.peaks[inside]
-    return Drawn(**columns)
+    return ContextSample(**columns)

@@ -13,9 +13,9 @@ import featurestore
 from ingest.harvest.forward_pass import Counted
 from ingest.model.model import RESIDUAL_SITES, Model
 from ingest.sae import Sae
-from ingest.statistics.coactivity import Drawn
+from ingest.statistics.coactivity import ContextSample
 from ingest.statistics.examples import OCTAVES, Examples
-from ingest.statistics.logits import logit_column, logit_effects, norms
+from ingest.statistics.logits import compute_logit_effects, compute_norms, make_logit_column
 from ingest.statistics.ragged import rank_in_groups
 
 
@@ -94,15 +94,15 @@ def of_weights(name: str, first: int, sae: Sae, unembedding: Unembedding | None)
         "dictionary": pyarrow.array([name] * sae.d_sae, pyarrow.string()),
         "feature": numpy.arange(first, first + sae.d_sae, dtype=numpy.int32),
     }
-    decoder, encoder, cosine = norms(sae, 0, sae.d_sae)
+    decoder, encoder, cosine = compute_norms(sae, 0, sae.d_sae)
     columns |= {"decoder_norm": decoder, "encoder_norm": encoder}
     if cosine is not None:
         columns["encoder_decoder_cosine"] = pyarrow.array(cosine, mask=~numpy.isfinite(cosine))
     if unembedding is not None:
-        found = logit_effects(sae.W_dec_total, unembedding.matrix, unembedding.centred)
+        found = compute_logit_effects(sae.W_dec_total, unembedding.matrix, unembedding.centred)
         columns |= {
-            "top_logits": logit_column(found.ids, found.values, unembedding.pieces),
-            "bottom_logits": logit_column(found.low_ids, found.low_values, unembedding.pieces),
+            "top_logits": make_logit_column(found.ids, found.values, unembedding.pieces),
+            "bottom_logits": make_logit_column(found.low_ids, found.low_values, unembedding.pieces),
             "logit_mean": found.mean,
             "logit_std": found.std,
             "logit_skewness": pyarrow.array(found.skewness, mask=~numpy.isfinite(found.skewness)),
@@ -216,7 +216,7 @@ def _rows(
     )
 
 
-def contexts(name: str, corpus: str, drawn: Drawn) -> pyarrow.Table:
+def contexts(name: str, corpus: str, drawn: ContextSample) -> pyarrow.Table:
     """Rows of stored.contexts."""
     count = len(drawn)
     ends = numpy.concatenate([[0], numpy.cumsum(drawn.counts)]).astype(numpy.int32)

@@ -34,13 +34,13 @@ class Survey(NamedTuple):
     counts: Counts
     dead: int
     active: int  # activations counted
-    drawn: dict[str, coactivity.Drawn]
+    drawn: dict[str, coactivity.ContextSample]
 
 
 def survey(shard: Counted) -> Survey:
     """A shard's survey."""
     firing = shard.accumulator.tally.active_tokens
-    drawn = shard.accumulator.draw.kept()
+    drawn = shard.accumulator.sampler.samples()
     return Survey(shard.first, shard.counts, int((firing == 0).sum()), int(firing.sum()), drawn)
 
 
@@ -66,7 +66,8 @@ def write_counted(
     counts = surveys[0].counts
     excluded = {"bos": bos, "special": counts.special, "sinks": counts.sinks}
     drawn = {
-        what: coactivity.joined([(one.first, one.drawn[what]) for one in surveys]) for what in ("contexts", "tokens")
+        what: coactivity.join_samples([(one.first, one.drawn[what]) for one in surveys])
+        for what in ("contexts", "tokens")
     }
     row = store_rows.dictionary_row(
         model_id,
@@ -82,7 +83,7 @@ def write_counted(
     )
     writer.add("dictionaries", pyarrow.Table.from_pylist([row]), key=name)
     writer.add("contexts", store_rows.contexts(name, corpus.id, drawn["contexts"]), key=name)
-    pairs = crew.hold(Coactivity(*coactivity.coactive(drawn["tokens"], sae.d_sae)))
+    pairs = crew.hold(Coactivity(*coactivity.find_coactive(drawn["tokens"], sae.d_sae)))
     spans = [(first, min(first + SHARD, sae.d_sae)) for first in range(0, sae.d_sae, SHARD)]
     crew.write(
         writer,

@@ -8,7 +8,7 @@ import numpy
 import torch
 
 from ingest.sae import Sae
-from ingest.statistics.logits import norms
+from ingest.statistics.logits import compute_norms
 
 NEAR = 0.98  # cosine of decoder rows that count as near duplicates
 BANDS, WITHIN = 14, 8  # hash tables, and rows of a bucket that each row is compared with
@@ -66,7 +66,7 @@ def facts(sae: Sae) -> dict[str, Any]:
 
 def _norms(sae: Sae) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """As logits.norms, of all features, some at a time: float32 copies of lean weights would not fit."""
-    parts = [norms(sae, first, min(first + FEATURES, sae.d_sae)) for first in range(0, sae.d_sae, FEATURES)]
+    parts = [compute_norms(sae, first, min(first + FEATURES, sae.d_sae)) for first in range(0, sae.d_sae, FEATURES)]
     decoder, encoder = (torch.from_numpy(numpy.concatenate([part[at] for part in parts])) for at in (0, 1))
     cosines = [part[2] for part in parts if part[2] is not None]
     return decoder, encoder, torch.from_numpy(numpy.concatenate(cosines)) if cosines else None

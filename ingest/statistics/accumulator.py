@@ -1,29 +1,34 @@
-"""What is counted of each feature of a dictionary: fixed size, mergeable, and the same to the last bit in any order."""
+"""Counts, moments, histograms and examples of features: mergeable, and the same to the last bit in any order."""
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import Any
+from collections.abc import Callable
 
 import numpy
 import torch
 
 from featurestore import HISTOGRAM_BINS
-from ingest.statistics.coactivity import Draw
-from ingest.statistics.examples import OCTAVES, Examples, Exhibition
+from ingest.statistics.coactivity import ContextSampler
+from ingest.statistics.examples import OCTAVES, ExampleBuffers, Examples
 from ingest.statistics.tile import Tile
 
-# Bytes a feature needs whatever the corpus: its counts, and the bars its examples must pass. What the examples
-# themselves take depends on how often it fires: at most 30 strongest and 128 sampled ones of some 450 bytes.
+# Bytes of a feature for any corpus: its counts, and the bars that examples must pass. The examples take more, the more
+# often it is active: at most 30 strongest and 128 sampled ones of some 450 bytes.
 BYTES_PER_FEATURE = 8 * (HISTOGRAM_BINS + 3 * OCTAVES + 9) + 4
 
-# Mantissas of 2^(1/4), 2^(2/4) and 2^(3/4) in float32's 23 bits: where an octave's four bins begin.
+# Mantissas of 2^(1/4), 2^(2/4) and 2^(3/4) in the 23 bits of float32: the lower edges of an octave's second to fourth
+# bin.
 _QUARTERS = [math.ceil(2 ** (k / 4) * (1 << 23)) - (1 << 23) for k in (1, 2, 3)]
 
 
 def histogram_bins(value: torch.Tensor) -> torch.Tensor:
-    """The bin (int64) of each activation (float32): 4 to the octave on |value| from 2^-6; see featurestore.HISTOGRAM_EDGES."""
-    # On the bits, since a logarithm's last digit differs between machines.
+    """Return int64 (n,): the bins of activations (n,) float32, 4 per octave of |value| from 2^-6.
+
+    The edges are featurestore.HISTOGRAM_EDGES.
+    """
+    # Computed from the bits, since the last digit of a logarithm differs between machines.
     bits = value.abs().view(torch.int32).long()
     mantissa = bits & ((1 << 23) - 1)
     quarter = sum((mantissa >= edge).long() for edge in _QUARTERS)
@@ -31,23 +36,23 @@ def histogram_bins(value: torch.Tensor) -> torch.Tensor:
 
 
 class ExactSum:
-    """Sums of numbers for each feature as whole numbers of 2^-24, so that no order of adding changes them.
+    """Sums per feature in units of 2^-24: integers, so that they do not depend on the order of adding.
 
-    Each number is rounded to 2^-24 once. Two words hold a sum, one counting 2^8, the other what is left in 2^-24.
+    Each number is rounded to 2^-24 once. Two words hold a sum: one counts 2^8, the other the remainder in 2^-24.
     """
 
     def __init__(self, features: int, device: str):
         self.words = torch.zeros((2, features), dtype=torch.int64, device=device)
 
     def add(self, feature: torch.Tensor, number: torch.Tensor) -> None:
-        """Add float64 numbers, of absolute value below 2^60, to their features' sums."""
+        """Add `number` (n,), float64 of absolute value below 2^60, to the sums of `feature` (n,), int64."""
         high = torch.floor(number * 2.0**-8)
         self.words[0].index_add_(0, feature, high.long())
         self.words[1].index_add_(0, feature, torch.round((number - high * 2.0**8) * 2.0**24).long())
 
     def value(self) -> numpy.ndarray:
-        """The sums, float64."""
-        high, low = self.words.cpu().numpy().astype(numpy.float64)
+        """Return the sums, float64 (features,)."""
+        high, low = map(numpy.asarray, self.words.cpu().double().numpy())
         return high * 2.0**8 + low * 2.0**-24
 
 
@@ -55,9 +60,7 @@ class Tally:
     """Counts, moments, extremes and histogram of each feature."""
 
     def __init__(self, features: int, device: str):
-        def zeros(*shape: int) -> torch.Tensor:
-            return torch.zeros(shape, dtype=torch.int64, device=device)
-
+        zeros = functools.partial(torch.zeros, dtype=torch.int64, device=device)
         self.active_tokens = zeros(features)
         self.active_contexts = zeros(features)
         self.sum = ExactSum(features, device)
@@ -66,14 +69,14 @@ class Tally:
         self.first = torch.full((features,), torch.iinfo(torch.int64).max, device=device)
         self.last = torch.full((features,), -1, device=device)
         self.histogram = zeros(features, HISTOGRAM_BINS)
-        self.held_out = zeros(features, OCTAVES)  # of the active tokens, those in documents held out, by octave
+        self.held_out = zeros(features, OCTAVES)  # active tokens in held-out documents, by octave
 
     def add(self, tile: Tile, bins: torch.Tensor) -> None:
-        """Count a tile's entries, which fall into these bins."""
+        """Count the entries of a tile; `bins` (entries,) are their bins of the histogram."""
         feature, ones = tile.feature, torch.ones_like(tile.feature)
         self.active_tokens.index_add_(0, feature, ones)
-        begins = feature[tile.begins]
-        self.active_contexts.index_add_(0, begins, torch.ones_like(begins))
+        feature_of_run = feature[tile.begins]
+        self.active_contexts.index_add_(0, feature_of_run, torch.ones_like(feature_of_run))
         exact = tile.value.double()
         self.sum.add(feature, exact)
         self.sum_squares.add(feature, exact * exact)
@@ -85,68 +88,68 @@ class Tally:
         self.held_out.view(-1).index_add_(0, feature * OCTAVES + bins // 4, tile.side)
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Everything it holds, by name."""
+        """Return all counts by name; the first dimension is features, but the second in sums."""
         own = {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
         return own | {"sum": self.sum.words, "sum_squares": self.sum_squares.words}
 
-    def take(self, counted: dict[str, torch.Tensor]) -> None:
-        """Take in what was counted elsewhere, over other contexts."""
-        for name, mine in self.tensors().items():
-            theirs = counted[name].to(mine.device)
+    def merge(self, counts: dict[str, torch.Tensor]) -> None:
+        """Add what `tensors` returned elsewhere, over other contexts."""
+        for name, total in self.tensors().items():
+            other = counts[name].to(total.device)
             if name in ("max", "last"):
-                torch.maximum(mine, theirs, out=mine)
+                torch.maximum(total, other, out=total)
             elif name == "first":
-                torch.minimum(mine, theirs, out=mine)
+                torch.minimum(total, other, out=total)
             else:
-                mine += theirs
+                total += other
 
 
 class Accumulator:
-    """What is known so far of some features of one dictionary, on some device."""
+    """Statistics so far of some features of one dictionary, on one device."""
 
     def __init__(self, features: int, seed: int = 0, device: str = "cpu"):
         self.features = features
         self.seed = seed
         self.device = device
         self.tally = Tally(features, device)
-        self.examples = Exhibition(features, device)
-        self.draw = Draw(seed)
+        self.examples = ExampleBuffers(features, device)
+        self.sampler = ContextSampler(seed)
 
     def add(self, tile: Tile) -> None:
-        """Count a tile, and keep what may become an example."""
-        self.draw.add(tile)
+        """Count a tile, and keep its candidates for examples and samples."""
+        self.sampler.add(tile)
         if len(tile.feature):
             bins = histogram_bins(tile.value)
             self.tally.add(tile, bins)
             self.examples.add(tile, bins, self.seed)
 
     def merge(self, other: Accumulator) -> None:
-        """Take in what another worker counted over other contexts."""
+        """Add the statistics of another worker over other contexts."""
         assert (self.features, self.seed) == (other.features, other.seed), "accumulators of different runs"
-        self.tally.take(other.tally.tensors())
+        self.tally.merge(other.tally.tensors())
         self.examples.merge(other.examples)
-        self.draw.merge(other.draw)
+        self.sampler.merge(other.sampler)
 
     def state(self) -> dict[str, numpy.ndarray]:
-        """All of it as arrays, by name: what `of_state` takes."""
-        found = {f"tally.{name}": value.cpu().numpy() for name, value in self.tally.tensors().items()}
-        kept = {"top": self.examples.top(), "sample": self.examples.sample(), **self.draw.kept()}
-        for what, rows in kept.items():
-            found |= {f"{what}.{name}": getattr(rows, name) for name in type(rows).types()}
-        return found
+        """Return everything as arrays by name, "part.column", for `from_state`."""
+        arrays = {f"tally.{name}": value.cpu().numpy() for name, value in self.tally.tensors().items()}
+        tables = {"top": self.examples.top(), "sample": self.examples.sample(), **self.sampler.samples()}
+        for part, rows in tables.items():
+            arrays |= {f"{part}.{name}": getattr(rows, name) for name in rows.column_types()}
+        return arrays
 
     @classmethod
-    def of_state(cls, state: dict[str, numpy.ndarray], seed: int, device: str = "cpu") -> Accumulator:
-        """What `state` gave, as it was."""
-        made = cls(len(state["tally.active_tokens"]), seed, device)
+    def from_state(cls, state: dict[str, numpy.ndarray], seed: int, device: str = "cpu") -> Accumulator:
+        """Return the accumulator whose `state` this is."""
+        parts: dict[str, dict[str, numpy.ndarray]] = {}
+        for name, array in state.items():
+            part, _, column = name.partition(".")
+            parts.setdefault(part, {})[column] = array
+        accumulator = cls(len(state["tally.active_tokens"]), seed, device)
+        accumulator.tally.merge({name: torch.tensor(array) for name, array in parts["tally"].items()})
+        accumulator.examples.add_examples(Examples(**parts["top"]), Examples(**parts["sample"]))
+        accumulator.sampler.add_samples({kind: parts[kind] for kind in accumulator.sampler.samples()})
+        return accumulator
 
-        def of(what: str) -> dict[str, numpy.ndarray]:
-            return {name.partition(".")[2]: value for name, value in state.items() if name.startswith(f"{what}.")}
-
-        made.tally.take({name: torch.tensor(value) for name, value in of("tally").items()})
-        made.examples.take(Examples(**of("top")), Examples(**of("sample")))
-        made.draw.take({what: of(what) for what in made.draw.kept()})
-        return made
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Accumulator.of_state, (self.state(), self.seed)  # on the processor: other machines may lack the device
+    def __reduce__(self) -> tuple[Callable[..., Accumulator], tuple[dict[str, numpy.ndarray], int]]:
+        return Accumulator.from_state, (self.state(), self.seed)  # on the processor: other machines may lack the device

@@ -1,25 +1,25 @@
-"""A dictionary's activations in compact form: only those that are not zero, never all tokens times all features at once."""
+"""Non-zero activations of a dictionary. Never holds all tokens times all features at once."""
 
 from __future__ import annotations
 
 import torch
 
 from ingest.sae import Sae
-from ingest.statistics.ragged import grouped
+from ingest.statistics.ragged import order_by_group
 
-# Tokens times features held dense at once: 32 MB, which a processor's cache comes closer to holding than more would.
+# Tokens times features held dense at once: 32 MB, so that a slice nearly fits into a processor's cache.
 TILE_ELEMENTS = 8_000_000
-DEVICE_ELEMENTS = 128_000_000  # on a GPU: 512 MB, since there it is the number of slices that takes time
+DEVICE_ELEMENTS = 128_000_000  # on a GPU: 512 MB, since there the number of slices decides the time
 
 
-def active(sae: Sae, x: torch.Tensor, first: int, last: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The non-zero activations of features first .. last - 1 on inputs x (t, d_in).
+def encode_active(sae: Sae, x: torch.Tensor, first: int, last: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the non-zero activations of features first .. last - 1 on inputs x (t, d_in).
 
-    Three arrays with an entry each, ordered by feature and then by token: feature counted from `first` (int64), row of x
-    (int64), activation (float32); on the device of x.
+    Three tensors (entries,) on the device of x, sorted by feature and then by token: the feature counted from `first`
+    (int64), the row of x (int64), and the activation (float32).
     """
     if sae.activation in ("topk", "abstopk"):
-        return _of_top(sae, x, first, last)
+        return _encode_top(sae, x, first, last)
     step = max(1, (TILE_ELEMENTS if x.device.type == "cpu" else DEVICE_ELEMENTS) // max(1, len(x)))
     parts = []
     for start in range(first, last, step):
@@ -29,7 +29,7 @@ def active(sae: Sae, x: torch.Tensor, first: int, last: int) -> tuple[torch.Tens
     return feature, token, value
 
 
-def _of_top(sae: Sae, x: torch.Tensor, first: int, last: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _encode_top(sae: Sae, x: torch.Tensor, first: int, last: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     activations, features = sae.top(x)
     keep = (activations != 0) & (features >= first) & (features < last)
     token = keep.nonzero()[:, 0]
@@ -40,10 +40,10 @@ def _of_top(sae: Sae, x: torch.Tensor, first: int, last: int) -> tuple[torch.Ten
 def _compact(dense: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     width = dense.shape[1]
     flat = dense.reshape(-1)
-    at = flat.nonzero().squeeze(1)
-    token, feature = at // width, at % width
+    places = flat.nonzero().squeeze(1)
+    token, feature = places // width, places % width
     if dense.device.type == "cpu":
-        order = torch.from_numpy(grouped(feature.numpy(), width))
+        order = torch.from_numpy(order_by_group(feature.numpy(), width))
     else:
         order = torch.sort(feature, stable=True).indices
-    return feature[order], token[order], flat[at[order]]
+    return feature[order], token[order], flat[places[order]]

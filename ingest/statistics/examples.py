@@ -1,6 +1,6 @@
-"""The examples kept of each feature: the strongest, and samples of every band of activation. The same in any order.
+"""Examples of each feature: its strongest, and a random sample of each octave of activation. The same in any order.
 
-Those of documents held out are kept apart, so that both who makes labels and who scores them have examples of their own.
+Examples from held-out documents are kept apart: labels are made from the others, and scored on these.
 """
 
 from __future__ import annotations
@@ -15,39 +15,40 @@ from featurestore import HISTOGRAM_BINS
 from ingest.statistics.ragged import Ragged, best_first, rank_in_groups
 from ingest.statistics.tile import Tile
 
-# Kept of a feature: strongest ones, at most one from a context, and sampled ones of each band. Two numbers: from
-# documents that explainers see, and from those held out.
+# Examples kept per feature: the strongest, at most one per context, and the sampled ones of each octave. Two numbers:
+# from documents that explainers see, and from held-out ones.
 TOP = (20, 10)
 SAMPLED = (5, 3)
-OCTAVES = HISTOGRAM_BINS // 4  # bands of the sample: octave o holds [2^(o-6), 2^(o-5)), o = 0 .. 15
-WINDOW, BEFORE = 64, 40  # tokens of an example, and how many of them come before its token
-# Candidates are thinned when this many have come since the last time.
+OCTAVES = HISTOGRAM_BINS // 4  # octaves of the sample: octave o holds [2^(o-6), 2^(o-5)), o = 0 .. 15
+WINDOW, BEFORE = 64, 40  # tokens of an example, and how many of them precede its peak
+# A buffer drops what is not among the best each time this many candidates have been added.
 THIN_EVERY = 400_000
 
 
 @dataclasses.dataclass
 class Examples(Ragged):
-    """Windows around activations, with the feature's activations in them.
+    """Windows of tokens around a peak, with the feature's activations in them; one row per example.
 
-    `cell` is feature * 2 + side for strongest examples, (feature * OCTAVES + octave) * 2 + side for sampled ones, side
-    being 1 for documents held out. `order` is -|activation| for strongest ones, 0 for sampled ones.
+    `cell` is feature * 2 + side for the strongest, (feature * OCTAVES + octave) * 2 + side for sampled ones; side is 1
+    in held-out documents, else 0. `order` is -|activation| for the strongest, 0 for sampled ones.
     """
 
     LISTS: ClassVar[tuple[str, ...]] = ("offsets", "values")
 
     document: numpy.ndarray
-    start: numpy.ndarray  # in the document
+    start: numpy.ndarray  # of the window, in the document
     length: numpy.ndarray
-    position: numpy.ndarray  # in the document
+    position: numpy.ndarray  # of the peak, in the document
     activation: numpy.ndarray
-    offsets: numpy.ndarray  # tokens of the window with an activation, from its start
-    values: numpy.ndarray
+    offsets: numpy.ndarray  # of the active tokens, from the start of the window
+    values: numpy.ndarray  # activations of these tokens
 
     @classmethod
-    def types(cls) -> dict[str, type]:
+    def column_types(cls) -> dict[str, type]:
+        """Return the NumPy type of each column."""
         integers = dict.fromkeys(("document", "start", "length", "position"), numpy.int32)
         return (
-            super().types()
+            super().column_types()
             | integers
             | {
                 "activation": numpy.float32,
@@ -57,81 +58,81 @@ class Examples(Ragged):
         )
 
 
-class Keeper:
-    """Keeps the best examples of each cell."""
+class TopKBuffer:
+    """A top-k buffer of examples for each cell."""
 
     def __init__(self, cells: int, most: tuple[int, int], open_bar: float, device: str):
-        """`cells` is even; `most` how many are kept of an even cell, and of an odd one."""
+        """Make empty buffers. `most` is k of even and of odd cells, `open_bar` the bar of cells that are not full."""
         self._most = numpy.array(most)
-        self._kept = Examples.none()
+        self._kept = Examples.empty()
         self._pending: list[Examples] = []
-        # What a newcomer must not exceed: the worst kept of a full cell. Where strongest ones are kept this is their
-        # order, else their hash.
+        # A candidate must not exceed the worst example of a full cell: its order where the strongest are kept, else
+        # its hash.
         self._by_order = isinstance(open_bar, float)
         self._bar = torch.full((cells,), open_bar, device=device)
 
-    def hopeful(self, cell: torch.Tensor, measure: torch.Tensor) -> torch.Tensor:
-        """Which newcomers may be kept."""
+    def may_enter(self, cell: torch.Tensor, measure: torch.Tensor) -> torch.Tensor:
+        """Return bool (n,): which candidates may be among the best of their cells."""
         return measure <= self._bar[cell]
 
-    def offer(self, found: Examples) -> None:
-        """Take in newcomers."""
-        self._pending.append(found)
-        # A few lots, each at least twice the next: small arrays from thousands of tiles would keep the heap around them.
+    def add(self, candidates: Examples) -> None:
+        """Add candidates."""
+        self._pending.append(candidates)
+        # Few arrays, each at least twice as long as the next: thousands of small ones would fragment the memory.
         while len(self._pending) > 1 and len(self._pending[-2]) <= 2 * len(self._pending[-1]):
-            self._pending[-2:] = [Examples.together(self._pending[-2:])]
+            self._pending[-2:] = [Examples.concatenate(self._pending[-2:])]
         if sum(map(len, self._pending)) > THIN_EVERY:
-            self.kept()
+            self.select_best()
 
-    def kept(self) -> Examples:
-        """The best so far, ordered by cell and from best to worst."""
+    def select_best(self) -> Examples:
+        """Return the best so far, sorted by cell and from best to worst."""
         if self._pending:
-            found = Examples.together([self._kept, *self._pending])
-            rows, rank = found.ranked()
-            most = self._most[found.cell[rows] & 1]
-            self._kept, self._pending = found.take(rows[rank < most]), []
+            examples = Examples.concatenate([self._kept, *self._pending])
+            rows, rank = examples.rank()
+            most = self._most[examples.cell[rows] & 1]
+            self._kept, self._pending = examples.take(rows[rank < most]), []
             last = rows[rank == most - 1]
-            worst = found.order[last] if self._by_order else found.hash[last]
-            cells = torch.from_numpy(found.cell[last]).to(self._bar.device)
+            worst = examples.order[last] if self._by_order else examples.hash[last]
+            cells = torch.from_numpy(examples.cell[last]).to(self._bar.device)
             self._bar[cells] = torch.from_numpy(worst).to(self._bar.device, self._bar.dtype)
         return self._kept
 
 
-class Exhibition:
-    """Strongest and sampled examples of every feature of a dictionary."""
+class ExampleBuffers:
+    """The strongest and the sampled examples of each of some features."""
 
     def __init__(self, features: int, device: str = "cpu"):
-        self._top = Keeper(features * 2, TOP, float("inf"), device)
-        self._sample = Keeper(features * OCTAVES * 2, SAMPLED, (1 << 63) - 1, device)
+        self._top = TopKBuffer(features * 2, TOP, float("inf"), device)
+        self._sample = TopKBuffer(features * OCTAVES * 2, SAMPLED, (1 << 63) - 1, device)
 
     def add(self, tile: Tile, bins: torch.Tensor, seed: int) -> None:
-        """Keep what of a tile, whose entries fall into these bins of the histogram, may become an example."""
+        """Add the entries of a tile that may become examples; `bins` (entries,) are their bins of the histogram."""
         hashes = tile.hashes(seed)
         self._add_top(tile, hashes)
         cell = (tile.feature * OCTAVES + bins // 4) * 2 + tile.side
-        rows = self._sample.hopeful(cell, hashes).nonzero().squeeze(1)
+        rows = self._sample.may_enter(cell, hashes).nonzero().squeeze(1)
         order = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
-        self._offer(self._sample, SAMPLED, tile, rows, cell[rows], order, hashes[rows])
+        self._add_best(self._sample, SAMPLED, tile, rows, cell[rows], order, hashes[rows])
 
     def _add_top(self, tile: Tile, hashes: torch.Tensor) -> None:
         size = tile.value.abs()
         peaks = torch.zeros(len(tile.begins), device=size.device).scatter_reduce_(0, tile.run, size, "amax")
         cell = tile.feature * 2 + tile.side
-        hopeful = self._top.hopeful(cell[tile.begins], -peaks)
-        # One example of a context: its strongest token, the one of smaller hash where two are equal.
-        rows = (hopeful[tile.run] & (size == peaks[tile.run])).nonzero().squeeze(1)
+        may_enter = self._top.may_enter(cell[tile.begins], -peaks)
+        # One example per context: its strongest token, and of equal ones that of the smaller hash.
+        rows = (may_enter[tile.run] & (size == peaks[tile.run])).nonzero().squeeze(1)
         run = tile.run[rows]
-        again = run[1:] == run[:-1]
-        if bool(again.any()):
+        is_repeated = run[1:] == run[:-1]
+        if bool(is_repeated.any()):
             rows = rows[hashes[rows].argsort()]
             rows = rows[tile.run[rows].argsort(stable=True)]
             run = tile.run[rows]
             rows = rows[torch.cat([torch.ones_like(run[:1], dtype=torch.bool), run[1:] != run[:-1]])]
-        self._offer(self._top, TOP, tile, rows, cell[rows], -size[rows].double(), hashes[rows])
+        self._add_best(self._top, TOP, tile, rows, cell[rows], -size[rows].double(), hashes[rows])
 
-    def _offer(
+    def _add_best(
         self,
-        keeper: Keeper,
+        buffer: TopKBuffer,
         most: tuple[int, int],
         tile: Tile,
         rows: torch.Tensor,
@@ -139,45 +140,45 @@ class Exhibition:
         order: torch.Tensor,
         hashes: torch.Tensor,
     ) -> None:
-        # Of many newcomers in one cell only the best can stay: windows are cut of no others.
-        cells, orders, keys = (one.cpu().numpy() for one in (cell, order, hashes))
+        # Windows are cut only for the best candidates of each cell: the others cannot stay.
+        cells, orders, keys = (column.cpu().numpy() for column in (cell, order, hashes))
         ranked = best_first(cells, orders, keys)
         ranked = ranked[rank_in_groups(cells[ranked]) < numpy.array(most)[cells[ranked] & 1]]
         if len(ranked):
             chosen = rows[torch.from_numpy(ranked).to(rows.device)]
-            keeper.offer(_cut(tile, chosen, cells[ranked], orders[ranked], keys[ranked]))
+            buffer.add(_cut_windows(tile, chosen, cells[ranked], orders[ranked], keys[ranked]))
 
     def top(self) -> Examples:
-        """The strongest examples, ordered by feature and side, and from strong to weak."""
-        return self._top.kept()
+        """Return the strongest examples, sorted by feature and side, and from strong to weak."""
+        return self._top.select_best()
 
     def sample(self) -> Examples:
-        """The sampled examples, ordered by feature, octave and side."""
-        return self._sample.kept()
+        """Return the sampled examples, sorted by feature, octave and side."""
+        return self._sample.select_best()
 
-    def merge(self, other: Exhibition) -> None:
-        """Take in what another worker kept over other contexts."""
-        self.take(other.top(), other.sample())
+    def merge(self, other: ExampleBuffers) -> None:
+        """Add the examples that another worker kept from other contexts."""
+        self.add_examples(other.top(), other.sample())
 
-    def take(self, top: Examples, sample: Examples) -> None:
-        """Take in examples that were kept elsewhere."""
-        self._top.offer(top)
-        self._sample.offer(sample)
+    def add_examples(self, top: Examples, sample: Examples) -> None:
+        """Add examples that `top` and `sample` returned elsewhere."""
+        self._top.add(top)
+        self._sample.add(sample)
 
 
-def _cut(tile: Tile, rows: torch.Tensor, cell: Any, order: Any, hashes: Any) -> Examples:
-    """The windows around some entries."""
+def _cut_windows(tile: Tile, rows: torch.Tensor, cell: Any, order: Any, hashes: Any) -> Examples:
+    """Return the windows around these entries of a tile."""
     context = tile.entry_context[rows]
     position = tile.entry_position[rows]
     length = tile.length[context]
     start = torch.minimum((position - BEFORE).clamp(min=0), (length - WINDOW).clamp(min=0))
     width = length.clamp(max=WINDOW)
     run = tile.run[rows]
-    low = torch.searchsorted(tile.line, tile.on_line(run, start))
-    high = torch.searchsorted(tile.line, tile.on_line(run, start + width))
+    low = torch.searchsorted(tile.sort_keys, tile.make_sort_keys(run, start))
+    high = torch.searchsorted(tile.sort_keys, tile.make_sort_keys(run, start + width))
     counts = high - low
     ends = counts.cumsum(0)
-    at = torch.arange(int(ends[-1]), device=rows.device) + (low - (ends - counts)).repeat_interleave(counts)
+    entries = torch.arange(int(ends[-1]), device=rows.device) + (low - (ends - counts)).repeat_interleave(counts)
     begin = tile.start[context]
     columns = {
         "document": tile.document[context],
@@ -186,9 +187,9 @@ def _cut(tile: Tile, rows: torch.Tensor, cell: Any, order: Any, hashes: Any) -> 
         "position": begin + position,
         "activation": tile.value[rows],
         "counts": counts,
-        "offsets": tile.entry_position[at] - start.repeat_interleave(counts),
-        "values": tile.value[at],
+        "offsets": tile.entry_position[entries] - start.repeat_interleave(counts),
+        "values": tile.value[entries],
     }
-    types = Examples.types()
+    types = Examples.column_types()
     arrays: dict[str, Any] = {name: column.cpu().numpy().astype(types[name]) for name, column in columns.items()}
     return Examples(cell=cell, order=order, hash=hashes, **arrays)

@@ -1,7 +1,7 @@
-"""A tile: all non-zero activations of a dictionary on some whole contexts, compact; and hashes of their places.
+"""Tiles: the non-zero activations of a dictionary on a few whole contexts, and hashes of their places.
 
-Tensors on any device. A tile's entries are ordered by feature and, within a feature, by token, so that a run (one feature
-in one context) is a stretch of neighbours.
+Tensors on any device. A tile's entries are sorted by feature and, within a feature, by token, so the entries of one
+feature in one context (a run) are neighbours.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import functools
 import torch
 
 _ALL = (1 << 64) - 1
-_LINE = 1 << 20  # above any context's length
+_RUN = 1 << 20  # more than the tokens of any context
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tile:
-    """Entries, tokens and contexts; each refers to the next by row. int64 where nothing else is said.
+    """Entries, tokens and contexts; each refers to the next by row. Tensors are int64 unless noted.
 
-    `token` gives an entry's row among the tokens, `context` a token's among the contexts; `position` is a token's place
-    in its context, from 0, and `place` the place in the corpus of a context's first token.
+    `token` is the row of an entry's token, `context` the row of a token's context; `position` is a token's index in its
+    context, from 0, and `place` the index in the corpus of a context's first token.
     """
 
     feature: torch.Tensor  # (entries,) ascending
@@ -29,79 +29,82 @@ class Tile:
     context: torch.Tensor  # (tokens,) ascending
     position: torch.Tensor  # (tokens,) ascending within a context
     document: torch.Tensor  # (contexts,)
-    start: torch.Tensor  # (contexts,) first token in the document
-    length: torch.Tensor  # (contexts,) tokens
+    start: torch.Tensor  # (contexts,) index of the first token in its document
+    length: torch.Tensor  # (contexts,) in tokens
     place: torch.Tensor  # (contexts,)
     held_out: torch.Tensor  # (contexts,) bool
-    first: int = 0  # the dictionary's feature that is 0 here
+    first: int = 0  # number in the dictionary of feature 0 of the tile
 
     @functools.cached_property
     def entry_context(self) -> torch.Tensor:
-        """Each entry's context."""
+        """(entries,) int64: the row of each entry's context."""
         return self.context[self.token]
 
     @functools.cached_property
     def entry_position(self) -> torch.Tensor:
-        """Each entry's place in its context."""
+        """(entries,) int64: the index of each entry's token in its context."""
         return self.position[self.token]
 
     @functools.cached_property
     def side(self) -> torch.Tensor:
-        """1 for each entry in a document that is held out, 0 for the others."""
+        """(entries,) int64: 1 for entries in held-out documents, 0 for the others."""
         return self.held_out[self.entry_context].long()
 
     @functools.cached_property
     def begins(self) -> torch.Tensor:
-        """Where runs begin."""
-        new = torch.ones(len(self.feature), dtype=torch.bool, device=self.feature.device)
-        where = self.entry_context
-        new[1:] = (self.feature[1:] != self.feature[:-1]) | (where[1:] != where[:-1])
-        return new.nonzero().squeeze(1)
+        """(runs,) int64: the first entry of each run."""
+        is_first = torch.ones(len(self.feature), dtype=torch.bool, device=self.feature.device)
+        context = self.entry_context
+        is_first[1:] = (self.feature[1:] != self.feature[:-1]) | (context[1:] != context[:-1])
+        return is_first.nonzero().squeeze(1)
 
     @functools.cached_property
     def run(self) -> torch.Tensor:
-        """Each entry's run, counted from 0."""
+        """(entries,) int64: the number of each entry's run, from 0."""
         run = torch.zeros_like(self.feature)
         run[self.begins[1:]] = 1
         return run.cumsum(0)
 
     @functools.cached_property
-    def line(self) -> torch.Tensor:
-        """A number of each entry that ascends over all, so that a window's entries are found by bisection: see `on_line`."""
-        return self.on_line(self.run, self.entry_position)
+    def sort_keys(self) -> torch.Tensor:
+        """(entries,) int64, ascending: bisecting it for keys of `make_sort_keys` finds the entries of a window."""
+        return self.make_sort_keys(self.run, self.entry_position)
 
     @staticmethod
-    def on_line(run: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
-        """The number of a position in a run."""
-        return run * _LINE + position
+    def make_sort_keys(run: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+        """Return int64 keys that sort by run, then by position in its context."""
+        return run * _RUN + position
 
     def hashes(self, seed: int) -> torch.Tensor:
-        """A hash of each entry's place."""
+        """Return int64 (entries,): a hash of each entry's document, token and feature."""
         context = self.entry_context
-        return hash_of(
+        return hash_places(
             seed, self.document[context], self.start[context] + self.entry_position, self.feature + self.first
         )
 
 
-def hash_of(seed: int, *parts: torch.Tensor) -> torch.Tensor:
-    """Hashes, int64 from 0 to 2^63 - 1, of tuples of numbers, the same on every machine and device: the finaliser of
-    SplitMix64 (Steele, Lea, Flood 2014) over seed and parts."""
-    mixed = torch.full_like(parts[0], _signed((seed + 1) & _ALL))  # any integer is a seed
+def hash_places(seed: int, *parts: torch.Tensor) -> torch.Tensor:
+    """Return int64 hashes from 0 to 2^63 - 1 of rows of int64 numbers, one column per part.
+
+    The finaliser of SplitMix64 (Steele, Lea, Flood 2014) over seed and parts: the same on every machine and device.
+    """
+    mixed = torch.full_like(parts[0], _to_signed((seed + 1) & _ALL))  # any integer is a seed
     for part in parts:
-        mixed = _mix(mixed ^ (part + _signed(0x9E3779B97F4A7C15)))
-    return _shifted(mixed, 1)
+        mixed = _mix(mixed ^ (part + _to_signed(0x9E3779B97F4A7C15)))
+    return _shift_right(mixed, 1)
 
 
 def _mix(x: torch.Tensor) -> torch.Tensor:
-    x = (x ^ _shifted(x, 30)) * _signed(0xBF58476D1CE4E5B9)
-    x = (x ^ _shifted(x, 27)) * _signed(0x94D049BB133111EB)
-    return x ^ _shifted(x, 31)
+    x = (x ^ _shift_right(x, 30)) * _to_signed(0xBF58476D1CE4E5B9)
+    x = (x ^ _shift_right(x, 27)) * _to_signed(0x94D049BB133111EB)
+    return x ^ _shift_right(x, 31)
 
 
-def _shifted(x: torch.Tensor, n: int) -> torch.Tensor:
-    """Shifted right, with zeros coming in: torch has no unsigned arithmetic, whose results these are bit for bit."""
+def _shift_right(x: torch.Tensor, n: int) -> torch.Tensor:
+    """Shift right and fill with zeros, as unsigned arithmetic does, which torch does not have."""
     return (x >> n) & ((1 << (64 - n)) - 1)
 
 
-def _signed(x: int) -> int:
+def _to_signed(x: int) -> int:
+    """Return the int64 that has the bits of a 64-bit unsigned number."""
     return x - (1 << 64) if x >> 63 else x

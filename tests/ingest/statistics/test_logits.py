@@ -1,11 +1,15 @@
-"""Effects on logits of a vocabulary wide enough for the quick way, against float64 and full sorts."""
+"""Effects on logits against float64 and full sorts; norms and cosines against NumPy."""
+
+import dataclasses
 
 import numpy
 import pytest
 import torch
 
+from ingest import weights
 from ingest.statistics import logits
-from ingest.statistics.logits import BINS, LOGITS, logit_effects
+from ingest.statistics.logits import BINS, LOGITS, compute_logit_effects, compute_norms, make_logit_column
+from tests.support import small_models
 
 
 @pytest.mark.parametrize("vocabulary", [7, 1500, 2 * logits.CHUNKS, 5000])
@@ -17,7 +21,7 @@ def test_effects_equal_full_sorts(vocabulary, monkeypatch):
     unembedding[:3] *= 4  # the strongest ones of many rows are in few chunks
     W_dec = torch.randn(20, 16, generator=generator)
     W_dec[5] = 0
-    found = logit_effects(W_dec, unembedding, centred=True)
+    found = compute_logit_effects(W_dec, unembedding, centred=True)
     exact = ((W_dec - W_dec.mean(1, keepdim=True)).double() @ unembedding.double().T).numpy()
     most = min(LOGITS, vocabulary)
     ascending = numpy.sort(exact, axis=1)
@@ -39,3 +43,37 @@ def test_effects_equal_full_sorts(vocabulary, monkeypatch):
         assert abs(numpy.histogram(row, BINS)[0] - counts).sum() <= 2  # one on an edge may fall on either side
     assert (found.std[5], found.mean[5]) == (0, 0)
     assert numpy.isnan(found.kurtosis[5])
+
+
+def test_columns_of_logits_hold_texts_and_values():
+    ids, values = numpy.array([[2, 0], [1, 1]]), numpy.array([[0.5, 0.25], [2, 1]], numpy.float32)
+    column = make_logit_column(ids, values, ["a", "b", "c"]).to_pylist()
+    assert [[(effect["token"], effect["value"]) for effect in row] for row in column] == [
+        [("c", 0.5), ("a", 0.25)],
+        [("b", 2), ("b", 1)],
+    ]
+
+
+def test_norms_and_cosines_equal_numpy(tmp_path):
+    sae = weights.read(small_models.write_sae(tmp_path / "sae", hook="blocks.0.hook_resid_post"))
+    W_enc, W_dec = sae.W_enc.double().numpy(), sae.W_dec.double().numpy()
+    decoder, encoder, cosine = compute_norms(sae, 3, 9)
+    numpy.testing.assert_allclose(decoder, numpy.linalg.norm(W_dec[3:9], axis=1), rtol=1e-5)
+    numpy.testing.assert_allclose(encoder, numpy.linalg.norm(W_enc[:, 3:9], axis=0), rtol=1e-5)
+    products = (W_enc.T * W_dec).sum(1) / numpy.linalg.norm(W_enc, axis=0) / numpy.linalg.norm(W_dec, axis=1)
+    numpy.testing.assert_allclose(cosine, products[3:9], rtol=1e-4)
+
+
+def test_cosines_need_equal_widths(tmp_path):
+    sae = weights.read(small_models.write_sae(tmp_path / "sae", hook="blocks.0.hook_resid_post"))
+    narrow = dataclasses.replace(sae, W_dec=sae.W_dec[:, :5])
+    decoder, _, cosine = compute_norms(narrow, 0, 4)
+    assert (decoder.shape, cosine) == ((4,), None)
+
+
+def test_zero_vectors_have_no_cosine(tmp_path):
+    sae = weights.read(small_models.write_sae(tmp_path / "sae", hook="blocks.0.hook_resid_post"))
+    sae.W_dec[2] = 0
+    decoder, _, cosine = compute_norms(sae, 0, sae.d_sae)
+    assert decoder[2] == 0
+    assert numpy.flatnonzero(numpy.isnan(cosine)).tolist() == [2]
