@@ -1,4 +1,4 @@
-"""The options of commands that run a model over a corpus, and the corpus they ask for."""
+"""The options of commands that run a model over a corpus, and the corpus that they select."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TEXT_HELP = (
 
 
 def corpus_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--text, --corpus, --tokens, --pack and --drop-duplicates, which `chosen` takes."""
+    """Adds --text, --corpus, --tokens, --pack and --drop-duplicates, the arguments of `choose_corpus`."""
     options = (
         click.option("--text", "texts", multiple=True, metavar="SOURCE", help=TEXT_HELP),
         click.option("--corpus", "corpus_id", metavar="ID", help="Instead of --text, a corpus that the store has."),
@@ -41,16 +41,16 @@ def corpus_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def chosen(
+def choose_corpus(
     texts: tuple[str, ...],
     corpus_id: str | None,
     tokens: int | None,
     pack: int | None,
     drop_duplicates: bool,
 ) -> Callable[[Any, Any, Progress], Corpus] | None:
-    """What makes the corpus that was asked for, given the store, the tokenizer and what shows progress; None when none was.
+    """Returns a function of store, tokenizer and progress that makes the selected corpus; None when none is selected.
 
-    Raises NotFound and BadRequest now for sources that are not there, and for options that do not go together.
+    Raises NotFound and BadRequest at once for missing sources and for options that do not go together.
     """
     if texts and corpus_id is not None:
         raise BadRequest("the model is run over --text SOURCE or --corpus ID, not both")
@@ -65,7 +65,7 @@ def chosen(
     from ingest.corpus.corpus import tokenise
     from ingest.corpus.sources import documents
 
-    found = documents(texts)
+    selected = documents(texts)
     return lambda store, tokenizer, progress: tokenise(
-        tokenizer, found, tokens, pack=pack, drop_duplicates=drop_duplicates, progress=progress
+        tokenizer, selected, tokens, pack=pack, drop_duplicates=drop_duplicates, progress=progress
     )

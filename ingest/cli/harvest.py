@@ -21,7 +21,7 @@ from featurestore.extension.commands import (
     store_option,
     table,
 )
-from ingest.cli.corpus_options import chosen, corpus_options
+from ingest.cli.corpus_options import choose_corpus, corpus_options
 from ingest.cli.inspect import import_torch
 
 
@@ -121,7 +121,7 @@ def harvest(
             raise BadRequest(f"two dictionaries are called {source}: name them, as in --weights other={path}")
         saes[source] = weights.read(path, lean=lean)
     name = model_id or (Path(model_path).resolve().name if model_path else _one_name(saes))
-    corpus_of = chosen(texts, corpus_id, tokens, pack, drop_duplicates)
+    corpus_of = choose_corpus(texts, corpus_id, tokens, pack, drop_duplicates)
     model = Model(model_path, check_device(device)) if model_path else None
     report = None
     with store_to_write(store) as target:

@@ -1,4 +1,4 @@
-"""Documents to tokens, once: a mapped file of them, the token table's rows, and contexts for the model to see."""
+"""A corpus: documents tokenised once into a mapped file, rows of the store's tables, and contexts for the model."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import pyarrow
 
 from featurestore import BadRequest, held_out
 from ingest.corpus.readers import Chat, Tokens
-from ingest.corpus.token_file import Spool, blocks
+from ingest.corpus.token_file import TokenFile, blocks
 from ingest.corpus.tokenize import encode
 from ingest.model.vocabulary import token_bytes, tokenizer_id
 
 LONGEST = 2**31 - 1  # positions in a document are 32-bit
-Named = Iterator[tuple[str, numpy.ndarray]]  # documents' names and token ids
+Documents = Iterator[tuple[str, numpy.ndarray]]  # names and token ids
 
 
 class Context(NamedTuple):
-    """Part of a document that the model sees at once: tokens start .. start + length."""
+    """The part of a document that the model sees at once: tokens start .. start + length."""
 
     document: int
     start: int
@@ -30,7 +30,7 @@ class Context(NamedTuple):
 
 
 class Contexts(Sequence[Context]):
-    """Contexts as three arrays of int64: a corpus may have millions."""
+    """A sequence of contexts, kept as three int64 arrays because a corpus may have millions."""
 
     def __init__(self, document: numpy.ndarray, start: numpy.ndarray, length: numpy.ndarray):
         self.document, self.start, self.length = document, start, length
@@ -43,17 +43,17 @@ class Contexts(Sequence[Context]):
     @overload
     def __getitem__(self, at: slice) -> Contexts: ...
     def __getitem__(self, at: int | slice) -> Context | Contexts:
-        found = self.document[at], self.start[at], self.length[at]
-        return Contexts(*found) if isinstance(at, slice) else Context(*map(int, found))
+        columns = self.document[at], self.start[at], self.length[at]
+        return Contexts(*columns) if isinstance(at, slice) else Context(*map(int, columns))
 
 
 class Corpus:
     """Documents as tokens of one tokenizer, kept in a file that is mapped into memory.
 
-    `data` (tokens,) int32 holds all documents' tokens, without BOS, one after another; document i begins at offsets[i]
-    (documents + 1,) int64. `id` and `tokenizer_id` are hashes of what they name, see schema.sql. `held_out` (documents,)
-    bool: see featurestore.held_out. `empty` counts documents left out, since there was nothing in them but white space;
-    `duplicates` those with the tokens of an earlier one.
+    `data` (tokens,) int32 holds the tokens of all documents in a row, without BOS. `offsets` (documents + 1,) int64
+    says where each document begins. `id` and `tokenizer_id` are hashes of their contents, see schema.sql. `held_out`
+    (documents,) bool: see featurestore.held_out. `empty` counts the documents that were left out because they held only
+    white space; `duplicates` counts those with the same tokens as an earlier one.
     """
 
     def __init__(
@@ -81,15 +81,15 @@ class Corpus:
         return len(self.data)
 
     def document(self, number: int) -> numpy.ndarray:
-        """The token ids of a document."""
+        """Returns the token ids of a document, (n,) int32."""
         return self.data[self.offsets[number] : self.offsets[number + 1]]
 
     def run(self, context: Context) -> numpy.ndarray:
-        """The token ids of a context."""
+        """Returns the token ids of a context, (length,) int32."""
         return self.document(context.document)[context.start : context.start + context.length]
 
     def contexts(self, length: int) -> Contexts:
-        """Every document cut into runs of at most `length` tokens, longest first, so that batches need no padding."""
+        """Cuts every document into runs of at most `length` tokens; longest first, so that batches need no padding."""
         sizes = numpy.diff(self.offsets)
         count = -(-sizes // length)
         document = numpy.repeat(numpy.arange(len(sizes)), count)
@@ -100,12 +100,12 @@ class Corpus:
         return Contexts(document[order], start[order], cut[order])
 
     def tokenizer_table(self) -> pyarrow.Table:
-        """The row of stored.tokenizers."""
-        pieces = [one.decode("utf-8", errors="replace") for one in self.bytes]
+        """Returns the row of stored.tokenizers."""
+        pieces = [piece.decode("utf-8", errors="replace") for piece in self.bytes]
         return pyarrow.table({"tokenizer": [self.tokenizer_id], "pieces": [pieces], "bytes": [self.bytes]})
 
     def document_table(self) -> pyarrow.Table:
-        """The rows of stored.documents, without the corpus."""
+        """Returns the rows of stored.documents, without the column `corpus`."""
         count = len(self.names)
         return pyarrow.table(
             {
@@ -118,7 +118,7 @@ class Corpus:
 
 
 class _Tally:
-    """What was met on the way."""
+    """Counts of documents met while tokenising."""
 
     empty = 0
     duplicates = 0
@@ -133,46 +133,52 @@ def tokenise(
     drop_duplicates: bool = False,
     progress: Callable[[str, int | None], AbstractContextManager[Any]] | None = None,
 ) -> Corpus:
-    """The corpus of (name, content) pairs, up to `max_tokens`, the last document being cut there.
+    """Returns the corpus of (name, content) pairs, cut after `max_tokens` tokens.
 
-    Contents are texts, chats (rendered by the tokenizer's template) or token ids (checked against its vocabulary).
-    `pack` joins documents, the separator token between, and cuts them to runs of that many tokens, each a document of
-    the corpus, the last one shorter. Documents with the tokens of an earlier one are counted, and left out if
-    `drop_duplicates`. Memory holds a batch of documents, and some 200 bytes for each: tokens go to a file.
+    A content is a text, a chat (rendered by the tokenizer's template) or token ids (checked against its vocabulary).
+    `pack` joins the documents with a separator token and cuts them into runs of that many tokens; each run becomes a
+    document of the corpus, the last one may be shorter. Documents with the same tokens as an earlier one are counted,
+    and left out if `drop_duplicates`. Memory holds one batch of documents and some 200 bytes per document; tokens go to
+    a file.
 
-    Raises BadRequest when there is no text at all or for tokens that are not the tokenizer's, Unavailable when there is
-    no space for the file.
+    Raises BadRequest when there is no text at all or when token ids are of another tokenizer, and Unavailable when
+    there is no space for the file.
     """
     pieces = token_bytes(tokenizer)
     tally = _Tally()
-    found = _distinct(encode(tokenizer, pieces, documents), tally, drop_duplicates)
+    encoded = _drop_empty(encode(tokenizer, pieces, documents), tally, drop_duplicates)
     if pack is not None:
-        found = packed(found, pack, separator(tokenizer))
-    names: list[str] = []
-    lengths: list[int] = []
-    left = max_tokens if max_tokens is not None else sys.maxsize
+        encoded = join_documents(encoded, pack, separator(tokenizer))
     bar = progress("tokenising documents", None) if progress else nullcontext()
-    with Spool() as spool, bar as shown:
-        for name, ids in found:
-            if shown:
-                shown.advance(1)
-            if len(ids) > LONGEST:
-                raise BadRequest(
-                    f"{name} has {len(ids):,} tokens, and a document may have {LONGEST:,}: pack it to runs"
-                )
-            names.append(name)
-            lengths.append(min(left, len(ids)))
-            spool.write(ids[:left])
-            left -= lengths[-1]
-            if left == 0:
-                break
-        if not names:
-            raise BadRequest("the corpus is empty: no document has any text")
-        data = spool.mapped()
+    with TokenFile() as file, bar as shown:
+        names, lengths = _write(encoded, file, max_tokens if max_tokens is not None else sys.maxsize, shown)
+        data = file.map()
     return Corpus(pieces, names, data, numpy.append(0, numpy.cumsum(lengths)), tally.empty, tally.duplicates)
 
 
-def _distinct(documents: Named, tally: _Tally, drop: bool) -> Named:
+def _write(documents: Documents, file: TokenFile, most: int, shown: Any) -> tuple[list[str], list[int]]:
+    """Writes the first `most` tokens to the file. Returns documents' names and lengths; raises BadRequest without any."""
+    names: list[str] = []
+    lengths: list[int] = []
+    left = most
+    for name, ids in documents:
+        if shown:
+            shown.advance(1)
+        if len(ids) > LONGEST:
+            raise BadRequest(f"{name} has {len(ids):,} tokens, and a document may have {LONGEST:,}: pack it to runs")
+        names.append(name)
+        lengths.append(min(left, len(ids)))
+        file.write(ids[:left])
+        left -= lengths[-1]
+        if left == 0:
+            break
+    if not names:
+        raise BadRequest("the corpus is empty: no document has any text")
+    return names, lengths
+
+
+def _drop_empty(documents: Documents, tally: _Tally, drop_duplicates: bool) -> Documents:
+    """Yields the documents with tokens and counts the others; without the duplicates too, if asked."""
     seen: set[bytes] = set()
     for name, ids in documents:
         if not len(ids):
@@ -184,37 +190,37 @@ def _distinct(documents: Named, tally: _Tally, drop: bool) -> Named:
         again = digest.digest() in seen
         seen.add(digest.digest())
         tally.duplicates += again
-        if not (again and drop):
+        if not (again and drop_duplicates):
             yield name, ids
 
 
-def packed(documents: Named, size: int, between: int) -> Named:
-    """Runs of `size` tokens of all documents joined, the token `between` between any two; the last run may be shorter.
+def join_documents(documents: Documents, size: int, separator_id: int) -> Documents:
+    """Yields runs of `size` tokens of all documents, joined by the token `separator_id`; the last run may be shorter.
 
     A run is named by its number and the document it begins in.
     """
-    gap = numpy.array([between], dtype=numpy.int32)
-    held: list[numpy.ndarray] = []
-    room, number, begun = size, 1, ""
+    gap = numpy.array([separator_id], dtype=numpy.int32)
+    parts: list[numpy.ndarray] = []
+    space, number, beginning = size, 1, ""
     for name, ids in documents:
-        for part in (gap, ids) if begun else (ids,):
+        for part in (gap, ids) if beginning else (ids,):
             while len(part):
-                begun = begun if held else name
-                held.append(numpy.asarray(part[:room], dtype=numpy.int32))
-                part = part[room:]
-                room -= len(held[-1])
-                if not room:
-                    yield f"run {number} from {begun}", numpy.concatenate(held)
-                    held, room, number = [], size, number + 1
-    if held:
-        yield f"run {number} from {begun}", numpy.concatenate(held)
+                beginning = beginning if parts else name
+                parts.append(numpy.asarray(part[:space], dtype=numpy.int32))
+                part = part[space:]
+                space -= len(parts[-1])
+                if not space:
+                    yield f"run {number} from {beginning}", numpy.concatenate(parts)
+                    parts, space, number = [], size, number + 1
+    if parts:
+        yield f"run {number} from {beginning}", numpy.concatenate(parts)
 
 
 def separator(tokenizer: Any) -> int:
-    """The token id put between packed documents: the end-of-text token, or else BOS. Raises BadRequest without either."""
-    found = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.bos_token_id
-    if found is None:
+    """Returns the token id put between packed documents: end-of-text, or else BOS. Raises BadRequest without either."""
+    token = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.bos_token_id
+    if token is None:
         raise BadRequest(
             "documents cannot be packed: the tokenizer has neither an end-of-text token nor BOS to part them"
         )
-    return int(found)
+    return int(token)

@@ -1,4 +1,4 @@
-"""A corpus that a store has, read back to be harvested over again. Uses what every reader of a store can ask."""
+"""Reads a corpus back from a store, to harvest over it again."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ import numpy
 
 from featurestore import BadRequest, BadStore, NotFound
 from ingest.corpus.corpus import Corpus
-from ingest.corpus.token_file import Spool
+from ingest.corpus.token_file import TokenFile
 from ingest.model.vocabulary import token_bytes, tokenizer_id
 
-TOGETHER = 4_000_000  # tokens asked for at a time
-OURS = re.compile("[0-9a-f]{16}")  # ids that are hashes
+TOGETHER = 4_000_000  # tokens read at a time
+HASH = re.compile("[0-9a-f]{16}")  # ids of corpora tokenised here; other programs may name theirs as they like
 
 
 def read_corpus(store: Any, id: str, tokenizer: Any) -> Corpus:
-    """The corpus `id` of a store, which the model with `tokenizer` can be run over.
+    """Returns the corpus `id` of a store, for a model with this `tokenizer`.
 
-    Documents keep their numbers, names and tokens, so that a harvest over it finds it there. Raises NotFound, naming the
-    corpora there are, BadRequest when another tokenizer made it, BadStore when its tokens are not those it is named after.
+    Documents keep their numbers, names and tokens, so that a harvest recognises the corpus. Raises NotFound, naming the
+    corpora of the store; BadRequest when another tokenizer made it; BadStore when its tokens do not match its id.
     """
-    there = {row["corpus"]: row for row in corpora(store)}
-    if id not in there:
-        known = ", ".join(f"{row['corpus']} ({row['documents']:,} documents)" for row in there.values()) or "none"
+    rows = {row["corpus"]: row for row in corpora(store)}
+    if id not in rows:
+        known = ", ".join(f"{row['corpus']} ({row['documents']:,} documents)" for row in rows.values()) or "none"
         raise NotFound(f"no corpus {id} in the store; there are: {known}")
     pieces = token_bytes(tokenizer)
-    if (made := there[id]["tokenizer"]) != tokenizer_id(pieces):
+    if (other := rows[id]["tokenizer"]) != tokenizer_id(pieces):
         raise BadRequest(
-            f"corpus {id} was tokenised by the tokenizer {made}, but the model's is {tokenizer_id(pieces)}: harvest over the "
-            "texts again with --text"
+            f"corpus {id} was tokenised by the tokenizer {other}, but the model's is {tokenizer_id(pieces)}: harvest "
+            "over the texts again with --text"
         )
     quoted = "'" + id.replace("'", "''") + "'"
     documents = store.sql(f"SELECT document, name, length FROM documents WHERE corpus = {quoted} ORDER BY document")
@@ -38,30 +38,30 @@ def read_corpus(store: Any, id: str, tokenizer: Any) -> Corpus:
     offsets = numpy.append(0, numpy.cumsum(lengths))
     if (numbers != numpy.arange(len(numbers))).any():
         raise BadStore(f"corpus {id} lacks document {int(numpy.flatnonzero(numbers != numpy.arange(len(numbers)))[0])}")
-    with Spool() as spool:
+    with TokenFile() as file:
         first = 0
         while first < len(lengths):
             last = max(first + 1, int(numpy.searchsorted(offsets, offsets[first] + TOGETHER, "right")) - 1)
             runs = f"FROM tokens WHERE corpus = {quoted} AND document >= {first} AND document < {last}"
             with store.stream(f"SELECT tokens {runs} ORDER BY document, run") as batches:
                 for batch in batches:
-                    spool.write(batch.column(0).flatten().to_numpy())
+                    file.write(batch.column(0).flatten().to_numpy())
             first = last
-        data = spool.mapped()
+        data = file.map()
     if len(data) != offsets[-1]:
         raise BadStore(
             f"corpus {id} has {len(data):,} tokens, but its documents {offsets[-1]:,}: see `featurestore check`"
         )
     corpus = Corpus(pieces, [name or "" for name in documents["name"].to_pylist()], data, offsets)
     if corpus.id != id:
-        if OURS.fullmatch(id):
+        if HASH.fullmatch(id):
             raise BadStore(f"the tokens of corpus {id} are others than it is named after: see `featurestore check`")
         corpus.id = id  # another program named it
     return corpus
 
 
 def corpora(store: Any) -> list[dict[str, Any]]:
-    """The corpora of a store: id, tokenizer, documents and tokens of each, by id."""
+    """Returns the corpora of a store, ordered by id: its id, tokenizer, number of documents and number of tokens."""
     return store.sql(
         "SELECT corpus, any_value(tokenizer) AS tokenizer, count(*) AS documents, sum(length)::BIGINT AS tokens "
         "FROM documents GROUP BY corpus ORDER BY corpus"

@@ -1,4 +1,6 @@
-"""From what a user names to documents: the grammar of sources, see docs/corpora.md. Nothing is tokenised here."""
+"""Parses sources, the places of text that a user names (see docs/corpora.md), and reads their documents.
+
+Knows nothing of tokenizers."""
 
 from __future__ import annotations
 
@@ -13,21 +15,21 @@ from ingest.corpus import readers
 from ingest.corpus.readers import Document
 
 HUB = "hf://"
-# What the number types of a file without a header are called.
+# Names of the number types in a file without a header.
 DTYPES = {"uint16": "<u2", "uint32": "<u4"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """One parsed source: files or a dataset, and what was said after the path."""
+    """One parsed source: files or a dataset, and the fields after the path."""
 
-    files: tuple[tuple[Path, str], ...] = ()  # each with the name its documents go by
+    files: tuple[tuple[Path, str], ...] = ()  # each with the name of its documents
     dataset: readers.Dataset | None = None
     fields: tuple[str, ...] = ()
 
 
 class _Kind(NamedTuple):
-    """How files of a suffix are read, and what may be said after their path."""
+    """How files of a suffix are read, and which fields may follow their path."""
 
     read: Callable[..., Iterator[Document]]
     fields: tuple[str, ...]
@@ -55,43 +57,43 @@ TEXT = _Kind(_text, ())
 
 
 def documents(sources: Sequence[str | Path]) -> Iterator[Document]:
-    """The documents of all sources, one after another, read as they are asked for.
+    """Returns an iterator over the documents of all sources; each is read when the iterator reaches it.
 
-    Raises NotFound for what is not there and BadRequest for what is not said rightly now, before anything is read;
-    BadRequest, naming the file and the line or row, for what cannot be read when it is come to.
+    Raises NotFound for missing files and BadRequest for wrong fields at once, before anything is read. The iterator
+    raises BadRequest, naming the file and the line or row, for content that cannot be read.
     """
     parsed = [parse(str(source)) for source in sources]
     return (document for source in parsed for document in _read(source))
 
 
-def parse(given: str) -> Source:
-    """What a source means: PATH, PATTERN or hf://DATASET, then fields after colons. Raises NotFound or BadRequest."""
-    if given.startswith(HUB):
-        return _parse_dataset(given)
-    # A path may hold colons itself, so the longest thing that is there is the path.
+def parse(text: str) -> Source:
+    """Parses a source: PATH, PATTERN or hf://DATASET, then fields after colons. Raises NotFound or BadRequest."""
+    if text.startswith(HUB):
+        return _parse_dataset(text)
+    # A path may hold colons itself, so the longest prefix that exists is the path.
     for cuts in range(3):
-        path, *fields = given.rsplit(":", cuts)
+        path, *fields = text.rsplit(":", cuts)
         if len(fields) == cuts and (files := _files(path)):
             for file, _ in files:
                 kind = kind_of(file)
                 if len(fields) > len(kind.fields):
-                    may = (
+                    allowed = (
                         f"after it one can say {', '.join(kind.fields)}" if kind.fields else "nothing follows its path"
                     )
-                    raise BadRequest(f"'{given}': {file.name} was given {':'.join(fields)}, but {may}")
+                    raise BadRequest(f"'{text}': {file.name} was given {':'.join(fields)}, but {allowed}")
             return Source(files=tuple(files), fields=tuple(fields))
-    if Path(given.split(":")[0]).is_dir():
-        raise BadRequest(f"the corpus is empty: no file in {given.split(':')[0]}")
-    raise NotFound(f"no text at {given}: there is no such file or directory")
+    if Path(text.split(":")[0]).is_dir():
+        raise BadRequest(f"the corpus is empty: no file in {text.split(':')[0]}")
+    raise NotFound(f"no text at {text}: there is no such file or directory")
 
 
 def kind_of(file: Path) -> _Kind:
-    """How a file is read, by its suffix before .gz or .zst."""
+    """Returns how a file is read, by its suffix before .gz or .zst."""
     return KINDS.get(readers.plain_suffix(file), TEXT)
 
 
-def _parse_dataset(given: str) -> Source:
-    rest = given.removeprefix(HUB)
+def _parse_dataset(text: str) -> Source:
+    rest = text.removeprefix(HUB)
     name, _, tail = rest.partition("#")
     fields: list[str] = []
     if tail:
@@ -101,11 +103,11 @@ def _parse_dataset(given: str) -> Source:
     local = name.startswith((".", "/", "~"))
     path, _, revision = (name, "", "") if local else name.partition("@")
     if local and not Path(path).expanduser().is_dir():
-        raise NotFound(f"no dataset at {given}: there is no directory {path}")
+        raise NotFound(f"no dataset at {text}: there is no directory {path}")
     if not local and path.count("/") != 1:
-        raise BadRequest(f"'{given}' is no dataset: the hub's names have an owner, as in hf://roneneldan/TinyStories")
+        raise BadRequest(f"'{text}' is no dataset: the hub's names have an owner, as in hf://roneneldan/TinyStories")
     if len(fields) > 2 or tail.count("/") > 1:
-        raise BadRequest(f"'{given}': write hf://NAME[@REVISION][#[CONFIG/]SPLIT][:COLUMN[:TOKENIZER]]")
+        raise BadRequest(f"'{text}': write hf://NAME[@REVISION][#[CONFIG/]SPLIT][:COLUMN[:TOKENIZER]]")
     config, _, split = tail.rpartition("/")
     path = str(Path(path).expanduser()) if local else path
     return Source(
@@ -114,19 +116,19 @@ def _parse_dataset(given: str) -> Source:
     )
 
 
-def _files(given: str) -> list[tuple[Path, str]]:
-    """The files a path or pattern stands for, with the names their documents go by."""
-    path = Path(given)
+def _files(text: str) -> list[tuple[Path, str]]:
+    """Returns the files that a path or pattern stands for, each with the name of its documents."""
+    path = Path(text)
     if path.is_dir():
         if (path / "dataset_dict.json").is_file():
-            splits = ", ".join(sorted(one.name for one in path.iterdir() if one.is_dir()))
-            raise BadRequest(f"{given} is a dataset of several splits ({splits}): name one, as in {path / 'train'}")
+            splits = ", ".join(sorted(folder.name for folder in path.iterdir() if folder.is_dir()))
+            raise BadRequest(f"{text} is a dataset of several splits ({splits}): name one, as in {path / 'train'}")
         if readers.is_saved_dataset(path):
-            return [(file, file.name) for file in readers.saved_files(path)]
+            return [(file, file.name) for file in readers.list_saved_files(path)]
         return [(file, file.relative_to(path).as_posix()) for file in sorted(path.rglob("*")) if file.is_file()]
     if path.is_file():  # a name may hold brackets
         return [(path, path.name)]
-    matching = sorted(one for one in map(Path, glob.glob(given, recursive=True)) if one.is_file())
+    matching = sorted(file for file in map(Path, glob.glob(text, recursive=True)) if file.is_file())
     return [(file, file.name) for file in matching]
 
 

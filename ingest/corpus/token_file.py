@@ -1,4 +1,4 @@
-"""Tokens on their way to a corpus: written to a temporary file as they come, then mapped into memory."""
+"""The temporary file that a corpus's tokens are written to, and then mapped from."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from featurestore import Unavailable
 BLOCK = 1 << 20  # tokens at a time
 
 
-class Spool:
-    """A context manager; what was mapped outlives it, and the file, which never has a name, goes with the mapping."""
+class TokenFile:
+    """A context manager for a temporary file without a name. A mapping outlives it; the file goes with the mapping."""
 
-    def __enter__(self) -> Spool:
-        # Rows are large already, and what a buffer holds could be refused a second time when it is let go.
+    def __enter__(self) -> TokenFile:
+        # Rows are large already, and a full disk could refuse a buffer's content a second time when the file is closed.
         self._file = tempfile.TemporaryFile(prefix="featurestore-tokens-", buffering=0)
         return self
 
@@ -25,7 +25,7 @@ class Spool:
         self._file.close()
 
     def write(self, ids: numpy.ndarray) -> None:
-        """Add token ids (n,) of any integer type. Raises Unavailable when there is no space."""
+        """Appends token ids (n,) of any integer type. Raises Unavailable when there is no space."""
         for block in blocks(ids):
             left = memoryview(block)
             try:
@@ -35,16 +35,16 @@ class Spool:
                 if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
                     raise
                 raise Unavailable(
-                    f"no space left in {tempfile.gettempdir()} for the corpus's tokens, 4 bytes each: set TMPDIR to where "
-                    "there is"
+                    f"no space left in {tempfile.gettempdir()} for the corpus's tokens, 4 bytes each: set TMPDIR to a "
+                    "directory with space"
                 ) from None
 
-    def mapped(self) -> numpy.ndarray:
-        """All that was written, (tokens,) int32. There must be some."""
-        return numpy.memmap(self._file, dtype="<i4", mode="r")  # type: ignore[call-overload]
+    def map(self) -> numpy.ndarray:
+        """Returns all tokens written so far, (tokens,) int32, mapped read-only. At least one must have been written."""
+        return numpy.memmap(self._file, dtype="<i4", mode="r")
 
 
 def blocks(ids: numpy.ndarray) -> Iterator[bytes]:
-    """Token ids as little-endian int32, some at a time."""
+    """Yields token ids as bytes of little-endian int32, BLOCK tokens at a time."""
     for first in range(0, len(ids), BLOCK):
         yield numpy.asarray(ids[first : first + BLOCK], dtype="<i4").tobytes()

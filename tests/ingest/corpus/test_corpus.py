@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from featurestore import BadRequest, Unavailable
 from ingest.corpus import token_file
-from ingest.corpus.corpus import packed, tokenise
+from ingest.corpus.corpus import join_documents, tokenise
 from ingest.corpus.readers import Tokens
 from ingest.model.vocabulary import special_ids, token_bytes
 from tests.support import small_models
@@ -159,7 +159,11 @@ def test_packing_is_cutting_all_documents_joined(size):
 
 def test_packed_runs_are_named_by_the_document_they_begin_in():
     documents = [(name, numpy.full(4, n)) for n, name in enumerate("ab", 1)]
-    assert [name for name, _ in packed(iter(documents), 3, 0)] == ["run 1 from a", "run 2 from a", "run 3 from b"]
+    assert [name for name, _ in join_documents(iter(documents), 3, 0)] == [
+        "run 1 from a",
+        "run 2 from a",
+        "run 3 from b",
+    ]
 
 
 def test_packing_needs_a_separator():
