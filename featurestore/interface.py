@@ -19,6 +19,7 @@ from featurestore.values.feature import Feature, Features, GivenLabel, Scores
 from featurestore.values.graphs import Graph, GraphAdded, Graphs
 from featurestore.values.hits import Activating, Contrast, Duplicates, Hits, Neighbourhood
 from featurestore.values.jobs import Job, Jobs
+from featurestore.values.parameters import Parameters
 from featurestore.values.row_stream import RowStream
 
 if TYPE_CHECKING:
@@ -135,15 +136,24 @@ class FeatureStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    def sql(self, statement: str, max_rows: int | None = None, timeout: float | None = None) -> pyarrow.Table:
+    def sql(
+        self,
+        statement: str,
+        parameters: Parameters | None = None,
+        max_rows: int | None = None,
+        timeout: float | None = None,
+    ) -> pyarrow.Table:
         """The result of one SELECT over the views of schema.sql, and of searches: `FROM semantic('deception', k := 100)`.
 
+        `parameters` are the values of the statement's parameters: `{"layer": 3}` for `$layer`, `[3]` for `?` and `$1`;
+        each None, bool, int, float, str, datetime or a list of these. A search takes them too: `semantic($text, k := $k)`.
         When more than `max_rows` rows exist the first are returned, and the table's schema metadata has the key
-        `featurestore.truncated`. Raises BadRequest for anything but one readable SELECT, Unavailable past `timeout` (s).
+        `featurestore.truncated`. Raises BadRequest for anything but one readable SELECT, and for a parameter
+        without a value or a value without a parameter; Unavailable past `timeout` (s).
         """
 
     @abc.abstractmethod
-    def stream(self, statement: str, timeout: float | None = None) -> RowStream:
+    def stream(self, statement: str, parameters: Parameters | None = None, timeout: float | None = None) -> RowStream:
         """As `sql`, the rows in batches as they come, however many: close the stream, or read it to its end.
 
         What goes wrong under way is raised by the stream.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
+import msgspec
 
 import featurestore
 from featurestore.cli.serve import serve_store  # noqa: F401 - the demo serves what it built
+from featurestore.errors import BadRequest
 from featurestore.extension.commands import (
     json_option,
     store_option,
@@ -17,6 +21,14 @@ from featurestore.extension.commands import (
 
 @click.command()
 @click.argument("statement")
+@click.option(
+    "--param",
+    "params",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="The value of $NAME in the statement (1=... for $1 or the first ?). A number, true, false, null or a list as "
+    "JSON writes them; anything else is text, and so is what stands in double quotes. Repeat it for several.",
+)
 @click.option("--max-rows", type=int, help="At most this many rows.")
 @click.option("--timeout", type=float, help="Stop the query after this many seconds.")
 @click.option("--format", "form", metavar="FORMAT", help="json, csv, arrow or parquet instead of a table; rows stream.")
@@ -25,6 +37,7 @@ from featurestore.extension.commands import (
 @json_option
 def sql(
     statement: str,
+    params: tuple[str, ...],
     max_rows: int | None,
     timeout: float | None,
     form: str | None,
@@ -36,21 +49,46 @@ def sql(
 
     Searches are tables in it: search(...), semantic(...), keyword(...), nearest(...), activating(...).
 
+    Example: featurestore sql 'from features where layer = $layer limit 5' --param layer=3
+
     Example: featurestore sql "select f.label, h.score from semantic('errors', k := 50) h join features f using
     (dictionary, feature) where f.density < 0.01" --format csv -o errors.csv
     """
+    parameters = _parse(params)
     if form is None and (as_json or output):
         form = "json" if as_json else Path(str(output)).suffix.lstrip(".")
     if form is not None:
         from featurestore.sql import export
 
-        with featurestore.connect(store) as opened, opened.stream(statement, timeout) as found:
+        with featurestore.connect(store) as opened, opened.stream(statement, parameters, timeout) as found:
             rows = export.write(found, form, output, max_rows)
         if output:
             click.echo(f"{rows:,} rows in {output}", err=True)
         return
     with featurestore.connect(store) as opened:
-        result = opened.sql(statement, max_rows=max_rows, timeout=timeout)
+        result = opened.sql(statement, parameters, max_rows, timeout)
     table(result.to_pylist(), {name: name for name in result.column_names})
     if b"featurestore.truncated" in (result.schema.metadata or {}):
         click.echo(f"the first {result.num_rows:,} rows are shown; there are more", err=True)
+
+
+def _parse(params: Sequence[str]) -> dict[str, Any]:
+    """Return the values by name. Raises BadRequest for what is not NAME=VALUE, or a name that is given twice."""
+    parameters: dict[str, Any] = {}
+    for text in params:
+        name, equals, value = text.partition("=")
+        name = name.removeprefix("$")
+        if not equals or not name:
+            raise BadRequest(f"--param: '{text}' is not NAME=VALUE, as in --param layer=3")
+        if name in parameters:
+            raise BadRequest(f"--param: {name} is given twice")
+        parameters[name] = _value(value)
+    return parameters
+
+
+def _value(text: str) -> Any:
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return text
+    return text if isinstance(value, dict) else value

@@ -19,6 +19,7 @@ from featurestore.values.feature import Feature, FeatureId, Features, GivenLabel
 from featurestore.values.graphs import Graph, GraphAdded, Graphs, GraphSummary
 from featurestore.values.hits import Activating, Contrast, Duplicates, Hit, Hits, Neighbourhood
 from featurestore.values.jobs import Job, Jobs
+from featurestore.values.parameters import Parameters, normalize, to_json
 from featurestore.values.row_stream import RowStream
 
 if TYPE_CHECKING:
@@ -137,18 +138,28 @@ class Client(FeatureStore):
             fields["against"] = [against] if isinstance(against, str) else list(against)
         return self._http.post("duplicates", fields, Duplicates)
 
-    def sql(self, statement: str, max_rows: int | None = None, timeout: float | None = None) -> pyarrow.Table:
+    def sql(
+        self,
+        statement: str,
+        parameters: Parameters | None = None,
+        max_rows: int | None = None,
+        timeout: float | None = None,
+    ) -> pyarrow.Table:
         """As the interface says, and the service has limits of its own: 100,000 rows (more are cut off, and the
         metadata says so) and 30 seconds."""
         fields: dict[str, Any] = {"sql": statement, "max_rows": MOST_ROWS if max_rows is None else max_rows}
+        if parameters is not None:
+            fields["parameters"] = to_json(normalize(parameters))
         if timeout:
             fields["timeout"] = timeout
         # The service stops the query; waiting ends later, so that its answer arrives.
         return self._http.table("sql", fields, max(self._http.timeout, (timeout or 0) + 10))
 
-    def stream(self, statement: str, timeout: float | None = None) -> RowStream:
+    def stream(self, statement: str, parameters: Parameters | None = None, timeout: float | None = None) -> RowStream:
         """As the interface says; the service's limit on time, 30 seconds, holds for all of it."""
-        fields = {"sql": statement, "stream": True} | ({"timeout": timeout} if timeout else {})
+        fields: dict[str, Any] = {"sql": statement, "stream": True} | ({"timeout": timeout} if timeout else {})
+        if parameters is not None:
+            fields["parameters"] = to_json(normalize(parameters))
         return RowStream(self._rows(fields))
 
     def _rows(self, fields: dict[str, Any]) -> Generator[Any, None, None]:

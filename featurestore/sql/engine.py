@@ -8,7 +8,7 @@ single function calls can neither be interrupted nor held to a memory limit from
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ from featurestore.storage.directory import Directory
 from featurestore.storage.log import Snapshot
 from featurestore.tables import schema
 from featurestore.tables.best_label import own_rule, stale_features
+from featurestore.values.parameters import Parameters, check_names
 from featurestore.values.row_stream import RowStream
 
 TRUNCATED = b"featurestore.truncated"
@@ -46,47 +47,55 @@ class Engine:
             schema.create(self._con, files, own_rule(snapshot))
         except duckdb.Error as exc:
             raise BadStore(f"{directory.location}: {first_line(exc)}") from None
-        allowed = ", ".join("'" + path.replace("'", "''") + "'" for path in directory.storage.sql_directories())
-        self._run(f"SET allowed_directories = [{allowed}]")
+        self._run("SET allowed_directories = $directories", {"directories": directory.storage.sql_directories()})
         self._run("SET parquet_metadata_cache = true")
         self._run("SET temp_directory = ''")
         self._run("SET python_enable_replacements = false")  # no variable of this program is a table
         if memory is not None:
-            self._run(f"SET memory_limit = '{memory // 1_000_000} MB'")
+            self._run("SET memory_limit = $limit", {"limit": f"{memory // 1_000_000} MB"})
         self._run("SET enable_external_access = false")
         self._run("SET lock_configuration = true")
 
-    def _run(self, statement: str) -> None:
-        self._con.execute(statement).fetchall()
+    def _run(self, statement: str, parameters: Mapping[str, Any] | None = None) -> None:
+        self._con.execute(statement, parameters).fetchall()
 
     def stream(
-        self, statement: str, tables: Mapping[str, pyarrow.Table] | None = None, timeout: float | None = None
+        self,
+        statement: str,
+        parameters: Mapping[str, Any] | None = None,
+        tables: Mapping[str, pyarrow.Table] | None = None,
+        timeout: float | None = None,
     ) -> RowStream:
-        """The result of one SELECT that somebody else wrote, in batches as they come; `tables` can be named in it.
+        """Return the result of one SELECT that a caller wrote, in batches as they come.
 
-        Raises BadRequest for anything else than one readable SELECT; the stream raises Unavailable when it takes longer
-        than `timeout` seconds in all, or too much memory.
+        `parameters` are values by name, as `parameters.normalize` gives them; `tables` can be named in the statement.
+        Raises BadRequest for anything else than one readable SELECT with these parameters; the stream raises
+        Unavailable when it takes longer than `timeout` seconds in all, or too much memory.
         """
-        check_select(statement)
-        return RowStream(self._batches(bare(statement), tables or {}, timeout))
+        check_names(check_select(statement), parameters or {})
+        return RowStream(self._batches(bare(statement), parameters or {}, tables or {}, timeout))
 
     def _batches(
-        self, statement: str, tables: Mapping[str, pyarrow.Table], timeout: float | None
+        self,
+        statement: str,
+        parameters: Mapping[str, Any],
+        tables: Mapping[str, pyarrow.Table],
+        timeout: float | None,
     ) -> Generator[Any, None, None]:
         with self._cursor(timeout, tables) as cursor:
-            reader = cursor.sql(statement).to_arrow_reader(BATCH_ROWS)
+            reader = cursor.sql(statement, params=dict(parameters) or None).to_arrow_reader(BATCH_ROWS)
             yield reader.schema
             yield from reader
 
-    def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """The rows of one of our own statements."""
+    def rows(self, statement: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of one of our own statements."""
         with self._cursor(None) as cursor:
-            return cursor.execute(statement, list(parameters)).fetchall()
+            return cursor.execute(statement, parameters).fetchall()
 
-    def table(self, statement: str, parameters: Sequence[Any] = ()) -> pyarrow.Table:
-        """The result of one of our own statements."""
+    def table(self, statement: str, parameters: Parameters = ()) -> pyarrow.Table:
+        """Return the result of one of our own statements."""
         with self._cursor(None) as cursor:
-            return cursor.sql(statement, params=list(parameters)).to_arrow_table()
+            return cursor.sql(statement, params=parameters).to_arrow_table()
 
     @contextmanager
     def _cursor(

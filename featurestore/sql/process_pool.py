@@ -26,6 +26,7 @@ import pyarrow
 
 from featurestore.errors import Unavailable, error_of
 from featurestore.sql.engine import TOO_LARGE, too_large, too_slow
+from featurestore.values.parameters import from_json, to_json
 from featurestore.values.row_stream import RowStream
 
 # A query is told to stop at its limit, and killed when it has not by then.
@@ -37,9 +38,10 @@ READY, SCHEMA, BATCH, FAILED, DONE = b"r", b"s", b"b", b"e", b"d"
 
 
 class Asked(msgspec.Struct):
-    """What a worker is asked: a SELECT, with the tables it can name as Arrow IPC."""
+    """What a worker is asked: a SELECT, its parameters (as JSON types), and the tables it can name as Arrow IPC."""
 
     statement: str
+    parameters: dict[str, Any]
     tables: dict[str, bytes]
     timeout: float
 
@@ -66,9 +68,12 @@ class Workers:
         self._live: set[_Worker] = set()
         self._closed = False
 
-    def stream(self, statement: str, tables: Mapping[str, pyarrow.Table], timeout: float) -> RowStream:
+    def stream(
+        self, statement: str, parameters: Mapping[str, Any], tables: Mapping[str, pyarrow.Table], timeout: float
+    ) -> RowStream:
         """As Engine.stream; `timeout` includes waiting for a free process. Raises Unavailable when none becomes free."""
-        asked = Asked(statement, {name: _ipc(table) for name, table in tables.items()}, timeout)
+        sent = {name: _ipc(table) for name, table in tables.items()}
+        asked = Asked(statement, to_json(parameters), sent, timeout)
         return RowStream(self._batches(asked, time.monotonic() + timeout))
 
     def _batches(self, asked: Asked, deadline: float) -> Generator[Any, None, None]:
@@ -120,7 +125,7 @@ class Workers:
     def warm(self) -> None:
         """Start one process, so that the first query need not wait for it."""
         with contextlib.suppress(Unavailable):
-            self.stream("SELECT 1", {}, 30.0).read_all()
+            self.stream("SELECT 1", {}, {}, 30.0).read_all()
 
     def close(self) -> None:
         """End every process."""
@@ -229,7 +234,7 @@ def main() -> None:
                     engine.close()
                 engine = Engine(directory, snapshot, memory)
             tables = {name: pyarrow.ipc.open_stream(raw).read_all() for name, raw in asked.tables.items()}
-            reader = engine.stream(asked.statement, tables, asked.timeout)
+            reader = engine.stream(asked.statement, from_json(asked.parameters), tables, asked.timeout)
             _write(answers, SCHEMA, _ipc(reader.schema.empty_table()))
             for batch in reader:
                 if batch.num_rows:

@@ -4,15 +4,15 @@ The statement is parsed, each such call is run as the search it is, and its hits
 
     SELECT f.label, h.score FROM semantic('deception', k := 1000) h JOIN features f USING (dictionary, feature)
 
-Arguments are constants, the first the text (or, for nearest, a feature's id or a list of numbers); the others are the
-fields of Query, by name.
+Arguments are constants or parameters (`$text`), the first the text (or, for nearest, a feature's id or a list of
+numbers); the others are the fields of Query, by name.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import pyarrow
 
@@ -20,6 +20,7 @@ from featurestore.errors import BadRequest
 from featurestore.query import Query
 from featurestore.sql import statements
 from featurestore.values.hits import Activating, Hits
+from featurestore.values.parameters import check_names
 
 MODES = {"search": None, "semantic": "semantic", "keyword": "keyword"}
 NAMES = (*MODES, "nearest", "activating")
@@ -46,22 +47,33 @@ ACTIVE = pyarrow.schema(
 )
 
 
-def bind(
-    statement: str, run: Callable[[Query], Hits], activating: Callable[..., Activating]
-) -> tuple[str, dict[str, pyarrow.Table]]:
-    """The statement with every search in it replaced by a table's name, and those tables.
+class BoundStatement(NamedTuple):
+    """A statement without searches: the parameters it still has, and the searches' hits as the tables it names."""
 
-    Raises BadRequest, naming the function, for arguments that are no constants or no fields, and what the searches raise.
+    statement: str
+    parameters: Mapping[str, Any]
+    tables: dict[str, pyarrow.Table]
+
+
+def bind(
+    statement: str,
+    parameters: Mapping[str, Any],
+    run: Callable[[Query], Hits],
+    activating: Callable[..., Activating],
+) -> BoundStatement:
+    """Run every search in the statement and return it with the name of a table in the place of each.
+
+    Raises BadRequest, naming the function, for arguments that are not constants or not fields, and what the searches raise.
     """
     if not re.search(rf"\b({'|'.join(NAMES)})\s*\(", statement, re.IGNORECASE):
-        return statement, {}
-    statements.check_select(statement)
+        return BoundStatement(statement, parameters, {})
+    check_names(statements.check_select(statement), parameters)
     tree = statements.parse(statement)
     tables: dict[str, pyarrow.Table] = {}
     asked: dict[str, str] = {}  # the same call twice is one search
     for node in _calls(tree["statements"]):
         name = node["function"]["function_name"].lower()
-        values = _arguments(name, node["function"]["arguments"])
+        values = _arguments(name, node["function"]["arguments"], parameters)
         key = repr((name, values))
         if key not in asked:
             if len(asked) == MOST:
@@ -69,7 +81,11 @@ def bind(
             asked[key] = f"{name}_{len(asked) + 1}"
             tables[asked[key]] = _found(name, values, run, activating)
         _replace(node, asked[key], node["alias"] or name)
-    return (statements.unparse(tree), tables) if tables else (statement, {})
+    if not tables:
+        return BoundStatement(statement, parameters, {})
+    statement = statements.unparse(tree)
+    names = statements.check_select(statement)
+    return BoundStatement(statement, {name: value for name, value in parameters.items() if name in names}, tables)
 
 
 def _calls(value: Any) -> Iterator[dict[str, Any]]:
@@ -100,7 +116,7 @@ def _replace(node: dict[str, Any], table: str, alias: str) -> None:
     )
 
 
-def _arguments(name: str, arguments: list[dict[str, Any]]) -> dict[str, Any]:
+def _arguments(name: str, arguments: list[dict[str, Any]], parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments by name; the first, which needs none, is called `of`."""
     values: dict[str, Any] = {}
     for n, argument in enumerate(arguments):
@@ -109,13 +125,15 @@ def _arguments(name: str, arguments: list[dict[str, Any]]) -> dict[str, Any]:
             raise BadRequest(f"SQL: {name}(...) takes one argument without a name; name the others, as in k := 100")
         if key in values:
             raise BadRequest(f"SQL: {name}(...) has {key} twice")
-        values[key] = _constant(name, argument["expression"])
+        values[key] = _constant(name, argument["expression"], parameters)
     if "of" not in values:
         raise BadRequest(f"SQL: {name}(...) needs {'a feature or vector' if name == 'nearest' else 'a text'} first")
     return values
 
 
-def _constant(name: str, node: dict[str, Any]) -> Any:
+def _constant(name: str, node: dict[str, Any], parameters: Mapping[str, Any]) -> Any:
+    if node["class"] == "PARAMETER":
+        return parameters[node["identifier"]]
     if node["class"] == "CONSTANT":
         literal = node.get("literal")
         if literal is None:
@@ -130,13 +148,13 @@ def _constant(name: str, node: dict[str, Any]) -> Any:
             return None
         return int(text) if kind == "INTEGER" else float(text)
     if node["class"] == "FUNCTION":
-        inner = [_constant(name, argument["expression"]) for argument in node["arguments"]]
+        inner = [_constant(name, argument["expression"], parameters) for argument in node["arguments"]]
         if node["function_name"] == "list_value":
             return inner
         if node["function_name"] == "-" and len(inner) == 1 and isinstance(inner[0], int | float):
             return -inner[0]
     raise BadRequest(
-        f"SQL: the arguments of {name}(...) must be constants: texts, numbers, true, false or lists of them"
+        f"SQL: the arguments of {name}(...) must be constants (texts, numbers, true, false or lists of them) or parameters"
     )
 
 

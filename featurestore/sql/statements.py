@@ -15,8 +15,11 @@ from featurestore.tables import schema
 MAX_STATEMENT = 200_000  # characters
 
 
-def check_select(statement: str) -> None:
-    """Raises BadRequest unless `statement` is exactly one SELECT (or FROM, WITH, VALUES, DESCRIBE)."""
+def check_select(statement: str) -> set[str]:
+    """Return the names of the statement's parameters; those written `?` are called "1", "2" and so on.
+
+    Raises BadRequest unless it is exactly one SELECT (or FROM, WITH, VALUES, DESCRIBE).
+    """
     if len(statement) > MAX_STATEMENT:
         raise BadRequest(f"SQL: the statement has {len(statement):,} characters; {MAX_STATEMENT:,} are taken at most")
     try:
@@ -32,6 +35,7 @@ def check_select(statement: str) -> None:
         raise BadRequest("SQL: only reading is possible here, with SELECT; this is something else") from None
     if kind not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
         raise BadRequest(f"SQL: only reading is possible here, with SELECT; this is {kind.name}")
+    return set(parsed[0].named_parameters)
 
 
 def condition(where: str) -> str:
@@ -39,7 +43,8 @@ def condition(where: str) -> str:
     if not where.strip():
         raise BadRequest("where: the condition is empty")
     statement = f"SELECT 1 WHERE (\n{where}\n)"
-    check_select(statement)
+    if names := check_select(statement):
+        raise BadRequest(f"where: a condition takes no parameters, and this has ${min(names)}; write the value instead")
     node = parse(statement)["statements"][0]["node"]
     # Brackets can be closed early, to smuggle in a UNION or a LIMIT: then there is more than a condition.
     more = [node.get(name) for name in ("modifiers", "having", "qualify", "group_expressions")]
@@ -51,7 +56,8 @@ def condition(where: str) -> str:
 def check_rule(rule: str) -> None:
     """Raises BadRequest when `rule` is not one SQL expression of what is known of a label, without a query in it."""
     statement = f"SELECT (\n{rule}\n)"
-    check_select(statement)
+    if names := check_select(statement):
+        raise BadRequest(f"rule: a rule takes no parameters, and this has ${min(names)}; write the value instead")
     tree = parse(statement)
     node = tree["statements"][0]["node"]
     more = [node.get(name) for name in ("modifiers", "having", "qualify", "group_expressions", "where_clause")]

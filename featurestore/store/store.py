@@ -30,7 +30,7 @@ from featurestore.search.embedders import Embedder
 from featurestore.search.label_index import not_covered
 from featurestore.sql.engine import gathered
 from featurestore.sql.process_pool import Workers
-from featurestore.sql.search_functions import bind
+from featurestore.sql.search_functions import BoundStatement, bind
 from featurestore.sql.statements import condition
 from featurestore.storage.directory import FORMAT, Directory
 from featurestore.storage.log import Part, Snapshot
@@ -44,6 +44,7 @@ from featurestore.values.feature import Feature, FeatureId, Features, GivenLabel
 from featurestore.values.graphs import Graph, GraphAdded, Graphs
 from featurestore.values.hits import Activating, Contrast, Duplicates, Hits, Neighbourhood
 from featurestore.values.jobs import Job, Jobs
+from featurestore.values.parameters import Parameters, normalize
 from featurestore.values.row_stream import RowStream
 
 # How long a statement in a process of its own may take where its caller names no limit.
@@ -70,10 +71,10 @@ class Store(FeatureStore):
         """
         self._workers = Workers(self.location, processes, memory)
 
-    def _sql(self, view: View, statement: str, tables: Mapping[str, pyarrow.Table], timeout: float | None) -> RowStream:
+    def _sql(self, view: View, bound: BoundStatement, timeout: float | None) -> RowStream:
         if self._workers is None:
-            return view.engine.stream(statement, tables, timeout)
-        return self._workers.stream(statement, tables, timeout or ISOLATED_SECONDS)
+            return view.engine.stream(*bound, timeout)
+        return self._workers.stream(*bound, timeout or ISOLATED_SECONDS)
 
     @property
     def _now(self) -> View:
@@ -158,7 +159,7 @@ class Store(FeatureStore):
         _check_examples(examples)
         view = self._now
         statement = f"SELECT dictionary, feature FROM features WHERE {condition(where)} ORDER BY dictionary, feature"
-        with self._sql(view, statement, {}, None) as found:
+        with self._sql(view, BoundStatement(statement, {}, {}), None) as found:
             for batch in found:
                 for row in batch.to_pylist():
                     yield view.pages.page(f"{row['dictionary']}/{row['feature']}", examples)
@@ -179,14 +180,20 @@ class Store(FeatureStore):
     def run(self, query: Query) -> Hits:
         return self._now.searcher.run(query)
 
-    def sql(self, statement: str, max_rows: int | None = None, timeout: float | None = None) -> pyarrow.Table:
-        with self.stream(statement, timeout) as found:
+    def sql(
+        self,
+        statement: str,
+        parameters: Parameters | None = None,
+        max_rows: int | None = None,
+        timeout: float | None = None,
+    ) -> pyarrow.Table:
+        with self.stream(statement, parameters, timeout) as found:
             return gathered(found, max_rows)
 
-    def stream(self, statement: str, timeout: float | None = None) -> RowStream:
+    def stream(self, statement: str, parameters: Parameters | None = None, timeout: float | None = None) -> RowStream:
         view = self._now
-        bound, tables = bind(statement, view.searcher.run, self.activating)
-        return self._sql(view, bound, tables, timeout)
+        bound = bind(statement, normalize(parameters), view.searcher.run, self.activating)
+        return self._sql(view, bound, timeout)
 
     def activating(
         self, text: str, dictionary: str | Sequence[str] | None = None, k: int = 10, order: str = "specific"

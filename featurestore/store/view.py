@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import numpy
-import pyarrow
 
 from featurestore.errors import BadStore, NotFound
 from featurestore.graphs.graph_store import GraphReader
@@ -18,6 +17,7 @@ from featurestore.search.token_index import TokenIndex
 from featurestore.snapshot.catalog import Catalog
 from featurestore.snapshot.feature_page import Pages
 from featurestore.sql.engine import Engine
+from featurestore.sql.search_functions import BoundStatement
 from featurestore.storage.directory import Directory
 from featurestore.storage.log import Snapshot
 from featurestore.tables.row_reader import Rows, shard_part
@@ -36,7 +36,7 @@ class View:
         self.catalog = Catalog(
             dictionaries,
             lambda statement: self.engine.table(statement),
-            lambda statement, seconds: sql(self, statement, {}, seconds).read_all(),
+            lambda statement, seconds: sql(self, BoundStatement(statement, {}, {}), seconds).read_all(),
         )
         self.pages = Pages(rows, snapshot, self.catalog, lambda: self.engine)
         self.graphs = GraphReader(rows, snapshot, self.catalog, self.pages)
@@ -96,5 +96,5 @@ class View:
                 self._engine.close()
 
 
-# How a statement that somebody else wrote is run: with the tables it may name, within some seconds.
-Sql = Callable[[View, str, Mapping[str, pyarrow.Table], float | None], RowStream]
+# Runs a statement that a caller wrote, within some seconds.
+Sql = Callable[[View, BoundStatement, float | None], RowStream]

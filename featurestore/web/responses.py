@@ -174,13 +174,23 @@ def _from_url(type_: type[msgspec.Struct]) -> dict[str, Any]:
     fields = _fields(type_)
     for name, values in request.args.to_dict(flat=False).items():
         kinds = _kinds_of(type_, name)
-        several = tuple in kinds or list in kinds
+        if dict in kinds and len(values) == 1:
+            found[name] = _from_json(name, values[0])
+            continue
+        several = tuple in kinds or (list in kinds and dict not in kinds)
         if name in fields and len(values) > 1 and not several:
             raise BadRequest(f"{name}: given {len(values)} times, takes one value")
         found[name] = values if several else values[0]
         if bool in kinds and values[0] in TRUTH:
             found[name] = TRUTH[values[0]]
     return found
+
+
+def _from_json(name: str, text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        raise BadRequest(f"{name}: {text!r:.200} cannot be read (expected JSON)") from None
 
 
 @functools.cache

@@ -108,6 +108,13 @@ class SqlAsked(Asked, frozen=True):
     """A statement and the form of its rows."""
 
     sql: Annotated[str, Meta(description="Which SELECT to run.", max_length=MOST_SQL)]
+    parameters: Annotated[
+        dict[str, Any] | list[Any] | None,
+        Meta(
+            description="Values of the statement's parameters: an object for $name, a list for ? and $1. "
+            'In a URL as JSON. A time is {"timestamp": "2026-01-02T03:04:05Z"}.'
+        ),
+    ] = None
     max_rows: Annotated[
         Annotated[int, Meta(ge=1)] | None,
         Meta(description=f"At most this many rows: 10,000 unless given, {MOST_ROWS:,} at most where not streamed."),

@@ -15,6 +15,7 @@ from featurestore.sql import export
 from featurestore.values.dictionary import Dictionary, StoreInfo
 from featurestore.values.feature import Feature
 from featurestore.values.hits import Activating
+from featurestore.values.parameters import from_json
 from featurestore.web import responses
 from featurestore.web.api.models import (
     MOST_ROWS,
@@ -123,15 +124,16 @@ def _found(store: FeatureStore, query: Query) -> Found:
 
 def _rows(store: FeatureStore, asked: SqlAsked) -> Response:
     timeout = min(asked.timeout or SQL_SECONDS, SQL_SECONDS)
+    parameters = from_json(asked.parameters)
     as_arrow = responses.ARROW in request.accept_mimetypes.values()
     if asked.format is not None or (as_arrow and asked.stream):
         form = asked.format or "arrow"
         export.check(form)
-        return responses.stream(store.stream(asked.sql, timeout), form, asked.max_rows)
+        return responses.stream(store.stream(asked.sql, parameters, timeout), form, asked.max_rows)
     max_rows = MAX_ROWS if asked.max_rows is None else asked.max_rows
     if max_rows > MOST_ROWS:
         raise BadRequest(f"max_rows: {max_rows} is more than {MOST_ROWS:,}; give a format, and rows are streamed")
-    table = store.sql(asked.sql, max_rows=max_rows, timeout=timeout)
+    table = store.sql(asked.sql, parameters, max_rows, timeout)
     answer = responses.arrow(table) if as_arrow else responses.json(responses.rows(table))
     answer.headers["Vary"] = "Accept"
     return answer
