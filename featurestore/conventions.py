@@ -1,25 +1,24 @@
-"""Numbers that are the same for every store and for ever: the bins of histograms, and which documents are held out."""
+"""What is the same in every store and may never change: the bins of histograms, and which documents are held out."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
 
+# Bin b counts activations from HISTOGRAM_EDGES[b] to HISTOGRAM_EDGES[b + 1], which is a quarter of an octave; the first
+# bin counts smaller ones too, the last one larger ones.
 HISTOGRAM_BINS = 64
-
-
 HISTOGRAM_EDGES: tuple[float, ...] = tuple(2.0 ** (b / 4 - 6) for b in range(HISTOGRAM_BINS + 1))
 
-
-# One document in four: labels are made from the rest, which needs more.
-OF = 4
+# One document in so many is held out: labels are made from the rest, which takes more text than scoring does.
+HELD_OUT_ONE_IN = 4
 
 
 def held_out(documents: Iterable[bytes | memoryview]) -> list[bool]:
-    """For each document, given as its token ids (little-endian int32), whether it is held out.
+    """Return for each document, given as the bytes of its token ids (little-endian int32), whether it is held out.
 
-    The hash of its tokens decides, so equal texts fall on the same side, in every corpus and on every machine. Where all
-    documents would be held out, none is: there would be nothing to make labels from.
+    The hash of its tokens decides, so equal texts fall on the same side, in every corpus and on every machine. If all
+    documents would be held out, none is: labels need texts to be made from.
     """
-    found = [hashlib.sha256(ids).digest()[0] % OF == 0 for ids in documents]
-    return [False] * len(found) if all(found) else found
+    flags = [hashlib.sha256(ids).digest()[0] % HELD_OUT_ONE_IN == 0 for ids in documents]
+    return [False] * len(flags) if all(flags) else flags

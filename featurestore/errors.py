@@ -3,7 +3,7 @@
     FeatureStoreError             500  exit 1
       BadRequest                  400  exit 2   the request cannot mean anything
       NotFound                    404  exit 3   no such store, dictionary or feature
-      Conflict                    409  exit 4   somebody else wrote the same thing
+      Conflict                    409  exit 4   another writer wrote the same thing
       UnsupportedVersion          501  exit 5   the store is of another format version
       Unavailable                 503  exit 6   something needed is not there: a package, a server, a model, time
       BadStore                    500  exit 7   the store's files are damaged or incomplete

@@ -14,6 +14,6 @@ def quote_label(label: str | None, most: int = 60) -> str:
 
 
 def first_line(error: BaseException | str, most: int = 200) -> str:
-    """Return the first line of an error's text that is not blank, at most `most` characters; its type's name if it has no text."""
+    """Return the first line with text of an error's message, at most `most` characters; without one its type's name."""
     lines = (line.strip() for line in str(error).splitlines())
     return next((line for line in lines if line), type(error).__name__)[:most]

@@ -12,6 +12,7 @@ from typing import Any
 import click
 import msgspec
 
+from featurestore.display.numbers import format_value
 from featurestore.errors import FeatureStoreError
 
 store_option = click.option(
@@ -98,16 +99,8 @@ def table(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str] | None =
 
 
 def cell(value: Any) -> str:
-    """A value as a table shows it."""
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return str(value)
+    """Return a value as a table shows it: floats with four significant digits."""
+    return format_value(value, digits=4)
 
 
 def console(stderr: bool = False) -> Any:

@@ -1,4 +1,4 @@
-"""Dictionaries, and what a store holds. Frozen values."""
+"""A dictionary of features, and the summary of a store. Frozen values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from featurestore.values.tables import Listing
 
 
 class Dictionary(msgspec.Struct, frozen=True, kw_only=True):
-    """The features of one trained SAE or transcoder; fields as in schema.sql, stored.dictionaries."""
+    """One trained SAE or transcoder, whose features these are; fields as in schema.sql, stored.dictionaries."""
 
     dictionary: str
     model: str
@@ -45,11 +45,11 @@ class Dictionary(msgspec.Struct, frozen=True, kw_only=True):
         return f"<Dictionary {self.dictionary}: {self.d_sae:,} features, {self.kind} at {self.hook_point}>"
 
     def _repr_html_(self) -> str:
-        return notebook.dictionary(self)
+        return notebook.render_dictionary(self)
 
 
 class Dictionaries(Listing[Dictionary]):
-    """The dictionaries of a store, as a list that can be a table too."""
+    """The dictionaries of a store, ordered by id: a list that can be a table too."""
 
     def __init__(self, values: Iterable[Dictionary] = ()):
         super().__init__(Dictionary, values)
@@ -58,23 +58,23 @@ class Dictionaries(Listing[Dictionary]):
         columns = ("dictionary", "features", "kind", "layer", "hook point", "width", "tokens counted")
         rows = [
             (
-                notebook.code(one.dictionary),
-                one.d_sae,
-                one.kind,
-                one.layer,
-                one.hook_point,
-                one.d_out,
-                one.tokens_counted,
+                notebook.render_code(dictionary.dictionary),
+                dictionary.d_sae,
+                dictionary.kind,
+                dictionary.layer,
+                dictionary.hook_point,
+                dictionary.d_out,
+                dictionary.tokens_counted,
             )
-            for one in self
+            for dictionary in self
         ]
-        return notebook.table(columns, rows)
+        return notebook.render_table(columns, rows)
 
 
 class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What a store holds: rows, bytes and parts (files) by table, how old it is, and the embedder of its label index.
+    """What a store holds: rows, bytes and parts (files) of each table, its age, and the embedder of its label index.
 
-    `label_rule` is the SQL expression by which the best label is chosen.
+    `label_rule` is the SQL expression by which the best label of a feature is chosen.
     """
 
     location: str
@@ -93,18 +93,19 @@ class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        return f"<StoreInfo {self.location}: {self.dictionaries} dictionaries, {self.features:,} features, {self.labels:,} labels>"
+        counts = f"{self.dictionaries} dictionaries, {self.features:,} features, {self.labels:,} labels"
+        return f"<StoreInfo {self.location}: {counts}>"
 
     def _repr_html_(self) -> str:
         rows = [(name, n, self.bytes.get(name), self.parts.get(name)) for name, n in self.rows.items()]
-        return notebook.table(("table", "rows", "bytes", "files"), rows, notes=self.notes)
+        return notebook.render_table(("table", "rows", "bytes", "files"), rows, notes=self.notes)
 
 
 def pick_dictionary(dictionaries: Sequence[Dictionary], id: str) -> Dictionary:
-    """The dictionary called `id`. Raises NotFound, naming those there are."""
+    """Return the dictionary with this id. Raises NotFound, which names the ids of the store."""
     for dictionary in dictionaries:
         if dictionary.dictionary == id:
             return dictionary
-    there = ", ".join(d.dictionary for d in dictionaries[:8]) or "none"
+    names = ", ".join(dictionary.dictionary for dictionary in dictionaries[:8]) or "none"
     more = f" and {len(dictionaries) - 8} more" if len(dictionaries) > 8 else ""
-    raise NotFound(f"no dictionary '{id}'; there are: {there}{more}")
+    raise NotFound(f"no dictionary '{id}'; there are: {names}{more}")

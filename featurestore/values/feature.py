@@ -1,4 +1,4 @@
-"""One feature and what belongs to it: its id, examples, labels, scores and whole page. Frozen values."""
+"""A feature and what belongs to it: its id, examples, labels and scores. Frozen values."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from featurestore.values.tables import Listing
 
 
 class FeatureId(msgspec.Struct, frozen=True, order=True):
-    """`model/source/index`, taken apart."""
+    """The parts of an id `model/source/index`: the dictionary `model/source`, and the number of the feature in it."""
 
     dictionary: str
     feature: int
 
     @classmethod
     def parse(cls, text: str) -> FeatureId:
-        """The id in `text`. Raises BadRequest when it is not of the form model/source/index."""
+        """Return the id that `text` holds. Raises BadRequest when it is not of the form model/source/index."""
         match = re.fullmatch(r"([^/\s]+/[^/\s]+)/(0|[1-9][0-9]{0,8})", text.strip())
         if match is None:
             raise BadRequest(f"'{text}' is not a feature id: write model/source/index, as in gpt2-small/8-res-jb/1234")
@@ -33,23 +33,25 @@ class FeatureId(msgspec.Struct, frozen=True, order=True):
 
 
 class Coactive(msgspec.Struct, frozen=True):
-    """Another feature of the dictionary, and tokens with both active over tokens with either."""
+    """Another feature of the dictionary; `jaccard` is tokens on which both fire over tokens on which either does."""
 
     feature: int
     jaccard: float
 
 
 class LogitEffect(msgspec.Struct, frozen=True):
-    """A token and how far the decoder vector moves its logit."""
+    """A token, and by how much the decoder vector changes its logit."""
 
     token: str
     value: float
 
 
 class Example(msgspec.Struct, frozen=True):
-    """A window of tokens around one activation; `activations` has one value for each of `tokens`, 0 where silent.
+    """A window of tokens around one activation.
 
-    Explainers see no example that is `held_out`: labels are scored on these.
+    `activations` has one value for each token, 0 where the feature is silent. `start` is the place of the window's
+    first token in its document, `position` that of the token with `activation`. Examples that are `held_out` are for
+    scoring: explainers do not see them.
     """
 
     band: str
@@ -68,7 +70,7 @@ class Example(msgspec.Struct, frozen=True):
     activations: tuple[float, ...]
 
     def marked(self, threshold: float = 0.0) -> str:
-        """The window's text with the tokens above `threshold` between << and >>."""
+        """Return the window's text, each token with an activation above `threshold` between << and >>."""
         return "".join(
             f"<<{token}>>" if value > threshold else token
             for token, value in zip(self.tokens, self.activations, strict=True)
@@ -79,7 +81,7 @@ class Example(msgspec.Struct, frozen=True):
 
 
 class Label(msgspec.Struct, frozen=True, kw_only=True):
-    """A text that says what a feature means, and who says so; fields as in schema.sql, stored.labels.
+    """A text that says what a feature means, and its explainer; fields as in schema.sql, stored.labels.
 
     `votes` is the sum of the votes on it.
     """
@@ -97,7 +99,7 @@ class Label(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GivenLabel(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody says a feature means. `explainer` is who says so: a person, or the name of a model."""
+    """A label to write: what the feature `id` means. `explainer` names its author: a person or a model."""
 
     id: str
     label: str
@@ -107,7 +109,7 @@ class GivenLabel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):
-    """How well a label tells on which texts its feature is active; fields as in schema.sql, stored.scores."""
+    """How well a label predicts on which texts its feature is active; fields as in schema.sql, stored.scores."""
 
     label: str
     explainer: str
@@ -137,20 +139,21 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Scores(Listing[Score]):
-    """Scores of labels, as a list that can be a table too."""
+    """Scores of labels: a list that can be a table too."""
 
     def __init__(self, values: Iterable[Score] = ()):
         super().__init__(Score, values)
 
     def _repr_html_(self) -> str:
         columns = ("method", "value", "low", "high", "n", "failures", "judge", "label")
-        return notebook.table(columns, [[getattr(one, name) for name in columns] for one in self])
+        return notebook.render_table(columns, [[getattr(score, name) for name in columns] for score in self])
 
 
 class Feature(msgspec.Struct, frozen=True, kw_only=True):
-    """One feature's whole page; statistics as in schema.sql, stored.features.
+    """All that is known of one feature; statistics as in schema.sql, stored.features.
 
-    `labels` begins with the best one; `scores` has the newest of each label by each method and judge; `examples` holds the top band first, then sampled bands from strong to weak.
+    `labels` begins with the best one. `scores` has the newest score of each label by each method and judge. `examples`
+    has the top band first, then the sampled bands from strong to weak.
     """
 
     id: str
@@ -188,11 +191,11 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
         return f"<Feature {self.id} {quote_label(self.label)}: {self.state}, {density}, {len(self.examples)} examples>"
 
     def _repr_html_(self) -> str:
-        return notebook.feature(self)
+        return notebook.render_feature(self)
 
 
 class Features(Listing[Feature]):
-    """Pages of features, as a list that can be a table too."""
+    """Features with all that is known of them: a list that can be a table too."""
 
     def __init__(self, values: Iterable[Feature] = ()):
         super().__init__(Feature, values)
@@ -201,15 +204,21 @@ class Features(Listing[Feature]):
         columns = ("feature", "label", "state", "density", "largest", "strongest example")
         rows = [
             (
-                notebook.code(one.id),
-                one.label,
-                one.state,
-                one.density,
-                one.max_activation,
-                notebook.on_text(one.examples[0].tokens, one.examples[0].activations, one.max_activation)
-                if one.examples
-                else None,
+                notebook.render_code(feature.id),
+                feature.label,
+                feature.state,
+                feature.density,
+                feature.max_activation,
+                _strongest(feature),
             )
-            for one in self
+            for feature in self
         ]
-        return notebook.table(columns, rows)
+        return notebook.render_table(columns, rows)
+
+
+def _strongest(feature: Feature) -> str | None:
+    """Return the feature's first example as HTML; None without examples."""
+    if not feature.examples:
+        return None
+    example = feature.examples[0]
+    return notebook.render_tokens(example.tokens, example.activations, feature.max_activation)

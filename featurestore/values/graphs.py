@@ -1,4 +1,4 @@
-"""Attribution graphs: which features, tokens and errors led a model to its next token. Frozen values."""
+"""Attribution graphs: which features, tokens and errors a model's next token came from. Frozen values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class GraphSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """A graph without its nodes and links, of which it has so many; fields as in schema.sql, stored.graphs."""
+    """A graph without its nodes and links, which are only counted; fields as in schema.sql, stored.graphs."""
 
     graph: str
     scan: str
@@ -32,21 +32,25 @@ class GraphSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Graphs(Listing[GraphSummary]):
-    """The graphs of a store, as a list that can be a table too."""
+    """The graphs of a store, ordered by name: a list that can be a table too."""
 
     def __init__(self, values: Iterable[GraphSummary] = ()):
         super().__init__(GraphSummary, values)
 
     def _repr_html_(self) -> str:
         columns = ("graph", "prompt", "nodes", "features", "links", "made with")
-        rows = [(notebook.code(one.graph), one.prompt, one.nodes, one.features, one.links, one.scan) for one in self]
-        return notebook.table(columns, rows)
+        rows = [
+            (notebook.render_code(graph.graph), graph.prompt, graph.nodes, graph.features, graph.links, graph.scan)
+            for graph in self
+        ]
+        return notebook.render_table(columns, rows)
 
 
 class GraphNode(msgspec.Struct, frozen=True, kw_only=True):
     """One node; fields as in schema.sql, stored.graph_nodes.
 
-    `id` is a feature's, where its dictionary is known; `label` is the best one of a feature that is `in_store`.
+    `id` is the id of the feature, None where its dictionary is not known or the node is no feature. `in_store` says
+    whether the store has this feature; `label` is then its best label.
     """
 
     node_id: str
@@ -68,7 +72,7 @@ class GraphNode(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GraphLink(msgspec.Struct, frozen=True):
-    """The direct effect of one node on another; both are numbers of nodes, from 0."""
+    """The direct effect of one node on another; `source` and `target` are places in the graph's `nodes`, from 0."""
 
     source: int
     target: int
@@ -76,9 +80,9 @@ class GraphLink(msgspec.Struct, frozen=True):
 
 
 class Graph(Tabular, msgspec.Struct, frozen=True, kw_only=True):
-    """A graph with its nodes and links. As a table it is its nodes; `links_to_arrow` has the links.
+    """A graph with its nodes and links. Its table has a row for each node; `links_to_arrow` gives the links.
 
-    `metadata` is what its maker says of it; `notes` say what reading its file found odd.
+    `metadata` is what the program that made the graph wrote about it; `notes` say what was odd in its file.
     """
 
     graph: str
@@ -94,38 +98,39 @@ class Graph(Tabular, msgspec.Struct, frozen=True, kw_only=True):
     tool: str
     created_at: datetime.datetime
 
-    def _tabled(self) -> tuple[type[msgspec.Struct], Sequence[msgspec.Struct]]:
+    def _list_rows(self) -> tuple[type[msgspec.Struct], Sequence[msgspec.Struct]]:
         return GraphNode, self.nodes
 
     def links_to_arrow(self) -> pyarrow.Table:
-        """The links, a row each, as a pyarrow.Table."""
+        """Return the links as a pyarrow.Table, a row each: source, target, weight."""
         return tables.table(GraphLink, self.links)
 
     def __repr__(self) -> str:
         known = sum(node.in_store for node in self.nodes)
-        return f"<Graph {self.graph}: {len(self.nodes):,} nodes, {known:,} of them features of the store, {len(self.links):,} links>"
+        nodes = f"{len(self.nodes):,} nodes, {known:,} of them features of the store"
+        return f"<Graph {self.graph}: {nodes}, {len(self.links):,} links>"
 
     def _repr_html_(self) -> str:
         columns = ("node", "kind", "on", "feature", "label", "activation", "influence")
         rows = [
             (
-                notebook.code(one.node_id),
-                one.kind,
-                self.prompt_tokens[one.position] if one.position < len(self.prompt_tokens) else one.position,
-                one.id and notebook.code(one.id),
-                one.label or one.clerp or None,
-                one.activation,
-                one.influence,
+                notebook.render_code(node.node_id),
+                node.kind,
+                self.prompt_tokens[node.position] if node.position < len(self.prompt_tokens) else node.position,
+                node.id and notebook.render_code(node.id),
+                node.label or node.clerp or None,
+                node.activation,
+                node.influence,
             )
-            for one in self.nodes
+            for node in self.nodes
         ]
-        return notebook.table(columns, rows, notes=self.notes)
+        return notebook.render_table(columns, rows, notes=self.notes)
 
 
 class GraphAdded(msgspec.Struct, frozen=True, kw_only=True):
-    """A graph that was written: how many nodes it has, how many of them are features, are in the store, have a label.
+    """A graph that was written: counts of its nodes, of those that are features, are in the store and have a label.
 
-    `notes` say what was odd in its file and what is missing; `commit` is the number of the commit that has it.
+    `notes` say what was odd in its file and what is missing; `commit` is the number of the commit that added it.
     """
 
     graph: str

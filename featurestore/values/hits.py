@@ -14,9 +14,9 @@ from featurestore.values.tables import Tabular
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):
-    """One search result. `score` is what hits are ordered by; `why` says in words what matched.
+    """One search result. Hits are ordered by `score`, the largest first; `why` says in words what matched.
 
-    `copies` are the ids of near-identical features that this hit stands for, among those looked at for the page.
+    `copies` are the ids of nearly identical features that this hit stands for, among the candidates of this answer.
     """
 
     id: str
@@ -33,9 +33,9 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hits(Tabular, msgspec.Struct, frozen=True):
-    """Search results, best first, with the query as it was understood and whatever the reader should know of them.
+    """Search results, best first, with the query as it was understood and notes for the reader.
 
-    `next` is the cursor of the page that follows, which may turn out to be empty; None where there is none.
+    `next` is the cursor of the next page, which may turn out to be empty; None at the end.
     """
 
     query: Query
@@ -53,10 +53,10 @@ class Hits(Tabular, msgspec.Struct, frozen=True):
     def __getitem__(self, i: int) -> Hit: ...
     @overload
     def __getitem__(self, i: slice) -> Sequence[Hit]: ...
-    def __getitem__(self, i):
+    def __getitem__(self, i: int | slice) -> Hit | Sequence[Hit]:
         return self.hits[i]
 
-    def _tabled(self) -> tuple[type[msgspec.Struct], Sequence[msgspec.Struct]]:
+    def _list_rows(self) -> tuple[type[msgspec.Struct], Sequence[msgspec.Struct]]:
         return Hit, self.hits
 
     def __repr__(self) -> str:
@@ -69,12 +69,18 @@ class Hits(Tabular, msgspec.Struct, frozen=True):
 
     def _repr_html_(self) -> str:
         columns = ("feature", "score", "label", "density", "why")
-        rows = [(notebook.code(hit.id), hit.score, hit.label or "no label", hit.density, hit.why) for hit in self.hits]
-        return notebook.table(columns, rows, notes=self.notes)
+        rows = [
+            (notebook.render_code(hit.id), hit.score, hit.label or "no label", hit.density, hit.why)
+            for hit in self.hits
+        ]
+        return notebook.render_table(columns, rows, notes=self.notes)
 
 
 class ActiveFeature(msgspec.Struct, frozen=True, kw_only=True):
-    """A feature that fires on a text: its largest activation there, the token it is on, and one value for each token."""
+    """A feature that fires on a text.
+
+    `activation` is its largest there and `token` the place of that token; `activations` has a value for each token.
+    """
 
     id: str
     dictionary: str
@@ -88,14 +94,14 @@ class ActiveFeature(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Activating(Tabular, msgspec.Struct, frozen=True, kw_only=True):
-    """Which features fire on a text. `tokens` leaves out BOS; features are ordered as `notes` says."""
+    """The features that fire on a text, in the order that `notes` names. `tokens` are the text's, without BOS."""
 
     text: str
     tokens: tuple[str, ...]
     features: tuple[ActiveFeature, ...]
     notes: tuple[str, ...] = ()
 
-    def _tabled(self) -> tuple[type[msgspec.Struct], Sequence[msgspec.Struct]]:
+    def _list_rows(self) -> tuple[type[msgspec.Struct], Sequence[msgspec.Struct]]:
         return ActiveFeature, self.features
 
     def __repr__(self) -> str:
@@ -105,22 +111,23 @@ class Activating(Tabular, msgspec.Struct, frozen=True, kw_only=True):
         columns = ("feature", "activation", "of largest", "label", "on")
         rows = [
             (
-                notebook.code(one.id),
-                one.activation,
-                one.activation / one.max_activation if one.max_activation else None,
-                one.label or "no label",
-                notebook.on_text(self.tokens, one.activations, one.max_activation),
+                notebook.render_code(feature.id),
+                feature.activation,
+                feature.activation / feature.max_activation if feature.max_activation else None,
+                feature.label or "no label",
+                notebook.render_tokens(self.tokens, feature.activations, feature.max_activation),
             )
-            for one in self.features
+            for feature in self.features
         ]
-        return notebook.table(columns, rows, notes=self.notes)
+        return notebook.render_table(columns, rows, notes=self.notes)
 
 
 class ContrastFeature(msgspec.Struct, frozen=True, kw_only=True):
     """A feature that fires more on some texts than on others.
 
-    `mean` and `mean_against` are of the strongest activation of each text; `fires` and `fires_against` are shares of the
-    texts that it fires on at all; `score` is mean - mean_against over the feature's largest activation.
+    `mean` and `mean_against` are means of the strongest activation on each text; `fires` and `fires_against` are the
+    shares of texts that it fires on, 0 to 1; `score` is (mean - mean_against) / the feature's largest activation in its
+    corpus.
     """
 
     id: str
@@ -137,14 +144,17 @@ class ContrastFeature(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Contrast(Tabular, msgspec.Struct, frozen=True, kw_only=True):
-    """The features that tell two sets of texts apart, the most telling first; `texts` and `against` are how many there were."""
+    """The features that fire more on one set of texts than on another, by `score`, the largest first.
+
+    `texts` and `against` are the sizes of the two sets.
+    """
 
     texts: int
     against: int
     features: tuple[ContrastFeature, ...]
     notes: tuple[str, ...] = ()
 
-    def _tabled(self) -> tuple[type[msgspec.Struct], Sequence[msgspec.Struct]]:
+    def _list_rows(self) -> tuple[type[msgspec.Struct], Sequence[msgspec.Struct]]:
         return ContrastFeature, self.features
 
     def __repr__(self) -> str:
@@ -153,14 +163,22 @@ class Contrast(Tabular, msgspec.Struct, frozen=True, kw_only=True):
     def _repr_html_(self) -> str:
         columns = ("feature", "score", "mean", "mean against", "fires on", "fires against", "label")
         rows = [
-            (notebook.code(one.id), one.score, one.mean, one.mean_against, one.fires, one.fires_against, one.label)
-            for one in self.features
+            (
+                notebook.render_code(feature.id),
+                feature.score,
+                feature.mean,
+                feature.mean_against,
+                feature.fires,
+                feature.fires_against,
+                feature.label,
+            )
+            for feature in self.features
         ]
-        return notebook.table(columns, rows, notes=self.notes)
+        return notebook.render_table(columns, rows, notes=self.notes)
 
 
 class Edge(msgspec.Struct, frozen=True):
-    """One feature is among the nearest of another."""
+    """`target` is among the nearest features of `source`; `cosine` is that of their decoder vectors."""
 
     source: str
     target: str
@@ -168,9 +186,10 @@ class Edge(msgspec.Struct, frozen=True):
 
 
 class Neighbourhood(Tabular, msgspec.Struct, frozen=True, kw_only=True):
-    """A feature and what lies near it: `nodes` from near to far, the feature itself first; `edges` to nearest features.
+    """A feature and the features around it.
 
-    As a table it is its edges.
+    `nodes` has the feature itself first, then the others from near to far; `edges` lead from a feature to its nearest.
+    Its table has a row for each edge.
     """
 
     id: str
@@ -178,7 +197,7 @@ class Neighbourhood(Tabular, msgspec.Struct, frozen=True, kw_only=True):
     edges: tuple[Edge, ...]
     notes: tuple[str, ...] = ()
 
-    def _tabled(self) -> tuple[type[msgspec.Struct], Sequence[msgspec.Struct]]:
+    def _list_rows(self) -> tuple[type[msgspec.Struct], Sequence[msgspec.Struct]]:
         return Edge, self.edges
 
     def __repr__(self) -> str:
@@ -186,12 +205,12 @@ class Neighbourhood(Tabular, msgspec.Struct, frozen=True, kw_only=True):
 
     def _repr_html_(self) -> str:
         columns = ("feature", "cosine", "label", "density")
-        rows = [(notebook.code(one.id), one.score, one.label, one.density) for one in self.nodes]
-        return notebook.table(columns, rows, notes=self.notes)
+        rows = [(notebook.render_code(node.id), node.score, node.label, node.density) for node in self.nodes]
+        return notebook.render_table(columns, rows, notes=self.notes)
 
 
 class Duplicate(msgspec.Struct, frozen=True, kw_only=True):
-    """A feature and its nearest of other dictionaries."""
+    """A feature, a near one of another dictionary, and the cosine of their decoder vectors."""
 
     id: str
     label: str | None
@@ -201,14 +220,14 @@ class Duplicate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Duplicates(Tabular, msgspec.Struct, frozen=True, kw_only=True):
-    """Pairs of features of nearly the same direction, nearest first. `compared` features were looked at."""
+    """Pairs of features with nearly the same direction, the largest cosine first. `compared` features were compared."""
 
     dictionary: str
     compared: int
     pairs: tuple[Duplicate, ...]
     notes: tuple[str, ...] = ()
 
-    def _tabled(self) -> tuple[type[msgspec.Struct], Sequence[msgspec.Struct]]:
+    def _list_rows(self) -> tuple[type[msgspec.Struct], Sequence[msgspec.Struct]]:
         return Duplicate, self.pairs
 
     def __repr__(self) -> str:
@@ -217,7 +236,7 @@ class Duplicates(Tabular, msgspec.Struct, frozen=True, kw_only=True):
     def _repr_html_(self) -> str:
         columns = ("feature", "other", "cosine", "label", "other label")
         rows = [
-            (notebook.code(one.id), notebook.code(one.other), one.cosine, one.label, one.other_label)
-            for one in self.pairs
+            (notebook.render_code(pair.id), notebook.render_code(pair.other), pair.cosine, pair.label, pair.other_label)
+            for pair in self.pairs
         ]
-        return notebook.table(columns, rows, notes=self.notes)
+        return notebook.render_table(columns, rows, notes=self.notes)

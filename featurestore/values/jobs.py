@@ -1,4 +1,4 @@
-"""Long work that is done on a store. Frozen values."""
+"""Long work on a store, and how far it is. Frozen values."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import msgspec
 from featurestore.display import notebook
 from featurestore.values.tables import Listing
 
-KINDS = ("index", "compact", "check")  # what a service starts
+KINDS = ("index", "compact", "check")  # the jobs that a service can start
 
 
 class JobError(msgspec.Struct, frozen=True):
-    """Why a job failed; `code` is that of the errors."""
+    """Why a job failed; `code` is the code of the error's class."""
 
     code: str
     detail: str
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """One piece of long work, as it says of itself.
+    """One piece of long work on a store.
 
-    `state` is running, done, failed, cancelled or interrupted (its process died). `about` is what it works on. `doing` is the
-    stage it is at, of which `done` of `total` steps are made. `lines` say what it did, `rows` how many rows of its own
-    kind (features, labels, scores) the store gained meanwhile; `message` is all of it in a sentence.
+    `state` is running, done, failed, cancelled or interrupted (its process died). `about` names what it works on.
+    `doing` is the current stage, with `done` of `total` steps. `lines` say what was done; `rows` is the number of rows
+    (features, labels or scores) that the store gained; `message` is a sentence with all of it.
     """
 
     id: str
@@ -49,14 +49,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Jobs(Listing[Job]):
-    """Jobs, the newest first, as a list."""
+    """Jobs, the newest first: a list that can be a table too."""
 
     def __init__(self, values: Iterable[Job] = ()):
         super().__init__(Job, values)
 
     def _repr_html_(self) -> str:
         rows = [
-            (notebook.code(one.id), one.about, one.state, one.began.isoformat(" ", "seconds"), one.message)
-            for one in self
+            (notebook.render_code(job.id), job.about, job.state, job.began.isoformat(" ", "seconds"), job.message)
+            for job in self
         ]
-        return notebook.table(("job", "about", "state", "began", ""), rows)
+        return notebook.render_table(("job", "about", "state", "began", ""), rows)

@@ -1,4 +1,4 @@
-"""A result in batches as they come, which can be left before its end."""
+"""The rows of a long answer in batches, of which the reader may take as many as it wants."""
 
 from __future__ import annotations
 
@@ -14,36 +14,37 @@ if TYPE_CHECKING:
 
 
 class RowStream:
-    """Arrow batches of one schema, as they come. A context manager: leaving it stops what makes them.
+    """Arrow record batches of one schema, each made when it is asked for.
 
-    pandas, Polars and DuckDB read it as any Arrow stream (`__arrow_c_stream__`).
+    A context manager: leaving it stops the query. pandas, Polars and DuckDB read it as any Arrow stream
+    (`__arrow_c_stream__`).
     """
 
-    def __init__(self, made: Generator[Any, None, None]):
-        """`made` gives the schema, then the batches; what it raises is raised here."""
-        self.schema: pyarrow.Schema = next(made)
-        self._batches = made
+    def __init__(self, source: Generator[Any, None, None]):
+        """`source` yields the schema, then the batches; errors of `source` are raised to the reader."""
+        self.schema: pyarrow.Schema = next(source)
+        self._batches = source
 
     def __iter__(self) -> Iterator[pyarrow.RecordBatch]:
         return self._batches
 
     def read_all(self) -> pyarrow.Table:
-        """All that is left as one table."""
+        """Return the batches that were not read yet as one table."""
         import pyarrow
 
         with self:
             return pyarrow.Table.from_batches(list(self._batches), schema=self.schema)
 
     def to_arrow(self) -> pyarrow.Table:
-        """All that is left as one table, as `read_all`."""
+        """Return the batches that were not read yet as one table, as `read_all` does."""
         return self.read_all()
 
     def to_pandas(self) -> pandas.DataFrame:
-        """All that is left as a pandas DataFrame. Raises Unavailable where pandas is not installed."""
+        """Return the rows that were not read yet as a pandas DataFrame. Raises Unavailable without pandas."""
         return tables.to_pandas(self.read_all())
 
     def to_polars(self) -> polars.DataFrame:
-        """All that is left as a Polars DataFrame. Raises Unavailable where Polars is not installed."""
+        """Return the rows that were not read yet as a Polars DataFrame. Raises Unavailable without Polars."""
         return tables.to_polars(self.read_all())
 
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
@@ -52,7 +53,7 @@ class RowStream:
         return pyarrow.RecordBatchReader.from_batches(self.schema, self._batches).__arrow_c_stream__(requested_schema)
 
     def close(self) -> None:
-        """Stop; what was not read is lost."""
+        """Stop the query; rows that were not read are dropped."""
         self._batches.close()
 
     def __enter__(self) -> RowStream:

@@ -1,4 +1,7 @@
-"""Values as tables: Arrow always, pandas and Polars where they are installed. Columns and types are those of the value's fields."""
+"""Values as tables: Arrow always, pandas and Polars where they are installed.
+
+A table has a column for each field of the values, of the type that the field has, also when there are no values.
+"""
 
 from __future__ import annotations
 
@@ -21,59 +24,62 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Tabular:
-    """What has rows: each becomes a row of a table, with a column for each of its fields."""
+    """A value with rows, which can be a table: a row for each of them, a column for each of their fields."""
 
     __slots__ = ()
 
-    def _tabled(self) -> tuple[type[msgspec.Struct], Sequence[msgspec.Struct]]:
-        """The rows, and their type: what an empty table has columns of."""
+    def _list_rows(self) -> tuple[type[msgspec.Struct], Sequence[msgspec.Struct]]:
+        """Return the type of the rows, which names the columns of an empty table too, and the rows."""
         raise NotImplementedError
 
     def to_arrow(self) -> pyarrow.Table:
-        """A row each, as a pyarrow.Table; the types do not depend on the values."""
-        return table(*self._tabled())
+        """Return a pyarrow.Table with a row for each value; its types do not depend on the values."""
+        return table(*self._list_rows())
 
     def to_pandas(self) -> pandas.DataFrame:
-        """A row each, as a pandas DataFrame. Raises Unavailable where pandas is not installed."""
+        """Return a pandas DataFrame with a row for each value. Raises Unavailable where pandas is not installed."""
         return to_pandas(self.to_arrow())
 
     def to_polars(self) -> polars.DataFrame:
-        """A row each, as a Polars DataFrame. Raises Unavailable where Polars is not installed."""
+        """Return a Polars DataFrame with a row for each value. Raises Unavailable where Polars is not installed."""
         return to_polars(self.to_arrow())
 
 
 class Listing(list[T], Tabular, Generic[T]):
-    """A list of values of one type, which can be had as a table too."""
+    """A list of values of one type, which can be a table too."""
 
     def __init__(self, of: type[T], values: Iterable[T] = ()):
-        """`of` is the type of the values: it says the columns where there are none."""
+        """`of` is the type of the values: an empty list has the same columns as a full one."""
         super().__init__(values)
         self._of = of
 
-    def _tabled(self) -> tuple[type[msgspec.Struct], Sequence[msgspec.Struct]]:
+    def _list_rows(self) -> tuple[type[msgspec.Struct], Sequence[msgspec.Struct]]:
         return self._of, self
 
 
 def table(of: type[msgspec.Struct], rows: Sequence[msgspec.Struct]) -> pyarrow.Table:
-    """Values of one type as a pyarrow.Table."""
+    """Return values of the type `of` as a pyarrow.Table, a row each."""
     import pyarrow
 
     plain = [msgspec.to_builtins(row, builtin_types=(datetime.datetime,)) for row in rows]
     return pyarrow.Table.from_pylist(plain, schema=pyarrow.schema(list(_fields(of))))
 
 
-def to_pandas(found: pyarrow.Table) -> pandas.DataFrame:
-    """An Arrow table as a DataFrame. Raises Unavailable where pandas is not installed."""
-    _needed("pandas")
-    return found.to_pandas()
+def to_pandas(table: pyarrow.Table) -> pandas.DataFrame:
+    """Return an Arrow table as a pandas DataFrame. Raises Unavailable where pandas is not installed."""
+    _require("pandas")
+    frame: pandas.DataFrame = table.to_pandas()
+    return frame
 
 
-def to_polars(found: pyarrow.Table) -> polars.DataFrame:
-    """An Arrow table as a DataFrame. Raises Unavailable where Polars is not installed."""
-    return _needed("polars").from_arrow(found)
+def to_polars(table: pyarrow.Table) -> polars.DataFrame:
+    """Return an Arrow table as a Polars DataFrame. Raises Unavailable where Polars is not installed."""
+    frame: polars.DataFrame = _require("polars").from_arrow(table)
+    return frame
 
 
-def _needed(name: str) -> Any:
+def _require(name: str) -> Any:
+    """Return an optional package. Raises Unavailable, with the command that installs it."""
     try:
         return importlib.import_module(name)
     except ImportError:
@@ -87,6 +93,7 @@ def _fields(of: type[msgspec.Struct]) -> Iterable[pyarrow.Field]:
 
 
 def _arrow_type(annotation: Any) -> pyarrow.DataType:
+    """Return the Arrow type of a field with this annotation; `X | None` has the type of X."""
     import pyarrow
 
     plain = {
@@ -102,8 +109,8 @@ def _arrow_type(annotation: Any) -> pyarrow.DataType:
     if origin is Annotated:
         return _arrow_type(inner[0])
     if origin in (Union, types.UnionType):
-        (some,) = (one for one in inner if one is not types.NoneType)
-        return _arrow_type(some)
+        (value_type,) = (member for member in inner if member is not types.NoneType)
+        return _arrow_type(value_type)
     if origin in (tuple, list):
         return pyarrow.list_(_arrow_type(inner[0]))
     return pyarrow.struct(list(_fields(annotation)))

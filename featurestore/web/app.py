@@ -11,7 +11,6 @@ from pathlib import Path
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from featurestore.display import charts
 from featurestore.errors import BadRequest, FeatureStoreError, NotFound
 from featurestore.interface import FeatureStore
 from featurestore.web import describe
@@ -30,11 +29,14 @@ def create_app(store: FeatureStore, settings: Settings | None = None) -> Flask:
     """The application that answers for `store`, protected as `settings` say."""
     settings = settings or Settings()
     app = Flask(
-        "featurestore.web", root_path=str(Path(__file__).parent), static_url_path="/static", static_folder="static"
+        "featurestore.web",
+        root_path=str(Path(__file__).parent / "pages"),
+        static_url_path="/static",
+        static_folder="static",
+        template_folder="templates",
     )
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.jinja_env.globals["draw"] = charts
     Guard(app, store, settings)
     families = [make(store) for make in ROUTES] + [describe.health(store)]
     for family in families:

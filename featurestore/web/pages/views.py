@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request
 
-from featurestore.display import charts
+from featurestore.display.charts import draw_activations, draw_densities
+from featurestore.display.numbers import format_percent, format_value
+from featurestore.display.tokens import Run, find_bars, show_whitespace, split_runs
 from featurestore.errors import BadRequest, FeatureStoreError
 from featurestore.interface import FeatureStore
 from featurestore.query import Query
@@ -31,18 +34,23 @@ ORDERS = {
     "index": ("by index", "feature"),
 }
 STATES = ("live", "always-on", "dead", "unharvested")
+FILTERS = {"number": format_value, "percent": format_percent, "visible": show_whitespace}  # of templates
 
 
 def blueprint(store: FeatureStore) -> Blueprint:
     """The pages over `store`."""
     pages = Blueprint("pages", __name__)
+    for name, text_filter in FILTERS.items():
+        pages.add_app_template_filter(text_filter, name)
+    for function in (draw_activations, draw_densities, find_bars, split_runs):
+        pages.add_app_template_global(function, function.__name__)
 
     @pages.get("/")
     def home() -> Any:
         # A form sends its empty fields too.
         fields = {name: values for name, values in request.args.to_dict(flat=False).items() if any(values)}
         asked = fields.get("text", [""])[0].strip()
-        if charts.looks_like_id(asked):
+        if _looks_like_id(asked):
             return redirect(f"/features/{asked}")
         shown: dict[str, Any] = {"dictionaries": store.dictionaries(), "fields": fields, "hits": None, "error": None}
         if not fields:
@@ -185,6 +193,11 @@ def error_page(exc: FeatureStoreError, status: int) -> Response:
     return make_response(render_template("error.html", message=str(exc), status=status), status)
 
 
+def _looks_like_id(text: str) -> bool:
+    """Whether a text to search for is the id of a feature."""
+    return re.fullmatch(r"[\w.-]+/[\w.-]+/[0-9]{1,9}", text) is not None
+
+
 def _bands(page: Feature) -> list[tuple[str, list[Any]]]:
     """The examples by band, each with its tokens as runs of text."""
     return [
@@ -193,8 +206,8 @@ def _bands(page: Feature) -> list[tuple[str, list[Any]]]:
     ]
 
 
-def _runs(example: Any, largest: float | None) -> list[charts.Run]:
-    return charts.runs(example.tokens, example.activations, largest, example.position - example.start)
+def _runs(example: Any, largest: float | None) -> list[Run]:
+    return split_runs(example.tokens, example.activations, largest, example.position - example.start)
 
 
 def _neighbours(store: FeatureStore, page: Feature) -> list[Any]:

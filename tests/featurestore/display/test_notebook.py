@@ -8,7 +8,9 @@ import msgspec
 import pytest
 
 import featurestore
-from featurestore.display import charts, notebook
+from featurestore.display import notebook
+from featurestore.display.charts import draw_activations
+from featurestore.display.numbers import format_percent
 from featurestore.values.hits import Activating, ActiveFeature, Contrast, ContrastFeature
 
 HOSTILE = "</td><script>alert(1)</script><img src=x onerror=alert(2)>&\"' \x00 {{7*7}}"
@@ -101,7 +103,7 @@ def test_a_feature_shows_all_that_is_known_of_it(store):
     made = shown(page)
     assert page.label in made.text and page.id in made.text
     for said in (
-        charts.percent(page.density),
+        format_percent(page.density),
         " ValueError".replace(" ", "·"),
         "+2.50",
         "gpt-x",
@@ -112,7 +114,7 @@ def test_a_feature_shows_all_that_is_known_of_it(store):
         assert said in made.text
     lit = [t for one in page.examples for t, a in zip(one.tokens, one.activations, strict=True) if a and t]
     assert made.lit == lit, "the tokens that fire, in the order of the examples"
-    drawn = charts.activation_histogram(page.histogram)
+    drawn = draw_activations(page.histogram)
     assert made.tags.count("rect") == sum(bar.height > 0 for bar in drawn.bars) > 0
     assert "width:100%" in page._repr_html_()
 
@@ -197,9 +199,9 @@ def test_answers_are_tables(store):
 
 
 def test_long_tables_say_how_much_is_left_out():
-    made = notebook.table(("n",), [(n,) for n in range(70)])
+    made = notebook.render_table(("n",), [(n,) for n in range(70)])
     assert made.count("<tr>") == 51 and "20 more rows" in made
-    assert len(notebook.table(("n",), [("x" * 10_000,)])) < 1_500
+    assert len(notebook.render_table(("n",), [("x" * 10_000,)])) < 1_500
 
 
 def test_in_one_line_they_are_short(store):

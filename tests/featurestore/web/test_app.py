@@ -6,7 +6,6 @@ import pyarrow
 import pytest
 
 import featurestore
-from featurestore.display import charts
 from featurestore.web import create_app
 
 
@@ -159,21 +158,3 @@ def test_an_id_typed_into_the_search_box_is_found(http):
 
 def test_healthz(http):
     assert json.loads(http.get("/healthz").data) == {"status": "ok"}
-
-
-def test_histograms_have_a_bar_for_each_bin_between_whole_octaves():
-    counts = [0] * 64
-    counts[25], counts[30] = 4, 1
-    drawn = charts.activation_histogram(tuple(counts))
-    assert [tick.text for tick in drawn.ticks] == ["1", "2", "4"]
-    assert len(drawn.bars) == 8
-    heights = [bar.height for bar in drawn.bars]
-    assert heights[1] == 4 * heights[6] == max(heights)
-    assert drawn.bars[1].title == "1.19 to 1.41: 4 tokens"
-
-
-@pytest.mark.parametrize(
-    ("value", "largest", "shade"), [(0, 5, 0), (5, 5, 10), (0.01, 5, 1), (-5, 5, 10), (1, None, 0)]
-)
-def test_shades(value, largest, shade):
-    assert charts.shade(value, largest) == shade

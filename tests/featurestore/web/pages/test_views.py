@@ -1,6 +1,5 @@
 """What pages are drawn from, and that they hold over a remote store too."""
 
-import random
 import re
 
 import httpx2
@@ -8,7 +7,6 @@ import pytest
 
 import featurestore
 from featurestore.client import Client
-from featurestore.display import charts
 from featurestore.web import create_app
 
 HTML = {"Accept": "text/html"}
@@ -95,58 +93,3 @@ def test_results_of_any_type_are_shown(http):
     assert page.status_code == 200
     for shown in ('<span class="quiet">null</span>', "[1, 2]", "1.5", "True", "&lt;b&gt;"):
         assert shown in page.text
-
-
-def test_tokens_are_drawn_whole():
-    """Whatever is folded away, all text is there, in order, and each lit token is one run with its shade."""
-    rng = random.Random(0)
-    pieces = ["def", " self", "\n", "\n    ", ")\n\n", " x", "", "\t", "é"]
-    for _ in range(300):
-        tokens = [rng.choice(pieces) for _ in range(rng.randrange(1, 30))]
-        values = [rng.choice([0.0, 0.0, 1.0, -2.0]) for _ in tokens]
-        peak = rng.randrange(-1, len(tokens))
-        drawn = charts.runs(tokens, values, 2.0, peak)
-        parts = [part for run in drawn for part in run.parts]
-        assert "".join(part.text for part in parts if not part.mark) == "".join(tokens)
-        lit = [run for run in drawn if run.shade]
-        assert [run.shade for run in lit] == [charts.shade(value, 2.0) for value in values if value]
-        assert sum(run.peak for run in lit) == (peak >= 0 and values[peak] != 0)
-        if peak < 0:
-            assert not any(part.far for part in parts)
-        if peak >= 0 and tokens[peak] and values[peak]:
-            first = next(part for run in lit if run.peak for part in run.parts)
-            assert not first.far
-        assert all(run.far == all(part.far for part in run.parts) for run in drawn if run.parts)
-
-
-def test_what_is_near_is_the_line_of_the_peak_and_the_two_beside_it():
-    tokens = ["a\n", "  b", "\n\n  x", " y", "\n    ", " z", "\nq"]
-    drawn = charts.runs(tokens, [0, 0, 0, 2.0, 1.0, 0, 0], 2.0, 3)
-    near = "".join(part.text for run in drawn for part in run.parts if not part.far and not part.mark)
-    assert near == "  b\n\n  x y\n     z"
-    assert [part.text for run in drawn for part in run.parts if part.mark] == ["⏎"]
-    assert [run.title for run in drawn if run.shade] == ["·y  2.000", "⏎····  1.000"]
-
-
-@pytest.mark.parametrize(
-    ("density", "shown"),
-    [(None, "–"), (0.0, "0 %"), (1.0, "100 %"), (0.05, "5 %"), (0.00123, "0.12 %"), (1.7e-6, "0.00017 %")],
-)
-def test_percentages(density, shown):
-    assert charts.percent(density) == shown
-
-
-def test_a_strip_has_a_bar_where_something_fires():
-    assert charts.strip([0.0, 4.0, 0.0, -2.0, 0.001]) == [(1, 1.0), (3, 0.5), (4, 0.12)]
-    assert charts.strip([0.0]) == []
-
-
-def test_axes_carry_as_many_numbers_as_fit():
-    counts = [1] * 64
-    drawn = charts.activation_histogram(tuple(counts))
-    assert (len(drawn.bars), len(drawn.ticks) <= 7, drawn.most) == (64, True, 1)
-    drawn = charts.density_histogram([{"bin": -24, "n": 1}, {"bin": -1, "n": 7}])
-    assert [tick.text for tick in drawn.ticks] == ["0.0001 %", "0.001 %", "0.01 %", "0.1 %", "1 %", "10 %", "100 %"]
-    assert drawn.bars[-1].title == "56 % to 100 %: 7 features"
-    assert min(bar.x for bar in drawn.bars) >= 0
-    assert max(bar.x + bar.width for bar in drawn.bars) <= drawn.width
