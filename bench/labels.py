@@ -8,7 +8,6 @@ the same process, which is quicker, with journal and commits as ever; the reside
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import resource
 import sys
@@ -55,8 +54,8 @@ class Noting:
         self.noted = {0: rss_mb()}
         self._next = [max(1, total // 100), *(total * tenth // 10 for tenth in range(1, 11))]
 
-    def advance(self, n: int) -> None:
-        self.done += n
+    def __call__(self, steps: int, state: str | None = None, /) -> None:
+        self.done += steps
         while self._next and self.done >= self._next[0]:
             self.noted[self._next.pop(0)] = rss_mb()
 
@@ -84,7 +83,7 @@ def throughput(path: str, folder: str, requests: int, concurrency: int, latency:
         choice = job.choose(store)
         began, worked = time.perf_counter(), time.process_time()
         report = label_run.by_model(
-            store, Asker([endpoint], kept), job, choice=choice, progress=lambda d, t: contextlib.nullcontext(Noting(t))
+            store, Asker([endpoint], kept), job, choice=choice, progress=lambda description, total: Noting(total or 1)
         )
         took = time.perf_counter() - began
         answered = fake_llm.account(url)
@@ -98,9 +97,9 @@ def memory(path: str, folder: str, prompt: str, found: Any) -> None:
     """Puts into `found` the peak of resident memory over all features of the store, and how it went."""
     noting: list[Noting] = []
 
-    def progress(description: str, total: int | None) -> Any:
+    def progress(description: str, total: int | None, /) -> Noting:
         noting.append(Noting(total or 1))
-        return contextlib.nullcontext(noting[0])
+        return noting[0]
 
     with featurestore.connect(path) as store, Journal(Path(folder) / "memory.jsonl") as kept:
         began = time.perf_counter()

@@ -53,13 +53,13 @@ class Drawn:
         words = [synthetic._word(n) for n in range(FAMILIES)]
         self._families = real([f"{word} {words[3 * n % FAMILIES]} errors" for n, word in enumerate(words)])
 
-    def __call__(self, texts: Any, progress: Any = None) -> numpy.ndarray:
+    def __call__(self, texts: Any, stage: Any = None) -> numpy.ndarray:
         """Unit vectors, (n, d) float32."""
         dim = self._families.shape[1]
         own = self._rng.standard_normal((len(texts), dim), dtype=numpy.float32) / numpy.float32(dim**0.5)
         vectors = self._families[self._rng.integers(0, FAMILIES, len(texts))] + own
-        if progress:
-            progress(len(texts))
+        if stage:
+            stage(len(texts))
         return vectors / numpy.linalg.norm(vectors, axis=1, keepdims=True)
 
 

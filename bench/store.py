@@ -25,7 +25,7 @@ import pyarrow
 
 import featurestore
 from bench import synthetic
-from featurestore.extension.commands import progress
+from featurestore.extension.progress import show_progress
 
 AGGREGATES = {
     "dead fraction by layer": "SELECT layer, avg((state = 'dead')::INT) FROM {f} GROUP BY layer",
@@ -104,8 +104,8 @@ def built(folder: Path, features: int, dim: int) -> tuple[featurestore.FeatureSt
     if path.exists():
         return featurestore.connect(path), None
     began = time.perf_counter()
-    with progress(f"writing {features:,} features", features) as bar:
-        store: Any = synthetic.build(path, features, dim, bar.advance)
+    with show_progress() as progress:
+        store: Any = synthetic.build(path, features, dim, progress(f"writing {features:,} features", features))
     took = time.perf_counter() - began
     began = time.perf_counter()
     store.compact()

@@ -7,7 +7,7 @@ store.search("exception handling")
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from featurestore.conventions import HISTOGRAM_BINS, HISTOGRAM_EDGES, held_out
 from featurestore.errors import (
@@ -23,6 +23,7 @@ from featurestore.errors import (
     UnsupportedVersion,
 )
 from featurestore.interface import FeatureStore
+from featurestore.progress import Progress
 from featurestore.query import Query
 from featurestore.values.dictionary import Dictionaries, Dictionary, StoreInfo
 from featurestore.values.feature import (
@@ -54,6 +55,7 @@ from featurestore.values.jobs import Job, JobError, Jobs
 
 if TYPE_CHECKING:
     from featurestore.store import Store
+    from featurestore.tables.writer import Writer
 
 __version__ = "0.1.0"
 
@@ -96,21 +98,36 @@ __all__ = [
     "LogitEffect",
     "Neighbourhood",
     "NotFound",
+    "Progress",
     "Query",
     "Score",
     "Scores",
+    "Store",
     "StoreInfo",
     "TooManyRequests",
     "Unauthorized",
     "Unavailable",
     "UnsupportedVersion",
+    "Writer",
     "connect",
     "create",
     "held_out",
 ]
 
 
-# A remote client needs no DuckDB, a local store no HTTP: what is needed is imported when it is.
+# A remote client needs no DuckDB, and a local store no HTTP client, so both are imported only when they are used.
+def __getattr__(name: str) -> Any:
+    if name == "Store":
+        from featurestore.store import Store
+
+        return Store
+    if name == "Writer":
+        from featurestore.tables.writer import Writer
+
+        return Writer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def connect(location: str | Path) -> FeatureStore:
     """The store in a directory, at an s3:// prefix, or behind a service's URL. Raises NotFound, UnsupportedVersion, BadStore or Unavailable."""
     if str(location).startswith(("http://", "https://")):

@@ -6,13 +6,14 @@ All sugar lives here, once; a store implements the primitives below it. Reads, l
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from featurestore.errors import BadRequest
+from featurestore.progress import Progress, no_progress
 from featurestore.query import Query
 from featurestore.values.dictionary import Dictionaries, Dictionary, StoreInfo, pick_dictionary
 from featurestore.values.feature import Feature, Features, GivenLabel, Scores
@@ -25,15 +26,6 @@ from featurestore.values.row_stream import RowStream
 if TYPE_CHECKING:
     import numpy
     import pyarrow
-
-
-# progress(description, total) gives a function that is called with each number of steps done.
-Progress = Callable[[str, int], Callable[[int], None]]
-
-
-def no_progress(description: str, total: int) -> Callable[[int], None]:
-    """Progress that nobody is told of."""
-    return lambda done: None
 
 
 class FeatureStore(abc.ABC):

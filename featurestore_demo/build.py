@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 import featurestore
-from featurestore.extension.commands import build_index, progress
+from featurestore.extension.commands import build_index
+from featurestore.extension.progress import show_progress
 from featurestore_demo.corpus import Document, documents
 
 HERE = Path(__file__).parent
@@ -53,7 +54,7 @@ def build(path: Path, tokens: int = TOKENS) -> list[str]:
     said = []
     there = (path / "store.json").exists()
     store: Any = featurestore.connect(path) if there else featurestore.create(path)
-    with store:
+    with store, show_progress() as progress:
         sources = sorted(folder.name for folder in (HERE / "dictionaries").iterdir() if folder.is_dir())
         wanted = {f"{MODEL_ID}/{source}" for source in sources}
         if not wanted <= {dictionary.dictionary for dictionary in store.dictionaries()}:
@@ -82,7 +83,7 @@ def build(path: Path, tokens: int = TOKENS) -> list[str]:
                 f"labelled {labelled.labelled:,} features from token statistics; {labelled.skipped:,} are dead or fire in "
                 "documents held out only"
             )
-        said += build_index(store)
+        said += build_index(store, progress)
     return said or [f"{path} is complete: nothing to do"]
 
 

@@ -8,14 +8,8 @@ import click
 
 import featurestore
 from featurestore.cli.serve import serve_store  # noqa: F401 - the demo serves what it built
-from featurestore.extension.commands import (
-    cell,
-    console,
-    json_lines,
-    json_option,
-    store_option,
-    table,
-)
+from featurestore.extension.commands import json_option, store_option
+from featurestore.extension.output import format_cell, open_console, print_json_lines, print_table
 
 
 @click.command()
@@ -31,7 +25,7 @@ def feature(id: str, examples: int, store: str, as_json: bool) -> None:
     with featurestore.connect(store) as opened:
         page = opened.feature(id, examples=examples)
     if as_json:
-        json_lines([page])
+        print_json_lines([page])
         return
     show_feature(page)
 
@@ -40,10 +34,10 @@ def show_feature(page: featurestore.Feature) -> None:
     """Print a feature's page for people."""
     from rich.text import Text
 
-    out = console()
+    out = open_console()
     out.print(Text(f"{page.id}  {page.label or 'no label'}", style="bold"))
     facts = ("state", "density", "active_tokens", "mean_activation", "max_activation", "decoder_norm")
-    out.print(Text("  ".join(f"{name.replace('_', ' ')} {cell(getattr(page, name))}" for name in facts)))
+    out.print(Text("  ".join(f"{name.replace('_', ' ')} {format_cell(getattr(page, name))}" for name in facts)))
     for label in page.labels:
         votes = f" (votes {label.votes:+d})" if label.votes else ""
         out.print(Text(f"  {label.explainer}: {label.label}{votes}"))
@@ -93,10 +87,10 @@ def dictionaries(store: str, as_json: bool) -> None:
     with featurestore.connect(store) as opened:
         found = opened.dictionaries()
     if as_json:
-        json_lines(found)
+        print_json_lines(found)
         return
     columns = ("dictionary", "kind", "architecture", "hook_point", "d_in", "d_sae", "tokens_counted", "space")
-    table([{name: getattr(one, name) for name in columns} for one in found])
+    print_table([{name: getattr(one, name) for name in columns} for one in found])
 
 
 @click.command()
@@ -110,7 +104,7 @@ def info(store: str, as_json: bool) -> None:
     with featurestore.connect(store) as opened:
         found = opened.info()
     if as_json:
-        json_lines([found])
+        print_json_lines([found])
         return
     click.echo(
         f"{found.location}: format {found.format}, {found.dictionaries} dictionaries, "
@@ -124,7 +118,7 @@ def info(store: str, as_json: bool) -> None:
         for name, rows in found.rows.items()
     ]
     total = {"table": "all", "rows": None, "files": sum(found.parts.values()), "bytes": sum(found.bytes.values())}
-    table([*sizes, total])
+    print_table([*sizes, total])
     for note in found.notes:
         click.echo(note, err=True)
 

@@ -8,7 +8,8 @@ import click
 import msgspec
 
 import featurestore
-from featurestore.extension.commands import json_lines, json_option, store_option, table
+from featurestore.extension.commands import json_option, store_option
+from featurestore.extension.output import print_json_lines, print_table
 
 
 @click.group()
@@ -42,7 +43,7 @@ def add(file: str, slug: str | None, map_: tuple[str, ...], replace: bool, store
     with featurestore.connect(store) as opened:
         added = opened.add_graph(file, slug, map_, replace)
     if as_json:
-        json_lines([added])
+        print_json_lines([added])
         return
     click.echo(
         f"{added.graph}: {added.nodes:,} nodes, {added.features:,} of them features, of which {added.in_store:,} are in the "
@@ -63,10 +64,10 @@ def list_(store: str, as_json: bool) -> None:
     with featurestore.connect(store) as opened:
         found = opened.graphs()
     if as_json:
-        json_lines(found)
+        print_json_lines(found)
         return
     columns = ("graph", "prompt", "nodes", "features", "links", "scan")
-    table([{name: getattr(one, name) for name in columns} for one in found])
+    print_table([{name: getattr(one, name) for name in columns} for one in found])
 
 
 @graph.command()
@@ -87,7 +88,7 @@ def show(slug: str, as_file: bool, output: str | None, k: int, store: str, as_js
             return
         found = opened.graph(slug)
     if as_json:
-        json_lines([found])
+        print_json_lines([found])
         return
     click.echo(f"{found.graph}: {found.prompt!r}, made with {found.scan}")
     # influence is cumulative: the smallest is of the strongest node; logits have none, and are what is explained.
@@ -103,7 +104,7 @@ def show(slug: str, as_file: bool, output: str | None, k: int, store: str, as_js
         }
         for node in ordered[:k]
     ]
-    table(rows)
+    print_table(rows)
     for note in found.notes:
         click.echo(note, err=True)
 

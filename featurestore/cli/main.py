@@ -8,9 +8,7 @@ import click
 
 import featurestore
 from featurestore.cli import feature, graph, maintain, search, serve, sql
-from featurestore.extension.commands import (
-    Group,
-)
+from featurestore.extension.commands import Group
 
 # Threads of torch that wait for one another should sleep, not spin: with another program on one of two cores, embedding
 # 600 labels took 17 s spinning and 4 s sleeping. OpenMP reads this once, so it is set before torch is imported.

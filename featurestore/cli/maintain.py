@@ -5,23 +5,15 @@ from __future__ import annotations
 import click
 
 import featurestore
-from featurestore.extension.commands import (
-    bars,
-    build_index,
-    json_lines,
-    json_option,
-    local,
-    recording,
-    store_option,
-    table,
-)
+from featurestore.extension.commands import build_index, connect_local, json_option, store_option
+from featurestore.extension.output import print_json_lines, print_table
+from featurestore.extension.progress import show_progress
 
 
 @click.command()
 @click.option("--repair", is_flag=True, help="Remove leftovers and build again what can be built from the rest.")
 @store_option
 @json_option
-@recording("check")
 def check(repair: bool, store: str, as_json: bool) -> None:
     """Read every byte of the store: checksums, schema, counts, what refers to what, and what killed writers left.
 
@@ -29,15 +21,15 @@ def check(repair: bool, store: str, as_json: bool) -> None:
 
     Example: featurestore check --store demo.features --repair
     """
-    with local(store) as opened, bars() as bar:
-        found = opened.repair(bar) if repair else opened.check(bar)
+    with connect_local(store) as opened, show_progress(store, "check") as progress:
+        found = opened.repair(progress) if repair else opened.check(progress)
     if as_json:
-        json_lines([found])
+        print_json_lines([found])
     else:
         for line in found.repaired:
             click.echo(line)
         if found.problems:
-            table([{"file": one.file, "problem": one.problem, "remedy": one.remedy} for one in found.problems])
+            print_table([{"file": one.file, "problem": one.problem, "remedy": one.remedy} for one in found.problems])
         if found.leftovers:
             click.echo(
                 f"{len(found.leftovers):,} files ({found.leftover_bytes:,} bytes) were left by writers that were killed; "
@@ -54,16 +46,16 @@ def check(repair: bool, store: str, as_json: bool) -> None:
 
 @click.command()
 @store_option
-@recording("compact")
 def compact(store: str) -> None:
     """Merge many small label parts into few, and copy the best labels beside the features, which makes pages and
     aggregates quick.
 
     Example: featurestore compact --store demo.features
     """
-    with local(store) as opened, bars() as bar:
-        for line in opened.compact(bar) or ["nothing to do"]:
-            click.echo(line)
+    with connect_local(store) as opened, show_progress(store, "compact") as progress:
+        lines = opened.compact(progress)
+    for line in lines or ["nothing to do"]:
+        click.echo(line)
 
 
 @click.command()
@@ -75,7 +67,7 @@ def remove(ids: tuple[str, ...], yes: bool, store: str) -> None:
 
     Example: featurestore remove pystdlib/2-res-2k --store demo.features
     """
-    with local(store) as opened:
+    with connect_local(store) as opened:
         for id in ids:
             opened.dictionary(id)
         if not yes:
@@ -109,9 +101,9 @@ def jobs(id: str | None, start: str | None, cancel: bool, store: str, as_json: b
         else:
             found = opened.jobs()
     if as_json:
-        json_lines(found)
+        print_json_lines(found)
         return
-    table(
+    print_table(
         [
             {
                 "id": one.id,
@@ -143,13 +135,14 @@ def migrate(store: str) -> None:
 @click.option("--embedder", help="A model directory, a hub name, or openai:MODEL@BASE_URL. Default: the store's.")
 @click.option("--recall", type=float, help="Share of the true nearest vectors to find in large spaces. Default: 0.95.")
 @store_option
-@recording("index")
 def index(embedder: str | None, recall: float | None, store: str) -> None:
     """Build the indexes that are missing or stale: decoder vectors, and labels by meaning and by words. Compacts first.
 
     Example: featurestore index --store demo.features
     """
-    for line in build_index(local(store), embedder, recall) or ["every index is up to date"]:
+    with connect_local(store) as opened, show_progress(store, "index") as progress:
+        lines = build_index(opened, progress, embedder=embedder, recall=recall)
+    for line in lines or ["every index is up to date"]:
         click.echo(line)
 
 

@@ -10,13 +10,9 @@ import click
 
 import featurestore
 from featurestore.cli.serve import serve_store  # noqa: F401 - the demo serves what it built
-from featurestore.extension.commands import (
-    bars,
-    json_lines,
-    json_option,
-    store_option,
-    table,
-)
+from featurestore.extension.commands import json_option, store_option
+from featurestore.extension.output import print_json_lines, print_table
+from featurestore.extension.progress import show_progress
 
 
 def query_options(*names: str) -> Callable[[Any], Any]:
@@ -119,10 +115,10 @@ def contrast(
     with featurestore.connect(store) as opened:
         found = opened.contrast(ours, theirs, dictionary=list(dictionary) or None, k=k)
     if as_json:
-        json_lines(found.features)
+        print_json_lines(found.features)
     else:
         columns = ("id", "score", "mean", "mean_against", "fires", "fires_against", "label")
-        table(
+        print_table(
             [{name: getattr(one, name) for name in columns} for one in found.features],
             {name: name.replace("_", " ") for name in columns},
         )
@@ -153,13 +149,13 @@ def duplicates(dictionary: str, against: tuple[str, ...], cosine: float, k: int,
 
     Example: featurestore duplicates pystdlib/2-res-2k --against pystdlib/4-res-2k --cosine 0.7
     """
-    with featurestore.connect(store) as opened, bars() as bar:
-        found = opened.duplicates(dictionary, list(against) or None, cosine, k, progress=bar)
+    with featurestore.connect(store) as opened, show_progress() as progress:
+        found = opened.duplicates(dictionary, list(against) or None, cosine, k, progress=progress)
     if as_json:
-        json_lines(found.pairs)
+        print_json_lines(found.pairs)
     else:
         columns = ("id", "other", "cosine", "label", "other_label")
-        table(
+        print_table(
             [{name: getattr(one, name) for name in columns} for one in found.pairs],
             {name: name.replace("_", " ") for name in columns},
         )
@@ -181,27 +177,27 @@ def neighbourhood(id: str, k: int, within: tuple[str, ...], store: str, as_json:
     with featurestore.connect(store) as opened:
         found = opened.neighbourhood(id, k, within)
     if as_json:
-        json_lines([found])
+        print_json_lines([found])
         return
     labels = {node.id: node.label for node in found.nodes}
     rows = [
         {"source": one.source, "target": one.target, "cosine": one.cosine, "label": labels[one.target]}
         for one in found.edges
     ]
-    table(rows, {"source": "from", "target": "to", "cosine": "cosine", "label": "label of the latter"})
+    print_table(rows, {"source": "from", "target": "to", "cosine": "cosine", "label": "label of the latter"})
 
 
 def show_hits(hits: featurestore.Hits, as_json: bool) -> None:
     """Print hits, and their notes on stderr."""
     if as_json:
-        json_lines(hits)
+        print_json_lines(hits)
     else:
         columns = {"id": "feature", "score": "score", "label": "label", "density": "density", "why": "why"}
         rows = [{key: getattr(hit, key) for key in columns} for hit in hits]
         for row, hit in zip(rows, hits, strict=True):
             if hit.copies:
                 row["label"] = f"{hit.label} (and {len(hit.copies)} alike)"
-        table(rows, columns)
+        print_table(rows, columns)
     for note in hits.notes:
         click.echo(note, err=True)
     if hits.next:
@@ -223,7 +219,7 @@ def activating(text: str, dictionary: tuple[str, ...], k: int, order: str, store
     with featurestore.connect(store) as opened:
         found = opened.activating(text, dictionary=list(dictionary) or None, k=k, order=order)
     if as_json:
-        json_lines(found.features)
+        print_json_lines(found.features)
     else:
         rows = [
             {
@@ -235,6 +231,6 @@ def activating(text: str, dictionary: tuple[str, ...], k: int, order: str, store
             }
             for feature in found.features
         ]
-        table(rows)
+        print_table(rows)
     for note in found.notes:
         click.echo(note, err=True)

@@ -13,7 +13,8 @@ from typing import Any
 import click
 
 import featurestore
-from featurestore.extension.commands import json_lines, json_option, store_option, table
+from featurestore.extension.commands import json_option, store_option
+from featurestore.extension.output import print_json_lines, print_table
 
 log = logging.getLogger("featurestore.web")
 
@@ -163,7 +164,7 @@ def list_(keys: str, as_json: bool) -> None:
         {"id": key.id, "name": key.name, "scopes": ", ".join(key.scopes), "rate": key.rate, "at_once": key.at_once}
         for key in kept.listed(keys)
     ]
-    json_lines(rows) if as_json else table(rows)
+    print_json_lines(rows) if as_json else print_table(rows)
 
 
 @keys.command()

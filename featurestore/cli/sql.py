@@ -12,11 +12,8 @@ import msgspec
 import featurestore
 from featurestore.cli.serve import serve_store  # noqa: F401 - the demo serves what it built
 from featurestore.errors import BadRequest
-from featurestore.extension.commands import (
-    json_option,
-    store_option,
-    table,
-)
+from featurestore.extension.commands import json_option, store_option
+from featurestore.extension.output import print_table
 
 
 @click.command()
@@ -67,7 +64,7 @@ def sql(
         return
     with featurestore.connect(store) as opened:
         result = opened.sql(statement, parameters, max_rows, timeout)
-    table(result.to_pylist(), {name: name for name in result.column_names})
+    print_table(result.to_pylist(), {name: name for name in result.column_names})
     if b"featurestore.truncated" in (result.schema.metadata or {}):
         click.echo(f"the first {result.num_rows:,} rows are shown; there are more", err=True)
 

@@ -12,7 +12,8 @@ import msgspec
 from featurestore.client.transport import Transport, Wire
 from featurestore.errors import BadRequest
 from featurestore.graphs import file_format
-from featurestore.interface import FeatureStore, Progress, no_progress
+from featurestore.interface import FeatureStore
+from featurestore.progress import Progress, no_progress
 from featurestore.query import Query
 from featurestore.values.dictionary import Dictionaries, Dictionary, StoreInfo
 from featurestore.values.feature import Feature, FeatureId, Features, GivenLabel, Label, Score, Scores

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ import pyarrow.compute
 import pyarrow.parquet
 
 from featurestore.errors import BadRequest, BadStore, FeatureStoreError
+from featurestore.progress import Progress, no_progress
 from featurestore.search import keyword, vectors
 from featurestore.search.decoder_index import open_vectors, targets_of
 from featurestore.snapshot import page_copies
@@ -56,11 +57,7 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     repaired: tuple[str, ...] = ()
 
 
-def _silent(description: str, total: int) -> Callable[[int], None]:
-    return lambda done: None
-
-
-def check(directory: Directory, progress: Callable[[str, int], Callable[[int], None]] = _silent) -> Checked:
+def check(directory: Directory, progress: Progress = no_progress) -> Checked:
     """Read everything and say what is wrong. Raises BadStore when the log itself cannot be followed."""
     snapshot = directory.snapshot()
     problems = [*_log_problems(directory, snapshot), *_about_problems(directory)]

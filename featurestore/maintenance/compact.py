@@ -10,6 +10,7 @@ import numpy
 import pyarrow
 
 from featurestore.errors import Conflict
+from featurestore.progress import Progress
 from featurestore.snapshot import page_copies
 from featurestore.snapshot.catalog import Catalog
 from featurestore.sql.engine import Engine
@@ -55,9 +56,7 @@ def remove(directory: Directory, catalog: Catalog, ids: Sequence[str], tool: str
     return [*said, f"{size:,} bytes in {len(parts):,} files are deleted once nobody reads them any more (5 minutes)"]
 
 
-def compact(
-    directory: Directory, rows: Rows, tool: str, progress: Callable[[str, int], Callable[[int], None]]
-) -> list[str]:
+def compact(directory: Directory, rows: Rows, tool: str, progress: Progress) -> list[str]:
     """Merge small parts of labels, votes and scores, gather labels for pages, and copy the best ones beside the features, a
     commit for each dictionary.
 

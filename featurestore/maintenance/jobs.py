@@ -22,13 +22,14 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from featurestore.errors import BadRequest, Conflict, FeatureStoreError, NotFound, Unavailable
+from featurestore.progress import Stage
 from featurestore.storage.base import JOBS, Storage
 from featurestore.storage.local import LocalStorage
 from featurestore.storage.log import Log
@@ -72,11 +73,11 @@ class JobRecord:
         """What it says now."""
         return self._job
 
-    def stage(self, doing: str, total: int | None) -> Callable[[int], None]:
-        """The job is at a stage of so many steps; a function to call with each number of them that is made."""
-        self._say(doing=doing, done=0, total=total, force=True)
+    def stage(self, description: str, total: int | None, /) -> Stage:
+        """Begin a stage of `total` steps; a state of the work that is given with steps is not recorded."""
+        self._say(doing=description, done=0, total=total, force=True)
 
-        def advance(steps: int) -> None:
+        def advance(steps: int, state: str | None = None, /) -> None:
             self._say(done=(self._job.done or 0) + steps)
 
         return advance

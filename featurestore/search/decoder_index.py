@@ -12,6 +12,7 @@ from typing import Any
 import numpy
 
 from featurestore.errors import BadStore
+from featurestore.progress import Progress, no_progress
 from featurestore.search import vectors
 from featurestore.snapshot.catalog import Catalog, Choice
 from featurestore.storage import numpy_files
@@ -157,7 +158,7 @@ def build_decoder_index(
     snapshot: Snapshot,
     catalog: Catalog,
     space: str,
-    progress: vectors.Progress | None = None,
+    progress: Progress = no_progress,
     recall: float | None = None,
 ) -> str:
     """Build the index of a space where it is stale or damaged; a line that says what was done, empty if nothing was.

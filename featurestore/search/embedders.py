@@ -12,13 +12,14 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy
 
 from featurestore.errors import BadRequest, Unavailable
+from featurestore.progress import Stage
 
 DEFAULT = "all-MiniLM-L6-v2"
 BATCH = 64
@@ -35,7 +36,7 @@ class Embedder(Protocol):
     setting: str
     id: str
 
-    def __call__(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> numpy.ndarray:
+    def __call__(self, texts: Sequence[str], stage: Stage | None = None) -> numpy.ndarray:
         """Unit vectors of `texts`, (n, d) float32."""
         ...
 
@@ -119,7 +120,7 @@ class _Transformer:
         self._lock = threading.Lock()  # fast tokenizers are not to be shared while they pad
         self.id = f"{Path(location).name if local and setting != DEFAULT else setting}#{_weights_hash(self._model)}"
 
-    def __call__(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> numpy.ndarray:
+    def __call__(self, texts: Sequence[str], stage: Stage | None = None) -> numpy.ndarray:
         torch = self._torch
         # Texts of like length share a batch, so that little is spent on padding.
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
@@ -142,8 +143,8 @@ class _Transformer:
                 if out is None:
                     out = numpy.empty((len(texts), pooled.shape[1]), dtype=numpy.float32)
                 out[rows] = pooled
-                if progress:
-                    progress(len(rows))
+                if stage:
+                    stage(len(rows))
         return out if out is not None else numpy.empty((0, self._model.config.hidden_size), numpy.float32)
 
     @contextlib.contextmanager
@@ -178,7 +179,7 @@ class _Endpoint:
         self._model, self._errors = model, openai.OpenAIError
         self._client = openai.OpenAI(base_url=base_url, api_key=os.environ.get("OPENAI_API_KEY") or "none")
 
-    def __call__(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> numpy.ndarray:
+    def __call__(self, texts: Sequence[str], stage: Stage | None = None) -> numpy.ndarray:
         rows: list[numpy.ndarray] = []
         for start in range(0, len(texts), BATCH):
             batch = list(texts[start : start + BATCH])
@@ -189,7 +190,7 @@ class _Endpoint:
             if len(answer.data) != len(batch):
                 raise Unavailable(f"{self.setting} sent {len(answer.data)} vectors for {len(batch)} texts")
             rows += [numpy.asarray(one.embedding) for one in sorted(answer.data, key=lambda one: one.index)]
-            if progress:
-                progress(len(batch))
+            if stage:
+                stage(len(batch))
         vectors = numpy.asarray(rows, dtype=numpy.float32)
         return vectors / numpy.linalg.norm(vectors, axis=1, keepdims=True)

@@ -6,13 +6,13 @@ An index is a cache. One that misses newer labels says so.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy
 
 from featurestore.errors import BadStore, Unavailable
+from featurestore.progress import Progress
 from featurestore.search import embedders, keyword, vectors
 from featurestore.search.decoder_index import Once
 from featurestore.search.label_vectors import LabelVectors
@@ -130,7 +130,7 @@ def build(
     snapshot: Snapshot,
     engine: Engine,
     setting: str | None,
-    progress: Callable[[str, int], Callable[[int], None]],
+    progress: Progress,
 ) -> list[str]:
     """Build the label index where it is stale or damaged, embedding only texts the old one has not; lines that say what was done.
 
@@ -172,7 +172,7 @@ def build(
         known = LabelVectors(embedder, path.parent / "building" / "embedded")
         if old and old[0].about["embedder_id"] == embedder.id:
             known.take_over(directory.local(old[0]))
-        new = known.embed(labels, lambda count: progress("embedding labels", count))
+        new = known.embed(labels, progress)
         matrix = known.write(path, labels)
         vectors.build(path / "index.faiss", [matrix], work=path.parent / "building" / "vectors")
         known.forget()

@@ -13,6 +13,7 @@ import numpy
 import pyarrow
 
 from featurestore.errors import BadStore
+from featurestore.progress import Progress
 from featurestore.search.embedders import Embedder
 from featurestore.storage import numpy_files
 from featurestore.tables import feature_rows
@@ -54,7 +55,7 @@ class LabelVectors:
         if len(labels) == len(vectors):
             self._sources.append(_Source(hashes(labels), lambda: vectors))
 
-    def embed(self, labels: pyarrow.ChunkedArray, progress: Callable[[int], Callable[[int], None]]) -> int:
+    def embed(self, labels: pyarrow.ChunkedArray, progress: Progress) -> int:
         """Embed the texts that are not known yet; how many. Interrupted anywhere, it goes on with the rest next time."""
         new, first = numpy.unique(hashes(labels), return_index=True)
         if self._sources:
@@ -62,7 +63,7 @@ class LabelVectors:
             new, first = new[missing], first[missing]
         order = numpy.argsort(first)  # as the labels lie, so that their vectors are written one after another
         new, first = new[order], first[order]
-        advance = progress(len(new))
+        advance = progress("embedding labels", len(new))
         self._folder.mkdir(parents=True, exist_ok=True)
         for start in range(0, len(new), BATCH):
             some = slice(start, start + BATCH)

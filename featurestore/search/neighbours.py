@@ -8,6 +8,7 @@ import msgspec
 import numpy
 
 from featurestore.errors import BadRequest
+from featurestore.progress import Progress
 from featurestore.query import Query
 from featurestore.search import vectors
 from featurestore.search.decoder_index import DecoderIndex
@@ -62,7 +63,7 @@ def duplicates(
     against: str | Sequence[str] | None,
     cosine: float,
     k: int,
-    progress: Callable[[str, int], Callable[[int], None]],
+    progress: Progress,
 ) -> Duplicates:
     """The nearest pairs of two dictionaries' features; see FeatureStore.duplicates."""
     if not -1 <= cosine <= 1:

@@ -14,6 +14,7 @@ import numpy
 import pyarrow
 import pyarrow.compute
 
+from featurestore.progress import Progress, Stage
 from featurestore.search import keyword as text
 from featurestore.snapshot.catalog import Catalog, Choice
 from featurestore.storage.directory import Directory
@@ -30,7 +31,6 @@ STEP = 4096  # features read at a time
 LAYOUT = 1  # of the index's documents: one of another layout is built again
 
 Once = Callable[[tuple[Any, ...], Callable[[], Any]], Any]
-Progress = Callable[[str, int], Callable[[int], None]]
 
 
 class TokenIndex:
@@ -111,7 +111,7 @@ def build(
     return said
 
 
-def _write(path: Path, reader: _Reader, dictionary: str, d_sae: int, advance: Callable[[int], None]) -> int:
+def _write(path: Path, reader: _Reader, dictionary: str, d_sae: int, advance: Stage) -> int:
     def documents() -> Iterator[dict[str, str | list[str]]]:
         for start in range(0, d_sae, STEP):
             stop = min(start + STEP, d_sae, (start // SHARD_FEATURES + 1) * SHARD_FEATURES)

@@ -10,9 +10,9 @@ import sys
 import msgspec
 
 from featurestore.errors import FeatureStoreError
-from featurestore.interface import Progress, no_progress
 from featurestore.maintenance import jobs
 from featurestore.maintenance.jobs import JobRecord
+from featurestore.progress import Progress, no_progress
 from featurestore.storage.local import LocalStorage
 from featurestore.storage.locations import storage_at
 from featurestore.store import Store

@@ -19,10 +19,11 @@ import pyarrow
 
 from featurestore.errors import BadRequest
 from featurestore.graphs import file_format, graph_store
-from featurestore.interface import FeatureStore, Progress, no_progress
+from featurestore.interface import FeatureStore
 from featurestore.maintenance import check, compact, jobs
 from featurestore.maintenance.check import Checked
 from featurestore.maintenance.jobs import JobRecord
+from featurestore.progress import Progress, no_progress
 from featurestore.query import Query
 from featurestore.search import activating, embedders, label_index, neighbours, token_index
 from featurestore.search.decoder_index import build_decoder_index

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from featurestore import BadRequest
-
-Progress = Callable[[str, int | None], AbstractContextManager[Any]]
+from featurestore import BadRequest, Progress
 
 if TYPE_CHECKING:
     from ingest.corpus.corpus import Corpus

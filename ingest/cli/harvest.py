@@ -11,16 +11,9 @@ from typing import Any
 import click
 
 from featurestore import BadRequest, create
-from featurestore.extension.commands import (
-    build_index,
-    json_lines,
-    json_option,
-    local,
-    progress,
-    recording,
-    store_option,
-    table,
-)
+from featurestore.extension.commands import build_index, connect_local, json_option, store_option
+from featurestore.extension.output import print_json_lines, print_table
+from featurestore.extension.progress import show_progress
 from ingest.cli.corpus_options import choose_corpus, corpus_options
 from ingest.cli.inspect import import_torch
 
@@ -69,7 +62,6 @@ from ingest.cli.inspect import import_torch
 @click.option("--no-index", is_flag=True, help="Do not build indexes afterwards.")
 @store_option
 @json_option
-@recording("harvest", lambda **given: _about(**given))
 def harvest(
     model_path: str | None,
     model_id: str | None,
@@ -124,49 +116,49 @@ def harvest(
     corpus_of = choose_corpus(texts, corpus_id, tokens, pack, drop_duplicates)
     model = Model(model_path, check_device(device)) if model_path else None
     report = None
-    with store_to_write(store) as target:
-        if corpus_of is None or model is None:
-            harvest_weights(target, saes, model_id=name, model=model, replace=replace, progress=progress)
-        else:
-            kept = None if store.startswith("s3://") else Path(store.rstrip("/") + ".harvest")
-            if fresh and kept:
-                shutil.rmtree(kept, ignore_errors=True)
-            report = run(
-                target,
-                model,
-                saes,
-                lambda tokenizer: corpus_of(target, tokenizer, progress),
-                model_id=name,
-                context_size=context,
-                seed=seed,
-                max_norm=max_norm,
-                exclude_special=exclude_special,
-                replace=replace,
-                memory=memory << 30 if memory else MEMORY,
-                checkpoint=kept,
-                ray=ray,
-                workers=workers,
-                progress=progress,
-                tell=show_plan,
-            )
-    said = [] if no_index else build_index(local(store))
+    with show_progress(store, "harvest", _about(model_path, model_id, weights_given)) as progress:
+        with store_to_write(store) as target:
+            if corpus_of is None or model is None:
+                harvest_weights(target, saes, model_id=name, model=model, replace=replace, progress=progress)
+            else:
+                kept = None if store.startswith("s3://") else Path(store.rstrip("/") + ".harvest")
+                if fresh and kept:
+                    shutil.rmtree(kept, ignore_errors=True)
+                report = run(
+                    target,
+                    model,
+                    saes,
+                    lambda tokenizer: corpus_of(target, tokenizer, progress),
+                    model_id=name,
+                    context_size=context,
+                    seed=seed,
+                    max_norm=max_norm,
+                    exclude_special=exclude_special,
+                    replace=replace,
+                    memory=memory << 30 if memory else MEMORY,
+                    checkpoint=kept,
+                    ray=ray,
+                    workers=workers,
+                    progress=progress,
+                    tell=show_plan,
+                )
+        lines = [] if no_index else build_index(connect_local(store), progress)
     if as_json:
-        json_lines([vars(report)] if report else [{"dictionaries": [f"{name}/{source}" for source in saes]}])
+        print_json_lines([vars(report)] if report else [{"dictionaries": [f"{name}/{source}" for source in saes]}])
         return
     if report:
         show_report(report)
     else:
         click.echo(f"stored what the weights of {', '.join(f'{name}/{source}' for source in saes)} say")
-    for line in said:
+    for line in lines:
         click.echo(line, err=True)
 
 
-def _about(
-    model_path: str | None, model_id: str | None, weights_given: tuple[str, ...], **given: Any
-) -> list[str | None]:
-    """The model and its dictionaries, without the paths they lie at."""
+def _about(model_path: str | None, model_id: str | None, weights_given: tuple[str, ...]) -> str:
+    """Names of the model and its dictionaries, without the paths of their files."""
     sources = [one.partition("=")[0] if "=" in one else Path(one).name for one in weights_given]
-    return [model_id or (Path(model_path).name if model_path else None), *sources]
+    model = model_id or (Path(model_path).name if model_path else "")
+    return " ".join(word for word in (model, *sources) if word)
 
 
 def check_device(device: str) -> str:
@@ -185,7 +177,7 @@ def check_device(device: str) -> str:
 def store_to_write(store: str) -> Iterator[Any]:
     """The store; if nothing is at the path it is made, and gone again when what was to be written failed."""
     if store.startswith(("http://", "https://")) or Path(store).exists():
-        yield local(store)
+        yield connect_local(store)
         return
     made = create(store)
     try:
@@ -228,7 +220,7 @@ def show_report(report: Any) -> None:
         f"corpus {report.corpus}: {report.tokens:,} tokens of {report.documents:,} documents{held_out}, in {report.contexts:,} contexts with "
         f"{report.padding:,} tokens of padding{empty}{again}; {report.seconds:.1f} s{resumed}"
     )
-    table(
+    print_table(
         [
             {
                 "dictionary": name,

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from featurestore import BadRequest, Unavailable
-from featurestore.extension.commands import cell, json_lines, json_option, table
+from featurestore.extension.commands import json_option
+from featurestore.extension.output import format_cell, print_json_lines, print_table
 
 ROWS = 12  # of alternatives shown
 
@@ -60,7 +61,7 @@ def inspect(
     if model_path:
         found |= _measured(sae, model_path, texts, tokens, alternatives)
     if as_json:
-        json_lines([found])
+        print_json_lines([found])
         return
     _show(found)
 
@@ -93,7 +94,7 @@ def _show(found: dict[str, Any]) -> None:
     plain = {name: value for name, value in found.items() if name not in apart and value not in (None, [])}
     width = max(map(len, plain))
     for name, value in plain.items():
-        shown = ", ".join(map(str, value)) if isinstance(value, list) else cell(value)
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else format_cell(value)
         click.echo(f"{name.replace('_', ' '):<{width}}  {shown}")
     for pair in found["nearest_pairs"]:
         click.echo(f"{'near duplicates':<{width}}  features {pair[0]} and {pair[1]}, cosine {pair[2]:.4f}")
@@ -107,7 +108,7 @@ def _show(found: dict[str, Any]) -> None:
         as_read, *others = found["alternatives"]
         others.sort(key=lambda row: (row["agrees"] is not True, -(row["variance_explained"] or 0), row["l0"]))
         rows = [as_read, *others[: ROWS - 1]]
-        table([{name.replace("_", " "): row[name] for name in columns} for row in rows])
+        print_table([{name.replace("_", " "): row[name] for name in columns} for row in rows])
         if len(others) >= ROWS:
             click.echo(f"and {len(others) - ROWS + 1} more that do worse; --json has all")
     click.echo(_sentence(found))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, overload
 
 import numpy
 import pyarrow
 
 from featurestore import BadRequest, held_out
+from featurestore.extension.progress import Progress, Stage, no_progress
 from ingest.corpus.readers import Chat, Tokens
 from ingest.corpus.token_file import TokenFile, blocks
 from ingest.corpus.tokenize import encode
@@ -131,7 +131,7 @@ def tokenise(
     *,
     pack: int | None = None,
     drop_duplicates: bool = False,
-    progress: Callable[[str, int | None], AbstractContextManager[Any]] | None = None,
+    progress: Progress = no_progress,
 ) -> Corpus:
     """Returns the corpus of (name, content) pairs, cut after `max_tokens` tokens.
 
@@ -149,21 +149,20 @@ def tokenise(
     encoded = _drop_empty(encode(tokenizer, pieces, documents), tally, drop_duplicates)
     if pack is not None:
         encoded = join_documents(encoded, pack, separator(tokenizer))
-    bar = progress("tokenising documents", None) if progress else nullcontext()
-    with TokenFile() as file, bar as shown:
-        names, lengths = _write(encoded, file, max_tokens if max_tokens is not None else sys.maxsize, shown)
+    stage = progress("tokenising documents", None)
+    with TokenFile() as file:
+        names, lengths = _write(encoded, file, max_tokens if max_tokens is not None else sys.maxsize, stage)
         data = file.map()
     return Corpus(pieces, names, data, numpy.append(0, numpy.cumsum(lengths)), tally.empty, tally.duplicates)
 
 
-def _write(documents: Documents, file: TokenFile, most: int, shown: Any) -> tuple[list[str], list[int]]:
+def _write(documents: Documents, file: TokenFile, most: int, stage: Stage) -> tuple[list[str], list[int]]:
     """Writes the first `most` tokens to the file. Returns documents' names and lengths; raises BadRequest without any."""
     names: list[str] = []
     lengths: list[int] = []
     left = most
     for name, ids in documents:
-        if shown:
-            shown.advance(1)
+        stage(1)
         if len(ids) > LONGEST:
             raise BadRequest(f"{name} has {len(ids):,} tokens, and a document may have {LONGEST:,}: pack it to runs")
         names.append(name)

@@ -8,7 +8,6 @@ import functools
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 
 import featurestore
 from featurestore import BadRequest, Conflict
+from featurestore.extension.progress import Progress, Stage, no_progress
 from ingest.corpus import corpus as corpora
 from ingest.corpus.corpus import Corpus
 from ingest.corpus.readers import Chat, Tokens
@@ -51,15 +51,6 @@ class Report:
     seconds: float
 
 
-class _Silent:
-    def advance(self, n: int) -> None:
-        pass
-
-
-def _silent(description: str, total: int) -> AbstractContextManager[Any]:
-    return nullcontext(_Silent())
-
-
 def harvest(
     store: Any,
     model: Model,
@@ -78,7 +69,7 @@ def harvest(
     every: float = 120.0,
     ray: str | None = None,
     workers: int | None = None,
-    progress: Callable[[str, int], AbstractContextManager[Any]] = _silent,
+    progress: Progress = no_progress,
     tell: Callable[[Plan], None] = lambda plan: None,
 ) -> Report:
     """Harvest `dictionaries` (source -> Sae) over `documents` into `store`, in one commit.
@@ -150,8 +141,7 @@ def harvest(
             crew = Alone(the_pass, Cache(kept.folder / "inputs", model.device) if kept and in_rounds else None)
         for number, spans in enumerate(turns):
             doing = "harvesting tokens" + (f", round {number + 1} of {len(turns)}" if in_rounds else "")
-            with progress(doing, corpus.size) as bar:
-                _round(the_pass, crew, number, spans, kept, every, bar.advance)
+            _round(the_pass, crew, number, spans, kept, every, progress(doing, corpus.size))
             if kept and (in_rounds or time.monotonic() - began > every):
                 kept.write(number, set(range(len(the_pass.units))), _counted(crew))
 
@@ -206,7 +196,7 @@ def _round(
     spans: Mapping[str, Span],
     kept: Checkpoint | None,
     every: float,
-    advance: Callable[[int], None],
+    advance: Stage,
 ) -> None:
     """Count one round, from where the checkpoint has it."""
     cut = the_pass.units
@@ -276,7 +266,7 @@ def harvest_weights(
     model_id: str,
     model: Model | None = None,
     replace: bool = False,
-    progress: Callable[[str, int], AbstractContextManager[Any]] = _silent,
+    progress: Progress = no_progress,
 ) -> None:
     """Put `dictionaries` (source -> Sae) into `store` with what their weights alone say, in one commit.
 
@@ -289,16 +279,14 @@ def harvest_weights(
         _check_names(store, dictionaries, model_id, replace)
     resources.check(_in_store(store, resources.stored(dictionaries, resources.WEIGHTS_PER_FEATURE)))
     unembedding = store_rows.Unembedding.of(model, token_bytes(model.tokenizer)) if model else None
-    with (
-        progress("reading weights", len(dictionaries)) as bar,
-        store.writer(f"featurestore {featurestore.__version__} harvest") as writer,
-    ):
+    stage = progress("reading weights", len(dictionaries))
+    with store.writer(f"featurestore {featurestore.__version__} harvest") as writer:
         for source, sae in dictionaries.items():
             if replace:
                 writer.remove_dictionary(f"{model_id}/{source}")
             effects = unembedding if model and writes_to_stream(model, sae) else None
             write_dictionary.write_weights(writer, model_id, source, sae, model, effects)
-            bar.advance(1)
+            stage(1)
 
 
 def _checked(

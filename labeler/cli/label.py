@@ -7,17 +7,10 @@ from typing import Any
 import click
 
 import featurestore
-from featurestore import BadRequest
-from featurestore.extension.commands import (
-    build_index,
-    json_lines,
-    json_option,
-    local,
-    progress,
-    recording,
-    store_option,
-    table,
-)
+from featurestore import BadRequest, Progress
+from featurestore.extension.commands import build_index, connect_local, json_option, store_option
+from featurestore.extension.output import print_json_lines, print_table
+from featurestore.extension.progress import show_progress
 from labeler.cli.model_options import Asking, asking_options, refuse_without_model, tell_spent
 
 OF_MODELS = ("prompt", "explainer", "where", "order", "limit", "redo")  # options that say what a model is asked
@@ -40,7 +33,6 @@ OF_MODELS = ("prompt", "explainer", "where", "order", "limit", "redo")  # option
 @store_option
 @json_option
 @click.pass_context
-@recording("label", lambda model, dictionaries, **given: [model or "tokens", *dictionaries])
 def label(
     ctx: click.Context,
     model: str | None,
@@ -64,29 +56,30 @@ def label(
     """
     if ctx.invoked_subcommand:
         return
-    opened = local(store)
+    opened = connect_local(store)
     report: Any
-    if by_hand:
-        from labeler.runs.label_run import Labelled
+    with show_progress(store, "label", " ".join([model or "tokens", *given["dictionaries"]])) as progress:
+        if by_hand:
+            from labeler.runs.label_run import Labelled
 
-        opened.set_label(*by_hand)
-        report = Labelled(explainer="human", labelled=1)
-    elif model:
-        report = _with_model(opened, model, as_json, **given)
-        if report is None:
-            return
-    else:
-        from labeler.runs.token_label_run import by_tokens
-        from labeler.selection import choose_dictionaries
+            opened.set_label(*by_hand)
+            report = Labelled(explainer="human", labelled=1)
+        elif model:
+            report = _with_model(opened, model, as_json, progress, **given)
+            if report is None:
+                return
+        else:
+            from labeler.runs.token_label_run import by_tokens
+            from labeler.selection import choose_dictionaries
 
-        refuse_without_model(ctx, OF_MODELS, "token statistics label every feature of a dictionary")
-        report = by_tokens(opened, choose_dictionaries(opened, given["dictionaries"]), progress)
-    said = [] if no_index or not report.labelled else build_index(opened)
+            refuse_without_model(ctx, OF_MODELS, "token statistics label every feature of a dictionary")
+            report = by_tokens(opened, choose_dictionaries(opened, given["dictionaries"]), progress)
+        index_lines = [] if no_index or not report.labelled else build_index(opened, progress)
     if as_json:
-        json_lines([report])
+        print_json_lines([report])
         return
     _tell(report)
-    for line in said:
+    for line in index_lines:
         click.echo(line, err=True)
 
 
@@ -110,9 +103,9 @@ def prompts(name: str | None, as_json: bool) -> None:
         return
     rows = [{"prompt": one.id, "shows": one.about, "file": str(one.path)} for one in files.shipped()]
     if as_json:
-        json_lines(rows)
+        print_json_lines(rows)
         return
-    table(rows, {"prompt": "prompt", "shows": "what the model is shown"})
+    print_table(rows, {"prompt": "prompt", "shows": "what the model is shown"})
 
 
 @label.command("set")
@@ -158,7 +151,7 @@ def rule(sql: str | None, default: bool, store: str) -> None:
 
     Example: featurestore label rule "(explainer = 'human', votes, coalesce(score, 0.5))"
     """
-    opened = local(store)
+    opened = connect_local(store)
     if sql and default:
         raise BadRequest("a rule and --default: name one of the two")
     if sql or default:
@@ -171,9 +164,9 @@ def _agreement(opened: Any, dictionaries: tuple[str, ...], rows: Any, as_json: b
 
     found = rows(choose_dictionaries(opened, dictionaries))
     if as_json:
-        json_lines(found)
+        print_json_lines(found)
         return
-    table([{name: ", ".join(v) if isinstance(v, list) else v for name, v in row.items()} for row in found])
+    print_table([{name: ", ".join(v) if isinstance(v, list) else v for name, v in row.items()} for row in found])
 
 
 dictionary_option = click.option(
@@ -205,7 +198,7 @@ def disagree(
     """
     from labeler.explainers import agreement
 
-    opened = local(store)
+    opened = connect_local(store)
     rows = lambda names: agreement.disagreements(opened, explainer, other, names, k, embedder)  # noqa: E731
     _agreement(opened, dictionaries, rows, as_json)
 
@@ -223,7 +216,7 @@ def duplicates(explainer: str | None, dictionaries: tuple[str, ...], k: int, sto
     """
     from labeler.explainers import agreement
 
-    opened = local(store)
+    opened = connect_local(store)
     _agreement(opened, dictionaries, lambda names: agreement.repeated(opened, names, explainer, k), as_json)
 
 
@@ -242,7 +235,7 @@ def contradicted(below: float, dictionaries: tuple[str, ...], k: int, store: str
     """
     from labeler.explainers import agreement
 
-    opened = local(store)
+    opened = connect_local(store)
     _agreement(opened, dictionaries, lambda names: agreement.contradicted(opened, names, below, k), as_json)
 
 
@@ -257,11 +250,11 @@ def cost(dictionaries: tuple[str, ...], store: str, as_json: bool) -> None:
     """
     from labeler.explainers import agreement
 
-    opened = local(store)
+    opened = connect_local(store)
     _agreement(opened, dictionaries, lambda names: agreement.costs(opened, names), as_json)
 
 
-def _with_model(opened: Any, model: str, as_json: bool, **given: Any) -> Any:
+def _with_model(opened: Any, model: str, as_json: bool, progress: Progress, **given: Any) -> Any:
     """The report of a run with a model; None after a dry one."""
     from labeler.runs import label_run
 

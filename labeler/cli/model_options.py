@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from featurestore import BadRequest
-from featurestore.extension.commands import json_lines
+from featurestore.extension.output import print_json_lines
 
 _OPTIONS = (
     click.option(
@@ -120,7 +120,7 @@ class Asking:
         from labeler.llm.budget import shown
 
         if self.dry_run and as_json:
-            json_lines([about._asdict()])
+            print_json_lines([about._asdict()])
             return True
         cost = "" if about.money is None else f", {shown(about.money)} at these prices"
         click.echo(

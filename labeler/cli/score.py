@@ -6,17 +6,10 @@ from typing import Any
 
 import click
 
-from featurestore import BadRequest
-from featurestore.extension.commands import (
-    build_index,
-    json_lines,
-    json_option,
-    local,
-    progress,
-    recording,
-    store_option,
-    table,
-)
+from featurestore import BadRequest, Progress
+from featurestore.extension.commands import build_index, connect_local, json_option, store_option
+from featurestore.extension.output import print_json_lines, print_table
+from featurestore.extension.progress import show_progress
 from labeler.cli.model_options import Asking, asking_options, refuse_without_model, tell_spent
 
 FREE = "embedding"
@@ -53,7 +46,6 @@ OF_JUDGES = ("prompts", "sample", "texts", "threshold")  # options that say what
 @store_option
 @json_option
 @click.pass_context
-@recording("score", lambda model, methods, dictionaries, **given: [model, methods, *dictionaries])
 def score(
     ctx: click.Context,
     model: str | None,
@@ -74,29 +66,31 @@ def score(
     featurestore score --model gpt-4.1-mini --methods detection,simulation --explainer qwen3 --threshold 0.7
     featurestore score --report gpt2-small/8-res-jb
     """
-    opened = local(store)
+    opened = connect_local(store)
     if report:
         _report(opened, report, given["explainer"], as_json)
         return
     names = _names(methods, model)
     if not model:
         refuse_without_model(ctx, OF_JUDGES, "embeddings are made here, of every label that is chosen")
-    done = []
-    if FREE in names and not given["dry_run"]:
-        done.append(_embedded(opened, embedder, given))
-    if model and names != [FREE]:
-        made = _judged(opened, model, [name for name in names if name != FREE], as_json, given)
-        if made is None:
-            return
-        done.append(made)
+    reports = []
+    about = " ".join(word for word in (model, methods, *given["dictionaries"]) if word)
+    with show_progress(store, "score", about) as progress:
+        if FREE in names and not given["dry_run"]:
+            reports.append(_embedded(opened, embedder, given, progress))
+        if model and names != [FREE]:
+            judged = _judged(opened, model, [name for name in names if name != FREE], as_json, given, progress)
+            if judged is None:
+                return
+            reports.append(judged)
+        index_lines = build_index(opened, progress) if any(one.scores for one in reports) else []
     if as_json:
-        json_lines(done)
+        print_json_lines(reports)
     else:
-        for one in done:
+        for one in reports:
             _tell(one)
-    if any(one.scores for one in done):
-        for line in build_index(opened):
-            click.echo(line, err=True)
+    for line in index_lines:
+        click.echo(line, err=True)
 
 
 def _names(methods: str | None, model: str | None) -> list[str]:
@@ -112,7 +106,7 @@ def _names(methods: str | None, model: str | None) -> list[str]:
     return names
 
 
-def _embedded(opened: Any, embedder: str | None, given: dict[str, Any]) -> Any:
+def _embedded(opened: Any, embedder: str | None, given: dict[str, Any], progress: Progress) -> Any:
     from labeler.runs.embedding_score_run import by_embedding
     from labeler.runs.score_run import Job
 
@@ -122,7 +116,7 @@ def _embedded(opened: Any, embedder: str | None, given: dict[str, Any]) -> Any:
     return by_embedding(opened, chosen, sampled=job.sampled, embedder=embedder, redo=given["redo"], progress=progress)
 
 
-def _judged(opened: Any, model: str, names: list[str], as_json: bool, given: dict[str, Any]) -> Any:
+def _judged(opened: Any, model: str, names: list[str], as_json: bool, given: dict[str, Any], progress: Progress) -> Any:
     """The report of a run with a judge; None after a dry one."""
     from labeler.runs.score_run import Job, by_judge, estimate
 
@@ -160,7 +154,7 @@ def _report(opened: Any, dictionary: str, explainer: str | None, as_json: bool) 
 
     found = figures(opened, dictionary, explainer)
     if as_json:
-        json_lines([one._asdict() for one in found])
+        print_json_lines([one._asdict() for one in found])
         return
     rows = [
         {
@@ -182,7 +176,7 @@ def _report(opened: Any, dictionary: str, explainer: str | None, as_json: bool) 
         raise BadRequest(
             f"no label of {dictionary} has a score yet that counts for all: run `featurestore score` on it"
         )
-    table(rows)
+    print_table(rows)
     stopped = sum(one.stopped for one in found)
     if stopped:
         click.echo(f"{stopped:,} scores were decided early, so these figures lean outward a little", err=True)

@@ -5,16 +5,13 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from featurestore import BadRequest, Unavailable
+from featurestore import BadRequest, Progress, Unavailable
 from labeler.llm.budget import Budget
 from labeler.llm.endpoint import Answer, Endpoint, Messages, Settings, tokens_most
 from labeler.llm.journal import Journal, key_of
-
-Progress = Callable[[str, int], AbstractContextManager[Any]]
 
 REST = 60.0  # seconds that an endpoint which failed is left alone while another answers
 

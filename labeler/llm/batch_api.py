@@ -22,9 +22,9 @@ from typing import Any
 
 import msgspec
 
-from featurestore import BadStore, Unavailable
+from featurestore import BadStore, Progress, Unavailable
 from labeler.explainers.llm_explainer import Unreadable
-from labeler.llm.asker import Asker, Progress, Waits
+from labeler.llm.asker import Asker, Waits
 from labeler.llm.budget import Budget
 from labeler.llm.endpoint import Answer, Endpoint, Messages, Settings, request_body, tokens_most
 from labeler.llm.journal import Journal
@@ -138,16 +138,16 @@ class Batches(Asker):
         return found
 
     def _collect(self, handed: Handed, progress: Progress) -> None:
-        with progress(f"waiting for batch {handed.id}", handed.requests) as bar:
-            shown = 0
-            while True:
-                batch = self._book.look(handed)
-                done = getattr(batch.request_counts, "completed", 0) if batch.request_counts else 0
-                bar.advance(done - shown)
-                shown = done
-                if batch.status in OVER:
-                    break
-                self.endpoint.pace.pause(self.poll)
+        stage = progress(f"waiting for batch {handed.id}", handed.requests)
+        shown = 0
+        while True:
+            batch = self._book.look(handed)
+            done = getattr(batch.request_counts, "completed", 0) if batch.request_counts else 0
+            stage(done - shown)
+            shown = done
+            if batch.status in OVER:
+                break
+            self.endpoint.pace.pause(self.poll)
         if batch.status == "failed" and not batch.output_file_id:
             self._book.close(handed)
             said = [one.message for one in getattr(batch.errors, "data", None) or ()]

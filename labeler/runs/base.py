@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from featurestore import Unavailable
-from labeler.llm.asker import Asker, Progress
+from featurestore import Progress, Unavailable
+from labeler.llm.asker import Asker
 from labeler.llm.budget import Budget, Spent, shown
 from labeler.llm.endpoint import Refused
 from labeler.runs import thread_pool
@@ -120,14 +120,14 @@ class Run(ABC, Generic[Chosen, Item, Result]):
         self.stopped = None
         # A few more hands than requests at once: they have the next prompts ready.
         hands = self.asker.concurrency + max(1, min(16, self.asker.concurrency // 4))
-        with progress(doing, len(chosen)) as self.bar:
-            try:
-                threads = max(1, min(hands, len(chosen)))
-                thread_pool.each(self.items(chosen), self.one, self._done, threads=threads, stop=self.asker.stop)
-            except Spent as exc:
-                self.stopped = str(exc)
-            finally:
-                self.write()
+        self._stage, self._steps = progress(doing, len(chosen)), 0
+        try:
+            threads = max(1, min(hands, len(chosen)))
+            thread_pool.each(self.items(chosen), self.one, self._done, threads=threads, stop=self.asker.stop)
+        except Spent as exc:
+            self.stopped = str(exc)
+        finally:
+            self.write()
         if self._refused and self._unanswered():
             raise self._refusal
 
@@ -137,13 +137,13 @@ class Run(ABC, Generic[Chosen, Item, Result]):
         self.done(result)
         if self.rows.due:
             self.write()
-        if hasattr(self.bar, "say"):
-            self.bar.say(self.said())
+        steps, self._steps = self._steps, 0
+        self._stage(steps, self.said())
 
     def count(self, n: int, refused: Refused | None = None) -> None:
         """So many are done with; none of them was answered if the endpoint `refused`. Raises that when it refuses all."""
         self.come_to += n
-        self.bar.advance(n)
+        self._steps += n
         if refused is None:
             return
         self._refused, self._refusal = self._refused + 1, refused

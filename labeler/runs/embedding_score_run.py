@@ -11,9 +11,8 @@ from typing import Any
 import numpy
 import pyarrow
 
-from featurestore import Feature
+from featurestore import Feature, Progress
 from labeler.explainers.llm_explainer import Lacking
-from labeler.runs.base import Progress
 from labeler.runs.row_buffer import Rows
 from labeler.runs.score_run import Scored, pages
 from labeler.scorers import statistics as statistics
@@ -52,33 +51,30 @@ def by_embedding(
     known = set(zip(*(done[name].to_pylist() for name in done.column_names), strict=True)) if not redo else set()
     scores, failed = Rows(store, "scores", "score"), collections.Counter[str]()
     labels = skipped = without_hard = 0
-    with progress(f"scoring with {embed.id}", chosen.num_rows) as bar:
-        for group in _groups(pages(store, chosen), TOGETHER):
-            work: list[tuple[Target, Material]] = []
-            for page, examples, those in group:
-                todo = [one for one in those if (one.dictionary, one.feature, one.label, one.explainer) not in known]
-                skipped += len(those) - len(todo)
-                bar.advance(len(those))
-                try:
-                    material = examples.material(page, TEXTS)
-                except Lacking as exc:
-                    failed[str(exc)] += len(todo)
-                    continue
-                work += [(one, material) for one in todo]
-            embed.remember([text for _, material in work for kind in material[:3] for text in kind])
-            vectors = embed.labels([target.label for target, _ in work])
-            for vector, (target, material) in zip(vectors, work, strict=True):
-                results = _results(embed, vector, material)
-                labels += 1
-                without_hard += not any(one.negatives == HARD for one in results)
-                scores.add(
-                    [
-                        row_of(target, METHOD, one, 0.5, material.examples, sampled) | {"judge": embed.id}
-                        for one in results
-                    ]
-                )
-            if scores.due:
-                scores.write()
+    stage = progress(f"scoring with {embed.id}", chosen.num_rows)
+    for group in _groups(pages(store, chosen), TOGETHER):
+        work: list[tuple[Target, Material]] = []
+        for page, examples, those in group:
+            todo = [one for one in those if (one.dictionary, one.feature, one.label, one.explainer) not in known]
+            skipped += len(those) - len(todo)
+            stage(len(those))
+            try:
+                material = examples.material(page, TEXTS)
+            except Lacking as exc:
+                failed[str(exc)] += len(todo)
+                continue
+            work += [(one, material) for one in todo]
+        embed.remember([text for _, material in work for kind in material[:3] for text in kind])
+        vectors = embed.labels([target.label for target, _ in work])
+        for vector, (target, material) in zip(vectors, work, strict=True):
+            results = _results(embed, vector, material)
+            labels += 1
+            without_hard += not any(one.negatives == HARD for one in results)
+            scores.add(
+                [row_of(target, METHOD, one, 0.5, material.examples, sampled) | {"judge": embed.id} for one in results]
+            )
+        if scores.due:
+            scores.write()
     scores.write()
     done = {"labels": labels, "scores": scores.written, "skipped": skipped, "without_hard": without_hard}
     return Scored(judge=embed.id, failed=dict(failed), **done)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import featurestore
-from featurestore import Example, Feature
+from featurestore import Example, Feature, Progress
 from labeler import prompts
 from labeler.explainers.llm_explainer import EXAMPLES, Explained, Lacking, Unreadable, explain, messages, silent
 from labeler.llm.asker import Asker, Waits
@@ -16,7 +16,7 @@ from labeler.llm.budget import Budget
 from labeler.llm.endpoint import Answer, Endpoint, Refused, tokens_about
 from labeler.llm.rate_limit import Stopped
 from labeler.prompts import Prompt
-from labeler.runs.base import CHUNK, SAMPLE, Estimate, Progress, Report, Run
+from labeler.runs.base import CHUNK, SAMPLE, Estimate, Report, Run
 from labeler.runs.row_buffer import TOOL, Rows
 from labeler.selection import Choice, choose, choose_dictionaries
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pyarrow
 
-from featurestore import BadRequest, Feature
+from featurestore import BadRequest, Feature, Progress
 from labeler import prompts
 from labeler.explainers.llm_explainer import Lacking
 from labeler.llm.asker import Asker, Waits
@@ -17,7 +17,7 @@ from labeler.llm.budget import Budget
 from labeler.llm.endpoint import Endpoint, Refused, tokens_about
 from labeler.llm.rate_limit import Stopped
 from labeler.prompts import Prompt
-from labeler.runs.base import CHUNK, SAMPLE, Estimate, Progress, Report, Run
+from labeler.runs.base import CHUNK, SAMPLE, Estimate, Report, Run
 from labeler.runs.row_buffer import Rows
 from labeler.scorers import sample as score_sample
 from labeler.scorers.examples import TEXTS, Examples

@@ -10,8 +10,8 @@ from typing import Any
 
 import pyarrow
 
+from featurestore import Progress
 from labeler.explainers import token_explainer
-from labeler.runs.base import Progress
 from labeler.runs.label_run import Labelled
 from labeler.runs.row_buffer import TOOL, Rows
 
@@ -46,11 +46,11 @@ def _labels(store: Any, dictionary: str, progress: Progress) -> Iterator[tuple[i
     }
     seen: dict[int, token_explainer.Seen] = {}
     counts: dict[int, int] = {}
-    with progress(f"reading examples of {dictionary}", len(promoted)) as bar:
-        for feature, firings in _firings(store, name):
-            seen[feature] = token_explainer.see(firings)
-            counts[feature] = len(firings)
-            bar.advance(1)
+    stage = progress(f"reading examples of {dictionary}", len(promoted))
+    for feature, firings in _firings(store, name):
+        seen[feature] = token_explainer.see(firings)
+        counts[feature] = len(firings)
+        stage(1)
     common = token_explainer.background(of_corpus, seen.values())
     for feature, one in seen.items():
         yield feature, token_explainer.label(one, common, promoted.get(feature, [])), counts[feature]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy
 
 import featurestore
+from featurestore.progress import no_progress
 from labeler import prompts
 from labeler.explainers.llm_explainer import messages
 from labeler.llm.asker import Asker
@@ -19,23 +19,6 @@ from labeler.runs import label_run, row_buffer
 from tests.support import fake_llm, tiny
 
 NAME = f"{tiny.MODEL}/many"
-
-
-class Bar:
-    """Keeps what was said, where a terminal would show it."""
-
-    def __init__(self):
-        self.done, self.said = 0, ""
-
-    def advance(self, n: int) -> None:
-        self.done += n
-
-    def say(self, text: str) -> None:
-        self.said = text
-
-
-def quiet(description: str, total: int | None) -> Any:
-    return contextlib.nullcontext(Bar())
 
 
 def write_many(path: Path, features: int) -> featurestore.FeatureStore:
@@ -79,7 +62,7 @@ def label(path: str, url: str, journal: str, concurrency: int = 8, batch: int = 
     row_buffer.BATCH = batch
     with featurestore.connect(path) as store, Journal(journal) as kept:
         asker = Asker([Endpoint("judge", url, concurrency=concurrency)], kept)
-        return label_run.by_model(store, asker, progress=quiet)
+        return label_run.by_model(store, asker, progress=no_progress)
 
 
 if __name__ == "__main__":

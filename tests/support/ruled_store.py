@@ -18,13 +18,13 @@ from typing import Any
 import numpy
 
 import featurestore
+from featurestore.progress import no_progress
 from labeler.llm.asker import Asker
 from labeler.llm.endpoint import Endpoint
 from labeler.llm.journal import Journal
 from labeler.runs import row_buffer as rows
 from labeler.runs import score_run
 from tests.support import tiny
-from tests.support.label_store import quiet
 
 NAME = f"{tiny.MODEL}/ruled"
 ANIMALS = ["horse", "dog", "cat", "sheep", "goat", "rabbit", "fox", "wolf"]
@@ -277,7 +277,7 @@ def score_right(path: str, url: str, journal: str) -> score_run.Scored:
     with featurestore.connect(path) as store, Journal(journal) as kept:
         asker = Asker([Endpoint("judge", url, concurrency=4)], kept)
         methods = ("detection", "intruder")
-        return score_run.by_judge(store, asker, methods=methods, explainer="right", progress=quiet)
+        return score_run.by_judge(store, asker, methods=methods, explainer="right", progress=no_progress)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy
 import pyarrow
 
 import featurestore
+from featurestore.progress import no_progress
 from ingest import weights
 from ingest.harvest import forward_pass
 from ingest.harvest.harvest import harvest
@@ -34,15 +34,6 @@ class _Judge:
 
     def stop(self) -> None:
         pass
-
-
-class _Bar:
-    def advance(self, n: int) -> None:
-        pass
-
-
-def _progress(description: str, total: int | None):
-    return contextlib.nullcontext(_Bar())
 
 
 def harvesting(store: str, world: str) -> None:
@@ -71,7 +62,7 @@ def labelling(store: str, world: str) -> None:
     """Label every live feature, a commit for every four."""
     rows.BATCH = 4
     with featurestore.connect(store) as opened:
-        label_run.by_model(opened, _Judge(), progress=_progress)
+        label_run.by_model(opened, _Judge(), progress=no_progress)
 
 
 def compacting(store: str, world: str) -> None:

@@ -8,8 +8,8 @@ building.py  build: what is written, resumed and taken over from an older index
 index.py     VectorIndex: which of these a query needs
 """
 
-from featurestore.search.vectors.building import FORMAT, RECALL, Progress, build
+from featurestore.search.vectors.building import FORMAT, RECALL, build
 from featurestore.search.vectors.index import Filter, VectorIndex
 from featurestore.search.vectors.rows import unit
 
-__all__ = ["FORMAT", "RECALL", "Filter", "Progress", "VectorIndex", "build", "unit"]
+__all__ = ["FORMAT", "RECALL", "Filter", "VectorIndex", "build", "unit"]

@@ -17,7 +17,7 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import faiss
@@ -25,6 +25,7 @@ import msgspec
 import numpy
 
 from featurestore.errors import BadRequest, BadStore, Conflict, UnsupportedVersion
+from featurestore.progress import Progress, no_progress
 from featurestore.search.vectors import clusters, codes, plan
 from featurestore.search.vectors.rows import Rows, unit
 from featurestore.storage import numpy_files
@@ -39,8 +40,6 @@ SAMPLE_PER_LIST = 40
 # An older index's centroids serve as long as there are no more than this many times the rows they were trained for.
 OUTGROWN = 4
 RECALL = 0.95
-
-Progress = Callable[[str, int], Callable[[int], None]]
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +71,7 @@ def build(
     reuse: Path | None = None,
     work: Path | None = None,
     recall: float = RECALL,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> int:
     """Write the index of all `vectors`, (n_i, d) of any float type, numbered in the order given; the number of rows.
 
@@ -83,7 +82,7 @@ def build(
         work: a directory for what is finished of a build. One that was killed goes on there; deleted at the end.
         recall: the share of the true nearest 10 and 100 to find, measured on held-out queries; `VectorIndex.about` says
             what was reached.
-        progress: told the name and size of each stage, gives what is told of each advance.
+        progress: begins a stage and returns what is called with its steps.
 
     Raises BadRequest for a recall that is none, Conflict while another process builds in `work`.
     """
@@ -96,7 +95,7 @@ def build(
         return rows
     work = work or path.with_name(f".{path.name}.building")
     with _locked(work):
-        unfinished = _Build(work, Rows(vectors), progress or _silent)
+        unfinished = _Build(work, Rows(vectors), progress)
         trained = unfinished.trained(reuse)
         blocks = unfinished.blocks(vectors, names or [_content_name(part) for part in vectors], trained, reuse)
         unfinished.finish(blocks, [len(part) for part in vectors], trained, reuse, recall)
@@ -315,7 +314,3 @@ def _locked(work: Path) -> Iterator[None]:
         except OSError:
             raise Conflict(f"another process is building this index in {work}; wait for it to end") from None
         yield
-
-
-def _silent(stage: str, total: int) -> Callable[[int], None]:
-    return lambda count: None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import faiss
 import numpy
+
+from featurestore.progress import Stage
 
 ITERATIONS = 10
 # Groups a row is compared with before its nearest cluster is taken. On clustered vectors 3 find the nearest of all
@@ -22,10 +23,10 @@ class Clusters(NamedTuple):
     starts: numpy.ndarray  # (groups + 1,) int64: clusters of group g are starts[g]:starts[g + 1]
 
 
-def train(sample: numpy.ndarray, clusters: int, progress: Callable[[int], None] | None = None) -> Clusters:
+def train(sample: numpy.ndarray, clusters: int, stage: Stage | None = None) -> Clusters:
     """Cluster the rows of `sample`, (m, d) unit vectors of any float type, m >= clusters.
 
-    `progress` is told the number of clusters made, a group at a time.
+    `stage` is called with the number of clusters made, a group at a time.
     """
     group_count = max(1, round(clusters**0.5))
     groups = _k_means(numpy.asarray(sample, numpy.float32), group_count)
@@ -36,8 +37,8 @@ def train(sample: numpy.ndarray, clusters: int, progress: Callable[[int], None] 
     for group, share in enumerate(shares):
         if share:
             centroids.append(_k_means(sample[nearest == group].astype(numpy.float32), share))
-        if progress and share:
-            progress(int(share))
+        if stage and share:
+            stage(int(share))
     return Clusters(numpy.concatenate(centroids), groups, numpy.concatenate([[0], numpy.cumsum(shares)]))
 
 

@@ -254,7 +254,7 @@ def test_where_nothing_can_be_kept_work_goes_on(store, monkeypatch):
     def full(self, name, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("featurestore.storage.base.LocalStorage.write", full)
+    monkeypatch.setattr("featurestore.storage.local.LocalStorage.write", full)
     with store.recorded("check") as record:
         assert record is None
     with pytest.raises(Unavailable, match="no job can be started: No space left on device"):

@@ -324,7 +324,7 @@ def test_embedding_goes_on_where_it_was_killed(tmp_path, monkeypatch):
         def __init__(self, most):
             self.most = most
 
-        def __call__(self, texts, progress=None):
+        def __call__(self, texts, stage=None):
             if len(embedded) >= self.most:
                 raise KeyboardInterrupt
             embedded.extend(texts)

@@ -78,11 +78,10 @@ def test_a_cluster_counts_what_one_process_counts(world, running, tmp_path):
     harvest(alone, model, saes, TEXTS, model_id="small")
     killed = []
 
-    class Bar:
-        def advance(self, n):
-            if n and not killed:  # some units are merged, others are not
-                killed.append(workers()[0])
-                os.kill(killed[0], signal.SIGKILL)
+    def kill_once(steps, state=None):
+        if steps and not killed:  # some units are merged, others are not
+            killed.append(workers()[0])
+            os.kill(killed[0], signal.SIGKILL)
 
     report = harvest(
         many,
@@ -94,7 +93,7 @@ def test_a_cluster_counts_what_one_process_counts(world, running, tmp_path):
         workers=3,
         checkpoint=tmp_path / "kept",
         every=0,
-        progress=lambda doing, total: contextlib.nullcontext(Bar()),
+        progress=lambda description, total: kill_once,
     )
     assert killed
     assert content(many) == content(alone)
@@ -144,13 +143,12 @@ def test_a_harvest_goes_on_on_a_cluster_and_alone_again(world, running, tmp_path
     def interrupted(after):
         counted = []
 
-        class Bar:
-            def advance(self, n):
-                counted.append(n)
-                if len(counted) > after:
-                    raise KeyboardInterrupt
+        def interrupt(steps, state=None):
+            counted.append(steps)
+            if len(counted) > after:
+                raise KeyboardInterrupt
 
-        return lambda doing, total: contextlib.nullcontext(Bar())
+        return lambda description, total: interrupt
 
     asked = {"model_id": "small", "memory": memory, "checkpoint": tmp_path / "kept", "every": 0}
     on_ray = {"ray": "auto", "workers": 2}

@@ -10,7 +10,7 @@ import pytest
 import featurestore
 from featurestore import BadRequest, NotFound, Unavailable
 from featurestore.cli.main import main
-from featurestore.extension.commands import progress
+from featurestore.progress import no_progress
 from labeler.explainers import llm_explainer, token_explainer
 from labeler.explainers.token_explainer import Firing
 from labeler.llm.endpoint import Endpoint
@@ -101,7 +101,7 @@ def test_labels_are_short_lines():
 
 def test_token_labels_of_a_store(tmp_path):
     store = tiny.write_tiny_store(tmp_path / "s", index=False)
-    report = by_tokens(store, ["tiny/0-res"], progress)
+    report = by_tokens(store, ["tiny/0-res"], no_progress)
     assert (report.explainer, report.labelled, report.skipped) == ("tokens", 23, 1), (
         "23 features have examples, one is dead"
     )
@@ -170,7 +170,7 @@ def store(tmp_path):
 
 def label_with(store, server, retries=3, concurrency=8, **options):
     endpoint = Endpoint("judge-1", server.url, retries=retries, concurrency=concurrency)
-    return label_run.by_model(store, endpoint, progress=progress, **options)
+    return label_run.by_model(store, endpoint, progress=no_progress, **options)
 
 
 def test_a_model_labels_features_and_is_named(store):
@@ -272,12 +272,12 @@ def test_addresses_that_are_slips_of_the_pen(store):
         Endpoint("judge-1", "localhost:8080/v1")
     wrong = pytest.raises(BadRequest, match=r"should it end in /v1\?")
     with Server(lambda n, body: failure(404, "no such path")) as server, wrong:
-        label_run.by_model(store, Endpoint("judge-1", server.url.removesuffix("/v1")), progress=progress)
+        label_run.by_model(store, Endpoint("judge-1", server.url.removesuffix("/v1")), progress=no_progress)
 
 
 def test_an_endpoint_that_is_not_there(store):
     with pytest.raises(Unavailable, match=r"nothing answers at http://127\.0\.0\.1:9/v1"):
-        label_run.by_model(store, Endpoint("m", "http://127.0.0.1:9/v1", retries=0), progress=progress, limit=1)
+        label_run.by_model(store, Endpoint("m", "http://127.0.0.1:9/v1", retries=0), progress=no_progress, limit=1)
 
 
 def test_what_was_answered_before_a_failure_is_kept(store):
@@ -292,7 +292,7 @@ def test_what_was_answered_before_a_failure_is_kept(store):
 def test_the_key_is_sent_and_needed_for_the_real_api(store, monkeypatch):
     monkeypatch.setenv("MY_KEY", "sk-mine")
     with Server(lambda n, body: said('{"label": "x"}')) as server:
-        label_run.by_model(store, Endpoint("m", server.url, "MY_KEY"), progress=progress, limit=1)
+        label_run.by_model(store, Endpoint("m", server.url, "MY_KEY"), progress=no_progress, limit=1)
         assert server.requests[0]["key"] == "Bearer sk-mine"
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(Unavailable, match="set OPENAI_API_KEY, or name a server"):

@@ -7,13 +7,13 @@ import pytest
 import featurestore
 from featurestore import Unavailable
 from featurestore.cli.main import main
+from featurestore.progress import no_progress
 from labeler.llm import batch_api
 from labeler.llm.budget import Budget, Limit
 from labeler.llm.endpoint import Endpoint
 from labeler.llm.journal import Journal
 from labeler.runs import label_run
 from tests.support import fake_llm, label_store
-from tests.support.label_store import quiet
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def many(tmp_path):
 
 def label(store, endpoint, journal, budget=None, **wanted):
     with Journal(journal) as kept, batch_api.Batches(Endpoint("judge", endpoint.url), kept, budget, poll=0.01) as asker:
-        return label_run.by_model(store, asker, progress=quiet, **wanted)
+        return label_run.by_model(store, asker, progress=no_progress, **wanted)
 
 
 def labels(store):

@@ -14,12 +14,12 @@ import pytest
 
 from featurestore import Unavailable
 from featurestore.cli.main import main
+from featurestore.progress import no_progress
 from labeler.llm import ray_replicas
 from labeler.llm.asker import Asker
 from labeler.llm.journal import Journal
 from labeler.runs import label_run
 from tests.support import ROOT, fake_llm, label_store
-from tests.support.label_store import quiet
 
 ray = pytest.importorskip("ray")
 # Ray opens sockets and files that it leaves to the end of the process.
@@ -63,12 +63,13 @@ def test_a_killed_servers_features_are_asked_about_again(running, tmp_path, serv
     """With two, the other is asked; with one, it is started anew. Nothing is lost, nothing doubled."""
     killed = []
 
-    class Bar(label_store.Bar):
-        def advance(self, n):
-            super().advance(n)
-            if self.done == 20:
-                killed.append(processes(SERVE)[0])
-                os.kill(killed[0], signal.SIGKILL)
+    done = []
+
+    def kill_at_twenty(steps, state=None):
+        done.extend([None] * steps)
+        if len(done) - steps < 20 <= len(done):
+            killed.append(processes(SERVE)[0])
+            os.kill(killed[0], signal.SIGKILL)
 
     with (
         label_store.write_many(tmp_path / "s", 120) as store,
@@ -76,14 +77,14 @@ def test_a_killed_servers_features_are_asked_about_again(running, tmp_path, serv
         ray_replicas.served("auto", SERVE, "judge", servers) as fleet,
     ):
         asker = Asker(fleet, kept)
-        report = label_run.by_model(store, asker, progress=lambda doing, total: contextlib.nullcontext(Bar()))
+        report = label_run.by_model(store, asker, progress=lambda description, total: kill_at_twenty)
         assert killed
         assert (report.labelled, report.paid, report.failed, kept.keys()) == (120, 120, {}, 120)
         rows = store.sql("SELECT feature, label FROM stored.labels WHERE explainer = 'judge'").to_pylist()
         assert len({row["feature"] for row in rows}) == len(rows) == 120
         for row in rows[::17]:
             assert {"label": row["label"]} == json.loads(label_store.expected(store, row["feature"]))
-        again = label_run.by_model(store, asker, progress=quiet, redo=True)
+        again = label_run.by_model(store, asker, progress=no_progress, redo=True)
         assert (again.labelled, again.paid) == (120, 120), "all from the journal"
     assert gone(SERVE)
 

@@ -7,6 +7,7 @@ import pytest
 import featurestore
 from featurestore import BadRequest, NotFound
 from featurestore.cli.main import main
+from featurestore.progress import no_progress
 from labeler import prompts
 from labeler.explainers import llm_explainer
 from labeler.llm import budget
@@ -16,7 +17,6 @@ from labeler.llm.endpoint import Answer, Endpoint, tokens_most
 from labeler.llm.journal import Journal
 from labeler.runs import label_run
 from tests.support import fake_llm, label_store, tiny
-from tests.support.label_store import quiet
 
 
 @pytest.fixture
@@ -212,7 +212,7 @@ def test_unreadable(answer, why):
 
 def test_vague_labels_are_marked_and_counted(store):
     with fake_llm.Endpoint(answer=lambda asked: '{"label": "various topics"}') as endpoint:
-        report = label_run.by_model(store, Endpoint("judge", endpoint.url), progress=quiet, limit=5)
+        report = label_run.by_model(store, Endpoint("judge", endpoint.url), progress=no_progress, limit=5)
     assert (report.labelled, report.flawed) == (5, {"vague": 5})
     assert store.sql("SELECT DISTINCT prompt FROM labels WHERE explainer = 'judge'")["prompt"].to_pylist() == [
         "pairs/1+vague"
@@ -223,7 +223,7 @@ def test_labels_of_two_prompts_stand_side_by_side(store):
     with fake_llm.Endpoint() as endpoint:
         for prompt in ("pairs", "contrastive", "outputs"):
             report = label_run.by_model(
-                store, Endpoint("judge", endpoint.url), progress=quiet, prompt=prompt, dictionaries=["tiny/0-res"]
+                store, Endpoint("judge", endpoint.url), progress=no_progress, prompt=prompt, dictionaries=["tiny/0-res"]
             )
             assert sum(report.failed.values()) + report.labelled == (24 if prompt == "outputs" else 23)
     rows = store.sql("SELECT explainer, prompt, count(*) AS n FROM labels GROUP BY ALL ORDER BY ALL").to_pylist()
@@ -264,7 +264,7 @@ def test_contrastive_shows_where_neighbours_fire_and_it_does_not(tmp_path):
         report = label_run.by_model(
             opened,
             Endpoint("judge", endpoint.url),
-            progress=quiet,
+            progress=no_progress,
             prompt="contrastive",
             where="feature = 0",
             dictionaries=[name],
@@ -317,7 +317,7 @@ def test_a_budget_is_never_overspent_and_a_new_one_goes_on(tmp_path, concurrency
         while True:
             account = Budget(Limit(prices.of(5 * one, 0), True), prices)
             asker = Asker([Endpoint("judge", endpoint.url, concurrency=concurrency)], kept, account)
-            report = label_run.by_model(store, asker, progress=quiet)
+            report = label_run.by_model(store, asker, progress=no_progress)
             assert report.money <= account.limit.amount
             spent, rounds = spent + report.money, rounds + 1
             if report.stopped is None:
@@ -333,7 +333,7 @@ def test_a_budget_is_never_overspent_and_a_new_one_goes_on(tmp_path, concurrency
 def test_a_budget_of_zero_asks_nothing(store, tmp_path):
     with fake_llm.Endpoint() as endpoint:
         asker = Asker([Endpoint("judge", endpoint.url)], None, Budget(Limit(0, True)))
-        report = label_run.by_model(store, asker, progress=quiet)
+        report = label_run.by_model(store, asker, progress=no_progress)
         assert (report.labelled, report.paid, endpoint.requests) == (0, 0, 0)
         assert "budget is 0" in report.stopped
 
@@ -343,7 +343,9 @@ def test_the_estimate_is_near_what_it_costs(tmp_path):
         job, account = label_run.Job.of("judge"), Budget(None, Prices(1.0, 2.0))
         about = label_run.estimate(store, job, job.choose(store), account)
         assert endpoint.requests == 0
-        report = label_run.by_model(store, Asker([Endpoint("judge", endpoint.url)], None, account), job, progress=quiet)
+        report = label_run.by_model(
+            store, Asker([Endpoint("judge", endpoint.url)], None, account), job, progress=no_progress
+        )
         assert about.features == report.labelled == 80
         assert 0.5 < about.tokens_in / report.tokens_in < 2
         assert about.money == pytest.approx((about.tokens_in + 2 * about.tokens_out) / 1e6)

@@ -15,6 +15,7 @@ import pytest
 
 import featurestore
 from featurestore import BadRequest, Unavailable
+from featurestore.progress import no_progress
 from labeler import prompts
 from labeler.llm import journal, rate_limit
 from labeler.llm.asker import Asker
@@ -22,7 +23,6 @@ from labeler.llm.endpoint import Endpoint
 from labeler.llm.journal import Journal
 from labeler.runs import label_run, thread_pool
 from tests.support import ROOT, fake_llm, label_store
-from tests.support.label_store import quiet
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_several_endpoints_share_the_work_and_stand_in_for_each_other(many, tmp_
         two.fault = lambda n: setattr(two, "down", n > 30)
         with Journal(tmp_path / "j") as kept:
             asker = Asker([Endpoint("judge", url, retries=1, concurrency=4) for url in (one.url, two.url)], kept)
-            report = label_run.by_model(many, asker, progress=quiet)
+            report = label_run.by_model(many, asker, progress=no_progress)
         assert report.labelled == 200
         counts = one.account()["completed"], two.account()["completed"]
     assert sum(counts) == 200
@@ -181,7 +181,9 @@ def test_several_endpoints_share_the_work_and_stand_in_for_each_other(many, tmp_
 def test_settings_an_endpoint_does_not_know_are_left_out(many, tmp_path):
     refused = frozenset({"response_format", "max_tokens", "temperature"})
     with fake_llm.Endpoint(refuse=refused) as endpoint, Journal(tmp_path / "j") as kept:
-        report = label_run.by_model(many, Asker([Endpoint("judge", endpoint.url, concurrency=1)], kept), progress=quiet)
+        report = label_run.by_model(
+            many, Asker([Endpoint("judge", endpoint.url, concurrency=1)], kept), progress=no_progress
+        )
         assert (report.labelled, report.failed) == (200, {})
         assert endpoint.requests <= 210
 
@@ -190,9 +192,9 @@ def test_the_order_is_that_of_the_sql(many, tmp_path):
     with fake_llm.Endpoint() as endpoint, Journal(tmp_path / "j") as kept:
         asker = Asker([Endpoint("judge", endpoint.url)], kept)
         chosen = {"where": "label IS NULL and density > 1e-5", "order": "density DESC", "limit": 20}
-        label_run.by_model(many, asker, progress=quiet, **chosen)
+        label_run.by_model(many, asker, progress=no_progress, **chosen)
         assert set(labels(many)) == set(range(180, 200))
-        label_run.by_model(many, asker, progress=quiet, **chosen)
+        label_run.by_model(many, asker, progress=no_progress, **chosen)
         assert set(labels(many)) == set(range(160, 200))
 
 
@@ -373,5 +375,5 @@ def test_a_further_take_asks_again_once(many, tmp_path):
     with fake_llm.Endpoint() as endpoint, Journal(tmp_path / "j") as kept:
         for take, redo, paid in ((1, False, 20), (1, True, 0), (2, True, 20), (2, True, 0)):
             asker = Asker([Endpoint("judge", endpoint.url)], kept, take=take)
-            report = label_run.by_model(many, asker, progress=quiet, where="feature < 20", redo=redo)
+            report = label_run.by_model(many, asker, progress=no_progress, where="feature < 20", redo=redo)
             assert (report.labelled, report.paid) == (20, paid)

@@ -16,6 +16,7 @@ import pytest
 import featurestore
 from featurestore import BadRequest, Unavailable
 from featurestore.cli.main import main
+from featurestore.progress import no_progress
 from labeler.explainers import agreement, llm_explainer
 from labeler.llm import batch_api
 from labeler.llm.asker import Asker
@@ -28,7 +29,6 @@ from labeler.scorers import examples
 from labeler.scorers import report as score_report
 from labeler.scorers import sample as score_sample
 from tests.support import ROOT, fake_llm, ruled_store
-from tests.support.label_store import quiet
 
 METHODS = ("detection", "fuzzing", "intruder", "simulation")
 COUNT = len(ruled_store.FEATURES)
@@ -63,7 +63,9 @@ def written(pattern, tmp_path_factory):
         for explainer in ruled_store.EXPLAINERS:
             report, _ = run(made, ruled_store.oracle, model="oracle", explainer=explainer, texts=TEXTS)
             assert (report.labels, report.failed, report.unanswered, report.without_hard) == (COUNT, {}, 0, 0)
-            by_embedding(made, score_sample.labels(made, [ruled_store.NAME], explainer), sampled=True, progress=quiet)
+            by_embedding(
+                made, score_sample.labels(made, [ruled_store.NAME], explainer), sampled=True, progress=no_progress
+            )
         report, _ = run(made, ruled_store.guesser, model="guesser", explainer="right", texts=TEXTS)
         assert report.failed == {}
         yield made
@@ -73,7 +75,7 @@ def run(store, answer, journal=None, model="judge", methods=METHODS, budget=None
     served = {"answer": answer, "probabilities": True, "models": (model,)} | (endpoint or {})
     with fake_llm.Endpoint(**served) as served:
         asker = Asker([Endpoint(model, served.url)], journal, budget)
-        return score_run.by_judge(store, asker, methods=methods, progress=quiet, **wanted), served.account()
+        return score_run.by_judge(store, asker, methods=methods, progress=no_progress, **wanted), served.account()
 
 
 def scores(store, judge):
@@ -225,10 +227,10 @@ def test_batches_give_the_scores_that_live_calls_give(store, tmp_path, threshold
     served = {"answer": ruled_store.oracle, "probabilities": True, "models": ("judge",)} | fault
     with fake_llm.Endpoint(**served) as endpoint, Journal(tmp_path / "j") as journal:
         with batch_api.Batches(Endpoint("judge", endpoint.url), journal, poll=0.001) as asker:
-            report = score_run.by_judge(store, asker, methods=methods, progress=quiet, **wanted)
+            report = score_run.by_judge(store, asker, methods=methods, progress=no_progress, **wanted)
         account, rounds = endpoint.account(), len(endpoint.batches)
         with batch_api.Batches(Endpoint("judge", endpoint.url), journal, poll=0.001) as asker:
-            again = score_run.by_judge(store, asker, methods=methods, progress=quiet, **wanted)
+            again = score_run.by_judge(store, asker, methods=methods, progress=no_progress, **wanted)
         assert (again.labels, again.skipped, endpoint.account()) == (0, COUNT, account)
     assert (report.labels, report.left, report.failed, account["twice"]) == (COUNT, 0, {}, 0)
     assert (report.paid, report.tokens_in) == (account["completed"], account["tokens_in"])
