@@ -13,7 +13,7 @@ import pyarrow
 from featurestore.errors import Conflict, NotFound
 from featurestore.graphs import dictionary_names, file_format
 from featurestore.snapshot.catalog import Catalog
-from featurestore.snapshot.feature_page import FEW, Pages
+from featurestore.snapshot.feature_page import FEW, Card, FeaturePages
 from featurestore.storage.directory import OF_A_GRAPH, Directory
 from featurestore.storage.log import Snapshot
 from featurestore.tables.row_reader import Rows
@@ -33,7 +33,7 @@ def add(
     map: Sequence[str],
     replace: bool,
     tool: str,
-    pages: Pages,
+    pages: FeaturePages,
 ) -> GraphAdded:
     """Write a graph, given as the JSON of its file.
 
@@ -108,7 +108,7 @@ def remove(directory: Directory, slug: str, tool: str) -> None:
 class GraphReader:
     """Reads the graphs of one snapshot."""
 
-    def __init__(self, rows: Rows, snapshot: Snapshot, catalog: Catalog, pages: Pages):
+    def __init__(self, rows: Rows, snapshot: Snapshot, catalog: Catalog, pages: FeaturePages):
         self._rows = rows
         self._snapshot = snapshot
         self._catalog = catalog
@@ -154,15 +154,15 @@ class GraphReader:
         return row.to_pylist()[0], nodes.to_pylist(), list(zip(*columns, strict=True))
 
 
-def _labels(catalog: Catalog, pages: Pages, nodes: Sequence[Row]) -> dict[int, str | None]:
+def _labels(catalog: Catalog, pages: FeaturePages, nodes: Sequence[Row]) -> dict[int, str | None]:
     """The best label of each node that is a feature of the store, by its number."""
     ids = {n: id for n, node in enumerate(nodes) if (id := _in_store(catalog, node)) is not None}
     wanted = sorted(set(ids.values()))
-    cards: dict[FeatureId, Row] = {}
+    cards: dict[FeatureId, Card] = {}
     # A few at a time, from their pages: of 440 features among 200,000 that took a sixth of the time of one scan for all.
     for first in range(0, len(wanted), FEW):
         cards |= pages.cards(wanted[first : first + FEW])
-    return {n: cards[id]["label"] for n, id in ids.items()}
+    return {n: cards[id].label for n, id in ids.items()}
 
 
 def _in_store(catalog: Catalog, node: Row) -> FeatureId | None:

@@ -16,8 +16,8 @@ import pyarrow.parquet
 from featurestore.errors import BadRequest, BadStore, FeatureStoreError
 from featurestore.progress import Progress, no_progress
 from featurestore.search import keyword, vectors
-from featurestore.search.decoder_index import open_vectors, targets_of
 from featurestore.snapshot import page_copies
+from featurestore.snapshot.decoder_vectors import open_vectors, target_layers
 from featurestore.storage import numpy_files
 from featurestore.storage.base import Entry
 from featurestore.storage.directory import APPENDED, OF_A_GRAPH, STORE_FILE, Directory, read_about, write_about
@@ -301,7 +301,7 @@ def _d_sae(snapshot: Snapshot, rows: Rows, dictionary: str) -> int:
 def _vector_problem(directory: Directory, snapshot: Snapshot, rows: Rows, part: Part) -> str:
     mapped = numpy_files.mapped(directory.local(part))
     dictionary = rows.dictionary(snapshot.parts("dictionaries", part.key)[0])
-    size = min(SHARD_FEATURES, dictionary.d_sae - part.shard * SHARD_FEATURES) * len(targets_of(part))
+    size = min(SHARD_FEATURES, dictionary.d_sae - part.shard * SHARD_FEATURES) * len(target_layers(part))
     if mapped.shape != (size, dictionary.d_out) or mapped.dtype != numpy.float16:
         return f"is {mapped.dtype} of shape {mapped.shape}; float16 of ({size}, {dictionary.d_out}) is wanted"
     return "" if numpy.isfinite(mapped).all() else "has numbers that are not finite"

@@ -19,11 +19,10 @@ GROWTH = 4
 
 
 class Match(NamedTuple):
-    """A feature that was found: its number in the catalog, what it is ordered by, and why in words."""
+    """A feature in a ranking: its catalog number, and the score it is ordered by."""
 
     number: int
     score: float
-    why: str
 
 
 # ranking(n) gives the n best, best first: fewer only where there are no more.

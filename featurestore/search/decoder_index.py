@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy
 
-from featurestore.errors import BadStore
 from featurestore.progress import Progress, no_progress
 from featurestore.search import vectors
 from featurestore.snapshot.catalog import Catalog, Choice
-from featurestore.storage import numpy_files
+from featurestore.snapshot.decoder_vectors import open_vectors, target_layers
 from featurestore.storage.directory import Directory
 from featurestore.storage.log import Part, Snapshot
 from featurestore.tables.writer import SHARD_FEATURES, Writer
@@ -73,12 +72,12 @@ class DecoderIndex:
         return self._open(self._parts[0]).shape[1] if self._parts else 0
 
     def _numbers(self, part: Part) -> numpy.ndarray:
-        features = numpy.arange(part.rows) // len(targets_of(part)) + part.shard * SHARD_FEATURES
+        features = numpy.arange(part.rows) // len(target_layers(part)) + part.shard * SHARD_FEATURES
         return self._catalog.numbers([part.key] * part.rows, features)
 
     def _layers(self, part: Part) -> numpy.ndarray:
         """The layer that each row writes to, -1 where a feature has one vector alone."""
-        layers = targets_of(part)
+        layers = target_layers(part)
         return numpy.tile([-1 if layer is None else layer for layer in layers], part.rows // len(layers))
 
     def _open(self, part: Part) -> numpy.ndarray:
@@ -133,23 +132,6 @@ def vector_parts(snapshot: Snapshot, catalog: Catalog, space: str) -> list[Part]
     """The decoder-vector parts of a space, in order of dictionary and shard."""
     of_space = [d.dictionary for d in catalog.dictionaries if d.space == space]
     return [part for dictionary in of_space for part in snapshot.parts("decoder_vectors", dictionary)]
-
-
-def targets_of(part: Part) -> list[int] | list[None]:
-    """The layers that a feature's vectors in a part write to, in their order; one None where there is one vector alone."""
-    return part.about.get("targets") or [None]
-
-
-def open_vectors(directory: Directory, part: Part) -> numpy.ndarray:
-    """A part's vectors, (rows, d_out) float16, memory-mapped."""
-    file = directory.local(part)
-    try:
-        mapped = numpy_files.mapped(file)
-    except (OSError, ValueError) as exc:
-        raise BadStore(f"{file} cannot be read: {exc}") from None
-    if len(mapped) != part.rows:
-        raise BadStore(f"{file} has {len(mapped)} vectors, not {part.rows}")
-    return mapped
 
 
 def build_decoder_index(

@@ -68,7 +68,7 @@ class Words(NamedTuple):
             raise BadRequest(f"text: {text!r} only says what must not be there; add a word that should")
         return cls(text, tuple(clauses))
 
-    def found_in(self, text: str) -> list[str]:
+    def find_in(self, text: str) -> list[str]:
         """The words of the query, as the text has them, that are found there; each once."""
         wanted = {
             stem for one in self.clauses if one.sign != "-" for word in one.words for stem in _stems.analyze(word)

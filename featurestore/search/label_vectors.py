@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy
 import pyarrow
+import pyarrow.parquet
 
 from featurestore.errors import BadStore
 from featurestore.progress import Progress

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 import numpy
@@ -14,7 +14,7 @@ from featurestore.search import vectors
 from featurestore.search.decoder_index import DecoderIndex
 from featurestore.search.searcher import Searcher
 from featurestore.snapshot.catalog import Catalog, Choice
-from featurestore.snapshot.feature_page import Pages
+from featurestore.snapshot.feature_page import Card, FeaturePages
 from featurestore.values.feature import FeatureId
 from featurestore.values.hits import Duplicate, Duplicates, Edge, Hit, Neighbourhood
 
@@ -56,7 +56,7 @@ def _placed(hit: Hit, direction: numpy.ndarray, vector: Callable[[str], numpy.nd
 
 def duplicates(
     catalog: Catalog,
-    pages: Pages,
+    pages: FeaturePages,
     decoder_index: Callable[[str], DecoderIndex],
     vectors_of: Callable[[str], Iterator[numpy.ndarray]],
     dictionary: str,
@@ -123,11 +123,11 @@ def _nearest(
     return []
 
 
-def _pair(first: FeatureId, second: FeatureId, cosine: float, cards: dict) -> Duplicate:
+def _pair(first: FeatureId, second: FeatureId, cosine: float, cards: Mapping[FeatureId, Card]) -> Duplicate:
     return Duplicate(
         id=str(first),
-        label=cards[first]["label"],
+        label=cards[first].label,
         other=str(second),
-        other_label=cards[second]["label"],
+        other_label=cards[second].label,
         cosine=cosine,
     )

@@ -15,11 +15,12 @@ import pyarrow
 import pyarrow.compute
 
 from featurestore.progress import Progress, Stage
-from featurestore.search import keyword as text
+from featurestore.search import keyword
 from featurestore.snapshot.catalog import Catalog, Choice
+from featurestore.snapshot.shard import Shards
 from featurestore.storage.directory import Directory
 from featurestore.storage.log import Part, Snapshot
-from featurestore.tables.row_reader import Rows, shard_part
+from featurestore.tables.row_reader import Rows
 from featurestore.tables.writer import SHARD_FEATURES, Writer
 
 TABLE = "token_index"
@@ -40,7 +41,7 @@ class TokenIndex:
         self._catalog = catalog
         self._parts = {part.key: part for part in snapshot.parts(TABLE)}
         self._open = lambda part: once(
-            (part.file, "keywords"), lambda: text.KeywordIndex(directory.local(part), part.rows)
+            (part.file, "keywords"), lambda: keyword.KeywordIndex(directory.local(part), part.rows)
         )
         self.missing = [
             d.dictionary
@@ -51,12 +52,12 @@ class TokenIndex:
     def __len__(self) -> int:
         return len(self._parts)
 
-    def search(self, words: text.Words, k: int, choice: Choice, over: str) -> tuple[numpy.ndarray, numpy.ndarray]:
+    def search(self, words: keyword.Words, k: int, choice: Choice, over: str) -> tuple[numpy.ndarray, numpy.ndarray]:
         """The k allowed features that match best over "tokens" or "logits": catalog numbers and BM25 scores, best first."""
         numbers, scores = [numpy.empty(0, numpy.int64)], [numpy.empty(0, numpy.float32)]
         for dictionary, part in self._parts.items():
             run = self._catalog.run(dictionary)
-            allowed = choice.once((dictionary, "tokens"), lambda: text.Allowed(choice.mask[run]))  # noqa: B023 - called at once
+            allowed = choice.once((dictionary, "tokens"), lambda: keyword.Allowed(choice.mask[run]))  # noqa: B023 - called at once
             rows, found = self._open(part).search(words, k, allowed, FIELDS[over], tokens=True)
             if len(rows):
                 numbers.append(rows + run.start)
@@ -125,7 +126,7 @@ def _write(path: Path, reader: _Reader, dictionary: str, d_sae: int, advance: St
                 }
             advance(stop - start)
 
-    return text.build(path, documents(), fields=tuple(FIELDS.values()), tokens=tuple(FIELDS.values()), stored=True)
+    return keyword.build(path, documents(), fields=tuple(FIELDS.values()), tokens=tuple(FIELDS.values()), stored=True)
 
 
 class _Vocabulary(NamedTuple):
@@ -142,12 +143,13 @@ class _Reader:
 
     def __init__(self, snapshot: Snapshot, rows: Rows):
         self._snapshot = snapshot
+        self._shards = Shards(snapshot)
         self._rows = rows
         self._vocabularies: dict[str, _Vocabulary] = {}
 
     def fires(self, dictionary: str, start: int, stop: int) -> tuple[list[str], list[list[str]]]:
         """Of features start to stop, for each: its words, examples parted by two GAPs, and its strongest tokens."""
-        part = shard_part(self._snapshot, "examples", dictionary, start)
+        part = self._shards.at(dictionary, start).examples
         none: tuple[list[str], list[list[str]]] = [""] * (stop - start), [[]] * (stop - start)
         if part is None:
             return none
@@ -215,7 +217,7 @@ class _Reader:
 
     def raises(self, dictionary: str, start: int, stop: int) -> list[list[str]]:
         """Of features start to stop, for each: the tokens whose logits it raises most, strongest first."""
-        part = shard_part(self._snapshot, "features", dictionary, start)
+        part = self._shards.at(dictionary, start).features
         if part is None:
             return [[]] * (stop - start)
         rows = self._rows.of_features(part, numpy.arange(start, stop), ["feature", "top_logits"])

@@ -14,7 +14,7 @@ from featurestore.tables.row_reader import Rows
 from featurestore.values.feature import Example
 
 
-class Windows:
+class ExampleWindows:
     """Makes examples of rows of stored.examples, in one snapshot."""
 
     def __init__(self, rows: Rows, snapshot: Snapshot):

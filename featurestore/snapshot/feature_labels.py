@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from featurestore.snapshot.page_copies import labels_gathered
+from featurestore.snapshot.shard import Shards
 from featurestore.storage.log import Part, Snapshot
-from featurestore.tables.row_reader import Rows, shard_part
+from featurestore.tables.row_reader import Rows
 from featurestore.tables.writer import SHARD_FEATURES
 from featurestore.values.feature import FeatureId, Label
 
@@ -20,9 +21,10 @@ RANKED_BY = ("label", "explainer", "created_at")
 class FeatureLabels:
     """Reads labels in one snapshot."""
 
-    def __init__(self, rows: Rows, snapshot: Snapshot):
+    def __init__(self, rows: Rows, snapshot: Snapshot, shards: Shards):
         self._rows = rows
         self._snapshot = snapshot
+        self._shards = shards
         self._sources = functools.cache(self._sources_of)
 
     def rows(self, id: FeatureId) -> list[Row]:
@@ -48,7 +50,7 @@ class FeatureLabels:
         return found
 
     def _sources_of(self, dictionary: str, shard: int) -> tuple[Part | None, list[Part]]:
-        copy = shard_part(self._snapshot, "label_rows", dictionary, shard * SHARD_FEATURES)
+        copy = self._shards.at(dictionary, shard * SHARD_FEATURES).label_rows
         newer = labels_gathered(self._snapshot, copy) if copy is not None else None
         return (None, self._snapshot.parts("labels", dictionary)) if newer is None else (copy, newer)
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from featurestore.errors import BadStore
 from featurestore.snapshot.catalog import Catalog
-from featurestore.snapshot.example_windows import Windows
+from featurestore.snapshot.example_windows import ExampleWindows
 from featurestore.snapshot.feature_labels import RANKED_BY, FeatureLabels, best, newest
+from featurestore.snapshot.shard import Shards
 from featurestore.sql.engine import Engine
 from featurestore.storage.log import Snapshot
 from featurestore.tables.best_label import own_rule, stale_features
 from featurestore.tables.grouped_rows import Cut
-from featurestore.tables.row_reader import Rows, shard_part
+from featurestore.tables.row_reader import Rows
 from featurestore.tables.writer import SHARD_FEATURES
 from featurestore.values.feature import Coactive, Example, Feature, FeatureId, Label, LogitEffect, Score
 
@@ -25,21 +26,31 @@ ALWAYS_ON = 0.2
 FEW = 64
 # Features whose examples are read at once: far from each other they are a row group each, all in memory.
 TOGETHER = 32
-CARD = ("label", "explainer", "density", "max_activation", "state")
 
 SCORED = ("label", "explainer", "method", "negatives", "judge", "prompt")
 
 
-class Pages:
+class Card(NamedTuple):
+    """What a list of features shows of each."""
+
+    label: str | None
+    explainer: str | None
+    density: float | None
+    max_activation: float | None
+    state: str
+
+
+class FeaturePages:
     """Reads features of one snapshot."""
 
-    def __init__(self, rows: Rows, snapshot: Snapshot, catalog: Catalog, engine: Callable[[], Engine]):
+    def __init__(self, rows: Rows, snapshot: Snapshot, shards: Shards, catalog: Catalog, engine: Callable[[], Engine]):
         self._rows = rows
         self._snapshot = snapshot
+        self._shards = shards
         self._catalog = catalog
-        self._windows = Windows(rows, snapshot)
+        self._windows = ExampleWindows(rows, snapshot)
         self._engine = engine  # opened where it is needed: most pages do without SQL
-        self._labels = FeatureLabels(rows, snapshot)
+        self._labels = FeatureLabels(rows, snapshot, shards)
         self._stale = {part.file for part in stale_features(snapshot)}
 
     def page(self, id: str, examples: int | None) -> Feature:
@@ -90,25 +101,27 @@ class Pages:
                 row = self._stored(id) | {"label": None, "explainer": None}
                 yield self._feature(id, row, (), self._examples(id, examples))
 
-    def cards(self, ids: Sequence[FeatureId]) -> dict[FeatureId, dict[str, Any]]:
-        """What a list of features shows of each: label, explainer, density, max_activation and state."""
+    def cards(self, ids: Sequence[FeatureId]) -> dict[FeatureId, Card]:
+        """What a list of features shows of each. Raises BadStore when the store lacks a feature's row."""
         if len(ids) > FEW:
             rows = self._engine().rows(
-                f"SELECT dictionary, feature, {', '.join(CARD)} FROM features WHERE (dictionary, feature) IN (SELECT unnest(?), unnest(?))",
+                "SELECT dictionary, feature, label, explainer, density, max_activation, state FROM features "
+                "WHERE (dictionary, feature) IN (SELECT unnest(?), unnest(?))",
                 [[id.dictionary for id in ids], [id.feature for id in ids]],
             )
-            return {FeatureId(*row[:2]): dict(zip(CARD, row[2:], strict=True)) for row in rows}
-        found = {}
+            return {FeatureId(*row[:2]): Card(*row[2:]) for row in rows}
+        cards = {}
         stale = self._labels.of([id for id in ids if self._is_stale(id)], RANKED_BY)
         for id in ids:
-            row = self._stored(id, (*CARD[:-1], "active_tokens"))
+            row = self._stored(id, ("label", "explainer", "density", "max_activation", "active_tokens"))
             if id in stale:
                 row["label"], row["explainer"] = self._best(id, row, stale[id])
-            found[id] = row | {"state": state_of(row["active_tokens"], row["density"])}
-        return found
+            state = state_of(row["active_tokens"], row["density"])
+            cards[id] = Card(row["label"], row["explainer"], row["density"], row["max_activation"], state)
+        return cards
 
     def _is_stale(self, id: FeatureId) -> bool:
-        part = shard_part(self._snapshot, "features", id.dictionary, id.feature)
+        part = self._shards.of(id).features
         return part is not None and part.file in self._stale
 
     def _best(self, id: FeatureId, row: dict[str, Any], said: list[dict[str, Any]]) -> tuple[str | None, str | None]:
@@ -153,26 +166,27 @@ class Pages:
 
     def _stored(self, asked: FeatureId, columns: Sequence[str] | None = None) -> dict[str, Any]:
         """A feature's row of stored.features."""
-        copy = shard_part(self._snapshot, "feature_rows", asked.dictionary, asked.feature)
-        if copy is not None:
-            return self._rows.feature_rows(copy).row(asked.feature % SHARD_FEATURES, columns)
-        part = shard_part(self._snapshot, "features", asked.dictionary, asked.feature)
-        found = self._rows.of_feature(part, asked.feature, columns).to_pylist() if part else []
-        if len(found) != 1:
-            raise BadStore(f"the store has {len(found)} rows of {asked}; one is wanted")
-        return found[0]
+        shard = self._shards.of(asked)
+        if shard.feature_rows is not None:
+            return self._rows.feature_rows(shard.feature_rows).row(asked.feature % SHARD_FEATURES, columns)
+        wanted = ["feature", *columns] if columns else None
+        part = shard.features
+        rows: list[dict[str, Any]] = self._rows.of_feature(part, asked.feature, wanted).to_pylist() if part else []
+        if len(rows) != 1:
+            raise BadStore(f"the store has {len(rows)} rows of {asked}, not one; run `featurestore check`")
+        return rows[0]
 
     def windows(self, places: Sequence[tuple[str, int, int, int]]) -> list[tuple[str, ...]]:
         """Text of the tokens of windows (corpus, document, start, length). Raises BadStore when there is no such place."""
         return self._windows.texts(places)
 
     def _examples(self, asked: FeatureId, most: int | None) -> tuple[Example, ...]:
-        part = shard_part(self._snapshot, "example_rows", asked.dictionary, asked.feature)
-        if part is not None:
-            cut = self._rows.gathered(part).of_feature(asked.feature)
-        else:  # a store from before there were such copies
-            part = shard_part(self._snapshot, "examples", asked.dictionary, asked.feature)
-            cut = Cut.of(self._rows.of_feature(part, asked.feature)) if part is not None else None
+        shard = self._shards.of(asked)
+        cut: Cut | None = None
+        if shard.example_rows is not None:
+            cut = self._rows.gathered(shard.example_rows).of_feature(asked.feature)
+        elif shard.examples is not None:  # a store from before there were such copies
+            cut = Cut.of(self._rows.of_feature(shard.examples, asked.feature))
         return self._windows.examples(cut, most) if cut else ()
 
 

@@ -8,20 +8,20 @@ from collections.abc import Callable, Iterator
 
 import numpy
 
-from featurestore.errors import BadStore, NotFound
 from featurestore.graphs.graph_store import GraphReader
-from featurestore.search.decoder_index import DecoderIndex, Once, open_vectors, targets_of
+from featurestore.search.decoder_index import DecoderIndex, Once
 from featurestore.search.label_index import LabelIndex
 from featurestore.search.searcher import Searcher
 from featurestore.search.token_index import TokenIndex
 from featurestore.snapshot.catalog import Catalog
-from featurestore.snapshot.feature_page import Pages
+from featurestore.snapshot.decoder_vectors import DecoderVectors
+from featurestore.snapshot.feature_page import FeaturePages
+from featurestore.snapshot.shard import Shards
 from featurestore.sql.engine import Engine
 from featurestore.sql.search_functions import BoundStatement
 from featurestore.storage.directory import Directory
 from featurestore.storage.log import Snapshot
-from featurestore.tables.row_reader import Rows, shard_part
-from featurestore.tables.writer import SHARD_FEATURES
+from featurestore.tables.row_reader import Rows
 from featurestore.values.row_stream import RowStream
 
 
@@ -38,7 +38,9 @@ class View:
             lambda statement: self.engine.table(statement),
             lambda statement, seconds: sql(self, BoundStatement(statement, {}, {}), seconds).read_all(),
         )
-        self.pages = Pages(rows, snapshot, self.catalog, lambda: self.engine)
+        shards = Shards(snapshot)
+        self.pages = FeaturePages(rows, snapshot, shards, self.catalog, lambda: self.engine)
+        self._decoder_vectors = DecoderVectors(directory, snapshot, self.catalog, shards)
         self.graphs = GraphReader(rows, snapshot, self.catalog, self.pages)
         # Opening an index reads its file: once for each view.
         self.decoder_index = functools.cache(lambda space: DecoderIndex(directory, snapshot, self.catalog, space, once))
@@ -63,22 +65,11 @@ class View:
             return self._engine
 
     def vector(self, id: str, target: int | None = None) -> numpy.ndarray:
-        asked = self.catalog.feature_id(id)
-        part = shard_part(self.snapshot, "decoder_vectors", asked.dictionary, asked.feature)
-        if part is None:
-            raise BadStore(f"the store has no decoder vectors of {asked.dictionary}")
-        layers = targets_of(part)
-        if target is not None and target not in layers:
-            there = ", ".join(map(str, layers)) if layers[0] is not None else "one vector alone, of no layer"
-            raise NotFound(f"{id} has no decoder vector into layer {target}; there are: {there}")
-        place = layers.index(target) if target is not None else 0  # type: ignore[arg-type]
-        row = asked.feature % SHARD_FEATURES * len(layers) + place
-        return open_vectors(self.directory, part)[row].astype(numpy.float32)
+        return self._decoder_vectors.of_feature(id, target)
 
     def vectors(self, dictionary: str) -> Iterator[numpy.ndarray]:
-        """A dictionary's decoder vectors, the first of each feature, part by part, (rows, d_out) float16."""
-        for part in self.snapshot.parts("decoder_vectors", dictionary):
-            yield open_vectors(self.directory, part)[:: len(targets_of(part))]
+        """The first decoder vector of each feature of a dictionary in order, (features, d_out) float16, part by part."""
+        return self._decoder_vectors.of_dictionary(dictionary)
 
     def retire(self) -> None:
         """Let go of what is dear. Who still uses the view keeps what it holds, or opens it again.

@@ -16,7 +16,7 @@ import pyarrow.parquet
 
 from featurestore.errors import BadStore
 from featurestore.storage.directory import Directory
-from featurestore.storage.log import Part, Snapshot
+from featurestore.storage.log import Part
 from featurestore.tables.feature_rows import FeatureRows
 from featurestore.tables.grouped_rows import Gathered
 from featurestore.tables.token_stream import Stream
@@ -216,11 +216,3 @@ class Rows:
 
     def _vocabulary(self, part: Part) -> Vocabulary:
         return Vocabulary(self.all(part, ["bytes"])["bytes"][0].as_py())
-
-
-def shard_part(snapshot: Snapshot, table: str, dictionary: str, feature: int) -> Part | None:
-    """The part of a table that can hold a feature."""
-    for part in snapshot.parts(table, dictionary):
-        if part.shard == feature // SHARD_FEATURES:
-            return part
-    return None

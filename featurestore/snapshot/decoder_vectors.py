@@ -1,0 +1,67 @@
+"""Decoder vectors as the store keeps them: read by feature, or a dictionary's all, from memory-mapped parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy
+
+from featurestore.errors import BadStore, NotFound
+from featurestore.snapshot.catalog import Catalog
+from featurestore.snapshot.shard import Shards
+from featurestore.storage import numpy_files
+from featurestore.storage.directory import Directory
+from featurestore.storage.log import Part, Snapshot
+from featurestore.tables.writer import SHARD_FEATURES
+
+
+class DecoderVectors:
+    """Reads the decoder vectors of one snapshot."""
+
+    def __init__(self, directory: Directory, snapshot: Snapshot, catalog: Catalog, shards: Shards):
+        self._directory = directory
+        self._snapshot = snapshot
+        self._catalog = catalog
+        self._shards = shards
+
+    def of_feature(self, id: str, target: int | None = None) -> numpy.ndarray:
+        """A feature's decoder vector, (d_out,) float32: the one into layer `target`, or its first.
+
+        Raises BadRequest or NotFound for an id or a layer that the store does not have, BadStore where the file is missing.
+        """
+        feature_id = self._catalog.feature_id(id)
+        part = self._shards.of(feature_id).decoder_vectors
+        if part is None:
+            raise BadStore(f"the store has no decoder vectors of {feature_id.dictionary}: add the dictionary again")
+        layers = target_layers(part)
+        place = 0
+        if target is not None:
+            if target not in layers:
+                known = ", ".join(map(str, layers)) if layers[0] is not None else "one vector alone, of no layer"
+                raise NotFound(f"{id} has no decoder vector into layer {target}; there are: {known}")
+            place = layers.index(target)
+        row = feature_id.feature % SHARD_FEATURES * len(layers) + place
+        vector: numpy.ndarray = open_vectors(self._directory, part)[row].astype(numpy.float32)
+        return vector
+
+    def of_dictionary(self, dictionary: str) -> Iterator[numpy.ndarray]:
+        """The first decoder vector of each feature of a dictionary in order, (features, d_out) float16, part by part."""
+        for part in self._snapshot.parts("decoder_vectors", dictionary):
+            yield open_vectors(self._directory, part)[:: len(target_layers(part))]
+
+
+def target_layers(part: Part) -> list[int | None]:
+    """The layers that a feature's vectors in a part write to, in the order of its rows; [None] for one vector a feature."""
+    return part.about.get("targets") or [None]
+
+
+def open_vectors(directory: Directory, part: Part) -> numpy.ndarray:
+    """A part's vectors, (rows, d_out) float16, memory-mapped. Raises BadStore where the file cannot be read."""
+    file = directory.local(part)
+    try:
+        vectors = numpy_files.mapped(file)
+    except (OSError, ValueError) as exc:
+        raise BadStore(f"{file} cannot be read; run `featurestore check` ({exc})") from None
+    if len(vectors) != part.rows:
+        raise BadStore(f"{file} has {len(vectors)} vectors, not {part.rows}; run `featurestore check`")
+    return vectors
