@@ -188,7 +188,7 @@ class Client(FeatureStore):
         """As the interface says, where the service takes writes; of at most 100 MB."""
         given = file_format.load(graph)
         # What is no graph is told here, in the same words, and not sent.
-        name = file_format.understood(given, slug).slug
+        name = file_format.parse(given, slug).slug
         fields = {"graph": given, "map": list(map), "replace": replace}
         return self._http.write(f"graphs/{name}", fields, GraphAdded, "PUT", repeatable=replace)
 

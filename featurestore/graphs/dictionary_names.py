@@ -1,4 +1,7 @@
-"""Which dictionaries the features of a graph are of: as its owner says, or as its file and the store's dictionaries do."""
+"""Names the dictionaries of a graph's features: as its owner maps them, or from its file and the store's dictionaries.
+
+Reads no store and no network.
+"""
 
 from __future__ import annotations
 
@@ -10,59 +13,59 @@ from featurestore.errors import BadRequest
 from featurestore.graphs.file_format import LORSA, GraphFile
 from featurestore.values.dictionary import Dictionary
 
-# A layer's transcoders, or those that read and write its attention.
+# Site ("mlp" for transcoders, LORSA for what reads and writes attention) and layer.
 Place = tuple[str, int]
 ID = r"[^/\s]+/[^/\s]+"
 
 
-class Named(NamedTuple):
-    """The dictionary of each place that has one, and what its owner should know."""
+class DictionaryNames(NamedTuple):
+    """The dictionary of each place that has one, and notes for the graph's owner."""
 
-    of: dict[Place, str]
+    by_place: dict[Place, str]
     notes: list[str]
 
 
-def name(file: GraphFile, dictionaries: Sequence[Dictionary], given: Sequence[str]) -> Named:
+def name(file: GraphFile, dictionaries: Sequence[Dictionary], mappings: Sequence[str]) -> DictionaryNames:
     """Name the dictionaries of a graph's features.
 
-    `given` has texts such as 12=model/source, or model/{layer}-source for every layer. Raises BadRequest when one is none,
-    or names a dictionary of the store that has fewer features than the graph needs.
+    `mappings` are texts such as 12=model/source, or model/{layer}-source for every layer. Raises BadRequest for any other
+    text, and for one that names a dictionary of the store with fewer features than the graph needs.
     """
-    known = {one.dictionary: one for one in dictionaries}
+    known = {dictionary.dictionary: dictionary for dictionary in dictionaries}
     largest: dict[Place, int] = {}
     for node in file.nodes:
         if node.kind == "feature" and node.layer is not None and node.feature is not None:
             place = (node.site, node.layer)
             largest[place] = max(largest.get(place, 0), node.feature)
-    said = _given(given)
-    of, narrow = {}, []
+    mapped = _parse_mappings(mappings)
+    by_place, too_small = {}, []
     for place in sorted(largest):
-        id = said.get(place) or said.get((place[0], -1), "").replace("{layer}", str(place[1]))
-        sure = bool(id)
-        id = id or _found(file, place, dictionaries)
+        id = mapped.get(place) or mapped.get((place[0], -1), "").replace("{layer}", str(place[1]))
+        by_owner = bool(id)
+        id = id or _guess(file, place, dictionaries)
         if id in known and known[id].d_sae <= largest[place]:
-            few = f"{id} has {known[id].d_sae:,} features, but the graph has feature {largest[place]:,} of layer {place[1]}"
-            if sure:
-                raise BadRequest(f"map: {few}: it was made with another dictionary")
-            narrow.append(few)
+            conflict = f"{id} has {known[id].d_sae:,} features, but the graph has feature {largest[place]:,} of layer {place[1]}"
+            if by_owner:
+                raise BadRequest(f"map: {conflict}: it was made with another dictionary")
+            too_small.append(conflict)
         elif id:
-            of[place] = id
-    return Named(of, list(_notes(largest, of, known, narrow)))
+            by_place[place] = id
+    return DictionaryNames(by_place, list(_notes(largest, by_place, known, too_small)))
 
 
 def _notes(
-    places: dict[Place, int], of: dict[Place, str], known: dict[str, Dictionary], narrow: list[str]
+    places: dict[Place, int], by_place: dict[Place, str], known: dict[str, Dictionary], too_small: list[str]
 ) -> Iterator[str]:
     remedy = "name them with map"
-    for one in narrow:
-        yield f"{one}, so it is not taken for the graph's: name it with map"
-    unnamed = [place for place in places if place not in of]
-    if len(unnamed) > len(narrow):
+    for conflict in too_small:
+        yield f"{conflict}, so it is not taken for the graph's: name it with map"
+    unnamed = [place for place in places if place not in by_place]
+    if len(unnamed) > len(too_small):
         yield f"nothing says which dictionaries the features of layers {_layers(unnamed)} are of: {remedy}"
-    lacking = [place for place, id in of.items() if id not in known]
-    if lacking:
-        count = len({of[place] for place in lacking})
-        yield f"{count:,} of the graph's dictionaries are not in the store, {of[lacking[0]]} say: harvest them, or {remedy}"
+    unknown = [id for id in by_place.values() if id not in known]
+    if unknown:
+        count = len(set(unknown))
+        yield f"{count:,} of the graph's dictionaries are not in the store, {unknown[0]} say: harvest them, or {remedy}"
 
 
 def _layers(places: Sequence[Place]) -> str:
@@ -71,10 +74,10 @@ def _layers(places: Sequence[Place]) -> str:
     return shown + (f" and {len(layers) - 8} more" if len(layers) > 8 else "")
 
 
-def _given(given: Sequence[str]) -> dict[Place, str]:
-    """What the owner says by place; layer -1 stands for all of them."""
-    found: dict[Place, str] = {}
-    for text in given:
+def _parse_mappings(mappings: Sequence[str]) -> dict[Place, str]:
+    """The owner's dictionaries by place; layer -1 stands for all layers."""
+    by_place: dict[Place, str] = {}
+    for text in mappings:
         layer, _, id = text.rpartition("=")
         if not re.fullmatch(ID, id) or not re.fullmatch(r"\d{0,6}", layer) or not (layer or "{layer}" in id):
             raise BadRequest(
@@ -82,39 +85,48 @@ def _given(given: Sequence[str]) -> dict[Place, str]:
                 "layer, as in gemma-2-2b/{layer}-transcoder"
             )
         place = ("mlp", int(layer) if layer else -1)
-        if place in found:
+        if place in by_place:
             raise BadRequest(f"map: '{text}' is the second for {'layer ' + layer if layer else 'every layer'}")
-        found[place] = id.replace("{layer}", layer) if layer else id
-    return found
+        by_place[place] = id.replace("{layer}", layer) if layer else id
+    return by_place
 
 
-def _found(file: GraphFile, place: Place, dictionaries: Sequence[Dictionary]) -> str:
-    """The dictionary that the weights the graph was made with are of; else what Neuronpedia calls it; else the model's only one."""
+def _guess(file: GraphFile, place: Place, dictionaries: Sequence[Dictionary]) -> str:
+    """The dictionary of a place by what the file says; "" where it says nothing.
+
+    First the dictionary whose weights the graph was made with; else the one that Neuronpedia names; else the only
+    transcoder of the model and layer.
+    """
     site, layer = place
     metadata = file.metadata
     info = metadata.info if isinstance(metadata.info, dict) else {}
     details = metadata.feature_details if isinstance(metadata.feature_details, dict) else {}
-    mine = [one for one in dictionaries if one.layer == layer and one.kind in ("transcoder", "clt")]
+    transcoders = [
+        dictionary
+        for dictionary in dictionaries
+        if dictionary.layer == layer and dictionary.kind in ("transcoder", "clt")
+    ]
     urls = [url for url in _texts(info.get("source_urls")) if url]
     if site != LORSA:
-        for one in mine:
-            if any(_lies_in(one.weights_location, repository) for repository in _repositories(file, layer, info, urls)):
-                return one.dictionary
+        repositories = list(_repositories(file, layer, info, urls))
+        for transcoder in transcoders:
+            if any(_is_read_from(transcoder.weights_location, repository) for repository in repositories):
+                return transcoder.dictionary
     of_model = metadata.scan if re.fullmatch(r"[^/\s]+", metadata.scan) else None
     setting = "neuronpedia_lorsa_source_set" if site == LORSA else "neuronpedia_source_set"
-    sets = [(of_model, one) for one in (info.get(setting), details.get(setting)) if isinstance(one, str)]
+    sets = [(of_model, source) for source in (info.get(setting), details.get(setting)) if isinstance(source, str)]
     if site != LORSA:
         pages = (re.fullmatch(r"https?://(?:www\.)?neuronpedia\.org/([^/\s]+)/([^/\s]+)/?", url) for url in urls)
         sets += [(page[1], page[2]) for page in pages if page]
     for model, source in sets:
         if model and re.fullmatch(ID, id := f"{model}/{layer}-{source}"):
             return id
-    alone = [one.dictionary for one in mine if one.model == of_model] if site != LORSA else []
-    return alone[0] if len(alone) == 1 else ""
+    of_site = [transcoder.dictionary for transcoder in transcoders if transcoder.model == of_model]
+    return of_site[0] if site != LORSA and len(of_site) == 1 else ""
 
 
 def _repositories(file: GraphFile, layer: int, info: dict[str, Any], urls: Sequence[str]) -> Iterator[str]:
-    """Repositories on the hub that the file names: of this layer, or of all."""
+    """Repositories on the hub that the file names for this layer, or for all layers."""
     listed = file.metadata.transcoder_list or ()
     if file.metadata.scan.startswith("custom-") and layer < len(listed):
         yield listed[layer]
@@ -126,11 +138,12 @@ def _repositories(file: GraphFile, layer: int, info: dict[str, Any], urls: Seque
             yield match[1]
 
 
-def _texts(given: Any) -> list[str]:
-    return [one for one in given if isinstance(one, str)] if isinstance(given, list | tuple) else []
+def _texts(value: Any) -> list[str]:
+    """The texts of a JSON list; none of anything else."""
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list | tuple) else []
 
 
-def _lies_in(location: str | None, repository: str) -> bool:
+def _is_read_from(location: str | None, repository: str) -> bool:
     """Whether weights were read from a repository (org/name, perhaps with //folder and @revision)."""
     folder, _, revision = repository.partition("@")
     if location is None or not re.fullmatch(r"[^/\s]+/[^/\s]+(//\S+)?", folder):

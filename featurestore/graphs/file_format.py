@@ -1,12 +1,13 @@
 """Files of attribution graphs as circuit-tracer and Neuronpedia write them (schema_version 0 and 1), read and checked.
 
-Knows no store. What a node is, its `feature_type` says: ids do not, since an error of layer 5 at position 3 and feature 5 of
-layer 0 there are both called 0_5_3. Nothing is left out in silence: what is odd is counted in `notes`.
+Knows no store. `feature_type` says what a node is. Its id does not: an error of layer 5 at position 3 and feature 5 of
+layer 0 at position 3 are both called 0_5_3. `notes` count what is odd or left out.
 """
 
 from __future__ import annotations
 
 import collections
+import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -38,7 +39,7 @@ _Number = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class Metadata(msgspec.Struct, frozen=True):
-    """What a graph's maker says of it, as far as we read it."""
+    """The metadata of a graph's file, as far as it is read here."""
 
     scan: str
     prompt: str
@@ -71,7 +72,10 @@ class _Link(msgspec.Struct, frozen=True):
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
-    """A node as schema.sql has it, but for its dictionary. `site` tells apart the dictionaries of a layer."""
+    """A node as schema.sql has it, without its dictionary. `site` tells the dictionaries of a layer apart.
+
+    `said` is the node's JSON in the file.
+    """
 
     node_id: str
     kind: str
@@ -90,7 +94,10 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GraphFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that was understood. `document` is it without nodes and links; links are numbers of nodes and weights."""
+    """A graph's file, checked. `document` is its JSON without nodes and links; a link is (source, target, weight).
+
+    Source and target are places in `nodes`.
+    """
 
     slug: str
     metadata: Metadata
@@ -102,59 +109,64 @@ class GraphFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def load(graph: str | Path | Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON object of a graph's file, or of one at hand. Raises NotFound, or BadRequest for what is no JSON object."""
+    """Return the JSON object of a graph, given as a file or as the object itself.
+
+    A file without a slug is given its own name as one. Raises NotFound for a missing file, BadRequest for a file that
+    is no JSON object.
+    """
     if isinstance(graph, Mapping):
         # As it would come out of a file: NaN is null, tuples are lists.
-        return msgspec.json.decode(msgspec.json.encode(dict(graph)))
+        document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(dict(graph)))
+        return document
     try:
         raw = Path(graph).read_bytes()
     except OSError as exc:
         raise NotFound(f"{graph}: {exc.strerror}") from None
     try:
-        found = msgspec.json.decode(raw)
+        content = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         nan = re.search(rb"[:\s\[,](NaN|-?Infinity)\b", raw)
-        why = f"it has {nan[1].decode()}, which JSON cannot say: write null, or a number" if nan else str(exc)
-        raise BadRequest(f"{graph} is no JSON: {why}") from None
-    if not isinstance(found, dict):
+        reason = f"it has {nan[1].decode()}, which JSON cannot say: write null, or a number" if nan else str(exc)
+        raise BadRequest(f"{graph} is no JSON: {reason}") from None
+    if not isinstance(content, dict):
         raise BadRequest(f"{graph} is no attribution graph: it holds no JSON object")
-    metadata = found.get("metadata")
+    metadata = content.get("metadata")
     if isinstance(metadata, dict) and not metadata.get("slug"):
         metadata["slug"] = Path(graph).stem
-    return found
+    return content
 
 
-def understood(given: Mapping[str, Any], slug: str | None = None) -> GraphFile:
-    """What a graph's JSON says; `slug` in the place of its own. Raises BadRequest, naming what is wrong and where."""
+def parse(content: Mapping[str, Any], slug: str | None = None) -> GraphFile:
+    """Return a graph from its JSON; `slug` replaces its own. Raises BadRequest, naming what is wrong and where."""
     for name, kind in (("metadata", dict), ("nodes", list), ("links", list)):
-        if not isinstance(given.get(name), kind):
+        if not isinstance(content.get(name), kind):
             wanted = "an object" if kind is dict else "a list"
             raise BadRequest(f"this is no attribution graph: '{name}' should be {wanted}, as circuit-tracer writes it")
-    metadata = _converted(given["metadata"], Metadata, "metadata")
+    metadata = _convert(content["metadata"], Metadata, "metadata")
     version = metadata.schema_version or 0
     if version not in (0, 1):
         raise BadRequest(f"metadata.schema_version: {version} is not known; graphs of 0 and 1 are read")
     notes: list[str] = []
-    read = [_converted(one, _Node, f"nodes[{n}]") for n, one in enumerate(given["nodes"])]
-    if not read:
+    raw_nodes = [_convert(raw, _Node, f"nodes[{n}]") for n, raw in enumerate(content["nodes"])]
+    if not raw_nodes:
         raise BadRequest("this graph has no nodes")
-    indices = _indices(read, version, notes)
-    nodes = tuple(_node(one, said, index) for one, said, index in zip(read, given["nodes"], indices, strict=True))
+    indices = _indices(raw_nodes, version, notes)
+    nodes = tuple(itertools.starmap(_node, zip(raw_nodes, content["nodes"], indices, strict=True)))
     unknown = collections.Counter(node.feature_type for node in nodes if node.feature_type not in KINDS)
     notes += [f"{_count(n, 'node')} of the unknown feature_type '{name}' kept as other" for name, n in unknown.items()]
     return GraphFile(
         slug=_slug(slug or metadata.slug),
         metadata=metadata,
         schema_version=version,
-        document={name: value for name, value in given.items() if name not in ("nodes", "links")},
+        document={name: value for name, value in content.items() if name not in ("nodes", "links")},
         nodes=nodes,
-        links=_links(given["links"], nodes, notes),
+        links=_links(content["links"], nodes, notes),
         notes=tuple(notes),
     )
 
 
 def as_file(document: Mapping[str, Any], nodes: Sequence[dict[str, Any]], links: Sequence[Any]) -> dict[str, Any]:
-    """The JSON of a graph's file; `links` are (source, target, weight) of numbers of nodes."""
+    """Return the JSON of a graph's file; `links` are (source, target, weight), the first two places in `nodes`."""
     ids = [node["node_id"] for node in nodes]
     listed = [{"source": ids[source], "target": ids[target], "weight": weight} for source, target, weight in links]
     return {**document, "nodes": list(nodes), "links": listed}
@@ -163,13 +175,13 @@ def as_file(document: Mapping[str, Any], nodes: Sequence[dict[str, Any]], links:
 def _slug(slug: str | None) -> str:
     if slug is None or not re.fullmatch(SLUG, slug):
         raise BadRequest(
-            f"slug: {slug!r:.250} cannot name a graph: give one of up to 200 letters, digits, '.', '_' and '-' that does "
-            "not begin with a dot"
+            f"slug: {slug!r:.250} cannot name a graph: give one of up to 200 letters, digits, '.', '_' and '-' that "
+            "does not begin with a dot"
         )
     return slug
 
 
-def _converted(value: Any, type_: type[T], where: str) -> T:
+def _convert(value: Any, type_: type[T], where: str) -> T:
     try:
         return msgspec.convert(value, type_)
     except msgspec.ValidationError as exc:
@@ -177,28 +189,29 @@ def _converted(value: Any, type_: type[T], where: str) -> T:
         raise BadRequest(f"{where}{path.rstrip('`')}: {what[0].lower()}{what[1:]}") from None
 
 
-def _layer(one: _Node) -> int | None:
-    text = str(one.layer)
+def _layer(node: _Node) -> int | None:
+    text = str(node.layer)
     return int(text) if re.fullmatch(r"\d{1,6}", text) else None
 
 
 def _indices(nodes: Sequence[_Node], version: int, notes: list[str]) -> list[int | None]:
-    """Each node's index in its dictionary, None where it is no feature, or its number is none."""
+    """Each node's index in its dictionary; None for a node that is no feature, and for a number that fits no index."""
     known = [KINDS.get(node.feature_type or "") == "feature" for node in nodes]
     if version == 1:
-        found = [_of_pair(node) if feature else None for node, feature in zip(nodes, known, strict=True)]
+        indices = [_of_pair(node) if feature else None for node, feature in zip(nodes, known, strict=True)]
     else:
         features = [node for node, feature in zip(nodes, known, strict=True) if feature]
-        # Of gemma-2-2b, layer 23 and index 5458 are 2305458; of others the number is the index. Layer 0 looks alike in both.
+        # Files of gemma-2-2b write layer 23 and index 5458 as 2305458; others write the index. Layer 0 looks alike in
+        # both.
         joined = any(_layer(node) for node in features) and all(_of_joined(node) is not None for node in features)
         if joined:
             notes.append("the numbers of its features are read as layer and five digits of index (schema_version 0)")
         of = _of_joined if joined else _of_plain
-        found = [of(node) if feature else None for node, feature in zip(nodes, known, strict=True)]
-    strange = sum(feature and index is None for feature, index in zip(known, found, strict=True))
+        indices = [of(node) if feature else None for node, feature in zip(nodes, known, strict=True)]
+    strange = sum(feature and index is None for feature, index in zip(known, indices, strict=True))
     if strange:
         notes.append(f"{_count(strange, 'feature')} without an index: the file's number does not fit the layer it says")
-    return found
+    return indices
 
 
 def _of_pair(node: _Node) -> int | None:
@@ -224,30 +237,30 @@ def _of_plain(node: _Node) -> int | None:
     return number if number is not None and 0 <= number <= MOST_FEATURE and _layer(node) is not None else None
 
 
-def _node(one: _Node, said: dict[str, Any], index: int | None) -> Node:
-    type_ = one.feature_type or ""
+def _node(raw: _Node, said: dict[str, Any], index: int | None) -> Node:
+    type_ = raw.feature_type or ""
     kind = KINDS.get(type_, "other")
-    vocabulary = re.fullmatch(r"E_(\d{1,18})_\d+", one.node_id)
+    vocabulary = re.fullmatch(r"E_(\d{1,18})_\d+", raw.node_id)
     return Node(
-        node_id=one.node_id,
+        node_id=raw.node_id,
         kind=kind,
         feature_type=type_,
         site=LORSA if type_.startswith(LORSA) else "mlp",
-        layer=_layer(one),
-        position=one.ctx_idx,
+        layer=_layer(raw),
+        position=raw.ctx_idx,
         feature=index,
-        token=one.feature if kind == "logit" else int(vocabulary[1]) if kind == "token" and vocabulary else None,
-        activation=one.activation,
-        influence=one.influence,
-        token_prob=one.token_prob,
-        is_target=bool(one.is_target_logit),
-        clerp=one.clerp or "",
+        token=raw.feature if kind == "logit" else int(vocabulary[1]) if kind == "token" and vocabulary else None,
+        activation=raw.activation,
+        influence=raw.influence,
+        token_prob=raw.token_prob,
+        is_target=bool(raw.is_target_logit),
+        clerp=raw.clerp or "",
         said=said,
     )
 
 
-def _links(given: Sequence[Any], nodes: Sequence[Node], notes: list[str]) -> tuple[tuple[int, int, float], ...]:
-    """The links between nodes that are there."""
+def _links(raw_links: Sequence[Any], nodes: Sequence[Node], notes: list[str]) -> tuple[tuple[int, int, float], ...]:
+    """The links between nodes of the file, as (source, target, weight); the first two are places in `nodes`."""
     numbers: dict[str, int] = {}
     shared: set[str] = set()
     for n, node in enumerate(nodes):
@@ -259,19 +272,19 @@ def _links(given: Sequence[Any], nodes: Sequence[Node], notes: list[str]) -> tup
             raise BadRequest(f"nodes[{n}].node_id: '{node.node_id}' is the id of nodes[{first}] too")
         shared.add(node.node_id)
         numbers[node.node_id] = n if node.kind == "feature" else first
-    found, missing, either = [], 0, 0
-    for n, one in enumerate(given):
-        link = _converted(one, _Link, f"links[{n}]")
+    links, missing, ambiguous = [], 0, 0
+    for n, raw in enumerate(raw_links):
+        link = _convert(raw, _Link, f"links[{n}]")
         if link.source in numbers and link.target in numbers:
-            found.append((numbers[link.source], numbers[link.target], link.weight))
-            either += link.source in shared or link.target in shared
+            links.append((numbers[link.source], numbers[link.target], link.weight))
+            ambiguous += link.source in shared or link.target in shared
         else:
             missing += 1
     if missing:
         notes.append(f"{_count(missing, 'link')} left out: the file has no node of their source or target")
-    if either:
-        notes.append(f"{_count(either, 'link')} of an id that a feature and an error share, taken for the feature's")
-    return tuple(found)
+    if ambiguous:
+        notes.append(f"{_count(ambiguous, 'link')} of an id that a feature and an error share, taken for the feature's")
+    return tuple(links)
 
 
 def _count(n: int, what: str) -> str:

@@ -12,6 +12,8 @@ import pyarrow
 
 from featurestore.errors import Conflict, NotFound
 from featurestore.graphs import dictionary_names, file_format
+from featurestore.graphs.dictionary_names import DictionaryNames
+from featurestore.graphs.file_format import GraphFile
 from featurestore.snapshot.catalog import Catalog
 from featurestore.snapshot.feature_page import FEW, Card, FeaturePages
 from featurestore.storage.directory import OF_A_GRAPH, Directory
@@ -28,77 +30,87 @@ Row = dict[str, Any]
 def add(
     directory: Directory,
     catalog: Catalog,
-    given: Mapping[str, Any],
+    content: Mapping[str, Any],
     slug: str | None,
     map: Sequence[str],
     replace: bool,
     tool: str,
     pages: FeaturePages,
 ) -> GraphAdded:
-    """Write a graph, given as the JSON of its file.
+    """Write a graph, given as the JSON of its file, and return what was written.
 
-    Raises BadRequest for what is no graph, Conflict when there is one of this name and not `replace`.
+    `map` names dictionaries, see dictionary_names. Raises BadRequest for JSON that is no graph, Conflict when the store has
+    a graph of this name and `replace` is false.
     """
-    file = file_format.understood(given, slug)
-    there = directory.snapshot().has("graphs", file.slug)
-    if there and not replace:
+    file = file_format.parse(content, slug)
+    exists = directory.snapshot().has("graphs", file.slug)
+    if exists and not replace:
         raise Conflict(f"the store has a graph {file.slug}: give another slug, or replace it")
-    named = dictionary_names.name(file, catalog.dictionaries, map)
-    nodes = [
-        {name: getattr(node, name) for name in arrow_schema("graph_nodes").names if hasattr(node, name)}
+    names = dictionary_names.name(file, catalog.dictionaries, map)
+    nodes = _node_rows(file, names)
+    row = _graph_row(file, tool)
+    with contextlib.closing(Writer(directory, tool)) as writer:
+        if exists:
+            for table in OF_A_GRAPH:
+                writer.remove(table, file.slug)
+        writer.add("graphs", pyarrow.Table.from_pylist([row], arrow_schema("graphs")), key=file.slug)
+        writer.add("graph_nodes", pyarrow.Table.from_pylist(nodes, arrow_schema("graph_nodes")), key=file.slug)
+        writer.add("graph_links", _link_table(file), key=file.slug)
+        commit = writer.commit()
+    labels = _labels(catalog, pages, nodes)
+    return GraphAdded(
+        graph=file.slug,
+        nodes=len(nodes),
+        features=row["features"],
+        in_store=len(labels),
+        labelled=sum(label is not None for label in labels.values()),
+        links=len(file.links),
+        notes=(*file.notes, *names.notes),
+        commit=commit,
+    )
+
+
+def _node_rows(file: GraphFile, names: DictionaryNames) -> list[Row]:
+    """Rows of stored.graph_nodes."""
+    columns = arrow_schema("graph_nodes").names
+    return [
+        {name: getattr(node, name) for name in columns if hasattr(node, name)}
         | {"graph": file.slug, "node": n, "said": msgspec.json.encode(node.said).decode()}
-        | {"dictionary": named.of.get((node.site, node.layer or 0)) if node.feature is not None else None}
+        | {"dictionary": names.by_place.get((node.site, node.layer or 0)) if node.feature is not None else None}
         for n, node in enumerate(file.nodes)
     ]
-    features = sum(node.kind == "feature" for node in file.nodes)
-    row = {
+
+
+def _graph_row(file: GraphFile, tool: str) -> Row:
+    """The row of stored.graphs."""
+    return {
         "graph": file.slug,
         "scan": file.metadata.scan,
         "prompt": file.metadata.prompt,
         "prompt_tokens": list(file.metadata.prompt_tokens),
         "schema_version": file.schema_version,
         "node_threshold": file.metadata.node_threshold,
-        "nodes": len(nodes),
-        "features": features,
+        "nodes": len(file.nodes),
+        "features": sum(node.kind == "feature" for node in file.nodes),
         "links": len(file.links),
         "notes": list(file.notes),
         "document": msgspec.json.encode(file.document).decode(),
         "tool": tool,
         "created_at": datetime.datetime.now(datetime.UTC),
     }
-    links = pyarrow.table(
-        [pyarrow.array([file.slug] * len(file.links), pyarrow.string()), *_columns(file.links)],
-        schema=arrow_schema("graph_links"),
-    )
-    with contextlib.closing(Writer(directory, tool)) as writer:
-        if there:
-            for table in OF_A_GRAPH:
-                writer.remove(table, file.slug)
-        writer.add("graphs", pyarrow.Table.from_pylist([row], arrow_schema("graphs")), key=file.slug)
-        writer.add("graph_nodes", pyarrow.Table.from_pylist(nodes, arrow_schema("graph_nodes")), key=file.slug)
-        writer.add("graph_links", links, key=file.slug)
-        commit = writer.commit()
-    labels = _labels(catalog, pages, nodes)
-    return GraphAdded(
-        graph=file.slug,
-        nodes=len(nodes),
-        features=features,
-        in_store=len(labels),
-        labelled=sum(label is not None for label in labels.values()),
-        links=len(file.links),
-        notes=(*file.notes, *named.notes),
-        commit=commit,
-    )
 
 
-def _columns(links: Sequence[tuple[int, int, float]]) -> list[pyarrow.Array]:
+def _link_table(file: GraphFile) -> pyarrow.Table:
+    """Rows of stored.graph_links."""
     types = (pyarrow.int32(), pyarrow.int32(), pyarrow.float64())
-    return [pyarrow.array([link[n] for link in links], type_) for n, type_ in enumerate(types)]
+    columns = [pyarrow.array([link[n] for link in file.links], type_) for n, type_ in enumerate(types)]
+    slugs = pyarrow.array([file.slug] * len(file.links), pyarrow.string())
+    return pyarrow.table([slugs, *columns], schema=arrow_schema("graph_links"))
 
 
 def remove(directory: Directory, slug: str, tool: str) -> None:
-    """Remove a graph. Raises NotFound, naming those there are."""
-    _check_there(directory.snapshot(), slug)
+    """Remove a graph. Raises NotFound, naming those the store has."""
+    _check_exists(directory.snapshot(), slug)
     with contextlib.closing(Writer(directory, tool)) as writer:
         for table in OF_A_GRAPH:
             writer.remove(table, slug)
@@ -121,7 +133,7 @@ class GraphReader:
         return Graphs(msgspec.convert(self._rows.all(part, columns).to_pylist()[0], GraphSummary) for part in parts)
 
     def graph(self, slug: str) -> Graph:
-        """One graph, its features with their labels. Raises NotFound, naming those there are."""
+        """One graph, its features with their labels. Raises NotFound, naming those the store has."""
         row, nodes, links = self._read(slug)
         labels = _labels(self._catalog, self._pages, nodes)
         shown = tuple(
@@ -140,15 +152,15 @@ class GraphReader:
         return Graph(**fields | several | whole)
 
     def file(self, slug: str) -> dict[str, Any]:
-        """A graph as the JSON of its file, its features called as their best labels say. Raises NotFound."""
+        """A graph as the JSON of its file; `clerp` of its features is their best label. Raises NotFound."""
         row, nodes, links = self._read(slug)
         labels = _labels(self._catalog, self._pages, nodes)
-        said = [msgspec.json.decode(node["said"]) for node in nodes]
-        named = [node | {"clerp": labels[n]} if labels.get(n) else node for n, node in enumerate(said)]
-        return file_format.as_file(msgspec.json.decode(row["document"]), named, links)
+        raw_nodes = [msgspec.json.decode(node["said"]) for node in nodes]
+        shown = [raw | {"clerp": labels[n]} if labels.get(n) else raw for n, raw in enumerate(raw_nodes)]
+        return file_format.as_file(msgspec.json.decode(row["document"]), shown, links)
 
     def _read(self, slug: str) -> tuple[Row, list[Row], list[tuple[int, int, float]]]:
-        _check_there(self._snapshot, slug)
+        _check_exists(self._snapshot, slug)
         row, nodes, links = (self._rows.all(self._snapshot.parts(table, slug)[0]) for table in OF_A_GRAPH)
         columns = [links[name].to_pylist() for name in ("source", "target", "weight")]
         return row.to_pylist()[0], nodes.to_pylist(), list(zip(*columns, strict=True))
@@ -159,7 +171,8 @@ def _labels(catalog: Catalog, pages: FeaturePages, nodes: Sequence[Row]) -> dict
     ids = {n: id for n, node in enumerate(nodes) if (id := _in_store(catalog, node)) is not None}
     wanted = sorted(set(ids.values()))
     cards: dict[FeatureId, Card] = {}
-    # A few at a time, from their pages: of 440 features among 200,000 that took a sixth of the time of one scan for all.
+    # A few at a time, from their pages: for 440 features among 200,000 that took a sixth of the time of one scan for
+    # all.
     for first in range(0, len(wanted), FEW):
         cards |= pages.cards(wanted[first : first + FEW])
     return {n: cards[id].label for n, id in ids.items()}
@@ -172,9 +185,9 @@ def _in_store(catalog: Catalog, node: Row) -> FeatureId | None:
     return id if catalog.holds(id) else None
 
 
-def _check_there(snapshot: Snapshot, slug: str) -> None:
+def _check_exists(snapshot: Snapshot, slug: str) -> None:
     if not snapshot.has("graphs", slug):
         keys = snapshot.keys("graphs")
-        there = ", ".join(keys[:8]) or "none"
+        known = ", ".join(keys[:8]) or "none"
         more = f" and {len(keys) - 8} more" if len(keys) > 8 else ""
-        raise NotFound(f"no graph '{slug}'; there are: {there}{more}")
+        raise NotFound(f"no graph '{slug}'; there are: {known}{more}")

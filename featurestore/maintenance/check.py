@@ -251,7 +251,7 @@ def _gathered_problem(snapshot: Snapshot, rows: Rows, part: Part) -> str:
     if part.table == "example_rows":
         examples = [one for one in snapshot.parts("examples", part.key) if one.shard == part.shard]
         wanted = rows.all(examples[0]) if len(examples) == 1 else None
-    elif page_copies.labels_gathered(snapshot, part) is None:
+    elif page_copies.newer_labels(snapshot, part) is None:
         wanted = None
     else:
         those = [one for one in snapshot.parts("labels", part.key) if one.commit <= part.about["commit"]]

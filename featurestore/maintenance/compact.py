@@ -70,8 +70,8 @@ def compact(directory: Directory, rows: Rows, tool: str, progress: Progress) -> 
         for key in snapshot.keys("features")
         if key in stale
         or any(_loose(snapshot, table, key) for table in APPENDED)
-        or page_copies.uncopied(snapshot, key)
-        or page_copies.ungathered(snapshot, key)
+        or page_copies.list_uncopied(snapshot, key)
+        or page_copies.list_ungathered(snapshot, key)
     ]
     advance = progress("compacting dictionaries", len(todo))
     for key in todo:
@@ -130,11 +130,11 @@ def _compact_one(directory: Directory, rows: Rows, key: str, tool: str) -> list[
                 about={"labels": state},
             )
             said.append(f"{key}: best labels copied beside {part.rows:,} features")
-        for part in page_copies.uncopied(snapshot, key):
+        for part in page_copies.list_uncopied(snapshot, key):
             if part.table == "examples":
                 page_copies.add_copy(writer, rows, part)
                 said.append(f"{key}: {part.rows:,} examples copied for pages")
-        for shard in page_copies.ungathered(snapshot, key):
+        for shard in page_copies.list_ungathered(snapshot, key):
             page_copies.gather_labels(writer, rows, snapshot, key, shard)
         # Labels that came in between would make the copies stale, not wrong; another change of these parts is a conflict.
         writer.commit()

@@ -1,11 +1,10 @@
-"""Which features fire on texts: the model is run by whoever is installed for it, and what fires is ranked here."""
+"""Which features fire on texts. The package behind the entry point runs the model; its activations are ranked here."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import entry_points
-from typing import Any
 
 import numpy
 
@@ -19,28 +18,33 @@ ORDERS = ("specific", "activation")
 MOST_K = 1000
 MOST_TEXTS = 200  # of a contrast, on either side
 
-# By dictionary the (feature, token, activation) of every non-zero activation.
+# By dictionary the features, tokens and activations of every non-zero activation, three arrays of one length.
 Active = dict[str, tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]]
+# run(dictionaries, text) returns the text's tokens and what fires on them.
+ModelRunner = Callable[[Sequence[Dictionary], str], tuple[list[str], Active]]
 
 
 def activating(
     catalog: Catalog, engine: Engine, text: str, dictionary: str | Sequence[str] | None, k: int, order: str
 ) -> Activating:
-    """The k features that fire hardest on a text; see FeatureStore.activating."""
+    """The k features that fire hardest on a text; see FeatureStore.activating.
+
+    Raises BadRequest for a text, an order or a k out of range, Unavailable where no package runs models.
+    """
     if not text.strip():
         raise BadRequest("text: nothing to run the model on, the text is empty")
     if order not in ORDERS:
         raise BadRequest(f"order: '{order}' is not one of {', '.join(ORDERS)}")
     _check_k(k)
-    tokens, active = _activations()(_one_model(catalog, dictionary), text)
-    found = _ranked(engine, active, len(tokens), order)
-    said = (
+    tokens, active = _model_runner()(_choose_dictionaries(catalog, dictionary), text)
+    features = _rank(engine, active, len(tokens), order)
+    measure = (
         "activation"
         if order == "activation"
         else "activation over the feature's maximum; dense features and those seen rarely count less"
     )
-    notes = (f"{len(found):,} features fire; ordered by {said}",)
-    return Activating(text=text, tokens=tuple(tokens), features=tuple(found[:k]), notes=notes)
+    notes = (f"{len(features):,} features fire; ordered by {measure}",)
+    return Activating(text=text, tokens=tuple(tokens), features=tuple(features[:k]), notes=notes)
 
 
 def contrast(
@@ -51,61 +55,73 @@ def contrast(
     dictionary: str | Sequence[str] | None,
     k: int,
 ) -> Contrast:
-    """The k features that fire more on some texts than on others; see FeatureStore.contrast."""
-    for name, some in (("texts", texts), ("against", against)):
-        if isinstance(some, str):
-            raise BadRequest(f"{name}: a list of texts is wanted, not one text")
-        if not 1 <= len(some) <= MOST_TEXTS:
-            raise BadRequest(f"{name}: {len(some)} texts were given; 1 to {MOST_TEXTS} are taken")
-        for number, text in enumerate(some):
-            if not text.strip():
-                raise BadRequest(f"{name}: text {number} is empty")
+    """The k features that fire more on `texts` than on `against`; see FeatureStore.contrast.
+
+    Raises BadRequest for texts or a k out of range, Unavailable where no package runs models.
+    """
+    _check_texts("texts", texts)
+    _check_texts("against", against)
     _check_k(k)
-    chosen = _one_model(catalog, dictionary)
-    run = _activations()
-    ours, theirs = ([_strongest(chosen, run(chosen, text)[1]) for text in some] for some in (texts, against))
-    found: list[ContrastFeature] = []
-    for one in chosen:
-        name = one.dictionary
-        mine, other = (numpy.stack([text[name] for text in side]) for side in (ours, theirs))
-        difference = mine.mean(axis=0) - other.mean(axis=0)
-        more = numpy.flatnonzero(difference > 0)
-        rows = engine.rows(
-            "SELECT feature, label, density, max_activation FROM features "
-            "WHERE dictionary = ? AND max_activation IS NOT NULL AND feature IN (SELECT unnest(?))",
-            [name, more.tolist()],
+    dictionaries = _choose_dictionaries(catalog, dictionary)
+    run = _model_runner()
+    strongest, strongest_against = (
+        [_strongest(dictionaries, run(dictionaries, text)[1]) for text in side] for side in (texts, against)
+    )
+    features: list[ContrastFeature] = []
+    for name in [dictionary.dictionary for dictionary in dictionaries]:
+        sides = (numpy.stack([of_text[name] for of_text in side]) for side in (strongest, strongest_against))
+        features += _compare(engine, name, *sides)
+    features.sort(key=lambda feature: (-feature.score, feature.id))
+    measure = "score: difference of the mean strongest activations of a text, as a share of the feature's largest"
+    notes = (f"{len(features):,} features fire more on the first texts; {measure}",)
+    return Contrast(texts=len(texts), against=len(against), features=tuple(features[:k]), notes=notes)
+
+
+def _check_texts(name: str, texts: Sequence[str]) -> None:
+    if isinstance(texts, str):
+        raise BadRequest(f"{name}: a list of texts is wanted, not one text")
+    if not 1 <= len(texts) <= MOST_TEXTS:
+        raise BadRequest(f"{name}: {len(texts)} texts were given; 1 to {MOST_TEXTS} are taken")
+    for number, text in enumerate(texts):
+        if not text.strip():
+            raise BadRequest(f"{name}: text {number} is empty")
+
+
+def _compare(
+    engine: Engine, dictionary: str, texts: numpy.ndarray, against: numpy.ndarray
+) -> Iterator[ContrastFeature]:
+    """The features of a dictionary that fire more on `texts` than `against`: strongest activations, (texts, d_sae)."""
+    difference = texts.mean(axis=0) - against.mean(axis=0)
+    rows = engine.rows(
+        "SELECT feature, label, density, max_activation FROM features "
+        "WHERE dictionary = ? AND max_activation IS NOT NULL AND feature IN (SELECT unnest(?))",
+        [dictionary, numpy.flatnonzero(difference > 0).tolist()],
+    )
+    for feature, label, density, largest in rows:
+        yield ContrastFeature(
+            id=f"{dictionary}/{feature}",
+            dictionary=dictionary,
+            feature=feature,
+            label=label,
+            density=density,
+            max_activation=largest,
+            score=float(difference[feature] / max(abs(largest), texts[:, feature].max())),
+            mean=float(texts[:, feature].mean()),
+            mean_against=float(against[:, feature].mean()),
+            fires=float((texts[:, feature] > 0).mean()),
+            fires_against=float((against[:, feature] > 0).mean()),
         )
-        for feature, label, density, largest in rows:
-            found.append(
-                ContrastFeature(
-                    id=f"{name}/{feature}",
-                    dictionary=name,
-                    feature=feature,
-                    label=label,
-                    density=density,
-                    max_activation=largest,
-                    score=float(difference[feature] / max(abs(largest), mine[:, feature].max())),
-                    mean=float(mine[:, feature].mean()),
-                    mean_against=float(other[:, feature].mean()),
-                    fires=float((mine[:, feature] > 0).mean()),
-                    fires_against=float((other[:, feature] > 0).mean()),
-                )
-            )
-    found.sort(key=lambda feature: (-feature.score, feature.id))
-    said = "score: difference of the mean strongest activations of a text, as a share of the feature's largest"
-    notes = (f"{len(found):,} features fire more on the first texts; {said}",)
-    return Contrast(texts=len(texts), against=len(against), features=tuple(found[:k]), notes=notes)
 
 
 def _strongest(dictionaries: Sequence[Dictionary], active: Active) -> dict[str, numpy.ndarray]:
     """By dictionary the strongest |activation| of each feature on one text, (d_sae,) float32."""
-    found = {}
-    for one in dictionaries:
-        strongest = numpy.zeros(one.d_sae, numpy.float32)
-        features, _, values = active[one.dictionary]
+    by_dictionary = {}
+    for dictionary in dictionaries:
+        strongest = numpy.zeros(dictionary.d_sae, numpy.float32)
+        features, _, values = active[dictionary.dictionary]
         numpy.maximum.at(strongest, features, numpy.abs(values))
-        found[one.dictionary] = strongest
-    return found
+        by_dictionary[dictionary.dictionary] = strongest
+    return by_dictionary
 
 
 def _check_k(k: int) -> None:
@@ -113,8 +129,9 @@ def _check_k(k: int) -> None:
         raise BadRequest(f"k: {k} is not between 1 and {MOST_K:,}")
 
 
-def _one_model(catalog: Catalog, asked: str | Sequence[str] | None) -> list[Dictionary]:
-    names = [asked] if isinstance(asked, str) else list(asked or [])
+def _choose_dictionaries(catalog: Catalog, names: str | Sequence[str] | None) -> list[Dictionary]:
+    """The dictionaries of these ids, or all. Raises BadRequest where they are of several models."""
+    names = [names] if isinstance(names, str) else list(names or [])
     chosen = [catalog.dictionary(name) for name in names] or catalog.dictionaries
     models = sorted({dictionary.model for dictionary in chosen})
     if not chosen:
@@ -124,26 +141,28 @@ def _one_model(catalog: Catalog, asked: str | Sequence[str] | None) -> list[Dict
     return chosen
 
 
-def _activations() -> Callable[[Sequence[Dictionary], str], tuple[list[str], Active]]:
-    found = list(entry_points(group="featurestore.activating"))
-    if not found:
+def _model_runner() -> ModelRunner:
+    """The installed function that runs models. Raises Unavailable where there is none."""
+    installed = list(entry_points(group="featurestore.activating"))
+    if not installed:
         raise Unavailable("running a model needs the harvest extra: pip install 'featurestore[harvest]'")
-    return found[0].load()
+    run: ModelRunner = installed[0].load()
+    return run
 
 
 def _specific(activation: float, largest: float, density: float, active: int) -> float:
-    """How much a text is what a feature is for: the share of its largest activation, weighed by how telling a firing is.
+    """How specific a firing is: its share of the feature's largest activation, weighed by how much a firing tells.
 
-    A dense feature fires anyway; of one that fired on few tokens the largest activation is hardly known; one that never
-    fired in the corpus has nothing to compare with and comes last.
+    A dense feature fires anyway, so it counts less. So does one that fired on few tokens, because its largest activation is
+    hardly known. One that never fired in the corpus has 0.
     """
     if not active or not largest:
         return 0.0
     return activation / largest * math.log(1 / (density + 1e-3)) * active / (active + 10)
 
 
-def _ranked(engine: Engine, active: dict[str, Any], tokens: int, order: str) -> list[ActiveFeature]:
-    """The features of sparse activations {dictionary: (feature, token, value)}, hardest first."""
+def _rank(engine: Engine, active: Active, tokens: int, order: str) -> list[ActiveFeature]:
+    """The features that fire on a text of so many tokens, ordered by activation or by how specific it is, most first."""
     ranked: list[tuple[float, ActiveFeature]] = []
     for dictionary, (features, positions, values) in active.items():
         fired = numpy.unique(features)
@@ -153,9 +172,9 @@ def _ranked(engine: Engine, active: dict[str, Any], tokens: int, order: str) -> 
             [dictionary, fired.tolist()],
         )
         for feature, label, density, largest, seen in rows:
-            mine = features == feature
+            of_feature = features == feature
             dense = numpy.zeros(tokens, dtype=numpy.float32)
-            dense[positions[mine]] = values[mine]
+            dense[positions[of_feature]] = values[of_feature]
             token = int(numpy.abs(dense).argmax())
             activation = float(dense[token])
             score = abs(activation)

@@ -1,4 +1,4 @@
-"""Pages of an answer: one order of all hits, whatever the size of a page, and cursors that say where the next page begins."""
+"""Pages of an answer: one order of all hits for pages of any size, and cursors that say where the next page begins."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import msgspec
 from featurestore.errors import BadRequest
 from featurestore.query import Query
 
-# As far as pages go. Who wants more wants SQL: `FROM semantic('...', k := 10000)`, or all of `features`.
+# Pages end after this many hits. For more there is SQL: `FROM semantic('...', k := 10000)`, or all of `features`.
 DEEPEST = 100_000
 GROWTH = 4
 
@@ -25,25 +25,25 @@ class Match(NamedTuple):
     score: float
 
 
-# ranking(n) gives the n best, best first: fewer only where there are no more.
+# ranking(n) returns the n best, best first: fewer only where there are no more.
 Ranking = Callable[[int], list[Match]]
 
 
 def in_order(ranking: Ranking, first: int) -> Iterator[Match]:
-    """Every match, each once: the best `first`, then what the best of growing numbers add to them.
+    """Yield every match once: the best `first`, then what ever deeper rankings add to them.
 
-    A deeper look may put something before what was shown already (fused rankings do, approximate ones too); it comes next
-    then, so that nobody who turns pages misses it or meets it twice.
+    A deeper ranking may put a match before those that were yielded already (fused and approximate ones do). It is yielded
+    next then, so that no page lacks or repeats it.
     """
     shown: set[int] = set()
     depth = first
     while True:
-        found = ranking(depth)
-        for match in found:
+        matches = ranking(depth)
+        for match in matches:
             if match.number not in shown:
                 shown.add(match.number)
                 yield match
-        if len(found) < depth:
+        if len(matches) < depth:
             return
         depth *= GROWTH
 
@@ -55,9 +55,9 @@ class _Cursor(msgspec.Struct, array_like=True):
 
 
 def start_of(query: Query, commit: int, notes: list[str]) -> int:
-    """How many hits come before the page that a query asks for. Raises BadRequest when its cursor is none of this query.
+    """The number of hits before the page that a query asks for. Raises BadRequest when its cursor belongs to another query.
 
-    A cursor of an older commit is taken, and said so in `notes`.
+    A cursor of an older commit is taken, with a note added to `notes`.
     """
     if query.cursor is None:
         return 0
@@ -75,7 +75,7 @@ def start_of(query: Query, commit: int, notes: list[str]) -> int:
 
 
 def cursor_at(query: Query, commit: int, start: int) -> str | None:
-    """The cursor of the page that begins after `start` hits; None where pages end."""
+    """The cursor of the page that begins after `start` hits; None after the last page."""
     if start >= DEEPEST:
         return None
     packed = msgspec.msgpack.encode(_Cursor(_fingerprint(query), commit, start))

@@ -1,13 +1,13 @@
-"""The decoder vectors of a space, indexed: built as a part, opened for one snapshot, and known when stale.
+"""The index of a space's decoder vectors: building it, opening it for one snapshot, telling when it is stale.
 
-An index is a cache: what it misses of newer vectors is found by an exact scan.
+An index is a cache: newer vectors that it lacks are found by an exact scan.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy
 
@@ -19,12 +19,20 @@ from featurestore.storage.directory import Directory
 from featurestore.storage.log import Part, Snapshot
 from featurestore.tables.writer import SHARD_FEATURES, Writer
 
-# once(key, make) gives what was made for this key before, or makes it; key[0] is the file of the part it is of.
-Once = Callable[[tuple[Any, ...], Callable[[], Any]], Any]
+T = TypeVar("T")
+
+
+class Once(Protocol):
+    """Keeps what was opened: once(key, make) returns what was made for the key before, or makes it.
+
+    key[0] is the file of the part that it was made from.
+    """
+
+    def __call__(self, key: tuple[Any, ...], make: Callable[[], T], /) -> T: ...
 
 
 class DecoderIndex:
-    """The decoder vectors of one space, searchable by the numbers of the catalog."""
+    """The decoder vectors of one space, searched by catalog numbers."""
 
     def __init__(self, directory: Directory, snapshot: Snapshot, catalog: Catalog, space: str, once: Once):
         self._catalog = catalog
@@ -32,18 +40,17 @@ class DecoderIndex:
         self._parts = vector_parts(snapshot, catalog, space)
         live = {part.file: part for part in self._parts}
         covered: list[str] = []
-        self._index = None
+        self._index: vectors.VectorIndex | None = None
         index = snapshot.parts("decoder_index", space)
         if index:
             covered = index[0].about["covers"]
-            there = tuple(file for file in covered if file in live)
             self._index = once(
-                (index[0].file, there),
+                (index[0].file, tuple(file for file in covered if file in live)),
                 lambda: vectors.VectorIndex(
                     directory.local(index[0]), [self._open(live[file]) if file in live else None for file in covered]
                 ),
             )
-        # A dictionary that was removed leaves rows in an older index: number -1, never allowed.
+        # Rows of a removed dictionary stay in an older index: their number is -1, and they are never allowed.
         self._rows = numpy.concatenate(
             [
                 self._numbers(live[file]) if file in live else numpy.full(rows, -1)
@@ -51,7 +58,7 @@ class DecoderIndex:
             ]
             or [numpy.empty(0, numpy.int64)]
         )
-        # Most spaces have one vector a feature, and need no note of layers.
+        # Most spaces have one vector for each feature, and need no layers.
         self._writes_to: numpy.ndarray | None = None
         if any("targets" in live[file].about for file in covered if file in live):
             self._writes_to = numpy.concatenate(
@@ -60,7 +67,7 @@ class DecoderIndex:
                     for file, rows in zip(covered, index[0].about["rows"], strict=True)
                 ]
             )
-        # Where the rows are numbered as in the catalog, what is allowed of them is a view, not a copy of millions.
+        # Where rows are numbered as in the catalog, the mask of allowed rows is a view, not a copy of millions.
         first = int(self._rows[0]) if len(self._rows) else 0
         run = slice(first, first + len(self._rows))
         self._run = run if first >= 0 and (self._rows == numpy.arange(run.start, run.stop)).all() else None
@@ -76,7 +83,7 @@ class DecoderIndex:
         return self._catalog.numbers([part.key] * part.rows, features)
 
     def _layers(self, part: Part) -> numpy.ndarray:
-        """The layer that each row writes to, -1 where a feature has one vector alone."""
+        """The layer that each row writes to, (rows,) int64; -1 where a feature has one vector alone."""
         layers = target_layers(part)
         return numpy.tile([-1 if layer is None else layer for layer in layers], part.rows // len(layers))
 
@@ -88,8 +95,7 @@ class DecoderIndex:
     ) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
         """The k allowed features of largest cosine to `vector`: catalog numbers, cosines and layers, best first.
 
-        A feature with a vector for each of several layers is found by the nearest of them, and that layer is said; it is -1
-        for others.
+        Of a feature with a vector for each of several layers, the nearest counts, and its layer is returned; -1 for others.
         """
         limit = k
         while True:
@@ -108,23 +114,23 @@ class DecoderIndex:
         if self._index is not None:
             index = self._index
             among = choice.once(index, lambda: index.filter(self._among(choice.mask)))
-            rows, found = index.search(vector, k, among)
+            rows, cosines = index.search(vector, k, among)
             numbers.append(self._rows[rows])
-            scores.append(found)
+            scores.append(cosines)
             layers.append(numpy.full(len(rows), -1) if self._writes_to is None else self._writes_to[rows])
         direction = vectors.unit(vector[None])[0]
         for part in self._uncovered:
             of_part = self._numbers(part)
-            some = numpy.flatnonzero(choice.mask[of_part])
-            numbers.append(of_part[some])
-            scores.append(vectors.unit(self._open(part)[some]) @ direction)
-            layers.append(self._layers(part)[some])
+            allowed = numpy.flatnonzero(choice.mask[of_part])
+            numbers.append(of_part[allowed])
+            scores.append(vectors.unit(self._open(part)[allowed]) @ direction)
+            layers.append(self._layers(part)[allowed])
         all_numbers, all_scores = numpy.concatenate(numbers), numpy.concatenate(scores)
         order = numpy.lexsort((all_numbers, -all_scores))[:k]
         return all_numbers[order], all_scores[order], numpy.concatenate(layers)[order]
 
     def _among(self, mask: numpy.ndarray) -> numpy.ndarray:
-        """Which rows of the index are allowed."""
+        """The mask of the index's allowed rows."""
         return mask[self._run] if self._run else (self._rows >= 0) & mask[self._rows]
 
 
@@ -143,9 +149,9 @@ def build_decoder_index(
     progress: Progress = no_progress,
     recall: float | None = None,
 ) -> str:
-    """Build the index of a space where it is stale or damaged; a line that says what was done, empty if nothing was.
+    """Build the index of a space where it is stale or damaged. Returns a line that says what was done, "" for nothing.
 
-    What an older index knows of parts that are still there is taken over; a build that was killed goes on.
+    Codes of parts that an older index has are taken over. A build that was killed goes on where it stopped.
     """
     parts = vector_parts(snapshot, catalog, space)
     covers = [part.file for part in parts]
@@ -163,7 +169,7 @@ def build_decoder_index(
         "format": vectors.FORMAT,
     }
 
-    def build(path: Path) -> int:
+    def write(path: Path) -> int:
         rows = vectors.build(
             path,
             mapped,
@@ -176,7 +182,7 @@ def build_decoder_index(
         about.update(recall=wanted, search=vectors.VectorIndex(path, mapped).about)
         return rows
 
-    writer.add_built("decoder_index", space, ".faiss", build, about)
+    writer.add_built("decoder_index", space, ".faiss", write, about)
     reached = about["search"].get("reached")
-    found = "exact" if reached is None else f"recall {reached:.3f} measured on {about['search']['queries']} queries"
-    return f"decoder index of space {space}: {sum(part.rows for part in parts):,} vectors, {found}"
+    quality = "exact" if reached is None else f"recall {reached:.3f} measured on {about['search']['queries']} queries"
+    return f"decoder index of space {space}: {sum(part.rows for part in parts):,} vectors, {quality}"

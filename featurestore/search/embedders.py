@@ -1,7 +1,7 @@
-"""Text to unit vectors: a transformers encoder on this machine, or an OpenAI-compatible endpoint.
+"""Turns texts into unit vectors: with a transformers encoder on this machine, or an OpenAI-compatible endpoint.
 
 A setting names an embedder: `all-MiniLM-L6-v2` (the default), a model directory or hub name, or
-`openai:MODEL@BASE_URL`. An opened embedder has an id that changes when its weights do; indexes record it.
+`openai:MODEL@BASE_URL`. An open embedder has an id that changes when its weights do; indexes record it. Knows no store.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from typing import Any, Protocol
 
 import numpy
 
+from featurestore.display.text import first_line
 from featurestore.errors import BadRequest, Unavailable
 from featurestore.progress import Stage
 
 DEFAULT = "all-MiniLM-L6-v2"
 BATCH = 64
-# Up to this many texts, a query say, are embedded by the calling thread alone: more threads wait for one another at each of
-# a hundred small products, which on a machine that does other work costs many times the products themselves.
+# Up to this many texts, such as a query, are embedded by the calling thread alone: more threads wait for one another at
+# each of a hundred small products, which on a busy machine costs many times the products themselves.
 FEW = 8
 # Labels are short; a text longer than this is cut, as sentence-transformers does for this model.
 MAX_TOKENS = 256
@@ -42,12 +43,12 @@ class Embedder(Protocol):
 
 
 def open_embedder(setting: str = DEFAULT) -> Embedder:
-    """The embedder a setting names, opened once. Raises Unavailable when its package, files or endpoint are not at hand."""
+    """Return the embedder that a setting names, opened once. Raises Unavailable where its package or files are missing."""
     with _opening:
         return _open(setting)
 
 
-# One at a time: of two threads that import transformers at once, one finds half of it and fails.
+# One thread at a time: of two that import transformers at once, one finds half of it and fails.
 _opening = threading.Lock()
 
 
@@ -62,7 +63,7 @@ def _open(setting: str) -> Embedder:
 
 
 def available(setting: str) -> bool:
-    """Whether the packages an embedder needs are installed; its files are only looked at when it is opened."""
+    """Whether the packages that an embedder needs are installed; its files are looked at only when it is opened."""
     from importlib.util import find_spec
 
     needed = ("openai",) if setting.startswith("openai:") else ("torch", "transformers")
@@ -82,9 +83,9 @@ def _model_location(setting: str) -> str:
 _QUOTED = re.compile(r"(?<!\w)(['\"])(\S{1,40}?)\1(?!\w)")
 
 
-def _unquoted(text: str) -> str:
+def _drop_quotes(text: str) -> str:
     # Labels from token statistics quote every token. Two quotation marks cost an encoder as much time as two words and
-    # tell it nothing: without them its texts are two fifths shorter (21 to 13 tokens on the demo's labels).
+    # mean nothing to it: without them its texts are two fifths shorter (21 to 13 tokens on the demo's labels).
     return _QUOTED.sub(r"\2", text)
 
 
@@ -113,16 +114,15 @@ class _Transformer:
             self._tokenizer = AutoTokenizer.from_pretrained(location, local_files_only=local)
             self._model = AutoModel.from_pretrained(location, local_files_only=local, dtype=torch.float32).eval()
         except (OSError, ValueError) as exc:
-            first = str(exc).strip().splitlines()[0][:200]
-            raise Unavailable(f"no embedder at {location}: {first}") from None
+            raise Unavailable(f"no embedder at {location}: {first_line(exc)}") from None
         self._torch = torch
         self._threads = torch.get_num_threads()
-        self._lock = threading.Lock()  # fast tokenizers are not to be shared while they pad
+        self._lock = threading.Lock()  # threads must not share a fast tokenizer while it pads
         self.id = f"{Path(location).name if local and setting != DEFAULT else setting}#{_weights_hash(self._model)}"
 
     def __call__(self, texts: Sequence[str], stage: Stage | None = None) -> numpy.ndarray:
         torch = self._torch
-        # Texts of like length share a batch, so that little is spent on padding.
+        # Texts of similar length share a batch, so that there is little padding.
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         out: numpy.ndarray | None = None
         with torch.inference_mode(), self._using_threads(1 if len(texts) <= FEW else self._threads):
@@ -130,7 +130,7 @@ class _Transformer:
                 rows = order[start : start + BATCH]
                 with self._lock:
                     batch = self._tokenizer(
-                        [_unquoted(texts[i]) for i in rows],
+                        [_drop_quotes(texts[i]) for i in rows],
                         padding=True,
                         truncation=True,
                         max_length=MAX_TOKENS,
@@ -149,7 +149,7 @@ class _Transformer:
 
     @contextlib.contextmanager
     def _using_threads(self, count: int) -> Iterator[None]:
-        """With this many threads of torch. Concurrent calls may disturb each other's number, and nothing but that."""
+        """Let torch use this many threads. Concurrent calls may change each other's number, and nothing else."""
         self._torch.set_num_threads(count)
         try:
             yield
@@ -158,7 +158,7 @@ class _Transformer:
 
 
 def _weights_hash(model: Any) -> str:
-    # A few rows of every tensor tell models apart without reading 90 MB at each start.
+    # A few numbers of every tensor tell models apart without reading 90 MB at each start.
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
@@ -168,7 +168,7 @@ def _weights_hash(model: Any) -> str:
 
 
 class _Endpoint:
-    """An OpenAI-compatible /embeddings endpoint; the key is taken from OPENAI_API_KEY, local servers need none."""
+    """An OpenAI-compatible /embeddings endpoint. The key is taken from OPENAI_API_KEY; local servers need none."""
 
     def __init__(self, setting: str, model: str, base_url: str):
         try:
@@ -189,8 +189,9 @@ class _Endpoint:
                 raise Unavailable(f"the embedding endpoint of {self.setting} did not answer: {exc}") from None
             if len(answer.data) != len(batch):
                 raise Unavailable(f"{self.setting} sent {len(answer.data)} vectors for {len(batch)} texts")
-            rows += [numpy.asarray(one.embedding) for one in sorted(answer.data, key=lambda one: one.index)]
+            rows += [numpy.asarray(item.embedding) for item in sorted(answer.data, key=lambda item: item.index)]
             if stage:
                 stage(len(batch))
         vectors = numpy.asarray(rows, dtype=numpy.float32)
-        return vectors / numpy.linalg.norm(vectors, axis=1, keepdims=True)
+        units: numpy.ndarray = vectors / numpy.linalg.norm(vectors, axis=1, keepdims=True)
+        return units

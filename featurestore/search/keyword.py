@@ -1,4 +1,7 @@
-"""Keyword search over numbered texts: stemming, "phrases", prefix*, +must and -not. Knows rows and words, not features."""
+"""Keyword search over numbered texts: stemming, "phrases", prefix*, +must and -not.
+
+Knows rows and words; knows nothing of features.
+"""
 
 from __future__ import annotations
 
@@ -12,21 +15,22 @@ from typing import Any, NamedTuple
 import numpy
 import tantivy
 
+from featurestore.display.text import first_line
 from featurestore.errors import BadRequest, BadStore
 
-# With at most this many rows allowed, and at most this share of all, they go into the query itself; with more, hits are looked
+# At most this many allowed rows, and at most this share of all, go into the query itself; with more, hits are looked
 # through. Two thousand rows in a query take it 3 ms.
 FEW = 4096
 FEW_SHARE = 0.05
-# Under a filter that allows a share of the rows so many times k over that share are looked through at first.
+# Under a filter that allows a share of the rows, this many times k over that share are looked through at first.
 SPARE = 1.2
-# The longest word that is kept, as tantivy's own analysers have it.
+# Longer words are left out, as tantivy's own analysers do.
 LONGEST = 40
 
 NOTHING = numpy.empty(0, numpy.int64), numpy.empty(0, numpy.float32)
 
-# Each text is kept three times: as stems, which words and phrases are found by; as words, which prefixes are found by; and,
-# where it is a list of tokens, as these tokens, for what is no word: "->", say.
+# Each text is kept three times: as stems, by which words and phrases are found; as words, by which prefixes are found;
+# and, where it is a list of tokens, as these tokens, for what is no word, such as "->".
 STEMS, WORDS, TOKENS = "{}", "{}_words", "{}_tokens"
 
 
@@ -40,7 +44,7 @@ _stems, _words = _analyser(stemmed=True), _analyser(stemmed=False)
 
 
 class Clause(NamedTuple):
-    """One piece of a query: `sign` is "", "+" or "-"; `words` are a phrase where there are several."""
+    """One piece of a query: `sign` is "", "+" or "-"; several `words` are a phrase."""
 
     sign: str
     words: tuple[str, ...]
@@ -48,19 +52,19 @@ class Clause(NamedTuple):
 
 
 class Words(NamedTuple):
-    """A query as it is understood."""
+    """A query: its text, and what the text was parsed into."""
 
     text: str
     clauses: tuple[Clause, ...]
 
     @classmethod
     def of(cls, text: str) -> Words:
-        """Any text is a query. Raises BadRequest when it only says what must not be there."""
+        """Parse a query; any text is one. Raises BadRequest when it only says what must not be there."""
         clauses = []
-        # A minus or plus before a space is a character as any other.
+        # A minus or plus before a space is an ordinary character.
         for sign, phrase, word in re.findall(r'(?<!\S)([+-]?)(?:"([^"]*)"|(\S+))', text):
             piece = phrase or word
-            # What the analyser would split, as in what's or os.path, stands together: a phrase.
+            # What the analyser splits, such as what's or os.path, is a phrase.
             words = tuple(_words.analyze(piece.replace("_", " ")))
             if words:
                 clauses.append(Clause(sign, words, prefix=piece.endswith("*") and len(words) == 1))
@@ -69,17 +73,16 @@ class Words(NamedTuple):
         return cls(text, tuple(clauses))
 
     def find_in(self, text: str) -> list[str]:
-        """The words of the query, as the text has them, that are found there; each once."""
-        wanted = {
-            stem for one in self.clauses if one.sign != "-" for word in one.words for stem in _stems.analyze(word)
-        }
-        starts = tuple(one.words[0] for one in self.clauses if one.prefix)
-        found = []
+        """The words of `text` that the query asks for, as the text spells them, each once."""
+        clauses = [clause for clause in self.clauses if clause.sign != "-"]
+        wanted = {stem for clause in clauses for word in clause.words for stem in _stems.analyze(word)}
+        starts = tuple(clause.words[0] for clause in self.clauses if clause.prefix)
+        words: list[str] = []
         for word in _words.analyze(text):
             stem = _stems.analyze(word)
-            if word not in found and ((stem and stem[0] in wanted) or (starts and word.startswith(starts))):
-                found.append(word)
-        return found
+            if word not in words and ((stem and stem[0] in wanted) or (starts and word.startswith(starts))):
+                words.append(word)
+        return words
 
 
 @functools.lru_cache(maxsize=8)
@@ -101,9 +104,10 @@ def build(
     tokens: Sequence[str] = (),
     stored: bool = False,
 ) -> int:
-    """Write the index of `rows`, numbered from 0, into a new directory; how many there were.
+    """Write the index of `rows`, numbered from 0, into a new directory. Returns the number of rows.
 
-    Each row has a text for each of `fields`, and besides, as `{field}_tokens`, a list of tokens for each of `tokens`.
+    Each row has a text for each of `fields`, and a list of tokens named `{field}_tokens` for each of `tokens`. With
+    `stored`, the texts can be read back.
     """
     directory.mkdir()
     index = tantivy.Index(_schema(tuple(fields), tuple(tokens), stored), path=str(directory))
@@ -125,11 +129,11 @@ def build(
     return count
 
 
-_schemas: list[tantivy.Schema] = []  # of the indexes that were opened, each once
+_schemas: list[tantivy.Schema] = []  # the schemas of opened indexes, each once
 
 
 def _number_of(schema: tantivy.Schema) -> int:
-    """The number of a schema that equals this one."""
+    """The number of the schema in `_schemas` that equals this one."""
     for number, known in enumerate(_schemas):
         if known == schema:
             return number
@@ -155,14 +159,14 @@ class KeywordIndex:
             self._index = tantivy.Index.open(str(directory))
             self._searcher = self._index.searcher()
             self._schema = _number_of(self._index.schema)
-        except Exception as exc:  # tantivy raises bare ValueError or OSError, whatever is wrong with the files
-            first = str(exc).splitlines()[0][:200]
+        except Exception as exc:  # tantivy raises bare ValueError or OSError for damage of any kind
             raise BadStore(
-                f"the keyword index {directory} cannot be read; run `featurestore index` ({first})"
+                f"the keyword index {directory} cannot be read; run `featurestore index` ({first_line(exc)})"
             ) from None
         if self._searcher.num_docs != rows:
             raise BadStore(
-                f"the keyword index {directory} has {self._searcher.num_docs} texts, not {rows}; run `featurestore index`"
+                f"the keyword index {directory} has {self._searcher.num_docs} texts, not {rows}; "
+                "run `featurestore index`"
             )
 
     def __len__(self) -> int:
@@ -178,8 +182,7 @@ class KeywordIndex:
     ) -> tuple[numpy.ndarray, numpy.ndarray]:
         """The `k` rows that match best by BM25 in a field: row numbers (int64) and scores (float32), best first.
 
-        With `tokens` also rows of which a token is the query's text as it stands. With `allowed` only
-        rows that are.
+        With `tokens` also rows with a token that equals the query's text. With `allowed` only allowed rows.
         """
         query = _query(self._schema, words, field, tokens)
         candidates = len(self) if allowed is None else allowed.count
@@ -187,43 +190,41 @@ class KeywordIndex:
         if k == 0 or query is None:
             return NOTHING
         if allowed is not None and candidates <= FEW and candidates <= FEW_SHARE * len(self):
-            some = numpy.flatnonzero(allowed.mask).tolist()
-            among = tantivy.Query.term_set_query(self._index.schema, "row", some)
+            rows_allowed = numpy.flatnonzero(allowed.mask).tolist()
+            among = tantivy.Query.term_set_query(self._index.schema, "row", rows_allowed)
             # The weight of a row's own number must not count: only the words do.
             among = tantivy.Query.const_score_query(among, 0.0)
             query = tantivy.Query.boolean_query([(tantivy.Occur.Must, query), (tantivy.Occur.Must, among)])
             allowed = None
-        # As many as are allowed of them on average, and some more; each costs a look at its row's number.
+        # Among so many hits k are allowed on average, and some more; each costs a look at its row's number.
         limit = k if candidates == len(self) else math.ceil(SPARE * k * len(self) / candidates)
         while True:
-            found = self._searcher.search(query, limit, count=False).hits
-            if not found:
+            hits = self._searcher.search(query, limit, count=False).hits
+            if not hits:
                 return NOTHING
-            addresses = [address for _, address in found]
+            addresses = [address for _, address in hits]
             rows = numpy.array(self._searcher.fast_field_values("row", addresses), dtype=numpy.int64)
-            scores = numpy.array([score for score, _ in found], dtype=numpy.float32)
-            kept = numpy.ones(len(rows), bool) if allowed is None else allowed.mask[rows]
-            if kept.sum() >= k or len(found) < limit:
-                rows, scores = rows[kept], scores[kept]
+            scores = numpy.array([score for score, _ in hits], dtype=numpy.float32)
+            is_allowed = numpy.ones(len(rows), bool) if allowed is None else allowed.mask[rows]
+            if is_allowed.sum() >= k or len(hits) < limit:
+                rows, scores = rows[is_allowed], scores[is_allowed]
                 order = numpy.lexsort((rows, -scores))[:k]
                 return rows[order], scores[order]
             limit *= 4
 
-    def stored(self, rows: Sequence[int]) -> list[dict[str, str]]:
-        """The texts of rows by field, of an index that was built with `stored`."""
-        found = []
-        for row in rows:
-            query = tantivy.Query.term_query(self._index.schema, "row", int(row))
-            _, address = self._searcher.search(query, 1, count=False).hits[0]
-            found.append(
-                {field: values[0] for field, values in self._searcher.doc(address).to_dict().items() if values}
-            )
-        return found
+    def texts(self, row: int) -> dict[str, str]:
+        """The texts of a row by field, from an index that was built with `stored`."""
+        query = tantivy.Query.term_query(self._index.schema, "row", row)
+        _, address = self._searcher.search(query, 1, count=False).hits[0]
+        return {field: values[0] for field, values in self._searcher.doc(address).to_dict().items() if values}
 
 
 @functools.lru_cache(maxsize=64)
 def _query(number: int, words: Words, field: str, tokens: bool) -> tantivy.Query | None:
-    """The words as tantivy takes them, for indexes of a schema: one search asks those of many dictionaries the same."""
+    """A query in tantivy's form for the schema of a number; None for one without words.
+
+    Kept, because one search asks the indexes of many dictionaries the same.
+    """
     schema = _schemas[number]
     stems_field, words_field = STEMS.format(field), WORDS.format(field)
     pieces = []
@@ -238,13 +239,15 @@ def _query(number: int, words: Words, field: str, tokens: bool) -> tantivy.Query
             else:
                 query = tantivy.Query.phrase_query(schema, stems_field, stems)  # type: ignore[arg-type]
         pieces.append((occur, query))
-    found = tantivy.Query.boolean_query(pieces) if pieces else None
+    by_words = tantivy.Query.boolean_query(pieces) if pieces else None
     if not tokens:
-        return found
-    # A token is told apart by its leading space, which people leave out as often as not.
+        return by_words
+    # Tokens differ by a leading space, which people often leave out.
     exact = [
         tantivy.Query.term_query(schema, TOKENS.format(field), token, index_option="freq")
         for token in {words.text, words.text.strip(), " " + words.text.strip()}
         if token
     ]
-    return tantivy.Query.boolean_query([(tantivy.Occur.Should, query) for query in ([found] if found else []) + exact])
+    return tantivy.Query.boolean_query(
+        [(tantivy.Occur.Should, query) for query in ([by_words] if by_words else []) + exact]
+    )

@@ -1,6 +1,6 @@
-"""The labels of a store, indexed by meaning and by words: built as a part, opened for one snapshot, and known when stale.
+"""The index of a store's labels, by meaning and by words: building it, opening it for one snapshot, telling when it is stale.
 
-An index is a cache. One that misses newer labels says so.
+An index is a cache. One that lacks newer labels says how many.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy
+import pyarrow
 
 from featurestore.errors import BadStore, Unavailable
 from featurestore.progress import Progress
 from featurestore.search import embedders, keyword, vectors
 from featurestore.search.decoder_index import Once
+from featurestore.search.embedders import Embedder
 from featurestore.search.label_vectors import LabelVectors
 from featurestore.snapshot.catalog import Catalog, Choice
 from featurestore.sql.engine import Engine
@@ -26,31 +28,31 @@ from featurestore.tables.best_label import label_state
 from featurestore.tables.writer import Writer
 
 TABLE = "label_index"
-KEY = "labels"  # of the one label index
-LAYOUT = 3  # of its files, those of its vectors' index among them
-KEPT_TEXTS = 256  # whose vectors are kept: a page, the next one and other filters ask for the same text
+KEY = "labels"  # of the store's only label index
+LAYOUT = 3  # version of its files, the index of its vectors included
+KEPT_TEXTS = 256  # queries whose vectors are kept: the next page and other filters ask for the same text
 
 
 class LabelIndex:
     """The labels of a store, searchable by meaning and by words."""
 
     def __init__(self, directory: Directory, snapshot: Snapshot, catalog: Catalog, once: Once):
-        found = snapshot.parts(TABLE, KEY)
-        if not found:
+        """Raises Unavailable where the store has no label index of this layout, BadStore where its files are damaged."""
+        parts = snapshot.parts(TABLE, KEY)
+        if not parts:
             raise Unavailable("the store's labels are not indexed yet: run `featurestore index`")
-        self._part = found[0]
+        self._part = parts[0]
         if self._part.about.get("layout") != LAYOUT:
             raise Unavailable("the store's labels were indexed by another version: run `featurestore index`")
         self.embedder_setting: str | None = self._part.about["embedder"]
         self._embedder_id: str | None = self._part.about["embedder_id"]
-        newer = not_covered(snapshot, self._part)
-        self.missing = sum(part.rows for part in newer)
+        self.missing = sum(part.rows for part in not_covered(snapshot, self._part))
         self._files: _LabelFiles = once(
             (self._part.file, "files"), lambda: _LabelFiles(directory.local(self._part), self._part.rows)
         )
-        self._embedded = functools.lru_cache(KEPT_TEXTS)(self._embed)
-        named = tuple((one.dictionary, one.d_sae) for one in catalog.dictionaries)
-        self.numbers: numpy.ndarray = once((self._part.file, named), lambda: self._files.numbers(catalog))
+        self._embed_once = functools.lru_cache(KEPT_TEXTS)(self._embed)
+        numbering = tuple((dictionary.dictionary, dictionary.d_sae) for dictionary in catalog.dictionaries)
+        self.numbers: numpy.ndarray = once((self._part.file, numbering), lambda: self._files.numbers(catalog))
 
     @property
     def semantic(self) -> bool:
@@ -58,10 +60,13 @@ class LabelIndex:
         return self._embedder_id is not None
 
     def by_meaning(self, words: str, k: int, choice: Choice) -> tuple[numpy.ndarray, numpy.ndarray]:
-        """The k labels of allowed features nearest in meaning: row numbers and cosines, best first."""
+        """The k labels of allowed features nearest in meaning: row numbers and cosines, best first.
+
+        Raises Unavailable where the labels were not embedded, or the embedder is missing here or another one.
+        """
         index = self._files.vectors
         among = choice.once(index, lambda: index.filter(self._among(choice)))
-        return index.search(self._embedded(words), k, among)
+        return index.search(self._embed_once(words), k, among)
 
     def _embed(self, words: str) -> numpy.ndarray:
         if self.embedder_setting is None:
@@ -84,9 +89,9 @@ class LabelIndex:
         return keywords.search(words, k, among)
 
     def label(self, row: int) -> tuple[str, str]:
-        """A label and its explainer."""
-        found = self._files.rows.row(row, ("label", "explainer"))
-        return found["label"], found["explainer"]
+        """A row's label and its explainer."""
+        values = self._files.rows.row(row, ("label", "explainer"))
+        return values["label"], values["explainer"]
 
     def _among(self, choice: Choice) -> numpy.ndarray:
         return choice.once(self._files, lambda: (self.numbers >= 0) & choice.mask[self.numbers])
@@ -101,12 +106,13 @@ class _LabelFiles:
         self.rows = feature_rows.FeatureRows(path / "rows.arrow")
 
     def numbers(self, catalog: Catalog) -> numpy.ndarray:
-        """Catalog numbers of the labels' features, -1 where they are gone."""
+        """Catalog numbers of the labels' features, (rows,) int64; -1 where the store no longer has the feature."""
         rows = self.rows.table(("dictionary", "feature"))
         return catalog.numbers(rows["dictionary"], rows["feature"].to_numpy())
 
     @functools.cached_property
     def vectors(self) -> vectors.VectorIndex:
+        """The index of the labels' vectors, opened when first used. Raises BadStore where it is damaged."""
         file = self._path / "vectors.npy"
         try:
             mapped = numpy_files.mapped(file)
@@ -116,11 +122,12 @@ class _LabelFiles:
 
     @functools.cached_property
     def keywords(self) -> keyword.KeywordIndex:
+        """The index of the labels' words, opened when first used. Raises BadStore where it is damaged."""
         return keyword.KeywordIndex(self._path / "keyword", self._count)
 
 
 def not_covered(snapshot: Snapshot, index: Part) -> list[Part]:
-    """Label parts that came after a label index was built."""
+    """The label parts that came after a label index was built."""
     return [part for part in snapshot.parts("labels") if part.commit > index.about["commit"]]
 
 
@@ -132,9 +139,10 @@ def build(
     setting: str | None,
     progress: Progress,
 ) -> list[str]:
-    """Build the label index where it is stale or damaged, embedding only texts the old one has not; lines that say what was done.
+    """Build the label index where it is stale or damaged. Returns lines that say what was done.
 
-    `setting` names the embedder; None keeps the old one's, or takes the default. A build that was killed goes on.
+    Texts that the old index has embedded are not embedded again. `setting` names the embedder; None keeps that of the old
+    index, or takes the default. A build that was killed goes on where it stopped.
     """
     covers = {key: label_state(snapshot, key) for key in snapshot.keys("labels")}
     old = snapshot.parts(TABLE, KEY)
@@ -157,27 +165,44 @@ def build(
     rows = engine.table(
         "SELECT dictionary, feature, label, explainer FROM labels ORDER BY dictionary, feature, explainer"
     )
-    said = [f"label index: {rows.num_rows:,} labels"]
+    lines = [f"label index: {rows.num_rows:,} labels"]
+    reuse = directory.local(old[0]) if embedder and old and old[0].about["embedder_id"] == embedder.id else None
 
-    def build(path: Path) -> int:
-        path.mkdir()
-        feature_rows.write(path / "rows.arrow", rows)
-        labels = rows["label"]
-        keyword.build(
-            path / "keyword", ({"text": label} for batch in labels.iterchunks() for label in batch.to_pylist())
-        )
+    def write(path: Path) -> int:
+        _write_words(path, rows)
         if embedder is None:
-            said.append("not embedded, so found by words only: pip install 'featurestore[embed]' and run again")
-            return rows.num_rows
-        known = LabelVectors(embedder, path.parent / "building" / "embedded")
-        if old and old[0].about["embedder_id"] == embedder.id:
-            known.take_over(directory.local(old[0]))
-        new = known.embed(labels, progress)
-        matrix = known.write(path, labels)
-        vectors.build(path / "index.faiss", [matrix], work=path.parent / "building" / "vectors")
-        known.forget()
-        said.append(f"embedded {new:,} new texts with {embedder.id}")
-        return rows.num_rows
+            lines.append("not embedded, so found by words only: pip install 'featurestore[embed]' and run again")
+        else:
+            new = _write_vectors(path, rows["label"], embedder, reuse, progress)
+            lines.append(f"embedded {new:,} new texts with {embedder.id}")
+        return int(rows.num_rows)
 
-    writer.add_built(TABLE, KEY, "", build, about)
-    return said
+    writer.add_built(TABLE, KEY, "", write, about)
+    return lines
+
+
+def _write_words(path: Path, rows: pyarrow.Table) -> None:
+    """Write the rows of a label index and their words into a new directory."""
+    path.mkdir()
+    feature_rows.write(path / "rows.arrow", rows)
+    batches = rows["label"].iterchunks()
+    keyword.build(path / "keyword", ({"text": label} for batch in batches for label in batch.to_pylist()))
+
+
+def _write_vectors(
+    path: Path,
+    labels: pyarrow.ChunkedArray,
+    embedder: Embedder,
+    reuse: Path | None,
+    progress: Progress,
+) -> int:
+    """Write the vectors of a label index and their index. Returns the number of texts that had to be embedded."""
+    work = path.parent / "building"
+    label_vectors = LabelVectors(embedder, work / "embedded")
+    if reuse is not None:
+        label_vectors.take_over(reuse)
+    new = label_vectors.embed(labels, progress)
+    matrix = label_vectors.write(path, labels)
+    vectors.build(path / "index.faiss", [matrix], work=work / "vectors")
+    label_vectors.forget()
+    return new

@@ -1,4 +1,4 @@
-"""Texts embedded once each: what an older index or a killed run has done is taken over, in bounded memory."""
+"""Embeds each text once: takes over what an older index or a killed run has embedded, in bounded memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from featurestore.search.embedders import Embedder
 from featurestore.storage import numpy_files
 from featurestore.tables import feature_rows
 
-# Texts embedded and kept at a time: what a killed run loses at most.
+# Texts embedded and saved at a time: a killed run loses no more.
 BATCH = 2048
 BLOCK = 65_536  # rows copied at a time
 
@@ -27,29 +27,29 @@ _HASH = numpy.dtype("S16")
 
 
 class _Source(NamedTuple):
-    """Vectors that are there: which text each is of, by hashes, and how to read them."""
+    """Vectors that exist already: a hash of the text of each, and a function that reads them."""
 
     hashes: numpy.ndarray
     read: Callable[[], numpy.ndarray]
 
 
 class LabelVectors:
-    """The vectors of texts under one embedder, kept in `folder` while they are made."""
+    """The vectors of texts under one embedder, saved in `folder` until the index is written."""
 
     def __init__(self, embedder: Embedder, folder: Path):
         self._embedder = embedder
         self._folder = folder / hashlib.sha256(embedder.id.encode()).hexdigest()[:12]
         self._sources: list[_Source] = []
         for file in sorted(self._folder.glob("*.npz")):
-            self._add_kept(file)
+            self._add_saved(file)
 
     def take_over(self, index: Path) -> None:
-        """Use what a label index has; one that is damaged has nothing."""
+        """Use the vectors of a label index; a damaged one has none."""
         try:
             vectors = numpy_files.mapped(index / "vectors.npy")
             if (index / "rows.arrow").exists():
                 labels = feature_rows.FeatureRows(index / "rows.arrow").table(("label",))["label"]
-            else:  # as indexes were before
+            else:  # an index of layout 2 or older
                 labels = pyarrow.parquet.read_table(index / "rows.parquet", columns=["label"])["label"]
         except (OSError, ValueError, BadStore, pyarrow.ArrowException):
             return
@@ -57,23 +57,23 @@ class LabelVectors:
             self._sources.append(_Source(hashes(labels), lambda: vectors))
 
     def embed(self, labels: pyarrow.ChunkedArray, progress: Progress) -> int:
-        """Embed the texts that are not known yet; how many. Interrupted anywhere, it goes on with the rest next time."""
+        """Embed the texts without a vector. Returns their number. After an interruption the next call does the rest."""
         new, first = numpy.unique(hashes(labels), return_index=True)
         if self._sources:
             missing = ~numpy.isin(new, numpy.concatenate([source.hashes for source in self._sources]))
             new, first = new[missing], first[missing]
-        order = numpy.argsort(first)  # as the labels lie, so that their vectors are written one after another
+        order = numpy.argsort(first)  # in the order of labels, so that their vectors are written one after another
         new, first = new[order], first[order]
         advance = progress("embedding labels", len(new))
         self._folder.mkdir(parents=True, exist_ok=True)
         for start in range(0, len(new), BATCH):
-            some = slice(start, start + BATCH)
-            texts = labels.take(pyarrow.array(first[some])).to_pylist()
-            self._add_kept(self._keep(new[some], self._embedder(texts, advance).astype(numpy.float16)))
+            batch = slice(start, start + BATCH)
+            texts = labels.take(pyarrow.array(first[batch])).to_pylist()
+            self._add_saved(self._save(new[batch], self._embedder(texts, advance).astype(numpy.float16)))
         return len(new)
 
     def write(self, folder: Path, labels: pyarrow.ChunkedArray) -> numpy.ndarray:
-        """Write vectors.npy, (labels, d) float16, in a folder; it, memory-mapped."""
+        """Write vectors.npy, (labels, d) float16, in a folder. Returns it, memory-mapped."""
         of_label = hashes(labels)
         order = numpy.argsort(of_label)
         of_label = of_label[order]
@@ -84,39 +84,39 @@ class LabelVectors:
         for source in self._sources:
             unique, first = numpy.unique(source.hashes, return_index=True)
             low, high = (numpy.searchsorted(of_label, unique, side=side) for side in ("left", "right"))
-            # Every label of every text of the source, a run of `order` for each text.
+            # Every label of every text of the source: a run of `order` for each text.
             counts = high - low
             of_text = numpy.repeat(first, counts)
             rows = order[numpy.arange(counts.sum()) + numpy.repeat(low - (numpy.cumsum(counts) - counts), counts)]
             along = numpy.argsort(rows)
             vectors = source.read()
             for start in range(0, len(along), BLOCK):
-                some = along[start : start + BLOCK]
-                matrix[rows[some]] = vectors[of_text[some]]
+                block = along[start : start + BLOCK]
+                matrix[rows[block]] = vectors[of_text[block]]
         matrix.flush()
         return numpy_files.mapped(folder / "vectors.npy")
 
     def forget(self) -> None:
-        """Delete what was kept to go on with."""
+        """Delete what was saved for the next run."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _add_kept(self, file: Path) -> None:
+    def _add_saved(self, file: Path) -> None:
         self._sources.append(
             _Source(numpy_files.archived(file, "hashes"), lambda: numpy_files.archived(file, "vectors"))
         )
 
-    def _keep(self, of_text: numpy.ndarray, vectors: numpy.ndarray) -> Path:
+    def _save(self, of_text: numpy.ndarray, vectors: numpy.ndarray) -> Path:
         name = hashlib.sha256(of_text.tobytes()).hexdigest()[:24]
-        written, whole = self._folder / f"{name}.part", self._folder / f"{name}.npz"
-        with written.open("wb") as opened:
-            numpy.savez(opened, hashes=of_text, vectors=vectors)
-            opened.flush()
-            os.fsync(opened.fileno())
-        return written.rename(whole)
+        unfinished = self._folder / f"{name}.part"
+        with unfinished.open("wb") as file:
+            numpy.savez(file, hashes=of_text, vectors=vectors)
+            file.flush()
+            os.fsync(file.fileno())
+        return unfinished.rename(self._folder / f"{name}.npz")
 
 
 def hashes(labels: pyarrow.ChunkedArray) -> numpy.ndarray:
-    """A hash of each text, 16 bytes of BLAKE2b."""
+    """A hash of each text, (n,) of 16 bytes of BLAKE2b."""
     return numpy.fromiter(_digests(labels), dtype=_HASH, count=len(labels))
 
 

@@ -14,7 +14,7 @@ NEAR = 0.9
 
 
 class Groups:
-    """Features in the order they are added, near-identical ones behind the first of them."""
+    """Groups near-identical features, in the order they are added."""
 
     def __init__(self, vector: Callable[[FeatureId], numpy.ndarray], space: Callable[[FeatureId], str]):
         self._vector = vector
@@ -24,7 +24,7 @@ class Groups:
         self._copies: dict[FeatureId, list[str]] = {}
 
     def add(self, id: FeatureId, label: str | None) -> bool:
-        """Whether the feature begins a group of its own; without a label it always does."""
+        """Add a feature. Returns whether it begins a new group; without a label it always does."""
         key = (self._space(id), _plain(label or ""))
         others = self._first.setdefault(key, []) if key[1] else []
         for other in others:
@@ -35,11 +35,11 @@ class Groups:
         return True
 
     def copies(self, id: FeatureId) -> tuple[str, ...]:
-        """Ids of what was added to the feature's group, in that order."""
+        """Ids of the later features of the group that a feature began, in the order they were added."""
         return tuple(self._copies.get(id, ()))
 
     def _direction(self, id: FeatureId) -> numpy.ndarray:
-        # Only features that share a label are compared, which is few of them.
+        # Only features that share a label are compared, so few vectors are read.
         if id not in self._directions:
             self._directions[id] = vectors.unit(self._vector(id)[None])[0]
         return self._directions[id]

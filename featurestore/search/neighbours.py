@@ -1,8 +1,9 @@
-"""What lies near a feature, and which features of a dictionary are in others too."""
+"""The neighbourhood of a feature, and the features of a dictionary that other dictionaries have too."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy
@@ -14,8 +15,7 @@ from featurestore.search import vectors
 from featurestore.search.decoder_index import DecoderIndex
 from featurestore.search.searcher import Searcher
 from featurestore.snapshot.catalog import Catalog, Choice
-from featurestore.snapshot.feature_page import Card, FeaturePages
-from featurestore.values.feature import FeatureId
+from featurestore.snapshot.feature_page import FeaturePages
 from featurestore.values.hits import Duplicate, Duplicates, Edge, Hit, Neighbourhood
 
 MOST_NEAR, MOST_PAIRS = 50, 10_000
@@ -24,7 +24,10 @@ MOST_NEAR, MOST_PAIRS = 50, 10_000
 def neighbourhood(
     searcher: Searcher, vector: Callable[[str], numpy.ndarray], id: str, k: int, within: str | Sequence[str]
 ) -> Neighbourhood:
-    """A feature, its k nearest and theirs; see FeatureStore.neighbourhood."""
+    """A feature, its k nearest and their k nearest; see FeatureStore.neighbourhood.
+
+    Raises BadRequest for a k out of range, BadRequest or NotFound for an unknown feature.
+    """
     if not 1 <= k <= MOST_NEAR:
         raise BadRequest(f"k: {k} is not between 1 and {MOST_NEAR}")
     only = (within,) if isinstance(within, str) else tuple(within)
@@ -37,19 +40,19 @@ def neighbourhood(
             nodes.setdefault(other.id, other)
     centre = searcher.run(Query.of(vector=vector(id).tolist(), space=searcher.space_of(id), among=(id,), k=1, all=True))
     nodes.pop(id, None)
-    # Every node says how near it is to the centre, those of the second ring too.
+    # The score of every node is its cosine to the centre, in the second ring too.
     direction = vectors.unit(vector(id)[None])[0]
-    placed = [_placed(hit, direction, vector) for hit in nodes.values()]
-    placed.sort(key=lambda hit: (-hit.score, hit.id))
+    others = [_score(hit, direction, vector) for hit in nodes.values()]
+    others.sort(key=lambda hit: (-hit.score, hit.id))
     return Neighbourhood(
         id=centre[0].id,
-        nodes=(centre[0], *placed),
+        nodes=(centre[0], *others),
         edges=tuple(Edge(source, target, cosine) for (source, target), cosine in edges.items()),
         notes=near.notes,
     )
 
 
-def _placed(hit: Hit, direction: numpy.ndarray, vector: Callable[[str], numpy.ndarray]) -> Hit:
+def _score(hit: Hit, direction: numpy.ndarray, vector: Callable[[str], numpy.ndarray]) -> Hit:
     cosine = float(vectors.unit(vector(hit.id)[None])[0] @ direction)
     return msgspec.structs.replace(hit, score=cosine, why=f"cosine {cosine:.3f}")
 
@@ -65,69 +68,76 @@ def duplicates(
     k: int,
     progress: Progress,
 ) -> Duplicates:
-    """The nearest pairs of two dictionaries' features; see FeatureStore.duplicates."""
+    """The nearest pairs of a dictionary's features and those of others; see FeatureStore.duplicates.
+
+    Raises BadRequest for numbers out of range and for dictionaries of other spaces, NotFound for unknown ones.
+    """
     if not -1 <= cosine <= 1:
         raise BadRequest(f"cosine: {cosine} is not between -1 and 1")
     if not 1 <= k <= MOST_PAIRS:
         raise BadRequest(f"k: {k} is not between 1 and {MOST_PAIRS:,}")
-    one = catalog.dictionary(dictionary)
+    space = catalog.dictionary(dictionary).space
     others = _others(catalog, dictionary, against)
     if not others:
-        raise BadRequest(f"against: no other dictionary of the store lives in {one.space}; name {dictionary} itself")
-    mine = catalog.choice(Query.of(text="-", within=(dictionary,)))
-    theirs = catalog.choice(Query.of(text="-", within=tuple(others)))
-    index, run = decoder_index(one.space), catalog.run(dictionary)
-    advance = progress(f"comparing {dictionary}", one.d_sae)
-    found: list[tuple[float, int, int]] = []
-    compared, feature = 0, run.start
+        raise BadRequest(f"against: no other dictionary of the store lives in {space}; name {dictionary} itself")
+    choice = catalog.choice(Query.of(text="-", within=(dictionary,)))
+    choice_of_others = catalog.choice(Query.of(text="-", within=tuple(others)))
+    index, number = decoder_index(space), catalog.run(dictionary).start
+    advance = progress(f"comparing {dictionary}", catalog.dictionary(dictionary).d_sae)
+    pairs: list[_Pair] = []
+    compared = 0
     for matrix in vectors_of(dictionary):
-        for number, vector in enumerate(matrix, feature):
-            if mine.mask[number] and vector.any():
+        for vector in matrix:
+            if choice.mask[number] and vector.any():
                 compared += 1
-                found += _nearest(index, vector.astype(numpy.float32), number, theirs, cosine)
-        feature += len(matrix)
+                pairs += _nearest(index, vector.astype(numpy.float32), number, choice_of_others, cosine)
+            number += 1
         advance(len(matrix))
-    if dictionary in others:  # a pair within it may have been found from both ends
-        found = list({frozenset((first, second)): (score, first, second) for score, first, second in found}.values())
-    best = sorted(found, key=lambda pair: (-pair[0], *pair[1:]))
-    shown = best[:k]
-    cards = pages.cards(
-        [catalog.id(number) for number in dict.fromkeys(n for _, first, second in shown for n in (first, second))]
-    )
+    if dictionary in others:  # a pair within the dictionary may have been found from both ends
+        pairs = list({frozenset((pair.first, pair.second)): pair for pair in pairs}.values())
+    pairs.sort(key=lambda pair: (-pair.cosine, pair.first, pair.second))
     return Duplicates(
         dictionary=dictionary,
         compared=compared,
-        pairs=tuple(_pair(catalog.id(first), catalog.id(second), score, cards) for score, first, second in shown),
-        notes=(f"{len(best):,} of {compared:,} features have one of cosine {cosine:g} or more", *mine.notes),
+        pairs=tuple(_duplicates(catalog, pages, pairs[:k])),
+        notes=(f"{len(pairs):,} of {compared:,} features have one of cosine {cosine:g} or more", *choice.notes),
     )
+
+
+class _Pair(NamedTuple):
+    """Two features by their catalog numbers."""
+
+    cosine: float
+    first: int
+    second: int
 
 
 def _others(catalog: Catalog, dictionary: str, against: str | Sequence[str] | None) -> list[str]:
+    """The dictionaries to compare with: those named, or all others of the same space."""
     space = catalog.dictionary(dictionary).space
     if against is None:
         return [d.dictionary for d in catalog.dictionaries if d.space == space and d.dictionary != dictionary]
-    named = [against] if isinstance(against, str) else list(against)
-    for name in named:
+    names = [against] if isinstance(against, str) else list(against)
+    for name in names:
         if catalog.dictionary(name).space != space:
             raise BadRequest(f"against: {name} lives in {catalog.dictionary(name).space}, not in {space}")
-    return named
+    return names
 
 
-def _nearest(
-    index: DecoderIndex, vector: numpy.ndarray, number: int, choice: Choice, cosine: float
-) -> list[tuple[float, int, int]]:
+def _nearest(index: DecoderIndex, vector: numpy.ndarray, number: int, choice: Choice, cosine: float) -> list[_Pair]:
+    """The pair of a feature and its nearest other one, in a list; an empty list where no cosine is large enough."""
     numbers, cosines, _ = index.search(vector, 2, choice)  # the feature itself may be among them
     for other, score in zip(numbers.tolist(), cosines.tolist(), strict=True):
         if other != number:
-            return [(score, number, other)] if score >= cosine else []
+            return [_Pair(score, number, other)] if score >= cosine else []
     return []
 
 
-def _pair(first: FeatureId, second: FeatureId, cosine: float, cards: Mapping[FeatureId, Card]) -> Duplicate:
-    return Duplicate(
-        id=str(first),
-        label=cards[first].label,
-        other=str(second),
-        other_label=cards[second].label,
-        cosine=cosine,
-    )
+def _duplicates(catalog: Catalog, pages: FeaturePages, pairs: Sequence[_Pair]) -> Iterator[Duplicate]:
+    numbers = dict.fromkeys(number for pair in pairs for number in (pair.first, pair.second))
+    cards = pages.cards([catalog.id(number) for number in numbers])
+    for pair in pairs:
+        id, other = catalog.id(pair.first), catalog.id(pair.second)
+        yield Duplicate(
+            id=str(id), label=cards[id].label, other=str(other), other_label=cards[other].label, cosine=pair.cosine
+        )

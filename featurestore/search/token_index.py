@@ -1,14 +1,14 @@
 """What features fire on and what they raise, as words: a keyword index of each dictionary's top examples and top logits.
 
-Of a top example the words are indexed on which the feature fires at least half as hard as at the strongest: whole words, also
-where only a piece of one fires, and words that stand together as a phrase. Besides, the strongest tokens themselves.
+Of a top example those words are indexed on which the feature fires at least half as hard as on the strongest: whole words,
+even where only a piece of one fires, and neighbouring words as a phrase. The strongest tokens are indexed as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy
 import pyarrow
@@ -16,6 +16,7 @@ import pyarrow.compute
 
 from featurestore.progress import Progress, Stage
 from featurestore.search import keyword
+from featurestore.search.decoder_index import Once
 from featurestore.snapshot.catalog import Catalog, Choice
 from featurestore.snapshot.shard import Shards
 from featurestore.storage.directory import Directory
@@ -24,57 +25,57 @@ from featurestore.tables.row_reader import Rows
 from featurestore.tables.writer import SHARD_FEATURES, Writer
 
 TABLE = "token_index"
-FIELDS = {"tokens": "fires", "logits": "raises"}  # by the name a query has for them
-SHARE = 0.5  # of an example's largest activation, what a token must have to count
-REACH = 4  # tokens a word is looked for on either side
-GAP = "\x1f"  # between words that do not stand together; two of them between examples
+FIELDS = {"tokens": "fires", "logits": "raises"}  # fields of the index, by the names that queries use
+SHARE = 0.5  # a token counts from this share of its example's largest activation
+REACH = 4  # a word reaches at most this many tokens to either side
+GAP = "\x1f"  # between words that are no neighbours; two of them between examples
 STEP = 4096  # features read at a time
-LAYOUT = 1  # of the index's documents: one of another layout is built again
-
-Once = Callable[[tuple[Any, ...], Callable[[], Any]], Any]
+LAYOUT = 1  # version of the index's documents; an index of another one is built again
 
 
 class TokenIndex:
-    """The token indexes of a store's dictionaries, searchable by the numbers of the catalog."""
+    """The token indexes of a store's dictionaries, searched by catalog numbers."""
 
     def __init__(self, directory: Directory, snapshot: Snapshot, catalog: Catalog, once: Once):
         self._catalog = catalog
         self._parts = {part.key: part for part in snapshot.parts(TABLE)}
-        self._open = lambda part: once(
-            (part.file, "keywords"), lambda: keyword.KeywordIndex(directory.local(part), part.rows)
-        )
-        self.missing = [
-            d.dictionary
-            for d in catalog.dictionaries
-            if is_stale(snapshot, d.dictionary, self._parts.get(d.dictionary))
-        ]
+        self._directory = directory
+        self._once = once
+        names = [dictionary.dictionary for dictionary in catalog.dictionaries]
+        self.missing = [name for name in names if is_stale(snapshot, name, self._parts.get(name))]
 
     def __len__(self) -> int:
         return len(self._parts)
 
+    def _open(self, part: Part) -> keyword.KeywordIndex:
+        return self._once((part.file, "keywords"), lambda: keyword.KeywordIndex(self._directory.local(part), part.rows))
+
     def search(self, words: keyword.Words, k: int, choice: Choice, over: str) -> tuple[numpy.ndarray, numpy.ndarray]:
-        """The k allowed features that match best over "tokens" or "logits": catalog numbers and BM25 scores, best first."""
+        """The k allowed features that match best: catalog numbers (int64) and BM25 scores (float32), best first.
+
+        `over` is "tokens" or "logits". Raises BadStore where an index is damaged.
+        """
         numbers, scores = [numpy.empty(0, numpy.int64)], [numpy.empty(0, numpy.float32)]
         for dictionary, part in self._parts.items():
             run = self._catalog.run(dictionary)
             allowed = choice.once((dictionary, "tokens"), lambda: keyword.Allowed(choice.mask[run]))  # noqa: B023 - called at once
-            rows, found = self._open(part).search(words, k, allowed, FIELDS[over], tokens=True)
+            rows, of_rows = self._open(part).search(words, k, allowed, FIELDS[over], tokens=True)
             if len(rows):
                 numbers.append(rows + run.start)
-                scores.append(found)
+                scores.append(of_rows)
         all_numbers, all_scores = numpy.concatenate(numbers), numpy.concatenate(scores)
         order = numpy.lexsort((all_numbers, -all_scores))[:k]
         return all_numbers[order], all_scores[order]
 
     def windows(self, number: int) -> list[str]:
-        """The words that a feature fires on, by top example."""
+        """The words that a feature fires on, one text for each top example."""
         id = self._catalog.id(number)
-        texts = self._open(self._parts[id.dictionary]).stored([id.feature])[0]
+        texts = self._open(self._parts[id.dictionary]).texts(id.feature)
         return texts.get(FIELDS["tokens"], "").split(GAP + GAP)
 
 
 def is_stale(snapshot: Snapshot, dictionary: str, index: Part | None) -> bool:
-    """Whether there is something to index that the index was not built of."""
+    """Whether the store has rows of the dictionary that the index was not built from."""
     covers = _covers(snapshot, dictionary)
     if index is None:
         return bool(covers)
@@ -83,37 +84,37 @@ def is_stale(snapshot: Snapshot, dictionary: str, index: Part | None) -> bool:
 
 def _covers(snapshot: Snapshot, dictionary: str) -> list[str]:
     if not snapshot.parts("examples", dictionary):
-        rows = snapshot.parts("features", dictionary)
+        parts = snapshot.parts("features", dictionary)
     else:
-        rows = [part for table in ("examples", "features") for part in snapshot.parts(table, dictionary)]
-    return sorted(part.sha256 for part in rows)
+        parts = [part for table in ("examples", "features") for part in snapshot.parts(table, dictionary)]
+    return sorted(part.sha256 for part in parts)
 
 
 def build(
     writer: Writer, directory: Directory, snapshot: Snapshot, catalog: Catalog, rows: Rows, progress: Progress
 ) -> list[str]:
-    """Build the token index of every dictionary whose own is missing, stale or damaged; lines that say what was done."""
-    said = []
-    for one in catalog.dictionaries:
-        name = one.dictionary
+    """Build every dictionary's token index that is missing, stale or damaged. Returns lines that say what was done."""
+    lines = []
+    for dictionary in catalog.dictionaries:
+        name, d_sae = dictionary.dictionary, dictionary.d_sae
         old = snapshot.parts(TABLE, name)
         if not is_stale(snapshot, name, old[0] if old else None) and all(map(directory.is_whole, old)):
             continue
-        advance = progress(f"indexing tokens of {name}", one.d_sae)
+        advance = progress(f"indexing tokens of {name}", d_sae)
         reader = _Reader(snapshot, rows)
         writer.add_built(
             TABLE,
             name,
             "",
-            lambda path: _write(path, reader, name, one.d_sae, advance),  # noqa: B023 - called at once
+            lambda path: _write(path, reader, name, d_sae, advance),  # noqa: B023 - called at once
             {"covers": _covers(snapshot, name), "layout": LAYOUT},
         )
-        said.append(f"token index of {name}: top examples and logits of {one.d_sae:,} features")
-    return said
+        lines.append(f"token index of {name}: top examples and logits of {d_sae:,} features")
+    return lines
 
 
 def _write(path: Path, reader: _Reader, dictionary: str, d_sae: int, advance: Stage) -> int:
-    def documents() -> Iterator[dict[str, str | list[str]]]:
+    def read_documents() -> Iterator[dict[str, str | list[str]]]:
         for start in range(0, d_sae, STEP):
             stop = min(start + STEP, d_sae, (start // SHARD_FEATURES + 1) * SHARD_FEATURES)
             fired, strongest = reader.fires(dictionary, start, stop)
@@ -126,11 +127,13 @@ def _write(path: Path, reader: _Reader, dictionary: str, d_sae: int, advance: St
                 }
             advance(stop - start)
 
-    return keyword.build(path, documents(), fields=tuple(FIELDS.values()), tokens=tuple(FIELDS.values()), stored=True)
+    return keyword.build(
+        path, read_documents(), fields=tuple(FIELDS.values()), tokens=tuple(FIELDS.values()), stored=True
+    )
 
 
-class _Vocabulary(NamedTuple):
-    """Text and bytes of token ids, with GAP as the last, and which of them may begin and end within a word."""
+class _WordPieces(NamedTuple):
+    """Texts and bytes of tokens by id, GAP last, and whether each may begin and may end within a word."""
 
     pieces: pyarrow.Array
     bytes: pyarrow.Array
@@ -145,10 +148,10 @@ class _Reader:
         self._snapshot = snapshot
         self._shards = Shards(snapshot)
         self._rows = rows
-        self._vocabularies: dict[str, _Vocabulary] = {}
+        self._vocabularies: dict[str, _WordPieces] = {}
 
     def fires(self, dictionary: str, start: int, stop: int) -> tuple[list[str], list[list[str]]]:
-        """Of features start to stop, for each: its words, examples parted by two GAPs, and its strongest tokens."""
+        """For each feature from start to stop: its words, two GAPs between examples, and its strongest tokens."""
         part = self._shards.at(dictionary, start).examples
         none: tuple[list[str], list[list[str]]] = [""] * (stop - start), [[]] * (stop - start)
         if part is None:
@@ -158,7 +161,7 @@ class _Reader:
             [("feature", "ascending"), ("rank", "ascending")]
         )
         corpora = table["corpus"].unique().to_pylist()
-        if len(corpora) != 1:  # none, or examples of several tokenizers perhaps: the first corpus' are taken
+        if len(corpora) != 1:  # several corpora may have several tokenizers: examples of the first are taken
             if not corpora:
                 return none
             table = table.filter(pyarrow.compute.equal(table["corpus"], corpora[0]))
@@ -179,7 +182,7 @@ class _Reader:
             begin -= inside & vocabulary.ends[stream.tokens[numpy.maximum(begin - 1, 0)]]
             after = stream.tokens[numpy.minimum(end + 1, len(stream.tokens) - 1)]
             end += (end < high) & vocabulary.ends[stream.tokens[end]] & vocabulary.begins[after]
-        # Every token of every word, each once; a gap wherever the next one is not its neighbour.
+        # Every token of every word once, with a gap wherever the next token is not its neighbour.
         sizes = end - begin + 1
         owner = numpy.repeat(example, sizes)
         at = numpy.arange(len(owner)) - numpy.repeat(numpy.cumsum(sizes) - sizes, sizes) + numpy.repeat(begin, sizes)
@@ -194,20 +197,20 @@ class _Reader:
         ids = numpy.full(len(at) + int(gaps.sum()), len(vocabulary.pieces) - 1)
         ids[numpy.arange(len(at)) + numpy.cumsum(gaps)] = stream.tokens[at]
         of_feature = numpy.repeat(feature[owner], 1 + gaps)
-        joined = pyarrow.compute.binary_join(_grouped(vocabulary.bytes.take(ids), of_feature, stop - start), b"")
+        joined = pyarrow.compute.binary_join(_group(vocabulary.bytes.take(ids), of_feature, stop - start), b"")
         texts = [words.decode(errors="replace") for words in joined.to_pylist()]
         peaks = stream.tokens[windows + table["position"].to_numpy() - table["start"].to_numpy()]
-        strongest = _grouped(vocabulary.pieces.take(peaks), feature, stop - start)
+        strongest = _group(vocabulary.pieces.take(peaks), feature, stop - start)
         return texts, strongest.to_pylist()
 
-    def _vocabulary(self, corpus: str) -> _Vocabulary:
+    def _vocabulary(self, corpus: str) -> _WordPieces:
         if corpus not in self._vocabularies:
             documents = self._rows.all(self._snapshot.parts("documents", corpus)[0], ["tokenizer"])
             part = self._snapshot.parts("tokenizers", documents["tokenizer"][0].as_py())[0]
             table = self._rows.all(part, ["pieces", "bytes"])
             pieces, raw = (table[name][0].as_py() for name in ("pieces", "bytes"))
             inner = numpy.array([_inner(piece) for piece in raw])
-            self._vocabularies[corpus] = _Vocabulary(
+            self._vocabularies[corpus] = _WordPieces(
                 pyarrow.array([*pieces, GAP], pyarrow.string()),
                 pyarrow.array([*raw, GAP.encode()], pyarrow.binary()),
                 inner[:, 0],
@@ -216,17 +219,17 @@ class _Reader:
         return self._vocabularies[corpus]
 
     def raises(self, dictionary: str, start: int, stop: int) -> list[list[str]]:
-        """Of features start to stop, for each: the tokens whose logits it raises most, strongest first."""
+        """For each feature from start to stop: the tokens whose logits it raises most, strongest first."""
         part = self._shards.at(dictionary, start).features
         if part is None:
             return [[]] * (stop - start)
         rows = self._rows.of_features(part, numpy.arange(start, stop), ["feature", "top_logits"])
-        found = dict(zip(rows["feature"].to_pylist(), rows["top_logits"].to_pylist(), strict=True))
-        return [[one["token"] for one in found.get(feature) or []] for feature in range(start, stop)]
+        by_feature = dict(zip(rows["feature"].to_pylist(), rows["top_logits"].to_pylist(), strict=True))
+        return [[effect["token"] for effect in by_feature.get(feature) or []] for feature in range(start, stop)]
 
 
 def _inner(piece: bytes) -> tuple[bool, bool]:
-    """Whether a token's begin and its end may lie within a word; a piece of a character lies within one."""
+    """Whether a token may begin and may end within a word; a piece of a character does both."""
     try:
         text = piece.decode()
     except UnicodeDecodeError:
@@ -235,18 +238,18 @@ def _inner(piece: bytes) -> tuple[bool, bool]:
 
 
 def _strong(table: pyarrow.Table) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """The tokens that count: the row of the table, and the place in its window, of each."""
+    """The tokens that count, see SHARE: for each the row of the table (int64) and the place in its window (int64)."""
     offsets = table["offsets"].combine_chunks()
     counts = numpy.diff(offsets.offsets.to_numpy())
     row = numpy.repeat(numpy.arange(table.num_rows), counts)
     values = numpy.abs(table["activations"].combine_chunks().flatten().to_numpy())
     largest = numpy.zeros(table.num_rows, values.dtype)
     numpy.maximum.at(largest, row, values)
-    kept = values >= SHARE * largest[row]
-    return row[kept], offsets.flatten().to_numpy()[kept].astype(numpy.int64)
+    strong = values >= SHARE * largest[row]
+    return row[strong], offsets.flatten().to_numpy()[strong].astype(numpy.int64)
 
 
-def _grouped(values: pyarrow.Array, owners: Sequence[int] | numpy.ndarray, count: int) -> pyarrow.ListArray:
-    """Values as lists, one for each owner from 0 to count; `owners`, one for each value, ascend."""
+def _group(values: pyarrow.Array, owners: Sequence[int] | numpy.ndarray, count: int) -> pyarrow.ListArray:
+    """Values as lists, one for each owner from 0 to count - 1; `owners` has the owner of each value, ascending."""
     ends = numpy.cumsum(numpy.bincount(owners, minlength=count))
     return pyarrow.ListArray.from_arrays(numpy.append(0, ends).astype(numpy.int32), values)

@@ -1,4 +1,4 @@
-"""All features of one snapshot in one numbering, so that any filter is a boolean for each number.
+"""Numbers all features of one snapshot, so that any filter is a boolean for each number.
 
 A feature's number is its dictionary's start plus its index; dictionaries follow one another by id.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 import functools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, TypeVar
 
 import numpy
 import pyarrow
@@ -20,54 +20,55 @@ from featurestore.sql.statements import condition
 from featurestore.values.dictionary import Dictionary, pick_dictionary
 from featurestore.values.feature import FeatureId
 
+T = TypeVar("T")
 WHERE_SECONDS = 30.0
 Guarded = Callable[[str, float], pyarrow.Table]
-KEPT_CHOICES = 16  # a megabyte for each million features
+KEPT_CHOICES = 16  # each takes a megabyte for a million features
 
 
 class Choice:
-    """Which features a query may return. Never changes, and keeps what others derive of it for as long as it is kept."""
+    """The features that a query may return. Never changes; keeps what others derive from it as long as it lives."""
 
     def __init__(self, mask: numpy.ndarray, notes: Sequence[str] = ()):
-        """`mask` has a boolean for each feature of the catalog; `notes` say what the reader should know of the choice."""
+        """`mask` has a boolean for each feature of the catalog; `notes` tell the reader which features are left out."""
         mask.flags.writeable = False
         self.mask = mask
         self.count = int(numpy.count_nonzero(mask))
         self.notes = tuple(notes)
-        self._derived: dict[Any, Any] = {}
+        self._derived: dict[Hashable, Any] = {}
 
-    def once(self, key: Any, derive: Callable[[], Any]) -> Any:
-        """What was derived for this key before, or is now. Two threads may both derive it, the same."""
-        found = self._derived.get(key)
-        if found is None:
-            found = self._derived[key] = derive()
-        return found
+    def once(self, key: Hashable, derive: Callable[[], T]) -> T:
+        """Return what was derived for this key before, or derive it. Two threads may both derive it, with equal results."""
+        value: T | None = self._derived.get(key)
+        if value is None:
+            value = self._derived[key] = derive()
+        return value
 
 
 class Catalog:
     """The dictionaries of a snapshot and the numbering of their features. Never changes."""
 
     def __init__(self, dictionaries: Sequence[Dictionary], own: Callable[[str], pyarrow.Table], guarded: Guarded):
-        """`own` runs a statement of ours; `guarded` one of a stranger's, as a filter is, within some seconds."""
-        self.dictionaries = sorted(dictionaries, key=lambda one: one.dictionary)
+        """`own` runs a statement of this package; `guarded` a statement with a user's filter, within some seconds."""
+        self.dictionaries = sorted(dictionaries, key=lambda dictionary: dictionary.dictionary)
         self._own = own
         self._guarded = guarded
-        self._by_id = {one.dictionary: one for one in self.dictionaries}
+        self._by_id = {dictionary.dictionary: dictionary for dictionary in self.dictionaries}
         self._starts: dict[str, int] = {}
         self.size = 0
         for dictionary in self.dictionaries:
             self._starts[dictionary.dictionary] = self.size
             self.size += dictionary.d_sae
         self._ends = numpy.cumsum([d.d_sae for d in self.dictionaries], dtype=numpy.int64)
-        self._choices: OrderedDict[Any, Choice] = OrderedDict()
+        self._choices: OrderedDict[Hashable, Choice] = OrderedDict()
         self._lock = threading.Lock()
 
     def dictionary(self, id: str) -> Dictionary:
-        """One dictionary. Raises NotFound, naming those there are."""
+        """The dictionary of an id. Raises NotFound, naming those the store has."""
         return self._by_id.get(id) or pick_dictionary(self.dictionaries, id)
 
     def feature_id(self, id: str) -> FeatureId:
-        """The parsed id of a feature that is there. Raises BadRequest or NotFound."""
+        """The parsed id of a feature of the store. Raises BadRequest for a malformed id, NotFound for an unknown feature."""
         parsed = FeatureId.parse(id)
         d_sae = self.dictionary(parsed.dictionary).d_sae
         if parsed.feature >= d_sae:
@@ -77,11 +78,11 @@ class Catalog:
         return parsed
 
     def holds(self, id: FeatureId) -> bool:
-        """Whether there is such a feature."""
+        """Whether the store has a feature."""
         return id.dictionary in self._by_id and id.feature < self._by_id[id.dictionary].d_sae
 
     def run(self, dictionary: str) -> slice:
-        """The numbers of a dictionary's features."""
+        """The numbers of a dictionary's features, as a slice."""
         start = self._starts[dictionary]
         return slice(start, start + self._by_id[dictionary].d_sae)
 
@@ -91,12 +92,12 @@ class Catalog:
 
     def id(self, number: int) -> FeatureId:
         """The feature of a number."""
-        at = int(numpy.searchsorted(self._ends, number, side="right"))
-        dictionary = self.dictionaries[at].dictionary
+        place = int(numpy.searchsorted(self._ends, number, side="right"))
+        dictionary = self.dictionaries[place].dictionary
         return FeatureId(dictionary, int(number) - self._starts[dictionary])
 
     def numbers(self, dictionaries: Sequence[str] | pyarrow.ChunkedArray, features: numpy.ndarray) -> numpy.ndarray:
-        """Numbers (int64) of features given as columns; -1 where the dictionary is not there or too small."""
+        """Numbers, (n,) int64, of features given as columns; -1 where the dictionary is missing or too small."""
         if not isinstance(dictionaries, pyarrow.ChunkedArray):
             dictionaries = pyarrow.chunked_array([pyarrow.array(dictionaries, pyarrow.string())])
         if not len(dictionaries):
@@ -110,7 +111,7 @@ class Catalog:
 
     @functools.cached_property
     def _states(self) -> dict[str, numpy.ndarray]:
-        """For dead and always-on, the features that are."""
+        """Masks of the features that are dead, and of those that are always on."""
         table = self._own(
             "SELECT dictionary, feature, state = 'dead' AS dead FROM features WHERE state IN ('dead', 'always-on')"
         )
@@ -119,41 +120,41 @@ class Catalog:
 
     def _mask(self, table: pyarrow.Table) -> numpy.ndarray:
         mask = numpy.zeros(self.size, dtype=bool)
-        found = self.numbers(table["dictionary"], table["feature"].to_numpy())
-        mask[found[found >= 0]] = True
+        numbers = self.numbers(table["dictionary"], table["feature"].to_numpy())
+        mask[numbers[numbers >= 0]] = True
         return mask
 
     def choice(self, query: Query) -> Choice:
-        """Which features a query may return. Raises BadRequest or NotFound for what it names that is not there."""
+        """The features that a query may return. Raises BadRequest or NotFound for names the store does not have."""
         key = (query.within, query.where, query.among, query.all)
         with self._lock:
             if key in self._choices:
                 self._choices.move_to_end(key)
                 return self._choices[key]
-        made = self._choose(query)
+        choice = self._choose(query)
         with self._lock:
-            self._choices[key] = made
+            self._choices[key] = choice
             while len(self._choices) > KEPT_CHOICES:
                 self._choices.popitem(last=False)
-        return made
+        return choice
 
     def _choose(self, query: Query) -> Choice:
         mask = self._within(query.within)
         if query.among:
-            some = numpy.zeros(self.size, dtype=bool)
-            some[[self.number(self.feature_id(id)) for id in query.among]] = True
-            mask &= some
+            among = numpy.zeros(self.size, dtype=bool)
+            among[[self.number(self.feature_id(id)) for id in query.among]] = True
+            mask &= among
         if query.where is not None:
             mask &= self._where(query.where)
         if query.all:
             return Choice(mask)
         notes = []
-        for state, those in self._states.items():
-            hidden = int(numpy.count_nonzero(mask & those))
+        for state, in_state in self._states.items():
+            hidden = int(numpy.count_nonzero(mask & in_state))
             if hidden:
                 notes.append(f"{hidden:,} {state}")
-        for those in self._states.values():
-            mask &= ~those
+        for in_state in self._states.values():
+            mask &= ~in_state
         return Choice(mask, [f"left out: {' and '.join(notes)} features (all=true shows them)"] if notes else [])
 
     def _within(self, names: Sequence[str]) -> numpy.ndarray:

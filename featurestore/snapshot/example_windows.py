@@ -15,17 +15,20 @@ from featurestore.values.feature import Example
 
 
 class ExampleWindows:
-    """Makes examples of rows of stored.examples, in one snapshot."""
+    """Makes examples from rows of stored.examples, in one snapshot."""
 
     def __init__(self, rows: Rows, snapshot: Snapshot):
         self._rows = rows
         self._snapshot = snapshot
 
     def examples(self, cut: Cut, most: int | None) -> tuple[Example, ...]:
-        """The examples of these rows, in their order, at most `most` of each band. Raises BadStore where text lacks."""
+        """The examples of these rows, in their order, at most `most` of each band; all with None.
+
+        Raises BadStore where the store lacks their text.
+        """
         ranks = cut.values("rank")
-        kept = [n for n, rank in enumerate(ranks) if most is None or rank < most]
-        if not kept:
+        wanted = [n for n, rank in enumerate(ranks) if most is None or rank < most]
+        if not wanted:
             return ()
         corpora, lengths = cut.values("corpus"), cut.numbers("length")
         documents, starts = cut.numbers("document"), cut.numbers("start")
@@ -48,11 +51,14 @@ class ExampleWindows:
             _dense(cut, lengths),
             strict=True,
         )
-        made = tuple(itertools.starmap(Example, columns))
-        return made if len(kept) == len(made) else tuple(made[n] for n in kept)
+        examples = tuple(itertools.starmap(Example, columns))
+        return examples if len(wanted) == len(examples) else tuple(examples[n] for n in wanted)
 
     def texts(self, places: Sequence[tuple[str, int, int, int]]) -> list[tuple[str, ...]]:
-        """The text of the tokens of windows: corpus, document, start and length of each. Raises BadStore where text lacks."""
+        """The texts of the tokens of windows, each given as (corpus, document, start, length).
+
+        Raises BadStore where the store lacks their text.
+        """
         if not places:
             return []
         documents, starts, lengths = numpy.array([place[1:] for place in places], numpy.int32).T
@@ -61,42 +67,42 @@ class ExampleWindows:
     def _texts(
         self, corpora: Sequence[str], documents: numpy.ndarray, starts: numpy.ndarray, lengths: numpy.ndarray
     ) -> tuple[list[str | None], list[bool], list[tuple[str, ...]]]:
-        """Of each window the name of its document, whether that is held out, and the text of the window's tokens."""
+        """For each window its document's name, whether the document is held out, and the texts of the window's tokens."""
         if len(set(corpora)) == 1:
             return self._of_corpus(corpora[0], documents, starts, lengths)
-        found: list[tuple[str | None, bool, tuple[str, ...]]] = [(None, False, ())] * len(corpora)
+        windows: list[tuple[str | None, bool, tuple[str, ...]]] = [(None, False, ())] * len(corpora)
         for corpus in set(corpora):
-            mine = [n for n, one in enumerate(corpora) if one == corpus]
-            texts = self._of_corpus(corpus, documents[mine], starts[mine], lengths[mine])
-            for n, one in zip(mine, zip(*texts, strict=True), strict=True):
-                found[n] = one
-        names, held_out, tokens = zip(*found, strict=True)
+            places = [n for n, name in enumerate(corpora) if name == corpus]
+            texts = self._of_corpus(corpus, documents[places], starts[places], lengths[places])
+            for n, window in zip(places, zip(*texts, strict=True), strict=True):
+                windows[n] = window
+        names, held_out, tokens = zip(*windows, strict=True)
         return list(names), list(held_out), list(tokens)
 
     def _of_corpus(
         self, corpus: str, documents: numpy.ndarray, starts: numpy.ndarray, lengths: numpy.ndarray
     ) -> tuple[list[str | None], list[bool], list[tuple[str, ...]]]:
-        names, tokenizers, held_out = self._rows.documents(self._one("documents", corpus)).of(documents)
-        ids = self._rows.stream(self._one("token_stream", corpus)).windows(documents, starts, lengths)
+        names, tokenizers, held_out = self._rows.documents(self._part("documents", corpus)).of(documents)
+        ids = self._rows.stream(self._part("token_stream", corpus)).windows(documents, starts, lengths)
         stops = numpy.cumsum(lengths).tolist()
         ends = list(zip([0, *stops], stops, strict=False))
         tokens: list[tuple[str, ...]] = [()] * len(ends)
         for tokenizer in set(tokenizers):
-            some = [n for n, one in enumerate(tokenizers) if one == tokenizer]
-            vocabulary = self._rows.vocabulary(self._one("tokenizers", tokenizer))
-            for n, text in zip(some, vocabulary.windows(ids, [ends[n] for n in some]), strict=True):
+            places = [n for n, name in enumerate(tokenizers) if name == tokenizer]
+            vocabulary = self._rows.vocabulary(self._part("tokenizers", tokenizer))
+            for n, text in zip(places, vocabulary.windows(ids, [ends[n] for n in places]), strict=True):
                 tokens[n] = text
         return names, held_out, tokens
 
-    def _one(self, table: str, key: str) -> Part:
-        found = self._snapshot.parts(table, key)
-        if not found:
+    def _part(self, table: str, key: str) -> Part:
+        parts = self._snapshot.parts(table, key)
+        if not parts:
             raise BadStore(f"the store lacks {table} of {key}; run `featurestore check --repair`")
-        return found[0]
+        return parts[0]
 
 
 def _dense(cut: Cut, lengths: numpy.ndarray) -> list[tuple[float, ...]]:
-    """Of each window one activation for each token, 0 where silent."""
+    """For each window the activation of each of its tokens, 0 where the feature does not fire."""
     counts, offsets = cut.lists("offsets")
     _, values = cut.lists("activations")
     ends = numpy.cumsum(lengths)

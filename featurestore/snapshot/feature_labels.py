@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from featurestore.snapshot.page_copies import labels_gathered
+from featurestore.snapshot.page_copies import newer_labels
 from featurestore.snapshot.shard import Shards
 from featurestore.storage.log import Part, Snapshot
 from featurestore.tables.row_reader import Rows
@@ -14,7 +14,7 @@ from featurestore.tables.writer import SHARD_FEATURES
 from featurestore.values.feature import FeatureId, Label
 
 Row = dict[str, Any]
-# What `best` asks of a label.
+# The columns that `best` compares.
 RANKED_BY = ("label", "explainer", "created_at")
 
 
@@ -32,10 +32,10 @@ class FeatureLabels:
         return self.of([id])[id]
 
     def of(self, ids: Sequence[FeatureId], columns: Sequence[str] | None = None) -> dict[FeatureId, list[Row]]:
-        """Every label of some features, a part read once for all of them; of large parts only these columns."""
-        found: dict[FeatureId, list[Row]] = {id: [] for id in ids}
+        """Every label of some features by feature; each part is read once. Rows of large parts have only `columns`."""
+        labels: dict[FeatureId, list[Row]] = {id: [] for id in ids}
         by_shard: dict[tuple[str, int], list[int]] = {}
-        for id in found:
+        for id in labels:
             by_shard.setdefault((id.dictionary, id.feature // SHARD_FEATURES), []).append(id.feature)
         for (dictionary, shard), features in by_shard.items():
             copy, parts = self._sources(dictionary, shard)
@@ -43,21 +43,24 @@ class FeatureLabels:
                 gathered = self._rows.gathered(copy)
                 for feature in features:
                     cut = gathered.of_feature(feature)
-                    found[FeatureId(dictionary, feature)] += cut.rows() if cut else ()
+                    labels[FeatureId(dictionary, feature)] += cut.rows() if cut else ()
             for part in parts:
                 for feature, rows in self._rows.appended(part, features, columns).items():
-                    found[FeatureId(dictionary, feature)] += rows
-        return found
+                    labels[FeatureId(dictionary, feature)] += rows
+        return labels
 
     def _sources_of(self, dictionary: str, shard: int) -> tuple[Part | None, list[Part]]:
+        """The copy that gathers a shard's labels, None where it is missing or stale, and the parts to read beside it."""
         copy = self._shards.at(dictionary, shard * SHARD_FEATURES).label_rows
-        newer = labels_gathered(self._snapshot, copy) if copy is not None else None
+        newer = newer_labels(self._snapshot, copy) if copy is not None else None
         return (None, self._snapshot.parts("labels", dictionary)) if newer is None else (copy, newer)
 
 
 def best(rows: Sequence[Row]) -> tuple[str | None, str | None]:
-    """The label that is shown of all a feature was given, and its explainer: as the view best_labels in schema.sql says by
-    the rule that stands there, where nobody has voted and nothing is scored."""
+    """The label that is shown, of all labels of a feature, and its explainer; (None, None) without labels.
+
+    The same choice as the view best_labels in schema.sql makes by its own rule, for features without votes and scores.
+    """
     if not rows:
         return None, None
     row = max(
@@ -68,14 +71,14 @@ def best(rows: Sequence[Row]) -> tuple[str | None, str | None]:
 
 
 def _rank(explainer: str) -> int:
-    """As the macro label_rank in schema.sql has it."""
+    """The rank of a label's explainer, as the macro label_rank in schema.sql computes it."""
     if explainer == "human" or explainer.startswith("human:"):
         return 2
     return 0 if explainer == "tokens" else 1
 
 
 def newest(rows: Sequence[Row], first: str | None, votes: Mapping[str, int]) -> tuple[Label, ...]:
-    """The newest label of each explainer, as the view labels in schema.sql says: the one of `first`, then the newest.
+    """The newest label of each explainer, as the view labels in schema.sql has them: that of explainer `first`, then by age.
 
     `votes` are the sums of the votes by label.
     """

@@ -19,14 +19,15 @@ from featurestore.tables.row_reader import Rows
 from featurestore.tables.writer import SHARD_FEATURES
 from featurestore.values.feature import Coactive, Example, Feature, FeatureId, Label, LogitEffect, Score
 
-# The view `features` in schema.sql says the same to SQL.
+# Features of a higher density are always on; the view `features` in schema.sql has the same number.
 ALWAYS_ON = 0.2
 
-# More rows than this are quicker found by one scan than by one row group each.
+# One scan finds more rows than this sooner than one row group for each does.
 FEW = 64
-# Features whose examples are read at once: far from each other they are a row group each, all in memory.
+# Features whose examples are read together. Each may need a row group of its own, all of which are in memory.
 TOGETHER = 32
-
+Row = dict[str, Any]
+# A label has one score for each of these.
 SCORED = ("label", "explainer", "method", "negatives", "judge", "prompt")
 
 
@@ -58,11 +59,11 @@ class FeaturePages:
 
         Raises BadRequest, NotFound, or BadStore when the store lacks the feature's row.
         """
-        asked = self._catalog.feature_id(id)
-        row, said = self._stored(asked), self._labels.rows(asked)
-        row["label"], row["explainer"] = self._best(asked, row, said)
-        labels = newest(said, row["explainer"], self._votes(asked))
-        return self._feature(asked, row, labels, self._examples(asked, examples), self._scores(asked))
+        feature_id = self._catalog.feature_id(id)
+        row, label_rows = self._read_row(feature_id), self._labels.rows(feature_id)
+        row["label"], row["explainer"] = self._best(feature_id, row, label_rows)
+        labels = newest(label_rows, row["explainer"], self._votes(feature_id))
+        return self._feature(feature_id, row, labels, self._examples(feature_id, examples), self._scores(feature_id))
 
     def scores(self, id: str) -> tuple[Score, ...]:
         """The newest score of each of a feature's labels by each method and judge. Raises BadRequest or NotFound."""
@@ -70,8 +71,8 @@ class FeaturePages:
 
     def _feature(
         self,
-        asked: FeatureId,
-        row: dict[str, Any],
+        id: FeatureId,
+        row: Row,
         labels: tuple[Label, ...],
         shown: tuple[Example, ...],
         scores: tuple[Score, ...] = (),
@@ -80,14 +81,14 @@ class FeaturePages:
         return Feature(
             **fields
             | {
-                "id": str(asked),
-                "layer": self._catalog.dictionary(asked.dictionary).layer,
+                "id": str(id),
+                "layer": self._catalog.dictionary(id.dictionary).layer,
                 "state": state_of(row["active_tokens"], row["density"]),
                 "histogram": None if row["histogram"] is None else tuple(row["histogram"]),
-                "coactive": tuple(Coactive(**one) for one in row["coactive"] or ()),
+                "coactive": tuple(Coactive(**pair) for pair in row["coactive"] or ()),
                 "logit_histogram": None if row["logit_histogram"] is None else tuple(row["logit_histogram"]),
-                "top_logits": tuple(LogitEffect(**one) for one in row["top_logits"] or ()),
-                "bottom_logits": tuple(LogitEffect(**one) for one in row["bottom_logits"] or ()),
+                "top_logits": _logit_effects(row["top_logits"]),
+                "bottom_logits": _logit_effects(row["bottom_logits"]),
                 "labels": labels,
                 "scores": scores,
                 "examples": shown,
@@ -95,10 +96,13 @@ class FeaturePages:
         )
 
     def evidence(self, ids: Sequence[FeatureId], examples: int | None) -> Iterator[Feature]:
-        """Pages without labels, in the order of ids: what those who make labels read, a row group once for many."""
+        """Pages without labels, for explainers, by id within every TOGETHER ids; a row group is read once for many.
+
+        At most `examples` examples of each band, all with None. Raises as `page` does.
+        """
         for first in range(0, len(ids), TOGETHER):
             for id in [self._catalog.feature_id(str(id)) for id in sorted(ids[first : first + TOGETHER])]:
-                row = self._stored(id) | {"label": None, "explainer": None}
+                row = self._read_row(id) | {"label": None, "explainer": None}
                 yield self._feature(id, row, (), self._examples(id, examples))
 
     def cards(self, ids: Sequence[FeatureId]) -> dict[FeatureId, Card]:
@@ -113,7 +117,7 @@ class FeaturePages:
         cards = {}
         stale = self._labels.of([id for id in ids if self._is_stale(id)], RANKED_BY)
         for id in ids:
-            row = self._stored(id, ("label", "explainer", "density", "max_activation", "active_tokens"))
+            row = self._read_row(id, ("label", "explainer", "density", "max_activation", "active_tokens"))
             if id in stale:
                 row["label"], row["explainer"] = self._best(id, row, stale[id])
             state = state_of(row["active_tokens"], row["density"])
@@ -124,74 +128,82 @@ class FeaturePages:
         part = self._shards.of(id).features
         return part is not None and part.file in self._stale
 
-    def _best(self, id: FeatureId, row: dict[str, Any], said: list[dict[str, Any]]) -> tuple[str | None, str | None]:
+    def _best(self, id: FeatureId, row: Row, labels: list[Row]) -> tuple[str | None, str | None]:
         """The label that is shown, and its explainer, given the feature's row and all its labels."""
         if not self._is_stale(id):
             return row["label"], row["explainer"]
-        # What others' labels got changes nothing here, and SQL takes many times as long as the rest of the page.
-        judged = self._said("votes", id) or self._said("scores", id)
+        # Without votes and scores of its own labels SQL is not needed, which takes many times as long as the whole page.
+        judged = self._appended("votes", id) or self._appended("scores", id)
         if not judged and own_rule(self._snapshot) is None:
-            return best(said)
-        found = self._engine().rows(
+            return best(labels)
+        rows = self._engine().rows(
             "SELECT label, explainer FROM best_labels WHERE dictionary = ? AND feature = ?", [id.dictionary, id.feature]
         )
-        return found[0] if found else (None, None)  # type: ignore[return-value]
+        if not rows:
+            return None, None
+        ((label, explainer),) = rows
+        return label, explainer
 
-    def _votes(self, asked: FeatureId) -> collections.Counter[str]:
+    def _votes(self, id: FeatureId) -> collections.Counter[str]:
         """The sum of the newest votes of each voter, by label."""
-        rows = sorted(self._said("votes", asked), key=lambda row: (row["created_at"], -row["vote"]))
+        rows = sorted(self._appended("votes", id), key=lambda row: (row["created_at"], -row["vote"]))
         newest_vote = {(row["label"], row["voter"]): row["vote"] for row in rows}
         votes: collections.Counter[str] = collections.Counter()
         for (label, _), vote in newest_vote.items():
             votes[label] += vote
         return votes
 
-    def _scores(self, asked: FeatureId) -> tuple[Score, ...]:
-        rows = self._said("scores", asked)
-        # As the view `scores` has it: the newest, of equals the one of most judgements.
+    def _scores(self, id: FeatureId) -> tuple[Score, ...]:
+        rows = self._appended("scores", id)
+        # The same as the view `scores`: the newest, of equally new ones the one of most judgements.
         rows.sort(key=lambda row: (row["created_at"], row["n"], -(row["value"] or 0.0)))
         last = {tuple(row[name] or "" for name in SCORED): row for row in rows}
         return tuple(Score(**{name: row[name] for name in Score.__struct_fields__}) for _, row in sorted(last.items()))
 
-    def _said(self, table: str, asked: FeatureId) -> list[dict[str, Any]]:
+    def _appended(self, table: str, id: FeatureId) -> list[Row]:
         """A feature's rows of a table that many writers append to."""
-        rows: list[dict[str, Any]] = []
-        for part in self._snapshot.parts(table, asked.dictionary):
-            rows += self._rows.appended(part, [asked.feature]).get(asked.feature, ())
+        rows: list[Row] = []
+        for part in self._snapshot.parts(table, id.dictionary):
+            rows += self._rows.appended(part, [id.feature]).get(id.feature, ())
         return rows
 
     def top_logits(self, id: FeatureId) -> tuple[LogitEffect, ...]:
         """The tokens whose logits a feature raises most, strongest first."""
-        return tuple(LogitEffect(**one) for one in self._stored(id, ("top_logits",))["top_logits"] or ())
+        return _logit_effects(self._read_row(id, ("top_logits",))["top_logits"])
 
-    def _stored(self, asked: FeatureId, columns: Sequence[str] | None = None) -> dict[str, Any]:
-        """A feature's row of stored.features."""
-        shard = self._shards.of(asked)
+    def _read_row(self, id: FeatureId, columns: Sequence[str] | None = None) -> Row:
+        """A feature's row of stored.features. Raises BadStore where the store does not have exactly one."""
+        shard = self._shards.of(id)
         if shard.feature_rows is not None:
-            return self._rows.feature_rows(shard.feature_rows).row(asked.feature % SHARD_FEATURES, columns)
+            row: Row = self._rows.feature_rows(shard.feature_rows).row(id.feature % SHARD_FEATURES, columns)
+            return row
         wanted = ["feature", *columns] if columns else None
         part = shard.features
-        rows: list[dict[str, Any]] = self._rows.of_feature(part, asked.feature, wanted).to_pylist() if part else []
+        rows: list[Row] = self._rows.of_feature(part, id.feature, wanted).to_pylist() if part else []
         if len(rows) != 1:
-            raise BadStore(f"the store has {len(rows)} rows of {asked}, not one; run `featurestore check`")
+            raise BadStore(f"the store has {len(rows)} rows of {id}, not one; run `featurestore check`")
         return rows[0]
 
     def windows(self, places: Sequence[tuple[str, int, int, int]]) -> list[tuple[str, ...]]:
-        """Text of the tokens of windows (corpus, document, start, length). Raises BadStore when there is no such place."""
+        """The texts of the tokens of windows (corpus, document, start, length). Raises BadStore for unknown places."""
         return self._windows.texts(places)
 
-    def _examples(self, asked: FeatureId, most: int | None) -> tuple[Example, ...]:
-        shard = self._shards.of(asked)
+    def _examples(self, id: FeatureId, most: int | None) -> tuple[Example, ...]:
+        shard = self._shards.of(id)
         cut: Cut | None = None
         if shard.example_rows is not None:
-            cut = self._rows.gathered(shard.example_rows).of_feature(asked.feature)
+            cut = self._rows.gathered(shard.example_rows).of_feature(id.feature)
         elif shard.examples is not None:  # a store from before there were such copies
-            cut = Cut.of(self._rows.of_feature(shard.examples, asked.feature))
+            cut = Cut.of(self._rows.of_feature(shard.examples, id.feature))
         return self._windows.examples(cut, most) if cut else ()
 
 
+def _logit_effects(rows: list[Row] | None) -> tuple[LogitEffect, ...]:
+    return tuple(LogitEffect(**row) for row in rows or ())
+
+
 def state_of(active_tokens: int | None, density: float | None) -> str:
-    """What the view `features` calls a feature with these statistics."""
+    """The state that the view `features` gives a feature: "unharvested", "dead", "always-on" or "live"."""
     if active_tokens is None:
         return "unharvested"
     if active_tokens == 0:

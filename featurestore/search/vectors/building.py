@@ -73,18 +73,18 @@ def build(
     recall: float = RECALL,
     progress: Progress = no_progress,
 ) -> int:
-    """Write the index of all `vectors`, (n_i, d) of any float type, numbered in the order given; the number of rows.
+    """Write the index of all `vectors`, (n_i, d) of any float type, numbered in the order given. Returns the row count.
 
     Args:
         path: the file or directory to make; nothing may be there.
-        names: a name for each of `vectors` that is another one for other content, such as a checksum; computed if None.
+        names: a name for each of `vectors` that differs for other content, such as a checksum; computed if None.
         reuse: an index whose centroids, and codes of parts of the same name, are taken over.
-        work: a directory for what is finished of a build. One that was killed goes on there; deleted at the end.
+        work: a directory for finished pieces of a build. One that was killed goes on there; deleted at the end.
         recall: the share of the true nearest 10 and 100 to find, measured on held-out queries; `VectorIndex.about` says
             what was reached.
         progress: begins a stage and returns what is called with its steps.
 
-    Raises BadRequest for a recall that is none, Conflict while another process builds in `work`.
+    Raises BadRequest for a recall that is not above 0 and at most 1, Conflict while another process builds in `work`.
     """
     if not 0 < recall <= 1:
         raise BadRequest(f"a recall of {recall} cannot be asked for: it is more than 0 and at most 1")
@@ -94,9 +94,9 @@ def build(
         _write_flat(path, vectors)
         return rows
     work = work or path.with_name(f".{path.name}.building")
-    with _locked(work):
+    with _lock(work):
         unfinished = _Build(work, Rows(vectors), progress)
-        trained = unfinished.trained(reuse)
+        trained = unfinished.prepare(reuse)
         blocks = unfinished.blocks(vectors, names or [_content_name(part) for part in vectors], trained, reuse)
         unfinished.finish(blocks, [len(part) for part in vectors], trained, reuse, recall)
         os.replace(work, path)
@@ -110,14 +110,14 @@ def read_about(path: Path) -> About:
     """
     try:
         raw = (path / "index.json").read_bytes()
-        found = msgspec.json.decode(raw).get("format")
-        if found != FORMAT:
-            raise UnsupportedVersion(f"the index {path} is of format {found}, not {FORMAT}: run `featurestore index`")
+        format_ = msgspec.json.decode(raw).get("format")
+        if format_ != FORMAT:
+            raise UnsupportedVersion(f"the index {path} is of format {format_}, not {FORMAT}: run `featurestore index`")
         about = msgspec.json.decode(raw, type=About)
         for name, size in about.files.items():
-            there = (path / name).stat().st_size
-            if there != size:
-                raise BadStore(f"{path / name} has {there} bytes, not {size}; run `featurestore index`")
+            size_found = (path / name).stat().st_size
+            if size_found != size:
+                raise BadStore(f"{path / name} has {size_found} bytes, not {size}; run `featurestore index`")
     except (OSError, msgspec.MsgspecError, AttributeError) as exc:
         raise BadStore(f"the index {path} cannot be read; run `featurestore index` ({exc})") from None
     return about
@@ -130,8 +130,8 @@ class _Build:
         self.path, self._rows, self._progress = path, rows, progress
         (path / "blocks").mkdir(parents=True, exist_ok=True)
 
-    def trained(self, reuse: Path | None) -> codes.Trained:
-        """Centroids: of the build that was killed, of the older index, or new ones."""
+    def prepare(self, reuse: Path | None) -> codes.Trained:
+        """The centroids: those of a build that was killed, those of the older index, or new ones."""
         file = self.path / "trained.npz"
         work = _read_work(self.path)
         if work and self._serves(work) and file.exists():
@@ -162,8 +162,8 @@ class _Build:
         sample = []
         for _, block in self._rows.blocks(BLOCK):
             # Zero rows have no direction to learn from.
-            some = unit(block[::step])
-            sample.append((some[some.any(axis=1)] @ rotation).astype(numpy.float16))
+            units = unit(block[::step])
+            sample.append((units[units.any(axis=1)] @ rotation).astype(numpy.float16))
             advance(len(block))
         rows = numpy.concatenate(sample)
         if not len(rows):
@@ -174,10 +174,10 @@ class _Build:
     def blocks(
         self, vectors: Sequence[numpy.ndarray], names: Sequence[str], trained: codes.Trained, reuse: Path | None
     ) -> list[numpy.ndarray]:
-        """The codes of every run of rows, memory-mapped; those not there yet are computed."""
+        """The codes of every run of rows, memory-mapped; missing ones are computed."""
         advance = self._progress("coding vectors", len(self._rows))
         same = reuse is not None and _same_bytes(reuse / "trained.npz", self.path / "trained.npz")
-        found = []
+        mapped = []
         self._files: list[Path] = []
         for part, name in zip(vectors, names, strict=True):
             for start in range(0, len(part), BLOCK):
@@ -191,9 +191,9 @@ class _Build:
                     _save_whole(file, codes.encode(run, trained))
                     block = numpy_files.mapped(file)
                 self._files.append(file)
-                found.append(block)
+                mapped.append(block)
                 advance(len(run))
-        return found
+        return mapped
 
     def finish(
         self,
@@ -203,7 +203,7 @@ class _Build:
         reuse: Path | None,
         recall: float,
     ) -> None:
-        """Fill the lists, settle the plan and write index.json."""
+        """Fill the lists, choose the plan and write index.json."""
         codes.pack(self.path / "lists.faiss", blocks, trained)
         small = numpy.uint16 if len(trained.clusters.centroids) <= 2**16 else numpy.uint32
         list_of_row = numpy.concatenate([block["list"].astype(small) for block in blocks])
@@ -258,10 +258,10 @@ def _older(reuse: Path | None) -> About | None:
 
 def _read_block(file: Path, rows: int, dtype: numpy.dtype) -> numpy.ndarray | None:
     try:
-        found = numpy_files.mapped(file)
+        block = numpy_files.mapped(file)
     except (OSError, ValueError):
         return None
-    return found if found.shape == (rows,) and found.dtype == dtype else None
+    return block if block.shape == (rows,) and block.dtype == dtype else None
 
 
 def _content_name(part: numpy.ndarray) -> str:
@@ -305,8 +305,8 @@ def _write_whole(file: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _locked(work: Path) -> Iterator[None]:
-    """Keep other processes out of `work`; the system lets go when this one dies."""
+def _lock(work: Path) -> Iterator[None]:
+    """Keep other processes out of `work`; the system unlocks it when this one dies."""
     work.parent.mkdir(parents=True, exist_ok=True)
     with work.with_name(f"{work.name}.lock").open("w") as lock:
         try:

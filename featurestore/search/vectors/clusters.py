@@ -1,4 +1,4 @@
-"""Spherical k-means in two levels: groups of clusters, so that training and assigning grow with the root of their number."""
+"""Spherical k-means in two levels: groups of clusters, so that training and assigning cost the root of their number."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def assign(rows: numpy.ndarray, clusters: Clusters) -> numpy.ndarray:
     """The nearest cluster, (n,) int64, of each of `rows`, (n, d) float32: among the groups nearest to the row."""
     near_groups = _largest(rows @ clusters.groups.T, GROUPS_TRIED)
     best = numpy.full(len(rows), -numpy.inf, numpy.float32)
-    found = numpy.zeros(len(rows), numpy.int64)
+    nearest_cluster = numpy.zeros(len(rows), numpy.int64)
     # Grouped by group, each comparison is a product of matrices.
     order = numpy.argsort(near_groups, axis=None, kind="stable")
     bounds = numpy.searchsorted(near_groups.ravel()[order], numpy.arange(len(clusters.groups) + 1))
@@ -60,8 +60,8 @@ def assign(rows: numpy.ndarray, clusters: Clusters) -> numpy.ndarray:
         cosine = cosines[numpy.arange(len(here)), nearest]
         better = cosine > best[here]
         best[here[better]] = cosine[better]
-        found[here[better]] = first + nearest[better]
-    return found
+        nearest_cluster[here[better]] = first + nearest[better]
+    return nearest_cluster
 
 
 def _largest(scores: numpy.ndarray, count: int) -> numpy.ndarray:
@@ -92,8 +92,9 @@ def _k_means(rows: numpy.ndarray, clusters: int) -> numpy.ndarray:
         max_points_per_centroid=max(1, len(rows)),
     )
     k_means.train(rows)
-    assert k_means.centroids is not None
-    return k_means.centroids
+    centroids: numpy.ndarray | None = k_means.centroids
+    assert centroids is not None
+    return centroids
 
 
 def _blocks(rows: numpy.ndarray, size: int = 65_536) -> list[numpy.ndarray]:

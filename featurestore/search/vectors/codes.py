@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import faiss
 import numpy
 
+from featurestore.display.text import first_line
 from featurestore.errors import BadStore
 from featurestore.search.vectors import clusters
 from featurestore.search.vectors.rows import inner_products, unit
@@ -21,7 +22,7 @@ from featurestore.storage import numpy_files
 
 # Rows brought to float32, rotated, assigned and coded at a time.
 CODED_AT_ONCE = 16_384
-# Codes are at least this wide: 1 bit a dimension of a narrow space would say too little.
+# Codes are at least this wide: one bit for each dimension of a narrow space would tell too little.
 LEAST_CODE_DIM = 512
 # Bits a query's numbers are rounded to, so that codes are compared by counting bits. 8 are slower and find no more.
 QUERY_BITS = 4
@@ -50,10 +51,10 @@ def save_trained(file: Path, trained: Trained) -> None:
 def load_trained(file: Path) -> Trained:
     """What `save_trained` wrote. Raises BadStore when it cannot be read."""
     try:
-        found = {name: numpy_files.archived(file, name) for name in ("rotation", *clusters.Clusters._fields)}
+        arrays = {name: numpy_files.archived(file, name) for name in ("rotation", *clusters.Clusters._fields)}
     except Exception as exc:  # a damaged zip file raises errors of many kinds
         raise BadStore(f"{file} cannot be read; run `featurestore index` ({exc})") from None
-    return Trained(found.pop("rotation"), clusters.Clusters(**found))
+    return Trained(arrays.pop("rotation"), clusters.Clusters(**arrays))
 
 
 def code_type(trained: Trained) -> numpy.dtype:
@@ -64,15 +65,15 @@ def code_type(trained: Trained) -> numpy.dtype:
 def encode(vectors: numpy.ndarray, trained: Trained) -> numpy.ndarray:
     """The codes of `vectors`, (n, d) of any float type and length: (n,) of `code_type`."""
     index = _empty(trained)
-    found = numpy.empty(len(vectors), code_type(trained))
+    coded = numpy.empty(len(vectors), code_type(trained))
     for start in range(0, len(vectors), CODED_AT_ONCE):
         rows = unit(vectors[start : start + CODED_AT_ONCE]) @ trained.rotation
         lists = clusters.assign(rows, trained.clusters)
         codes = numpy.empty((len(rows), index.code_size), numpy.uint8)
         index.encode_vectors(len(rows), *(faiss.swig_ptr(array) for array in (rows, lists, codes)))
-        found["list"][start : start + len(rows)] = lists
-        found["code"][start : start + len(rows)] = codes
-    return found
+        coded["list"][start : start + len(rows)] = lists
+        coded["code"][start : start + len(rows)] = codes
+    return coded
 
 
 def pack(file: Path, blocks: Sequence[numpy.ndarray], trained: Trained) -> None:
@@ -174,29 +175,24 @@ class Lists:
             False,
             parameters,
         )
-        found = rows >= 0
-        return rows[found], estimates[found]
+        present = rows >= 0
+        return rows[present], estimates[present]
 
     def above(self, probe: Probe, lists: numpy.ndarray, least: float) -> tuple[numpy.ndarray, numpy.ndarray]:
-        """Every row of the given lists whose estimated cosine is above `least`, largest first: row numbers and estimates.
+        """Every row of the given lists of an estimated cosine above `least`, largest first: row numbers and estimates.
 
-        A fifth of the time that `scan` takes for some thousand rows, since nothing is kept in order meanwhile.
+        Takes a fifth of the time of `scan` for some thousand rows, since nothing is kept in order meanwhile.
         """
         lists = numpy.ascontiguousarray(lists, dtype=numpy.int64)
         cosines = probe.cosines[lists]
-        found = faiss.RangeSearchResult(1)
+        result = faiss.RangeSearchResult(1)
         pointers = [faiss.swig_ptr(array) for array in (lists, cosines)]
         self._index.range_search_preassigned_c(
-            1, faiss.swig_ptr(probe.rotated), least, *pointers, found, False, self._parameters(len(lists)), None
+            1, faiss.swig_ptr(probe.rotated), least, *pointers, result, False, self._parameters(len(lists)), None
         )
-        count = int(faiss.rev_swig_ptr(found.lims, 2)[1])
+        count = int(faiss.rev_swig_ptr(result.lims, 2)[1])
         if not count:
             return numpy.empty(0, numpy.int64), numpy.empty(0, numpy.float32)
-        estimates = faiss.rev_swig_ptr(found.distances, count)
+        estimates = faiss.rev_swig_ptr(result.distances, count)
         order = numpy.argsort(-estimates, kind="stable")
-        return faiss.rev_swig_ptr(found.labels, count)[order], estimates[order]
-
-
-def first_line(exc: Exception) -> str:
-    """The first line of an error's text: faiss's go on with its own source lines."""
-    return str(exc).strip().splitlines()[0][:200]
+        return faiss.rev_swig_ptr(result.labels, count)[order], estimates[order]

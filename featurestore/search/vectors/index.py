@@ -11,6 +11,7 @@ import faiss
 import msgspec
 import numpy
 
+from featurestore.display.text import first_line
 from featurestore.errors import BadRequest, BadStore
 from featurestore.search.vectors import building, codes, plan
 from featurestore.search.vectors.rows import Rows, best, direction_of
@@ -22,38 +23,38 @@ SCAN_ROW_NS = 12  # scanning one code
 SCAN_NS = 500_000  # around a scan: comparing with the centroids, and its candidates exactly
 # Up to this many allowed rows are compared one by one without looking at lists.
 FEW = 16_384
-# Of allowed rows that are compared one by one, list by list, at least so many are, as long as there are some: the nearest of
-# a few are far ones, spread over many lists (of 26,000 among ten millions: recall 0.88 with lists as the plan has them).
+# Of allowed rows that are compared one by one, list by list, at least so many are compared: the nearest of a few are far
+# ones, spread over many lists (of 26,000 among ten millions: recall 0.88 with as many lists as the plan has).
 ENOUGH = 8_192
-# Up to this many allowed rows are counted in their lists one by one; of more, those in a sample of this size are.
+# Up to this many allowed rows are counted in their lists one by one; of more, a sample of about this size is.
 COUNTED = 131_072
 # The share of hits that may come from the later half of the lists looked at before more are.
 LATE = 0.05
 # Errors of estimates up to this many times those of the plan's own queries leave it right.
 ASTRAY = 1.15
-# What is nearest to a query that is near to none lies in many lists: at first those of so many rows are looked at, and twice as
-# many each time, until hardly a hit comes from the later half of them.
+# What is nearest to a query far from all rows lies in many lists: at first lists of so many rows are looked at, and twice
+# as many each time, until hardly a hit comes from the later half of them.
 AROUND = 8_192
 # The same where a filter forbids what is nearest: the hits lie about as far as many others, and few lists say little of them.
 BEYOND = 131_072
 # Times the plan's slack where what is nearest is forbidden: the hits then lie close together, where an error loses them.
 CAREFUL = 1.5
-# A filter under which the k best lie at most so many times as deep among all rows is none to that query.
+# A filter under which the k best lie at most so many times as deep among all rows does not matter to that query.
 HARMLESS = 1.25
-# Without a filter no more candidates than these are kept, unless the plan says so: what is far from all is worth no more.
+# Without a filter no more candidates than these are kept, unless the plan says so: a query far from all rows gets no more.
 MOST_KEPT = 4096
 
-Found = tuple[numpy.ndarray, numpy.ndarray]  # row numbers (int64) and what is said of each (float32), best first
-NOTHING: Found = numpy.empty(0, numpy.int64), numpy.empty(0, numpy.float32)
+Nearest = tuple[numpy.ndarray, numpy.ndarray]  # row numbers (int64) and cosines or estimates (float32), best first
+NOTHING: Nearest = numpy.empty(0, numpy.int64), numpy.empty(0, numpy.float32)
 
 
 class VectorIndex:
     """An index written by `build`, opened for searching. Safe to share between threads."""
 
     def __init__(self, path: Path, vectors: Sequence[numpy.ndarray | None]):
-        """`vectors` are the ones it was built of, None where some are gone: their rows are found no more.
+        """`vectors` are the ones it was built from, None for those that are gone, whose rows are not found any more.
 
-        Raises BadStore when the index is not readable, damaged, or not one of these vectors.
+        Raises BadStore when the index cannot be read, is damaged, or was built from other vectors.
         """
         self._flat: faiss.Index | None = None
         if not path.is_dir():
@@ -69,14 +70,14 @@ class VectorIndex:
         except (OSError, ValueError) as exc:
             raise BadStore(f"{path}/lists.npy cannot be read; run `featurestore index` ({exc})") from None
         self._sizes = numpy.bincount(self._list_of_row, minlength=self._lists.count)
-        self._there = self._rows.there
+        self._present = self._rows.present
         self._about = about
 
     def _open_flat(self, path: Path, vectors: Sequence[numpy.ndarray | None]) -> None:
         try:
             self._flat = faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
         except RuntimeError as exc:
-            reason = codes.first_line(exc)
+            reason = first_line(exc)
             raise BadStore(f"the index {path} cannot be read; run `featurestore index` ({reason})") from None
         rows = sum(len(part) for part in vectors if part is not None)
         if self._flat.ntotal < rows or (self._flat.ntotal > rows and all(part is not None for part in vectors)):
@@ -98,7 +99,7 @@ class VectorIndex:
         return self._flat.ntotal if self._flat else self._about.rows
 
     def filter(self, allowed: numpy.ndarray | None) -> Filter:
-        """What `search` takes in place of a mask: a filter that is made ready once for many searches. Safe to share.
+        """Prepare a mask of allowed rows for many searches; `search` takes the result. Safe to share between threads.
 
         Raises BadRequest for a mask that is not a boolean for each row.
         """
@@ -120,18 +121,18 @@ class VectorIndex:
         """
         if k < 1:
             raise BadRequest(f"k is {k}; at least 1 is wanted")
-        wanted = self.filter(allowed) if allowed is None or isinstance(allowed, numpy.ndarray) else allowed
+        filter_ = self.filter(allowed) if allowed is None or isinstance(allowed, numpy.ndarray) else allowed
         vector = numpy.asarray(vector)
-        directions = [direction_of(one, self.dim) for one in (vector if vector.ndim == 2 else vector[None])]
-        found = [wanted.nearest(direction, k) for direction in directions]
+        directions = [direction_of(row, self.dim) for row in (vector if vector.ndim == 2 else vector[None])]
+        hits = [filter_.nearest(direction, k) for direction in directions]
         if vector.ndim == 1:
-            return found[0]
-        if not found:
+            return hits[0]
+        if not hits:
             return numpy.empty((0, 0), numpy.int64), numpy.empty((0, 0), numpy.float32)
-        return numpy.stack([rows for rows, _ in found]), numpy.stack([cosines for _, cosines in found])
+        return numpy.stack([rows for rows, _ in hits]), numpy.stack([cosines for _, cosines in hits])
 
 
-class _Asked(NamedTuple):
+class _Query(NamedTuple):
     """One query of an index by lists."""
 
     direction: numpy.ndarray  # (d,) of length 1
@@ -150,7 +151,7 @@ class Filter(Protocol):
 
 
 class _FlatFilter:
-    """A filter of an index that compares every row."""
+    """The allowed rows of an index that compares every row."""
 
     def __init__(self, index: faiss.Index, allowed: numpy.ndarray | None):
         self._index = index
@@ -175,15 +176,15 @@ class _ListsFilter:
 
     def __init__(self, index: VectorIndex, allowed: numpy.ndarray | None):
         self._index, self._plan, self._lists = index, index._plan, index._lists
-        # Asked for the same k again and again; logarithms and curves take a tenth of a short search.
-        self._kept = functools.lru_cache(64)(self._plan.kept)
+        # Most queries have the same k; logarithms and curves take a tenth of a short search.
+        self._kept = functools.lru_cache(64)(self._plan.count_candidates)
         self._reach = functools.lru_cache(64)(self._plan.reach)
-        if index._there is not None:
-            allowed = index._there if allowed is None else allowed & index._there
+        if index._present is not None:
+            allowed = index._present if allowed is None else allowed & index._present
         self._count = len(index) if allowed is None else int(numpy.count_nonzero(allowed))
         self._allowed = allowed if self._count < len(index) else None
         self._allows_most = self._count * HARMLESS >= len(index)
-        self._few: numpy.ndarray | None = None  # the allowed rows, where they are few enough to be written down
+        self._few: numpy.ndarray | None = None  # numbers of the allowed rows, where they are few
         self._in_list = index._sizes  # allowed rows of each list, estimated where they are many
         if self._allowed is None:
             return
@@ -191,10 +192,10 @@ class _ListsFilter:
             self._few = numpy.flatnonzero(self._allowed)
             self._in_list = numpy.bincount(index._list_of_row[self._few], minlength=self._lists.count)
         else:
-            # A stride that is odd, so that it does not keep step with runs of rows that belong together.
-            some = slice(None, None, (len(index) // COUNTED) | 1)
-            sample = index._list_of_row[some][self._allowed[some]]
-            self._in_list = numpy.bincount(sample, minlength=self._lists.count) * some.step
+            # An odd stride does not keep step with runs of rows that belong together.
+            stride = (len(index) // COUNTED) | 1
+            sample = index._list_of_row[::stride][self._allowed[::stride]]
+            self._in_list = numpy.bincount(sample, minlength=self._lists.count) * stride
         self._bitmap: numpy.ndarray | None = None
 
     def nearest(self, direction: numpy.ndarray, k: int) -> tuple[numpy.ndarray, numpy.ndarray]:
@@ -208,27 +209,27 @@ class _ListsFilter:
             return rows.nearest(direction, k, self._among())
         probe = self._lists.probe(direction)
         order, planned = self._order(probe, k)
-        asked = _Asked(direction, probe, order, k, harmless=False)
-        # A filter may keep away from the query, and a query from all there is: then the plan is not enough.
+        query = _Query(direction, probe, order, k, harmless=False)
+        # The plan is not enough for a filter that forbids what is near the query, nor for a query far from all rows.
         candidates, estimates = self._at_first(probe, order[:planned], self._kept(k))
         if not self._is_harmless(candidates, k):
             beyond = self._allows_most or self._is_astray(float(probe.cosines[order[:planned]].mean()))
-            # Of few rows enough are looked at as it is.
+            # Of few allowed rows the plan looks at enough.
             reach = planned if self._few is not None or not beyond else max(planned, self._holding(order, BEYOND))
-            return self._outwards(asked, NOTHING, 0, reach)
-        asked = asked._replace(harmless=True)
-        found, crowded = self._planned(asked, candidates, estimates)
+            return self._outwards(query, NOTHING, 0, reach)
+        query = query._replace(harmless=True)
+        nearest, crowded = self._follow_plan(query, candidates, estimates)
         if crowded:
-            found = self._merged(
-                asked, found, self._others(asked, order[:planned], found, self._plan.slack, estimates[-1])
+            nearest = self._merge(
+                query, nearest, self._others(query, order[:planned], nearest, self._plan.slack, estimates[-1])
             )
-        further = self._is_astray(float(probe.cosines[order[0]])) or self._may_lie_further(asked, planned, found)
+        further = self._is_astray(float(probe.cosines[order[0]])) or self._may_lie_further(query, planned, nearest)
         if not (crowded or further) or planned == len(order):
-            return found
-        return self._outwards(asked, found, planned, planned + self._holding(order[planned:], AROUND))
+            return nearest
+        return self._outwards(query, nearest, planned, planned + self._holding(order[planned:], AROUND))
 
-    def _at_first(self, probe: codes.Probe, chosen: numpy.ndarray, kept: int) -> Found:
-        """What the plan looks at first, whether it is allowed or not; nothing under a filter that forbids much."""
+    def _at_first(self, probe: codes.Probe, chosen: numpy.ndarray, kept: int) -> Nearest:
+        """What the plan looks at first, allowed or not; nothing under a filter that forbids much."""
         return self._lists.scan(probe, chosen, kept) if self._allows_most else NOTHING
 
     def _is_harmless(self, candidates: numpy.ndarray, k: int) -> bool:
@@ -238,107 +239,109 @@ class _ListsFilter:
         return int(numpy.count_nonzero(self._allowed[candidates[: int(HARMLESS * k)]])) >= k
 
     def _is_astray(self, near: float) -> bool:
-        """Whether a query at this cosine to its nearest lists is farther from all there is than what the plan was made of."""
+        """Whether a query at this cosine to its nearest lists is farther from all rows than those of the plan were."""
         return self._plan.stretch(near) > ASTRAY
 
     def _holding(self, order: numpy.ndarray, rows: int) -> int:
-        """How many of some lists hold so many allowed rows."""
+        """How many of `order`'s lists, nearest first, hold so many allowed rows."""
         return int(numpy.searchsorted(numpy.cumsum(self._in_list[order]), rows)) + 1
 
-    def _planned(self, asked: _Asked, candidates: numpy.ndarray, estimates: numpy.ndarray) -> tuple[Found, bool]:
-        """The best of what the plan looks at, and whether all that was kept of it is about as near as the k-th."""
-        there = numpy.ones(len(candidates), bool) if self._allowed is None else self._allowed[candidates]
-        found = self._compared(asked, candidates[there], estimates[there], self._plan.slack)
-        return found, len(candidates) == self._kept(asked.k) and estimates[-1] >= found[1][-1] - self._plan.slack
+    def _follow_plan(self, query: _Query, candidates: numpy.ndarray, estimates: numpy.ndarray) -> tuple[Nearest, bool]:
+        """The best of what the plan looks at, and whether even the last candidate is about as near as the k-th."""
+        allowed = numpy.ones(len(candidates), bool) if self._allowed is None else self._allowed[candidates]
+        nearest = self._compare(query, candidates[allowed], estimates[allowed], self._plan.slack)
+        return nearest, len(candidates) == self._kept(query.k) and estimates[-1] >= nearest[1][-1] - self._plan.slack
 
-    def _may_lie_further(self, asked: _Asked, planned: int, found: Found) -> bool:
+    def _may_lie_further(self, query: _Query, planned: int, nearest: Nearest) -> bool:
         """Whether a list that was not looked at has a centre nearer than the k-th, so that it may well hold better rows.
 
         A text is no nearer to any label than to the centres of many lists.
         """
-        if len(found[0]) < asked.k:
+        if len(nearest[0]) < query.k:
             return True
-        return planned < len(asked.order) and asked.probe.cosines[asked.order[planned]] >= found[1][-1]
+        return planned < len(query.order) and query.probe.cosines[query.order[planned]] >= nearest[1][-1]
 
-    def _outwards(self, asked: _Asked, found: Found, done: int, reach: int) -> Found:
-        """The best of what was found and the lists from `done` to `reach`, and of twice as many as long as hits come from them."""
+    def _outwards(self, query: _Query, nearest: Nearest, done: int, reach: int) -> Nearest:
+        """The best of `nearest` and the lists from `done` to `reach`, which doubles as long as hits come from its end."""
         while True:
-            found = self._merged(asked, found, self._nearest_in(asked, asked.order[done:reach], found))
-            enough = len(found[0]) == asked.k and not self._still_coming(found[0], asked.order, reach)
-            if enough or reach >= len(asked.order):
-                return found
-            done, reach = reach, min(len(asked.order), 2 * reach)
+            nearest = self._merge(query, nearest, self._nearest_in(query, query.order[done:reach], nearest))
+            enough = len(nearest[0]) == query.k and not self._still_coming(nearest[0], query.order, reach)
+            if enough or reach >= len(query.order):
+                return nearest
+            done, reach = reach, min(len(query.order), 2 * reach)
 
-    def _nearest_in(self, asked: _Asked, chosen: numpy.ndarray, found: Found) -> Found:
+    def _nearest_in(self, query: _Query, chosen: numpy.ndarray, nearest: Nearest) -> Nearest:
         """The best allowed rows of some lists; where k were found elsewhere, only those that are better."""
         in_chosen = int(self._in_list[chosen].sum())
         scanned = int(self._index._sizes[chosen].sum())
         if self._few is not None and in_chosen * EXACT_ROW_NS <= SCAN_NS + scanned * SCAN_ROW_NS:
-            return self._index._rows.nearest(asked.direction, asked.k, self._few_of(chosen))
-        slack = self._plan.slack * self._plan.stretch(float(asked.probe.cosines[chosen].mean()))
-        slack *= 1.0 if asked.harmless else CAREFUL
-        if len(found[0]) == asked.k:
-            return self._others(asked, chosen, found, slack)
-        kept = min(self._kept(asked.k), self._count)
-        candidates, estimates = self._lists.scan(asked.probe, chosen, kept, self._bits())
-        found = self._compared(asked, candidates, estimates, slack)
+            return self._index._rows.nearest(query.direction, query.k, self._few_of(chosen))
+        slack = self._plan.slack * self._plan.stretch(float(query.probe.cosines[chosen].mean()))
+        slack *= 1.0 if query.harmless else CAREFUL
+        if len(nearest[0]) == query.k:
+            return self._others(query, chosen, nearest, slack)
+        kept = min(self._kept(query.k), self._count)
+        candidates, estimates = self._lists.scan(query.probe, chosen, kept, self._bits())
+        nearest = self._compare(query, candidates, estimates, slack)
         # Away from what is nearest, rows lie closer together than where the plan was made.
-        if len(candidates) < kept or estimates[-1] < found[1][-1] - slack:
-            return found
-        return self._merged(asked, found, self._others(asked, chosen, found, slack, estimates[-1]))
+        if len(candidates) < kept or estimates[-1] < nearest[1][-1] - slack:
+            return nearest
+        return self._merge(query, nearest, self._others(query, chosen, nearest, slack, estimates[-1]))
 
-    def _others(self, asked: _Asked, chosen: numpy.ndarray, found: Found, slack: float, compared: float = 2.0) -> Found:
-        """The best allowed rows of some lists that may be better than the k-th found, and were not `compared`.
+    def _others(
+        self, query: _Query, chosen: numpy.ndarray, nearest: Nearest, slack: float, compared: float = 2.0
+    ) -> Nearest:
+        """The best allowed rows of some lists that may be better than the k-th nearest, and were not `compared`.
 
         Rows of estimates above `compared` were.
         """
-        floor = float(found[1][-1])
-        candidates, estimates = self._lists.above(asked.probe, chosen, floor - slack)
+        floor = float(nearest[1][-1])
+        candidates, estimates = self._lists.above(query.probe, chosen, floor - slack)
         new = estimates <= compared
         if self._allowed is not None:
             new &= self._allowed[candidates]
         candidates, estimates = candidates[new], estimates[new]
-        if asked.harmless:
-            most = max(self._kept(asked.k), MOST_KEPT)
+        if query.harmless:
+            most = max(self._kept(query.k), MOST_KEPT)
             candidates, estimates = candidates[:most], estimates[:most]
-        return self._compared(asked, candidates, estimates, slack, floor)
+        return self._compare(query, candidates, estimates, slack, floor)
 
     @staticmethod
-    def _merged(asked: _Asked, found: Found, more: Found) -> Found:
-        """The best of both, each row once."""
-        rows, places = numpy.unique(numpy.concatenate([found[0], more[0]]), return_index=True)
-        return best(rows, numpy.concatenate([found[1], more[1]])[places], asked.k)
+    def _merge(query: _Query, nearest: Nearest, more: Nearest) -> Nearest:
+        """The best of two searches, each row once."""
+        rows, places = numpy.unique(numpy.concatenate([nearest[0], more[0]]), return_index=True)
+        return best(rows, numpy.concatenate([nearest[1], more[1]])[places], query.k)
 
-    def _compared(
-        self, asked: _Asked, candidates: numpy.ndarray, estimates: numpy.ndarray, slack: float, floor: float = -2.0
-    ) -> Found:
+    def _compare(
+        self, query: _Query, candidates: numpy.ndarray, estimates: numpy.ndarray, slack: float, floor: float = -2.0
+    ) -> Nearest:
         """The best of candidates, see plan.compare."""
         cosines = self._index._rows.cosines
-        k = min(asked.k, len(candidates))
-        return plan.compare(candidates, estimates, k, slack, lambda some: cosines(some, asked.direction), floor)
+        k = min(query.k, len(candidates))
+        return plan.compare(candidates, estimates, k, slack, lambda chunk: cosines(chunk, query.direction), floor)
 
     def _few_of(self, chosen: numpy.ndarray) -> numpy.ndarray:
-        """The allowed rows of some lists, ascending, where they are written down."""
+        """The allowed rows of some lists, ascending; only where `_few` has them."""
         assert self._few is not None
         mark = numpy.zeros(self._lists.count, bool)
         mark[chosen] = True
         return self._few[mark[self._index._list_of_row[self._few]]]
 
-    def _still_coming(self, found: numpy.ndarray, order: numpy.ndarray, wanted: int) -> bool:
+    def _still_coming(self, nearest: numpy.ndarray, order: numpy.ndarray, wanted: int) -> bool:
         """Whether more than a few hits come from the later half of the lists looked at, so that more must lie beyond.
 
-        A query that is near to none, and a filter that keeps away from the query, show themselves by this.
+        So it is for a query far from all rows, and for a filter that forbids what is near the query.
         """
         place = numpy.full(self._lists.count, len(order))
         place[order] = numpy.arange(len(order))
-        late = numpy.count_nonzero(place[self._index._list_of_row[found]] >= wanted // 2)
-        return bool(late > LATE * len(found))
+        late = numpy.count_nonzero(place[self._index._list_of_row[nearest]] >= wanted // 2)
+        return bool(late > LATE * len(nearest))
 
     def _order(self, probe: codes.Probe, k: int) -> tuple[numpy.ndarray, int]:
         """The lists that may hold allowed rows, nearest first, and how many of them to look at.
 
         The k best of a share s of the rows lie about as deep as the k / s best of all. Where few allowed rows lie near
-        the query, lists are added until they hold half of the rows that a filter of no liking leaves in as many.
+        the query, lists are added until they hold half of the rows that a random filter leaves in as many.
         """
         gap, most = self._reach(k * len(self._index) / self._count)
         most = min(most, self._lists.count)

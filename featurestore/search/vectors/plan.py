@@ -19,18 +19,18 @@ SLACKS = (0.01, 0.015, 0.02, 0.025, 0.03, 0.035, 0.04, 0.045, 0.05, 0.06, 0.07, 
 # the row): a probe or steering vector lies near features, not on one.
 NOISE = 0.5
 BLOCK = 16_384
-# Held-out queries are few, so what they show is asked for with this much to spare.
+# Held-out queries are few, so they must reach this much more than the recall that is wanted.
 MARGIN = 0.01
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What a search needs, and the recall it was measured to have.
 
-    `near` is the mean cosine of queries to the lists that hold their neighbours: errors of estimates, and with them `slack`,
-    depend on it.
     The lists whose cosine to the query is at most `gaps[i]` below that of the nearest list hold enough of the nearest
-    `depths[i]` rows, and so do the nearest `probes[i]`: the fewer of both are probed. `candidates[i]` rows of largest estimate are kept for the first or second of `depths`; of these all are
-    compared exactly whose estimate is less than `slack` below the k-th best cosine.
+    `depths[i]` rows, and so do the nearest `probes[i]`: the fewer of both are probed. `candidates[i]` rows of largest
+    estimate are kept for the first or second of `depths`; of these all are compared exactly whose estimate is less than
+    `slack` below the k-th best cosine. `near` is the mean cosine of queries to the lists that hold their neighbours: errors
+    of estimates, and with them `slack`, depend on it. `asked` and `reached` are recalls.
     """
 
     depths: tuple[int, ...]
@@ -45,7 +45,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
 
     def reach(self, depth: float) -> tuple[float, int]:
-        """How far below the nearest list's cosine to look, and in how many lists, for rows among the nearest `depth` of all."""
+        """The gap below the nearest list's cosine, and the number of lists, that hold the nearest `depth` rows."""
         most = int(numpy.ceil(_on_curve(depth, self.depths, self.probes)))
         x = numpy.log(self.depths)
         if depth <= self.depths[-1] or len(self.depths) == 1:
@@ -60,8 +60,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """
         return float(max(1.0, ((1 - near) / (1 - min(self.near, 0.99))) ** 0.5))
 
-    def kept(self, k: int) -> int:
-        """Candidates to keep for `k` results."""
+    def count_candidates(self, k: int) -> int:
+        """The number of candidates to keep for `k` results."""
         depths = self.depths[: len(self.candidates)]
         return max(2 * k, int(numpy.ceil(_on_curve(k, depths, self.candidates))))
 
@@ -88,7 +88,7 @@ def compare(
     """The `k` best of candidates, largest estimate first, by exact cosines; and those cosines.
 
     Candidates are compared in growing batches, until the next estimate is more than `slack` below the k-th best cosine, or
-    below `floor`, the one that others have reached.
+    below `floor`, the k-th best cosine of other lists.
     """
     if k == 0:
         return rows[:0], numpy.empty(0, numpy.float32)
@@ -109,7 +109,7 @@ def tune(
 ) -> Plan:
     """The cheapest plan that finds `recall` of the nearest 10 and 100, or the best there is."""
     rng = numpy.random.default_rng(1)
-    queries, own = held_out(rows, rng)
+    queries, own = draw_queries(rows, rng)
     if not len(queries):  # nothing but zeros, of which none is nearer than another
         return Plan(
             depths=(1,),
@@ -148,12 +148,12 @@ def tune(
     )
 
 
-def held_out(rows: Rows, rng: numpy.random.Generator) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """Queries, (q, d) of length 1, and the row each must not find, -1 where there is none."""
+def draw_queries(rows: Rows, rng: numpy.random.Generator) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Held-out queries, (q, d) of length 1, and the row that each must not find, (q,) int64; -1 for none."""
     chosen = numpy.sort(rng.choice(len(rows), min(QUERIES, len(rows)), replace=False))
     queries = unit(rows.take(chosen))
-    kept = numpy.linalg.norm(queries, axis=1) > 0
-    queries, own = queries[kept], chosen[kept].astype(numpy.int64)
+    nonzero = numpy.linalg.norm(queries, axis=1) > 0
+    queries, own = queries[nonzero], chosen[nonzero].astype(numpy.int64)
     noise = unit(rng.standard_normal(queries.shape))
     queries[::2] = unit(queries[::2] + NOISE * noise[::2])
     own[::2] = -1
@@ -169,9 +169,9 @@ def _nearest(
     best_rows = numpy.full((len(queries), depth), -1, numpy.int64)
     for first, block in rows.blocks(BLOCK):
         count = min(depth, len(block))
-        cosines, found = faiss.knn(queries, unit(block), count, metric=faiss.METRIC_INNER_PRODUCT)
+        cosines, numbers = faiss.knn(queries, unit(block), count, metric=faiss.METRIC_INNER_PRODUCT)
         all_cosines = numpy.concatenate([best_cosines, cosines], axis=1)
-        all_rows = numpy.concatenate([best_rows, found + first], axis=1)
+        all_rows = numpy.concatenate([best_rows, numbers + first], axis=1)
         order = numpy.argsort(-all_cosines, axis=1, kind="stable")[:, :depth]
         best_cosines = numpy.take_along_axis(all_cosines, order, axis=1)
         best_rows = numpy.take_along_axis(all_rows, order, axis=1)
@@ -191,8 +191,8 @@ def _reach(
     depths: tuple[int, ...],
     share: float,
 ) -> tuple[tuple[float, ...], tuple[int, ...]]:
-    """For each depth how far below the nearest list's cosine lists lie that hold `share` of the neighbours up to it, and the
-    fewest nearest lists that do."""
+    """For each depth, the gap below the nearest list's cosine of lists that hold `share` of the neighbours up to it; and the
+    number of nearest lists that do."""
     gaps, places = numpy.empty(truth.shape), numpy.empty(truth.shape, numpy.int64)
     for number, query in enumerate(queries):
         probe = lists.probe(query)
@@ -202,17 +202,17 @@ def _reach(
         place[probe.order] = numpy.arange(lists.count)
         places[number] = place[own]
 
-    def holding(values: numpy.ndarray) -> numpy.ndarray:
-        found = [numpy.quantile(values[:, :depth], share, method="higher") for depth in depths]
-        return numpy.maximum.accumulate(found)
+    def quantiles(values: numpy.ndarray) -> numpy.ndarray:
+        of_depths = [numpy.quantile(values[:, :depth], share, method="higher") for depth in depths]
+        return numpy.maximum.accumulate(of_depths)
 
-    return tuple((numpy.ceil(holding(gaps) * 1e4) / 1e4).tolist()), tuple((holding(places) + 1).tolist())
+    return tuple((numpy.ceil(quantiles(gaps) * 1e4) / 1e4).tolist()), tuple((quantiles(places) + 1).tolist())
 
 
 def _near(lists: Lists, queries: numpy.ndarray, of_neighbours: numpy.ndarray) -> float:
     """The mean cosine of queries to the lists of their neighbours, (q, depth) list numbers."""
-    found = [lists.probe(query).cosines[own] for query, own in zip(queries, of_neighbours, strict=True)]
-    return float(numpy.mean(found))
+    cosines = [lists.probe(query).cosines[own] for query, own in zip(queries, of_neighbours, strict=True)]
+    return float(numpy.mean(cosines))
 
 
 class _Search:
@@ -240,9 +240,9 @@ class _Search:
         shares = []
         for (rows, estimates, cosines), truth in zip(self._scan(gap, most), self._truth, strict=True):
             places = numpy.arange(min(kept, len(rows)))
-            _, found = compare(places, estimates[:kept], min(k, max(1, len(rows))), slack, cosines.__getitem__)
+            _, nearest = compare(places, estimates[:kept], min(k, max(1, len(rows))), slack, cosines.__getitem__)
             enough = truth[:k][-1] - 1e-6  # cosines computed in another order differ in their last digit
-            shares.append(numpy.count_nonzero(found >= enough) / len(truth[:k]))
+            shares.append(numpy.count_nonzero(nearest >= enough) / len(truth[:k]))
         return float(numpy.mean(shares))
 
     def cheapest(self, k: int, gap: float, probes: int, aim: float) -> tuple[int, float]:

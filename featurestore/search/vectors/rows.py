@@ -1,4 +1,4 @@
-"""Vectors as they lie on disk: memory-mapped parts seen as one matrix, and exact cosines to its rows."""
+"""Vectors as they are on disk: memory-mapped parts seen as one matrix, and exact cosines to its rows."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy
 
 from featurestore.errors import BadRequest, BadStore
 
-# Numbers brought to float32 and compared at a time: 128 rows of 768. As many more no longer stay in a processor's second cache,
-# and of fewer it is Python that takes the time.
+# Numbers brought to float32 and compared at a time: 128 rows of 768. More do not stay in a processor's second-level cache,
+# and with fewer Python takes most of the time.
 CHUNK = 98_304
 # Rows whose cosines are kept before the best of them are chosen, in an exact scan.
 KEPT = 16_384
@@ -32,23 +32,23 @@ def as_float32(vectors: numpy.ndarray) -> numpy.ndarray:
     bits = numpy.ascontiguousarray(vectors).view(numpy.int16).astype(numpy.int32)
     bits <<= 13
     bits &= numpy.int32(-0x70002000)
-    found = bits.view(numpy.float32)
-    found *= numpy.float32(2.0**112)
-    return found
+    numbers = bits.view(numpy.float32)
+    numbers *= numpy.float32(2.0**112)
+    return numbers
 
 
 def best(rows: numpy.ndarray, cosines: numpy.ndarray, k: int) -> tuple[numpy.ndarray, numpy.ndarray]:
     """The `k` rows of largest cosine, best first; of equal cosines the smallest row number first."""
     if len(rows) > k > 0:
         least = numpy.partition(cosines, -k)[-k]
-        some = numpy.flatnonzero(cosines >= least)
-        rows, cosines = rows[some], cosines[some]
+        near = numpy.flatnonzero(cosines >= least)
+        rows, cosines = rows[near], cosines[near]
     order = numpy.lexsort((rows, -cosines))[:k]
     return rows[order], cosines[order]
 
 
 class Rows:
-    """Parts, (n_i, d) each, as one matrix. A part that is gone (None) leaves its numbers to rows that nobody finds."""
+    """Parts, (n_i, d) each, as one matrix. The rows of a part that is gone (None) keep their numbers and are never found."""
 
     def __init__(self, parts: Sequence[numpy.ndarray | None], counts: Sequence[int] | None = None):
         """`counts` says how many rows each part must have; needed where a part is None.
@@ -65,15 +65,15 @@ class Rows:
         # numpy.asarray: a memmap's own indexing is several times slower than an array's.
         self._parts = [None if part is None else numpy.asarray(part) for part in parts]
         self._starts = numpy.concatenate([[0], numpy.cumsum(counts)]).astype(numpy.int64)
-        there = [part for part in self._parts if part is not None]
-        self.dim: int = there[0].shape[1] if there else 0
+        present = [part for part in self._parts if part is not None]
+        self.dim: int = present[0].shape[1] if present else 0
 
     def __len__(self) -> int:
         return int(self._starts[-1])
 
     @property
-    def there(self) -> numpy.ndarray | None:
-        """A boolean for each row: whether its part is not gone. None when all are there."""
+    def present(self) -> numpy.ndarray | None:
+        """A boolean for each row, whether its part is present; None when all are."""
         if all(part is not None for part in self._parts):
             return None
         return numpy.repeat([part is not None for part in self._parts], numpy.diff(self._starts))
@@ -107,9 +107,9 @@ class Rows:
             # faiss's products, not NumPy's: the latter wake threads for so small a matrix, and wait for them.
             products[chunk] = inner_products(vectors, direction)
             norms[chunk] = numpy.sqrt(numpy.einsum("ij,ij->i", vectors, vectors))
-        found = numpy.zeros(len(rows), numpy.float32)
-        found[order] = numpy.divide(products, norms, out=numpy.zeros_like(products), where=norms > 0)
-        return found
+        cosines = numpy.zeros(len(rows), numpy.float32)
+        cosines[order] = numpy.divide(products, norms, out=numpy.zeros_like(products), where=norms > 0)
+        return cosines
 
     def nearest(
         self, direction: numpy.ndarray, k: int, among: numpy.ndarray | None = None
@@ -120,31 +120,31 @@ class Rows:
         step = max(KEPT, 2 * k)
         for start in range(0, count, step):
             stop = min(count, start + step)
-            some = numpy.arange(start, stop) if among is None else among[start:stop]
+            chunk = numpy.arange(start, stop) if among is None else among[start:stop]
             rows, cosines = best(
-                numpy.concatenate([rows, some]), numpy.concatenate([cosines, self.cosines(some, direction)]), k
+                numpy.concatenate([rows, chunk]), numpy.concatenate([cosines, self.cosines(chunk, direction)]), k
             )
         return rows, cosines
 
 
 def inner_products(matrix: numpy.ndarray, vector: numpy.ndarray) -> numpy.ndarray:
     """matrix @ vector for a contiguous (n, d) float32 matrix, in the calling thread alone."""
-    found = numpy.empty(len(matrix), numpy.float32)
+    products = numpy.empty(len(matrix), numpy.float32)
     if len(matrix):
-        pointers = [faiss.swig_ptr(array) for array in (found, vector, matrix)]
+        pointers = [faiss.swig_ptr(array) for array in (products, vector, matrix)]
         faiss.fvec_inner_products_ny(*pointers, matrix.shape[1], len(matrix))  # type: ignore[attr-defined]
-    return found
+    return products
 
 
 def direction_of(vector: numpy.ndarray, dim: int) -> numpy.ndarray:
     """`vector` scaled to length 1, float32. Raises BadRequest for another width, NaN, infinity and zeros."""
-    found = numpy.asarray(vector, dtype=numpy.float32)
-    if found.shape != (dim,):
-        raise BadRequest(f"the vector has shape {found.shape}, but the index holds vectors of {dim} numbers")
-    if not numpy.isfinite(found).all():
+    direction = numpy.asarray(vector, dtype=numpy.float32)
+    if direction.shape != (dim,):
+        raise BadRequest(f"the vector has shape {direction.shape}, but the index holds vectors of {dim} numbers")
+    if not numpy.isfinite(direction).all():
         raise BadRequest("the vector has a number that is not finite: NaN or infinity")
-    largest = numpy.abs(found).max(initial=0)
+    largest = numpy.abs(direction).max(initial=0)
     if largest == 0:
         raise BadRequest("all numbers of the vector are zero, so it has no direction")
-    found = found / largest  # lengths beyond float32's range have a direction too
-    return numpy.ascontiguousarray(found / numpy.linalg.norm(found))
+    direction = direction / largest  # lengths beyond float32's range have a direction too
+    return numpy.ascontiguousarray(direction / numpy.linalg.norm(direction))

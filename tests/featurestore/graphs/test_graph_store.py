@@ -130,7 +130,7 @@ def test_which_labelled_features_occur_in_my_graphs(store):
 def test_cantor_pairs_of_large_dictionaries():
     places = [(0, 0), (0, 1), (25, 16_383), (3, 98_303), (100, 90_000_000)]
     nodes = [feature(layer, index, 0) for layer, index in places]
-    found = file_format.understood(graph(nodes=nodes))
+    found = file_format.parse(graph(nodes=nodes))
     assert [(one.layer, one.feature) for one in found.nodes] == places
     assert found.notes == ()
 
@@ -142,7 +142,7 @@ def test_an_error_and_a_feature_of_one_id_are_told_apart():
         feature(0, 1, 2),
         node("2_4_2", "logit", 2, 2, 4),
     ]
-    found = file_format.understood(graph(nodes=nodes))
+    found = file_format.parse(graph(nodes=nodes))
     assert [(one.kind, one.layer, one.feature) for one in found.nodes] == [
         ("error", 1, None),
         ("feature", 0, 1),
@@ -167,7 +167,7 @@ def test_numbers_of_schema_0(numbers, indices, notes):
         for n, (layer, number) in enumerate(zip(layers, numbers, strict=True))
     ]
     for version in (0, None):
-        found = file_format.understood(graph(nodes=nodes, schema_version=version))
+        found = file_format.parse(graph(nodes=nodes, schema_version=version))
         assert ([one.feature for one in found.nodes], len(found.notes)) == (indices, notes)
 
 

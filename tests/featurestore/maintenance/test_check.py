@@ -47,7 +47,7 @@ def live_files(folder):
             yield name
 
 
-def found_in(folder):
+def find_in(folder):
     """Files that are named as damaged, be it by the check or because the log cannot be followed."""
     try:
         with featurestore.connect(folder) as store:
@@ -94,7 +94,7 @@ def test_a_changed_byte_anywhere_is_found_and_named(whole, tmp_path):
             changed = bytearray(raw)
             changed[at] ^= 1 << chance.randrange(8)
             (copy / name).write_bytes(changed)
-            assert name in found_in(copy), (name, at)
+            assert name in find_in(copy), (name, at)
             damaged += 1
         (copy / name).write_bytes(raw)
     assert damaged > 60

@@ -202,7 +202,7 @@ def test_prefixes_and_tokens_that_are_no_words(tmp_path):
     assert found("->", tokens=True) == [0, 1]
     assert found("->") == []
     assert found("joined os.path") == [2]
-    assert index.stored([2, 0]) == [{"text": "os.path joins"}, {"text": "exceptional"}]
+    assert [index.texts(row) for row in (2, 0)] == [{"text": "os.path joins"}, {"text": "exceptional"}]
 
 
 @pytest.mark.parametrize(
