@@ -28,8 +28,8 @@ class DictionaryNames(NamedTuple):
 def name(file: GraphFile, dictionaries: Sequence[Dictionary], mappings: Sequence[str]) -> DictionaryNames:
     """Name the dictionaries of a graph's features.
 
-    `mappings` are texts such as 12=model/source, or model/{layer}-source for every layer. Raises BadRequest for any other
-    text, and for one that names a dictionary of the store with fewer features than the graph needs.
+    `mappings` are texts such as 12=model/source, or model/{layer}-source for every layer. Raises BadRequest for any
+    other text, and for one that names a dictionary of the store with fewer features than the graph needs.
     """
     known = {dictionary.dictionary: dictionary for dictionary in dictionaries}
     largest: dict[Place, int] = {}
@@ -44,7 +44,8 @@ def name(file: GraphFile, dictionaries: Sequence[Dictionary], mappings: Sequence
         by_owner = bool(id)
         id = id or _guess(file, place, dictionaries)
         if id in known and known[id].d_sae <= largest[place]:
-            conflict = f"{id} has {known[id].d_sae:,} features, but the graph has feature {largest[place]:,} of layer {place[1]}"
+            d_sae, feature = known[id].d_sae, largest[place]
+            conflict = f"{id} has {d_sae:,} features, but the graph has feature {feature:,} of layer {place[1]}"
             if by_owner:
                 raise BadRequest(f"map: {conflict}: it was made with another dictionary")
             too_small.append(conflict)
@@ -81,8 +82,8 @@ def _parse_mappings(mappings: Sequence[str]) -> dict[Place, str]:
         layer, _, id = text.rpartition("=")
         if not re.fullmatch(ID, id) or not re.fullmatch(r"\d{0,6}", layer) or not (layer or "{layer}" in id):
             raise BadRequest(
-                f"map: '{text}' is neither LAYER=DICTIONARY, as in 12=gemma-2-2b/12-transcoder, nor a pattern for every "
-                "layer, as in gemma-2-2b/{layer}-transcoder"
+                f"map: '{text}' is neither LAYER=DICTIONARY, as in 12=gemma-2-2b/12-transcoder, nor a pattern for "
+                "every layer, as in gemma-2-2b/{layer}-transcoder"
             )
         place = ("mlp", int(layer) if layer else -1)
         if place in by_place:
@@ -101,11 +102,8 @@ def _guess(file: GraphFile, place: Place, dictionaries: Sequence[Dictionary]) ->
     metadata = file.metadata
     info = metadata.info if isinstance(metadata.info, dict) else {}
     details = metadata.feature_details if isinstance(metadata.feature_details, dict) else {}
-    transcoders = [
-        dictionary
-        for dictionary in dictionaries
-        if dictionary.layer == layer and dictionary.kind in ("transcoder", "clt")
-    ]
+    of_layer = [dictionary for dictionary in dictionaries if dictionary.layer == layer]
+    transcoders = [dictionary for dictionary in of_layer if dictionary.kind in ("transcoder", "clt")]
     urls = [url for url in _texts(info.get("source_urls")) if url]
     if site != LORSA:
         repositories = list(_repositories(file, layer, info, urls))

@@ -39,8 +39,8 @@ def add(
 ) -> GraphAdded:
     """Write a graph, given as the JSON of its file, and return what was written.
 
-    `map` names dictionaries, see dictionary_names. Raises BadRequest for JSON that is no graph, Conflict when the store has
-    a graph of this name and `replace` is false.
+    `map` names dictionaries, see dictionary_names. Raises BadRequest for JSON that is no graph, Conflict when the store
+    has a graph of this name and `replace` is false.
     """
     file = file_format.parse(content, slug)
     exists = directory.snapshot().has("graphs", file.slug)

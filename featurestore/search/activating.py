@@ -142,7 +142,7 @@ def _choose_dictionaries(catalog: Catalog, names: str | Sequence[str] | None) ->
 
 
 def _model_runner() -> ModelRunner:
-    """The installed function that runs models. Raises Unavailable where there is none."""
+    """The installed function that runs models. Raises Unavailable where no package brings one."""
     installed = list(entry_points(group="featurestore.activating"))
     if not installed:
         raise Unavailable("running a model needs the harvest extra: pip install 'featurestore[harvest]'")
@@ -153,8 +153,8 @@ def _model_runner() -> ModelRunner:
 def _specific(activation: float, largest: float, density: float, active: int) -> float:
     """How specific a firing is: its share of the feature's largest activation, weighed by how much a firing tells.
 
-    A dense feature fires anyway, so it counts less. So does one that fired on few tokens, because its largest activation is
-    hardly known. One that never fired in the corpus has 0.
+    A dense feature fires anyway, so it counts less. So does one that fired on few tokens, because its largest
+    activation is hardly known. One that never fired in the corpus has 0.
     """
     if not active or not largest:
         return 0.0
@@ -162,7 +162,7 @@ def _specific(activation: float, largest: float, density: float, active: int) ->
 
 
 def _rank(engine: Engine, active: Active, tokens: int, order: str) -> list[ActiveFeature]:
-    """The features that fire on a text of so many tokens, ordered by activation or by how specific it is, most first."""
+    """The features that fire on a text of so many tokens, most active or most specific first."""
     ranked: list[tuple[float, ActiveFeature]] = []
     for dictionary, (features, positions, values) in active.items():
         fired = numpy.unique(features)

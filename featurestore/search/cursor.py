@@ -32,8 +32,8 @@ Ranking = Callable[[int], list[Match]]
 def in_order(ranking: Ranking, first: int) -> Iterator[Match]:
     """Yield every match once: the best `first`, then what ever deeper rankings add to them.
 
-    A deeper ranking may put a match before those that were yielded already (fused and approximate ones do). It is yielded
-    next then, so that no page lacks or repeats it.
+    A deeper ranking may put a match before those that were yielded already (fused and approximate ones do). It is
+    yielded next then, so that no page lacks or repeats it.
     """
     shown: set[int] = set()
     depth = first
@@ -55,9 +55,10 @@ class _Cursor(msgspec.Struct, array_like=True):
 
 
 def start_of(query: Query, commit: int, notes: list[str]) -> int:
-    """The number of hits before the page that a query asks for. Raises BadRequest when its cursor belongs to another query.
+    """The number of hits before the page that a query asks for.
 
-    A cursor of an older commit is taken, with a note added to `notes`.
+    Raises BadRequest when its cursor belongs to another query. A cursor of an older commit is taken, with a note added
+    to `notes`.
     """
     if query.cursor is None:
         return 0

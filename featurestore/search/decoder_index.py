@@ -1,4 +1,4 @@
-"""The index of a space's decoder vectors: building it, opening it for one snapshot, telling when it is stale.
+"""The index of a space's decoder vectors: builds it, opens it for one snapshot, tells when it is stale.
 
 An index is a cache: newer vectors that it lacks are found by an exact scan.
 """
@@ -95,7 +95,8 @@ class DecoderIndex:
     ) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
         """The k allowed features of largest cosine to `vector`: catalog numbers, cosines and layers, best first.
 
-        Of a feature with a vector for each of several layers, the nearest counts, and its layer is returned; -1 for others.
+        Of a feature with a vector for each of several layers, the nearest counts, and its layer is returned; -1 for
+        others.
         """
         limit = k
         while True:

@@ -43,7 +43,10 @@ class Embedder(Protocol):
 
 
 def open_embedder(setting: str = DEFAULT) -> Embedder:
-    """Return the embedder that a setting names, opened once. Raises Unavailable where its package or files are missing."""
+    """Return the embedder that a setting names, opened once.
+
+    Raises Unavailable where its package or files are missing.
+    """
     with _opening:
         return _open(setting)
 

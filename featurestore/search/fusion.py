@@ -1,4 +1,7 @@
-"""Rankings of features by text: one search alone, or several fused by the ranks they give. Knows no words and no indexes."""
+"""Rankings of features by text: one search alone, or several fused by the ranks they give.
+
+Knows no words and no indexes.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ MIN_DEPTH = 50
 
 
 class Candidate(NamedTuple):
-    """A feature that a search found: its catalog number, its score, and the row of the search's index it was found by."""
+    """A feature that a search found: its catalog number, its score, and the row of the search's index."""
 
     number: int
     score: float
@@ -31,7 +34,7 @@ Search = Callable[[int], list[Candidate]]
 
 
 class Evidence(NamedTuple):
-    """What one search knows of a feature: the row of its index, the score, and the rank (from 1; None without fusion)."""
+    """What one search found of a feature: the row of its index, the score, and the rank, from 1; None without fusion."""
 
     row: int
     score: float
@@ -80,8 +83,9 @@ class TextRanking:
 def _run_together(searches: Mapping[str, Search], depth: int) -> dict[str, list[Candidate]]:
     """Run the first search here and all others in one thread beside it; the first takes longest where it is by meaning.
 
-    A thread for each would make them wait for one another's interpreter as long as they save. The thread belongs to this
-    call: one that is kept would be missing in a process that was forked meanwhile, which would wait for it for ever.
+    A thread for each would make them wait for one another's interpreter as long as they save. The thread belongs to
+    this call: one that is kept would be missing in a process that was forked meanwhile, which would wait for it for
+    ever.
     """
     first, *others = searches
     with ThreadPoolExecutor(1, thread_name_prefix="search") as thread:

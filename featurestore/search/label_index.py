@@ -1,4 +1,4 @@
-"""The index of a store's labels, by meaning and by words: building it, opening it for one snapshot, telling when it is stale.
+"""The index of a store's labels, by meaning and by words: builds it, opens it for one snapshot, tells when it is stale.
 
 An index is a cache. One that lacks newer labels says how many.
 """
@@ -37,7 +37,7 @@ class LabelIndex:
     """The labels of a store, searchable by meaning and by words."""
 
     def __init__(self, directory: Directory, snapshot: Snapshot, catalog: Catalog, once: Once):
-        """Raises Unavailable where the store has no label index of this layout, BadStore where its files are damaged."""
+        """Raises Unavailable where the store has no label index of this layout, BadStore where it is damaged."""
         parts = snapshot.parts(TABLE, KEY)
         if not parts:
             raise Unavailable("the store's labels are not indexed yet: run `featurestore index`")
@@ -77,8 +77,8 @@ class LabelIndex:
         embedder = embedders.open_embedder(self.embedder_setting)
         if embedder.id != self._embedder_id:
             raise Unavailable(
-                f"the labels were embedded with {self._embedder_id}, but here {self.embedder_setting} is {embedder.id}: "
-                "run `featurestore index` to embed them again"
+                f"the labels were embedded with {self._embedder_id}, "
+                f"but here {self.embedder_setting} is {embedder.id}: run `featurestore index` to embed them again"
             )
         return embedder([words])[0]
 
@@ -141,8 +141,8 @@ def build(
 ) -> list[str]:
     """Build the label index where it is stale or damaged. Returns lines that say what was done.
 
-    Texts that the old index has embedded are not embedded again. `setting` names the embedder; None keeps that of the old
-    index, or takes the default. A build that was killed goes on where it stopped.
+    Texts that the old index has embedded are not embedded again. `setting` names the embedder; None keeps that of the
+    old index, or takes the default. A build that was killed goes on where it stopped.
     """
     covers = {key: label_state(snapshot, key) for key in snapshot.keys("labels")}
     old = snapshot.parts(TABLE, KEY)

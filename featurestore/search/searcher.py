@@ -49,8 +49,8 @@ class Searcher:
     def run(self, query: Query) -> Hits:
         """The `query.k` features that follow the query's cursor, or the best ones, best first.
 
-        Raises BadRequest or NotFound for what the query names and the store does not have, Unavailable where an index or
-        an embedder that the query needs is missing.
+        Raises BadRequest or NotFound for what the query names and the store does not have, Unavailable where an index
+        or an embedder that the query needs is missing.
         """
         for id in (*query.near, *query.unlike):
             self._catalog.feature_id(id)

@@ -1,7 +1,8 @@
-"""What features fire on and what they raise, as words: a keyword index of each dictionary's top examples and top logits.
+"""What features fire on and what they raise, as words: a keyword index for each dictionary.
 
-Of a top example those words are indexed on which the feature fires at least half as hard as on the strongest: whole words,
-even where only a piece of one fires, and neighbouring words as a phrase. The strongest tokens are indexed as they are.
+It holds top examples and top logits. Of a top example those words are indexed on which the feature fires at least half
+as hard as on the strongest: whole words, even where only a piece of one fires, and neighbouring words as a phrase. The
+strongest tokens are indexed as they are.
 """
 
 from __future__ import annotations
@@ -58,7 +59,10 @@ class TokenIndex:
         numbers, scores = [numpy.empty(0, numpy.int64)], [numpy.empty(0, numpy.float32)]
         for dictionary, part in self._parts.items():
             run = self._catalog.run(dictionary)
-            allowed = choice.once((dictionary, "tokens"), lambda: keyword.Allowed(choice.mask[run]))  # noqa: B023 - called at once
+            allowed = choice.once(
+                (dictionary, "tokens"),
+                lambda: keyword.Allowed(choice.mask[run]),  # noqa: B023 - called at once
+            )
             rows, of_rows = self._open(part).search(words, k, allowed, FIELDS[over], tokens=True)
             if len(rows):
                 numbers.append(rows + run.start)

@@ -38,7 +38,10 @@ class Choice:
         self._derived: dict[Hashable, Any] = {}
 
     def once(self, key: Hashable, derive: Callable[[], T]) -> T:
-        """Return what was derived for this key before, or derive it. Two threads may both derive it, with equal results."""
+        """Return what was derived for this key before, or derive it.
+
+        Two threads may both derive it, with equal results.
+        """
         value: T | None = self._derived.get(key)
         if value is None:
             value = self._derived[key] = derive()
@@ -68,7 +71,10 @@ class Catalog:
         return self._by_id.get(id) or pick_dictionary(self.dictionaries, id)
 
     def feature_id(self, id: str) -> FeatureId:
-        """The parsed id of a feature of the store. Raises BadRequest for a malformed id, NotFound for an unknown feature."""
+        """The parsed id of a feature of the store.
+
+        Raises BadRequest for a malformed id, NotFound for an unknown feature.
+        """
         parsed = FeatureId.parse(id)
         d_sae = self.dictionary(parsed.dictionary).d_sae
         if parsed.feature >= d_sae:

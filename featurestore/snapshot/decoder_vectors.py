@@ -27,7 +27,8 @@ class DecoderVectors:
     def of_feature(self, id: str, target: int | None = None) -> numpy.ndarray:
         """A feature's decoder vector, (d_out,) float32: the one into layer `target`, or its first.
 
-        Raises BadRequest or NotFound for an id or a layer that the store does not have, BadStore where the file is missing.
+        Raises BadRequest or NotFound for an id or a layer that the store does not have, BadStore where the file is
+        missing.
         """
         feature_id = self._catalog.feature_id(id)
         part = self._shards.of(feature_id).decoder_vectors
@@ -45,13 +46,13 @@ class DecoderVectors:
         return vector
 
     def of_dictionary(self, dictionary: str) -> Iterator[numpy.ndarray]:
-        """The first decoder vector of each feature of a dictionary in order, (features, d_out) float16, part by part."""
+        """Yield the first decoder vector of each feature of a dictionary, (features, d_out) float16, part by part."""
         for part in self._snapshot.parts("decoder_vectors", dictionary):
             yield open_vectors(self._directory, part)[:: len(target_layers(part))]
 
 
 def target_layers(part: Part) -> list[int | None]:
-    """The layers that a feature's vectors in a part write to, in the order of its rows; [None] for one vector a feature."""
+    """The layers that each feature's vectors in a part write to, in order; [None] for features with one vector."""
     return part.about.get("targets") or [None]
 
 

@@ -67,7 +67,7 @@ class ExampleWindows:
     def _texts(
         self, corpora: Sequence[str], documents: numpy.ndarray, starts: numpy.ndarray, lengths: numpy.ndarray
     ) -> tuple[list[str | None], list[bool], list[tuple[str, ...]]]:
-        """For each window its document's name, whether the document is held out, and the texts of the window's tokens."""
+        """For each window its document's name, whether that is held out, and the texts of the window's tokens."""
         if len(set(corpora)) == 1:
             return self._of_corpus(corpora[0], documents, starts, lengths)
         windows: list[tuple[str | None, bool, tuple[str, ...]]] = [(None, False, ())] * len(corpora)

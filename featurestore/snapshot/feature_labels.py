@@ -50,7 +50,7 @@ class FeatureLabels:
         return labels
 
     def _sources_of(self, dictionary: str, shard: int) -> tuple[Part | None, list[Part]]:
-        """The copy that gathers a shard's labels, None where it is missing or stale, and the parts to read beside it."""
+        """The copy of a shard's labels, None where it is missing or stale, and the parts to read beside it."""
         copy = self._shards.at(dictionary, shard * SHARD_FEATURES).label_rows
         newer = newer_labels(self._snapshot, copy) if copy is not None else None
         return (None, self._snapshot.parts("labels", dictionary)) if newer is None else (copy, newer)
@@ -78,9 +78,9 @@ def _rank(explainer: str) -> int:
 
 
 def newest(rows: Sequence[Row], first: str | None, votes: Mapping[str, int]) -> tuple[Label, ...]:
-    """The newest label of each explainer, as the view labels in schema.sql has them: that of explainer `first`, then by age.
+    """The newest label of each explainer, as the view labels in schema.sql has them.
 
-    `votes` are the sums of the votes by label.
+    That of explainer `first` comes first, then the newest. `votes` are the sums of the votes by label.
     """
     ordered = sorted(_latest(rows), key=lambda row: row["explainer"] != first)
     return tuple(

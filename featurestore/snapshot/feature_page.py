@@ -132,8 +132,9 @@ class FeaturePages:
         """The label that is shown, and its explainer, given the feature's row and all its labels."""
         if not self._is_stale(id):
             return row["label"], row["explainer"]
-        # Without votes and scores of its own labels SQL is not needed, which takes many times as long as the whole page.
-        judged = self._appended("votes", id) or self._appended("scores", id)
+        # Without votes and scores of its own labels SQL is not needed, which takes many times as long as the whole
+        # page.
+        judged = self._rows_of("votes", id) or self._rows_of("scores", id)
         if not judged and own_rule(self._snapshot) is None:
             return best(labels)
         rows = self._engine().rows(
@@ -146,7 +147,7 @@ class FeaturePages:
 
     def _votes(self, id: FeatureId) -> collections.Counter[str]:
         """The sum of the newest votes of each voter, by label."""
-        rows = sorted(self._appended("votes", id), key=lambda row: (row["created_at"], -row["vote"]))
+        rows = sorted(self._rows_of("votes", id), key=lambda row: (row["created_at"], -row["vote"]))
         newest_vote = {(row["label"], row["voter"]): row["vote"] for row in rows}
         votes: collections.Counter[str] = collections.Counter()
         for (label, _), vote in newest_vote.items():
@@ -154,13 +155,13 @@ class FeaturePages:
         return votes
 
     def _scores(self, id: FeatureId) -> tuple[Score, ...]:
-        rows = self._appended("scores", id)
+        rows = self._rows_of("scores", id)
         # The same as the view `scores`: the newest, of equally new ones the one of most judgements.
         rows.sort(key=lambda row: (row["created_at"], row["n"], -(row["value"] or 0.0)))
         last = {tuple(row[name] or "" for name in SCORED): row for row in rows}
         return tuple(Score(**{name: row[name] for name in Score.__struct_fields__}) for _, row in sorted(last.items()))
 
-    def _appended(self, table: str, id: FeatureId) -> list[Row]:
+    def _rows_of(self, table: str, id: FeatureId) -> list[Row]:
         """A feature's rows of a table that many writers append to."""
         rows: list[Row] = []
         for part in self._snapshot.parts(table, id.dictionary):

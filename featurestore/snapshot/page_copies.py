@@ -1,8 +1,8 @@
 """Copies of rows that pages read, beside the Parquet parts with the same rows: finds missing ones and writes them.
 
 feature_rows and example_rows are written together with the parts they copy. label_rows gather all label parts of a
-dictionary up to a commit (about["commit"], about["rows"]); `featurestore compact` writes them, and newer labels are read
-beside them. Knows no pages.
+dictionary up to a commit (about["commit"], about["rows"]); `featurestore compact` writes them, and newer labels are
+read beside them. Knows no pages.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ OF_PARTS = {"features": "feature_rows", "examples": "example_rows"}
 
 
 def copy_of(snapshot: Snapshot, part: Part) -> Part | None:
-    """The copy of a part of features or examples; None where there is none yet."""
+    """The copy of a part of features or examples; None where it has not been written yet."""
     return next((copy for copy in snapshot.parts(OF_PARTS[part.table], part.key) if copy.shard == part.shard), None)
 
 
 def list_uncopied(snapshot: Snapshot, key: str | None = None) -> list[Part]:
-    """Parts of features and examples without a copy, as stores of older versions have them; of one dictionary, or of all."""
+    """Parts of features and examples without a copy, of one dictionary or of all; older stores have such parts."""
     uncopied = []
     for table, copies in OF_PARTS.items():
         copied = {(copy.key, copy.shard) for copy in snapshot.parts(copies, key)}

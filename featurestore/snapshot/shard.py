@@ -11,7 +11,7 @@ from featurestore.values.feature import FeatureId
 
 
 class Shard(NamedTuple):
-    """The parts that hold one run of SHARD_FEATURES features of a dictionary, by table; None where the store has none."""
+    """The parts that hold SHARD_FEATURES neighbouring features of a dictionary; None for tables without one."""
 
     features: Part | None = None
     feature_rows: Part | None = None

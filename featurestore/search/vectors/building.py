@@ -31,7 +31,8 @@ from featurestore.search.vectors.rows import Rows, unit
 from featurestore.storage import numpy_files
 
 FORMAT = 2
-# Up to this many numbers (32,768 rows of 768) an exact scan takes some 3 ms and 4 bytes a number; above, lists are faster.
+# Up to this many numbers (32,768 rows of 768) an exact scan takes some 3 ms and 4 bytes a number; above, lists are
+# faster.
 FLAT_NUMBERS = 2**25
 # Rows of a block, normalised, coded and kept at a time.
 BLOCK = 65_536

@@ -23,8 +23,8 @@ SCAN_ROW_NS = 12  # scanning one code
 SCAN_NS = 500_000  # around a scan: comparing with the centroids, and its candidates exactly
 # Up to this many allowed rows are compared one by one without looking at lists.
 FEW = 16_384
-# Of allowed rows that are compared one by one, list by list, at least so many are compared: the nearest of a few are far
-# ones, spread over many lists (of 26,000 among ten millions: recall 0.88 with as many lists as the plan has).
+# Of allowed rows that are compared one by one, list by list, at least so many are compared: the nearest of a few are
+# far ones, spread over many lists (of 26,000 among ten millions: recall 0.88 with as many lists as the plan has).
 ENOUGH = 8_192
 # Up to this many allowed rows are counted in their lists one by one; of more, a sample of about this size is.
 COUNTED = 131_072
@@ -32,16 +32,19 @@ COUNTED = 131_072
 LATE = 0.05
 # Errors of estimates up to this many times those of the plan's own queries leave it right.
 ASTRAY = 1.15
-# What is nearest to a query far from all rows lies in many lists: at first lists of so many rows are looked at, and twice
-# as many each time, until hardly a hit comes from the later half of them.
+# What is nearest to a query far from all rows lies in many lists: at first lists of so many rows are looked at, and
+# twice as many each time, until hardly a hit comes from the later half of them.
 AROUND = 8_192
-# The same where a filter forbids what is nearest: the hits lie about as far as many others, and few lists say little of them.
+# The same where a filter forbids what is nearest: the hits lie about as far as many others, and few lists say little of
+# them.
 BEYOND = 131_072
-# Times the plan's slack where what is nearest is forbidden: the hits then lie close together, where an error loses them.
+# Times the plan's slack where what is nearest is forbidden: the hits then lie close together, where an error loses
+# them.
 CAREFUL = 1.5
 # A filter under which the k best lie at most so many times as deep among all rows does not matter to that query.
 HARMLESS = 1.25
-# Without a filter no more candidates than these are kept, unless the plan says so: a query far from all rows gets no more.
+# Without a filter no more candidates than these are kept, unless the plan says so: a query far from all rows gets no
+# more.
 MOST_KEPT = 4096
 
 Nearest = tuple[numpy.ndarray, numpy.ndarray]  # row numbers (int64) and cosines or estimates (float32), best first
@@ -114,10 +117,10 @@ class VectorIndex:
     ) -> tuple[numpy.ndarray, numpy.ndarray]:
         """The `k` rows of largest cosine to `vector`: row numbers (int64) and exact cosines (float32), best first.
 
-        With `allowed`, a boolean for each row or a `filter`, only rows that are allowed; min(k, allowed rows) are found.
-        Rows of equal cosine come in the order of their numbers. For several vectors, (m, d), both results are (m, found).
-        Raises BadRequest for a vector of another width, one that is not finite or zero, for k < 1, and for a filter of
-        another length.
+        With `allowed`, a boolean for each row or a `filter`, only rows that are allowed; min(k, allowed rows) are
+        found. Rows of equal cosine come in the order of their numbers. For several vectors, (m, d), both results are
+        (m, found). Raises BadRequest for a vector of another width, one that is not finite or zero, for k < 1, and for
+        a filter of another length.
         """
         if k < 1:
             raise BadRequest(f"k is {k}; at least 1 is wanted")
@@ -253,7 +256,7 @@ class _ListsFilter:
         return nearest, len(candidates) == self._kept(query.k) and estimates[-1] >= nearest[1][-1] - self._plan.slack
 
     def _may_lie_further(self, query: _Query, planned: int, nearest: Nearest) -> bool:
-        """Whether a list that was not looked at has a centre nearer than the k-th, so that it may well hold better rows.
+        """Whether a list that was not looked at has a centre nearer than the k-th, so that it may hold better rows.
 
         A text is no nearer to any label than to the centres of many lists.
         """
@@ -262,7 +265,7 @@ class _ListsFilter:
         return planned < len(query.order) and query.probe.cosines[query.order[planned]] >= nearest[1][-1]
 
     def _outwards(self, query: _Query, nearest: Nearest, done: int, reach: int) -> Nearest:
-        """The best of `nearest` and the lists from `done` to `reach`, which doubles as long as hits come from its end."""
+        """The best of `nearest` and the lists from `done` to `reach`, doubled as long as hits come from its end."""
         while True:
             nearest = self._merge(query, nearest, self._nearest_in(query, query.order[done:reach], nearest))
             enough = len(nearest[0]) == query.k and not self._still_coming(nearest[0], query.order, reach)

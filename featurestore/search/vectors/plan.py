@@ -15,8 +15,8 @@ QUERIES = 128
 DEPTHS = (10, 100, 1000)  # of exact neighbours whose lists are looked up
 CANDIDATES = (256, 512, 1024, 2048, 4096)
 SLACKS = (0.01, 0.015, 0.02, 0.025, 0.03, 0.035, 0.04, 0.045, 0.05, 0.06, 0.07, 0.08, 0.1, 0.13, 0.16, 0.2, 0.3, 2.0)
-# Half of the queries are rows of the index, half are such rows with noise of half their length added (a cosine of 0.9 to
-# the row): a probe or steering vector lies near features, not on one.
+# Half of the queries are rows of the index, half are such rows with noise of half their length added (a cosine of 0.9
+# to the row): a probe or steering vector lies near features, not on one.
 NOISE = 0.5
 BLOCK = 16_384
 # Held-out queries are few, so they must reach this much more than the recall that is wanted.
@@ -29,8 +29,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     The lists whose cosine to the query is at most `gaps[i]` below that of the nearest list hold enough of the nearest
     `depths[i]` rows, and so do the nearest `probes[i]`: the fewer of both are probed. `candidates[i]` rows of largest
     estimate are kept for the first or second of `depths`; of these all are compared exactly whose estimate is less than
-    `slack` below the k-th best cosine. `near` is the mean cosine of queries to the lists that hold their neighbours: errors
-    of estimates, and with them `slack`, depend on it. `asked` and `reached` are recalls.
+    `slack` below the k-th best cosine. `near` is the mean cosine of queries to the lists that hold their neighbours:
+    errors of estimates, and with them `slack`, depend on it. `asked` and `reached` are recalls.
     """
 
     depths: tuple[int, ...]
@@ -54,7 +54,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return float(self.gaps[-1] + slope * (numpy.log(depth) - x[-1])), most
 
     def stretch(self, near: float) -> float:
-        """How many times larger errors of estimates are in lists at this mean cosine to the query than where it was tuned.
+        """How many times larger errors of estimates are in lists at this mean cosine than where the plan was tuned.
 
         They grow with the distance of the query from the list's centroid.
         """
@@ -87,8 +87,8 @@ def compare(
 ) -> tuple[numpy.ndarray, numpy.ndarray]:
     """The `k` best of candidates, largest estimate first, by exact cosines; and those cosines.
 
-    Candidates are compared in growing batches, until the next estimate is more than `slack` below the k-th best cosine, or
-    below `floor`, the k-th best cosine of other lists.
+    Candidates are compared in growing batches, until the next estimate is more than `slack` below the k-th best cosine,
+    or below `floor`, the k-th best cosine of other lists.
     """
     if k == 0:
         return rows[:0], numpy.empty(0, numpy.float32)
@@ -191,8 +191,10 @@ def _reach(
     depths: tuple[int, ...],
     share: float,
 ) -> tuple[tuple[float, ...], tuple[int, ...]]:
-    """For each depth, the gap below the nearest list's cosine of lists that hold `share` of the neighbours up to it; and the
-    number of nearest lists that do."""
+    """For each depth, how far to look for `share` of the neighbours up to it.
+
+    Returns the gap below the nearest list's cosine of lists that hold so many, and the number of nearest lists that do.
+    """
     gaps, places = numpy.empty(truth.shape), numpy.empty(truth.shape, numpy.int64)
     for number, query in enumerate(queries):
         probe = lists.probe(query)

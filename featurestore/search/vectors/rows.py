@@ -9,8 +9,8 @@ import numpy
 
 from featurestore.errors import BadRequest, BadStore
 
-# Numbers brought to float32 and compared at a time: 128 rows of 768. More do not stay in a processor's second-level cache,
-# and with fewer Python takes most of the time.
+# Numbers brought to float32 and compared at a time: 128 rows of 768. More do not stay in a processor's second-level
+# cache, and with fewer Python takes most of the time.
 CHUNK = 98_304
 # Rows whose cosines are kept before the best of them are chosen, in an exact scan.
 KEPT = 16_384
@@ -20,7 +20,8 @@ def unit(vectors: numpy.ndarray) -> numpy.ndarray:
     """Rows of (n, d) scaled to length 1, float32; zero rows stay zero, so their cosine to anything is 0."""
     rows = as_float32(vectors)
     norms = numpy.linalg.norm(rows, axis=1, keepdims=True)
-    return numpy.divide(rows, norms, out=numpy.zeros_like(rows), where=norms > 0)
+    units: numpy.ndarray = numpy.divide(rows, norms, out=numpy.zeros_like(rows), where=norms > 0)
+    return units
 
 
 def as_float32(vectors: numpy.ndarray) -> numpy.ndarray:
@@ -48,7 +49,10 @@ def best(rows: numpy.ndarray, cosines: numpy.ndarray, k: int) -> tuple[numpy.nda
 
 
 class Rows:
-    """Parts, (n_i, d) each, as one matrix. The rows of a part that is gone (None) keep their numbers and are never found."""
+    """Parts, (n_i, d) each, as one matrix.
+
+    The rows of a part that is gone (None) keep their numbers and are never found.
+    """
 
     def __init__(self, parts: Sequence[numpy.ndarray | None], counts: Sequence[int] | None = None):
         """`counts` says how many rows each part must have; needed where a part is None.

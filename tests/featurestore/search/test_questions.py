@@ -1,4 +1,4 @@
-"""What a search can be asked besides: several features, less others, the opposite, given sets, tokens, pages, copies."""
+"""Searches of other kinds: several features, less others, the opposite, given sets, tokens, pages, copies."""
 
 import numpy
 import pytest

@@ -1,4 +1,4 @@
-"""Pages are read from copies laid out for them: whatever happens to a store, they say what SQL over the Parquet parts says."""
+"""Pages are read from copies made for them: after every change of a store they equal SQL over the Parquet parts."""
 
 import datetime
 
