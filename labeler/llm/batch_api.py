@@ -23,11 +23,11 @@ from typing import Any
 import msgspec
 
 from featurestore import BadStore, Progress, Unavailable
-from labeler.explainers.llm_explainer import Unreadable
 from labeler.llm.asker import Asker, Waits
 from labeler.llm.budget import Budget
 from labeler.llm.endpoint import Answer, Endpoint, Messages, Settings, request_body, tokens_most
 from labeler.llm.journal import Journal
+from labeler.llm.replies import UnreadableReply
 
 MOST_REQUESTS, MOST_BYTES = 50_000, 190_000_000  # of one file; OpenAI takes 50,000 and 200 MB
 OVER = frozenset({"completed", "failed", "expired", "cancelled"})
@@ -80,14 +80,14 @@ class Batches(Asker):
         self._folder.cleanup()
 
     def ask(self, messages: Messages, about: str | None = None, **settings: Any) -> Answer:
-        """The journal's answer. Raises Waits, Spent, or Unreadable for what a batch had no answer to."""
+        """The journal's answer. Raises Waits, Spent, or UnreadableReply for what a batch had no answer to."""
         wanted = Settings(**settings)
         key = self.key(messages, wanted)
         known = self.known(key)
         if known is not None:
             return known
         if key in self.given_up:
-            raise Unreadable(self.given_up[key])
+            raise UnreadableReply(self.given_up[key])
         body = request_body(self.model, messages, wanted, frozenset())
         line = {"custom_id": key, "method": "POST", "url": "/v1/chat/completions", "body": body}
         raw = json.dumps(line).encode() + b"\n"

@@ -52,7 +52,7 @@ class Prompt(NamedTuple):
         """What it wants to know of a feature, of PLACES."""
         return frozenset(re.findall(r"\{\{(\w+)\}\}", self.system + self.user))
 
-    def filled(self, values: dict[str, str]) -> list[dict[str, str]]:
+    def fill(self, values: dict[str, str]) -> list[dict[str, str]]:
         """The conversation, with a value for each of its places."""
 
         def fill(text: str) -> str:

@@ -12,7 +12,7 @@ import numpy
 import pyarrow
 
 from featurestore import Feature, Progress
-from labeler.explainers.llm_explainer import Lacking
+from labeler.explainers.llm_explainer import MissingEvidence
 from labeler.runs.row_buffer import Rows
 from labeler.runs.score_run import Scored, pages
 from labeler.scorers import statistics as statistics
@@ -60,7 +60,7 @@ def by_embedding(
             stage(len(those))
             try:
                 material = examples.material(page, TEXTS)
-            except Lacking as exc:
+            except MissingEvidence as exc:
                 failed[str(exc)] += len(todo)
                 continue
             work += [(one, material) for one in todo]

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import collections
-import datetime
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import featurestore
 from featurestore import Example, Feature, Progress
 from labeler import prompts
-from labeler.explainers.llm_explainer import EXAMPLES, Explained, Lacking, Unreadable, explain, messages, silent
+from labeler.explainers.llm_explainer import (
+    TOP_EXAMPLES,
+    Explanation,
+    MissingEvidence,
+    build_messages,
+    explain,
+    select_silent,
+)
 from labeler.llm.asker import Asker, Waits
 from labeler.llm.budget import Budget
 from labeler.llm.endpoint import Answer, Endpoint, Refused, tokens_about
 from labeler.llm.rate_limit import Stopped
+from labeler.llm.replies import UnreadableReply
 from labeler.prompts import Prompt
 from labeler.runs.base import CHUNK, SAMPLE, Estimate, Report, Run
-from labeler.runs.row_buffer import TOOL, Rows
+from labeler.runs.row_buffer import Rows
 from labeler.selection import Choice, choose, choose_dictionaries
 
 NEIGHBOURS, OF_EACH = 5, 3  # whose texts the contrastive prompt shows, and how many of each
@@ -69,8 +76,8 @@ def estimate(store: Any, job: Job, chosen: Choice, budget: Budget) -> Estimate:
     sizes = []
     for page in _pages(store, chosen[:: max(1, len(chosen) // SAMPLE)], job.prompt):
         try:
-            sizes.append(tokens_about(messages(page, job.prompt, _others(store, page, job.prompt))))
-        except Lacking:
+            sizes.append(tokens_about(build_messages(page, job.prompt, _others(store, page, job.prompt))))
+        except MissingEvidence:
             sizes.append(0)
     tokens_in, tokens_out = sum(sizes) / max(1, len(sizes)) * len(chosen), ABOUT_OUT * len(chosen)
     return Estimate.of(len(chosen), chosen.skipped, tokens_in, tokens_out, budget)
@@ -110,7 +117,7 @@ class _Explanation(NamedTuple):
     """What came of a feature: a label, or why it has none; and the answers it took."""
 
     id: str
-    found: Explained | str | Refused
+    found: Explanation | str | Refused
     answers: list[Answer]
 
 
@@ -136,7 +143,7 @@ class _Labelling(Run[Choice, Feature, _Explanation]):
         try:
             others = _others(self.store, item, self.job.prompt)
             return _Explanation(item.id, explain(item, self.job.prompt, ask, others), answers)
-        except (Lacking, Unreadable) as exc:
+        except (MissingEvidence, UnreadableReply) as exc:
             return _Explanation(item.id, str(exc), answers)
         except Refused as exc:
             return _Explanation(item.id, exc, answers)
@@ -151,12 +158,11 @@ class _Labelling(Run[Choice, Feature, _Explanation]):
         self.count(1, found if isinstance(found, Refused) else None)
         if isinstance(found, str):
             self.failed[found] += 1
-        elif isinstance(found, Explained):
+        elif isinstance(found, Explanation):
             # A flaw is said where it is said how the label was made.
             made = self.job.prompt.id + (f"+{found.flaw}" if found.flaw else "")
             row = {"dictionary": parsed.dictionary, "feature": parsed.feature, "label": found.label, "prompt": made}
-            row |= {"explainer": self.job.explainer, "examples": found.examples, "tool": TOOL}
-            row["created_at"] = datetime.datetime.now(datetime.UTC)
+            row |= {"explainer": self.job.explainer, "examples": found.examples}
             row |= self.asker.cost(sum(one.tokens_in for one in answers), sum(one.tokens_out for one in answers))
             self.flawed.update([found.flaw] if found.flaw else [])
             self.rows.add([row])
@@ -171,7 +177,7 @@ class _Labelling(Run[Choice, Feature, _Explanation]):
 def _pages(store: Any, ids: Choice, prompt: Prompt) -> Iterator[Feature]:
     """The features' pages. Of every few thousand in order, those come first that lie first, which are read together."""
     # Some of the strongest are held out, so more are read than are shown.
-    examples = None if "others" in prompt.places else 3 * EXAMPLES
+    examples = None if "others" in prompt.places else 3 * TOP_EXAMPLES
     for first in range(0, len(ids), CHUNK):
         yield from store.evidence(ids[first : first + CHUNK].by_id(), examples)
 
@@ -185,4 +191,4 @@ def _others(store: Any, page: Feature, prompt: Prompt) -> list[Example]:
         one for other in store.evidence(near[:NEIGHBOURS], OF_EACH) for one in other.examples if one.band == "top"
     ]
     # The first of each neighbour before the second of any.
-    return silent(page.examples, sorted(theirs, key=lambda one: one.rank))
+    return select_silent(page.examples, sorted(theirs, key=lambda one: one.rank))

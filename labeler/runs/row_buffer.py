@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import datetime
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -37,8 +38,9 @@ class Rows:
         return self.held >= BATCH or (self.held > 0 and time.monotonic() - self._written_at > SECONDS)
 
     def add(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Take rows, to be committed later."""
-        self._rows += rows
+        """Take rows, to be committed later. Each gets the tool and the time that it was made with and at."""
+        stamp = {"tool": TOOL, "created_at": datetime.datetime.now(datetime.UTC)}
+        self._rows += [row | stamp for row in rows]
 
     def write(self) -> None:
         """Commit, in one step."""

@@ -11,7 +11,7 @@ import pyarrow
 
 from featurestore import BadRequest, Feature, Progress
 from labeler import prompts
-from labeler.explainers.llm_explainer import Lacking
+from labeler.explainers.llm_explainer import MissingEvidence
 from labeler.llm.asker import Asker, Waits
 from labeler.llm.budget import Budget
 from labeler.llm.endpoint import Endpoint, Refused, tokens_about
@@ -111,7 +111,7 @@ def estimate(store: Any, job: Job, chosen: pyarrow.Table, budget: Budget) -> Est
                 try:
                     material = examples.material(page, job.texts)
                     questions += METHODS[name].questions(target.label, material, job.prompts[name], page.id)
-                except Lacking:
+                except MissingEvidence:
                     continue
             sizes.append(sum(tokens_about(one.messages) for one in questions))
             replies.append(sum(one.about_out for one in questions))
@@ -186,11 +186,11 @@ class _Scoring(Run[pyarrow.Table, tuple[Feature, Examples, list[Target]], _Score
                 for name in self.job.todo(target):
                     try:
                         found.rows.extend(self.judge.score(name, target, material))
-                    except Lacking as exc:
+                    except MissingEvidence as exc:
                         found.failed[f"{name}: {exc}"] += 1
                     except Waits:  # those of other methods may wait together with these
                         waits = True
-        except Lacking as exc:
+        except MissingEvidence as exc:
             found.failed[str(exc)] += len(those)
         except Refused as exc:
             return found._replace(refused=exc)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import datetime
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,7 +12,7 @@ import pyarrow
 from featurestore import Progress
 from labeler.explainers import token_explainer
 from labeler.runs.label_run import Labelled
-from labeler.runs.row_buffer import TOOL, Rows
+from labeler.runs.row_buffer import Rows
 
 TOP_SHARE = 0.5  # of a feature's mass, what its strongest examples get; sampled ones have the rest
 
@@ -27,10 +26,8 @@ def by_tokens(store: Any, dictionaries: Sequence[str], progress: Progress) -> La
             "dictionary": dictionary,
             "explainer": "tokens",
             "prompt": token_explainer.PROMPT,
-            "tool": TOOL,
         }
         found = list(_labels(store, dictionary, progress))
-        common["created_at"] = datetime.datetime.now(datetime.UTC)
         rows.add([common | {"feature": feature, "label": text, "examples": n} for feature, text, n in found])
         rows.write()
         features += store.dictionary(dictionary).d_sae

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy
 
 from featurestore import BadRequest, BadStore, Example, Feature, NotFound
-from labeler.explainers.llm_explainer import Lacking, shown
+from labeler.explainers.llm_explainer import MissingEvidence, select_examples
 from labeler.selection import quoted
 
 TEXTS = 20  # of each kind, for one label
@@ -84,7 +84,7 @@ def positives(page: Feature, n: int) -> tuple[list[Text], str]:
     if held:
         fair, kind, taken = held, HELD_OUT, Spans()
     else:
-        fair, kind, taken = list(page.examples), UNSEEN, spans(shown(page))
+        fair, kind, taken = list(page.examples), UNSEEN, spans(select_examples(page))
     bands: OrderedDict[str, list[Example]] = OrderedDict()
     for one in fair:
         bands.setdefault(one.band, []).append(one)
@@ -120,10 +120,10 @@ class Examples:
         self._kept: OrderedDict[str, tuple[Feature, list[Text]]] = OrderedDict()
 
     def material(self, page: Feature, n: int = TEXTS) -> Material:
-        """At most n texts of each kind. Raises Lacking when too few are fair to score a label on."""
+        """At most n texts of each kind. Raises MissingEvidence when too few are fair to score a label on."""
         found, kind = positives(page, n)
         if len(found) < FEWEST:
-            raise Lacking("too few examples that no explainer saw")
+            raise MissingEvidence("too few examples that no explainer saw")
         held_out = kind == HELD_OUT
         mine = spans(page.examples)
         chance = random.Random(f"negatives of {page.id}")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from labeler.explainers.llm_explainer import LONGER, Lacking, Unreadable, further
+from labeler.explainers.llm_explainer import MissingEvidence
 from labeler.llm.asker import Asker, Waits
-from labeler.llm.endpoint import Answer, Refused
+from labeler.llm.endpoint import Answer, Messages, Refused
+from labeler.llm.replies import UnreadableReply, ask_until_readable
 from labeler.prompts import Prompt
-from labeler.runs.row_buffer import TOOL
 from labeler.scorers.examples import Material
 from labeler.scorers.methods import METHODS, NOT_READ, TOGETHER, Judgement, Question, Result
 from labeler.scorers.sample import Target
@@ -26,12 +25,12 @@ class Judge:
         self.asker, self.prompts, self.threshold, self.sampled = asker, prompts, threshold, sampled
 
     def score(self, name: str, target: Target, material: Material) -> list[dict[str, Any]]:
-        """The scores of a label by a method. Raises Lacking; Refused when every question was; Waits where answers are to come."""
+        """The scores of a label by a method. Raises MissingEvidence; Refused when every question was; Waits where answers are to come."""
         method, prompt = METHODS[name], self.prompts[name]
         # What is asked depends on the feature, not on the label: labels are compared on the same texts.
         questions = method.questions(target.label, material, prompt, target.id)
         if not questions:
-            raise Lacking("no texts to tell them from")
+            raise MissingEvidence("no texts to tell them from")
         step = max(1, TOGETHER // 2 // len(questions[0].kinds))
         looks = math.ceil(len(questions) / step) if self.threshold is not None else 1
         z = deviations(looks)
@@ -43,7 +42,7 @@ class Judge:
         for asked, question in enumerate(questions, 1):
             try:
                 judged += self._ask(name, question, target.id, answers)
-            except Unreadable:
+            except UnreadableReply:
                 missed += question.kinds
             except Refused as exc:
                 refused.append(exc)
@@ -63,20 +62,23 @@ class Judge:
         return self._rows(name, target, material, results, answers, stopped)
 
     def _ask(self, name: str, question: Question, about: str, answers: list[Answer]) -> list[Judgement]:
-        """A question's judgements; asked once more when the reply cannot be read. Raises Unreadable and Refused."""
-        read = METHODS[name].read
-        settings = {"schema": question.schema, "max_tokens": question.max_tokens, "logprobs": question.logprobs}
-        answers.append(self.asker.ask(question.messages, about=about, **settings))
-        try:
-            return read(question, answers[-1])
-        except Unreadable as exc:
-            if answers[-1].finish == "length":
-                again = {**settings, "max_tokens": LONGER * question.max_tokens}
-                answers.append(self.asker.ask(question.messages, about=about, **again))
-            else:
-                talk = further(question.messages, answers[-1], NOT_READ.format(problem=exc))
-                answers.append(self.asker.ask(talk, about=about, **settings))
-            return read(question, answers[-1])
+        """A question's judgements; asked once more when the reply cannot be read. Raises UnreadableReply and Refused."""
+        method = METHODS[name]
+
+        def ask(messages: Messages, **settings: Any) -> Answer:
+            answers.append(self.asker.ask(messages, about=about, **settings))
+            return answers[-1]
+
+        judgements, _ = ask_until_readable(
+            ask,
+            question.messages,
+            lambda answer: method.read(question, answer),
+            NOT_READ,
+            max_tokens=question.max_tokens,
+            schema=question.schema,
+            logprobs=question.logprobs,
+        )
+        return judgements
 
     def _decided(self, results: Sequence[Result]) -> bool:
         """Whether every interval lies on one side of the threshold."""
@@ -127,6 +129,4 @@ def row_of(
         "examples": examples,
         "sampled": sampled,
         "stopped": False,
-        "tool": TOOL,
-        "created_at": datetime.datetime.now(datetime.UTC),
     }

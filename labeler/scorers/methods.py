@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from labeler.explainers.llm_explainer import STRONG, Lacking, Unreadable, json_in, spoken
+from labeler.explainers.llm_explainer import STRONG_SHARE, MissingEvidence
 from labeler.llm.endpoint import Answer
+from labeler.llm.replies import UnreadableReply, parse_choice, parse_numbers
 from labeler.prompts import Prompt
 from labeler.scorers import statistics as statistics
 from labeler.scorers.examples import Material, Text
@@ -109,7 +110,7 @@ def _fuzzing(label: str, material: Material, prompt: Prompt, id: str) -> list[Qu
 def _strong(text: Text) -> set[int]:
     """The tokens that are marked: those with much of the text's largest activation."""
     largest = max(text.activations)
-    return {at for at, value in enumerate(text.activations) if value > STRONG * largest}
+    return {at for at, value in enumerate(text.activations) if value > STRONG_SHARE * largest}
 
 
 def _marked(text: Text, marks: set[int]) -> str:
@@ -132,7 +133,7 @@ def _yes_or_no(label: str, chosen: list[tuple[str, Text, str]], prompt: Prompt, 
 
 def _filled(prompt: Prompt, label: str, texts: Sequence[str]) -> list[dict[str, str]]:
     listed = "\n".join(f"Text {n}:\n{text}\n" for n, text in enumerate(texts, 1))
-    return prompt.filled({"label": label, "count": str(len(texts)), "texts": listed, "tokens": listed})
+    return prompt.fill({"label": label, "count": str(len(texts)), "texts": listed, "tokens": listed})
 
 
 def _schema(name: str, value: dict[str, Any]) -> dict[str, Any]:
@@ -141,36 +142,15 @@ def _schema(name: str, value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read_yes_or_no(question: Question, answer: Answer) -> list[Judgement]:
-    """Raises Unreadable unless there is one 0 or 1 for each text."""
-    said = _numbers(answer, "answers", len(question.kinds))
+    """Raises UnreadableReply unless there is one 0 or 1 for each text."""
+    said = parse_numbers(answer, "answers", len(question.kinds))
     if any(one not in (0, 1) for one in said):
-        raise Unreadable("an answer that is neither 0 nor 1")
+        raise UnreadableReply("an answer that is neither 0 nor 1")
     sure = probabilities(answer, [int(one) for one in said])
     return [
         Judgement(kind, bool(one), None if sure is None else sure[at])
         for at, (kind, one) in enumerate(zip(question.kinds, said, strict=True))
     ]
-
-
-def _numbers(answer: Answer, name: str, count: int) -> list[float]:
-    """The list of numbers in a reply, in its JSON by name or bare. Raises Unreadable."""
-    text = spoken(answer.text)
-    value = json_in(text)
-    bare = re.search(r"\[[\s\d.,]*\]", text)
-    found = value.get(name) if value is not None else json_in(f'{{"it": {bare[0]}}}') if bare else None
-    if value is None and isinstance(found, dict):
-        found = found["it"]
-    if not isinstance(found, list):
-        raise Unreadable(_why(answer, f"no list of {name}"))
-    if len(found) != count:
-        raise Unreadable(f"another number of {name} than was asked for")
-    if not all(isinstance(one, int | float) and math.isfinite(one) for one in found):
-        raise Unreadable(f"{name} that are no numbers")
-    return [float(one) for one in found]
-
-
-def _why(answer: Answer, otherwise: str) -> str:
-    return "reply was cut off" if answer.finish == "length" else "empty reply" if not answer.text.strip() else otherwise
 
 
 def probabilities(answer: Answer, said: Sequence[int]) -> list[float] | None:
@@ -231,13 +211,8 @@ def _intruder(label: str, material: Material, prompt: Prompt, id: str) -> list[Q
 
 
 def _read_intruder(question: Question, answer: Answer) -> list[Judgement]:
-    """Raises Unreadable unless the reply names one of the texts."""
-    text = spoken(answer.text)
-    value = json_in(text)
-    bare = re.fullmatch(r"\D*(\d+)\D*", text)
-    said = value.get("intruder") if value is not None else int(bare[1]) if bare else None
-    if not isinstance(said, int) or isinstance(said, bool) or not 1 <= said <= len(question.texts):
-        raise Unreadable(_why(answer, "names no text"))
+    """Raises UnreadableReply unless the reply names one of the texts."""
+    said = parse_choice(answer, "intruder", len(question.texts))
     return [Judgement(question.kinds[0], said == question.right)]
 
 
@@ -263,16 +238,16 @@ def _simulation(label: str, material: Material, prompt: Prompt, id: str) -> list
                 listed = "\n".join(f"{at}: {token!r}" for at, token in enumerate(tokens, 1))
                 values = {"label": label, "count": str(len(tokens)), "texts": listed, "tokens": listed}
                 most = 200 + 6 * len(tokens)
-                found.append(Question(prompt.filled(values), schema, most, TOPS_OF_NUMBERS, (kind,), (texts[n],)))
+                found.append(Question(prompt.fill(values), schema, most, TOPS_OF_NUMBERS, (kind,), (texts[n],)))
     return found
 
 
 def _read_simulation(question: Question, answer: Answer) -> list[Judgement]:
-    """Raises Unreadable unless there is a number for each token, and Lacking when the endpoint tells no probabilities."""
+    """Raises UnreadableReply unless there is a number for each token, and MissingEvidence when the endpoint tells no probabilities."""
     (text,), (kind,) = question.texts, question.kinds
-    said = _numbers(answer, "activations", len(text.tokens))
+    said = parse_numbers(answer, "activations", len(text.tokens))
     if answer.logprobs is None:
-        raise Lacking("the endpoint offers no log-probabilities")
+        raise MissingEvidence("the endpoint offers no log-probabilities")
     actual = numpy.array(text.activations if kind == ACTIVE else [0.0] * len(text.tokens))
     return [Judgement(kind, expected=numpy.array(expectations(answer, said)), actual=actual)]
 
@@ -280,7 +255,7 @@ def _read_simulation(question: Question, answer: Answer) -> list[Judgement]:
 def expectations(answer: Answer, said: Sequence[float]) -> list[float]:
     """The mean of the numbers that were likely in the place of each one said, each counted by its probability.
 
-    Raises Unreadable when the reply's tokens are not those numbers one by one.
+    Raises UnreadableReply when the reply's tokens are not those numbers one by one.
     """
     found: list[tuple[float, float]] = []
     for token, tops in answer.logprobs or ():
@@ -296,7 +271,7 @@ def expectations(answer: Answer, said: Sequence[float]) -> list[float]:
             found.append((float(number[1]), mean))
     last = found[len(found) - len(said) :]
     if [number for number, _ in last] != list(said):
-        raise Unreadable("numbers that are not one token each")
+        raise UnreadableReply("numbers that are not one token each")
     return [mean for _, mean in last]
 
 

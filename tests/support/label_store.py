@@ -11,7 +11,7 @@ import numpy
 import featurestore
 from featurestore.progress import no_progress
 from labeler import prompts
-from labeler.explainers.llm_explainer import messages
+from labeler.explainers.llm_explainer import build_messages
 from labeler.llm.asker import Asker
 from labeler.llm.endpoint import Endpoint
 from labeler.llm.journal import Journal
@@ -53,7 +53,7 @@ def write_many(path: Path, features: int) -> featurestore.FeatureStore:
 
 def expected(store: Any, feature: int) -> str:
     """The label that the endpoint gives a feature for the usual prompt."""
-    talk = messages(store.feature(f"{NAME}/{feature}"), prompts.load())
+    talk = build_messages(store.feature(f"{NAME}/{feature}"), prompts.load())
     return fake_llm.label_of({"messages": talk})
 
 

@@ -11,8 +11,9 @@ import featurestore
 from featurestore import BadRequest, NotFound, Unavailable
 from featurestore.cli.main import main
 from featurestore.progress import no_progress
-from labeler.explainers import llm_explainer, token_explainer
+from labeler.explainers import token_explainer
 from labeler.explainers.token_explainer import Firing
+from labeler.llm import replies
 from labeler.llm.endpoint import Endpoint
 from labeler.runs import label_run
 from labeler.runs.token_label_run import by_tokens
@@ -249,7 +250,7 @@ def test_replies_without_a_label_are_counted_and_never_stored(store):
     ],
 )
 def test_replies_with_a_label(reply, label):
-    assert llm_explainer.label_of(reply) == label
+    assert replies.parse_label(reply) == label
 
 
 @pytest.mark.parametrize(

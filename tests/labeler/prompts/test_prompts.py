@@ -9,8 +9,8 @@ from featurestore import BadRequest, NotFound
 from featurestore.cli.main import main
 from featurestore.progress import no_progress
 from labeler import prompts
-from labeler.explainers import llm_explainer
-from labeler.llm import budget
+from labeler.explainers import label_flaws, llm_explainer
+from labeler.llm import budget, replies
 from labeler.llm.asker import Asker
 from labeler.llm.budget import Budget, Limit, Prices
 from labeler.llm.endpoint import Answer, Endpoint, tokens_most
@@ -47,7 +47,7 @@ def ask_of(*replies):
 
 
 def test_every_prompt_that_is_shipped_can_be_filled(page):
-    found = {prompt.name: llm_explainer.messages(page, prompt, page.examples) for prompt in prompts.shipped()}
+    found = {prompt.name: llm_explainer.build_messages(page, prompt, page.examples) for prompt in prompts.shipped()}
     assert set(found) == {"contrastive", "logits", "outputs", "pairs", "windows"}
     for name, talk in found.items():
         said = "".join(one["content"] for one in talk)
@@ -66,7 +66,7 @@ def test_a_prompt_of_ones_own_is_named_with_its_hash(tmp_path, page):
     copy.write_text(prompts.load("windows").path.read_text().replace("name: windows", "name: mine"))
     mine = prompts.load(copy)
     assert mine.id.startswith("mine/1@") and len(mine.id) == len("mine/1@") + 8
-    assert llm_explainer.messages(page, mine) == llm_explainer.messages(page, prompts.load("windows"))
+    assert llm_explainer.build_messages(page, mine) == llm_explainer.build_messages(page, prompts.load("windows"))
     (tmp_path / "other.md").write_text(copy.read_text() + "More.\n")
     assert prompts.load(tmp_path / "other.md").id != mine.id
 
@@ -95,18 +95,18 @@ def test_a_prompt_that_is_not_there():
 def test_texts_are_not_read_as_places(page):
     """A text with braces in it is put in as it is."""
     prompt = prompts.load("windows")
-    filled = prompt.filled({"windows": "{{pairs}} \\1 {{windows}}"})
+    filled = prompt.fill({"windows": "{{pairs}} \\1 {{windows}}"})
     assert filled[1]["content"] == "{{pairs}} \\1 {{windows}}"
 
 
 def test_silent_are_texts_that_overlap_none_of_its_own(page):
     other = page.examples[0]
-    assert llm_explainer.silent(page.examples, [other]) == []
+    assert llm_explainer.select_silent(page.examples, [other]) == []
     apart = type(other)(**{name: getattr(other, name) for name in other.__struct_fields__} | {"document": 99})
     behind = type(other)(
         **{name: getattr(other, name) for name in other.__struct_fields__} | {"start": other.start + len(other.tokens)}
     )
-    assert llm_explainer.silent([other], [other, apart, behind]) == [apart, behind]
+    assert llm_explainer.select_silent([other], [other, apart, behind]) == [apart, behind]
 
 
 # --- replies -------------------------------------------------------------------------------------------------------
@@ -125,14 +125,14 @@ def test_silent_are_texts_that_overlap_none_of_its_own(page):
     ],
 )
 def test_vague(label):
-    assert llm_explainer.vague(label)
+    assert label_flaws.is_vague(label)
 
 
 @pytest.mark.parametrize(
     "label", ["various chemical elements", "the word 'for'", "(", "numbers", "text about bridges", "“of” and “or”"]
 )
 def test_not_vague(label):
-    assert not llm_explainer.vague(label)
+    assert not label_flaws.is_vague(label)
 
 
 def test_a_vague_label_is_asked_about_once(page):
@@ -159,7 +159,7 @@ def test_a_label_in_another_script_is_asked_about_once(page, label):
 
 @pytest.mark.parametrize("label", ["the particle 'の' after a noun", "Größenangaben in Überschriften", "(", "“имена”"])
 def test_labels_of_the_script_of_the_prompt(label):
-    assert llm_explainer.flaw_of(label, prompts.load()) is None
+    assert label_flaws.find_flaw(label, prompts.load().system) is None
 
 
 def test_a_reply_that_was_cut_off_gets_more_room(page):
@@ -174,7 +174,7 @@ def test_an_unreadable_reply_is_asked_about_once(page):
     assert llm_explainer.explain(page, prompts.load(), ask).label == "self"
     assert asked[0][1]["schema"] == llm_explainer.SCHEMA
     ask, asked = ask_of("", "")
-    with pytest.raises(llm_explainer.Unreadable, match="empty reply"):
+    with pytest.raises(replies.UnreadableReply, match="empty reply"):
         llm_explainer.explain(page, prompts.load(), ask)
     assert len(asked) == 2
 
@@ -190,7 +190,7 @@ def test_an_unreadable_reply_is_asked_about_once(page):
     ],
 )
 def test_tolerant_reading(reply, label):
-    assert llm_explainer.label_of(reply) == label
+    assert replies.parse_label(reply) == label
 
 
 @pytest.mark.parametrize(
@@ -203,8 +203,8 @@ def test_tolerant_reading(reply, label):
     ],
 )
 def test_unreadable(answer, why):
-    with pytest.raises(llm_explainer.Unreadable, match=why):
-        llm_explainer.label_of(answer)
+    with pytest.raises(replies.UnreadableReply, match=why):
+        replies.parse_label(answer)
 
 
 # --- runs ----------------------------------------------------------------------------------------------------------
@@ -312,7 +312,7 @@ def test_a_budget_is_never_overspent_and_a_new_one_goes_on(tmp_path, concurrency
         Journal(tmp_path / "j") as kept,
     ):
         page = store.feature(f"{label_store.NAME}/0")
-        one = tokens_most(llm_explainer.messages(page, prompts.load())) + 200
+        one = tokens_most(llm_explainer.build_messages(page, prompts.load())) + 200
         prices, spent, rounds = Prices(10.0, 20.0), 0.0, 0
         while True:
             account = Budget(Limit(prices.of(5 * one, 0), True), prices)

@@ -145,7 +145,7 @@ def test_texts_are_fair_and_of_their_kind(tmp_path, contexts):
             material = found.material(page, 12)
             assert material.examples == "held-out"
             rule = ruled_store.FEATURES[page.feature][1]
-            seen = {one.document for one in llm_explainer.shown(page)}
+            seen = {one.document for one in llm_explainer.select_examples(page)}
             for kind in (material.positives, material.random, material.hard):
                 assert len(kind) >= 8
                 assert len({text.document for text in kind}) == len(kind)
@@ -161,11 +161,13 @@ def test_without_held_out_documents_texts_are_those_the_explainer_was_not_shown(
         page = next(iter(store.evidence([f"{ruled_store.NAME}/2"])))
         material = examples.Examples(store, ruled_store.NAME).material(page, 12)
         assert material.examples == "unseen"
-        assert not {one.document for one in llm_explainer.shown(page)} & {text.document for text in material.positives}
+        assert not {one.document for one in llm_explainer.select_examples(page)} & {
+            text.document for text in material.positives
+        }
         few = page.__class__(
             **{name: getattr(page, name) for name in page.__struct_fields__} | {"examples": page.examples[:4]}
         )
-        with pytest.raises(llm_explainer.Lacking, match="too few examples"):
+        with pytest.raises(llm_explainer.MissingEvidence, match="too few examples"):
             examples.Examples(store, ruled_store.NAME).material(few, 12)
 
 
