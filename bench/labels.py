@@ -20,9 +20,10 @@ import featurestore
 from bench import synthetic
 from bench.apart import PROCESSES, apart
 from labeler.llm.asker import Asker
-from labeler.llm.endpoint import Answer, Endpoint
+from labeler.llm.completions import Answer
+from labeler.llm.endpoint import Endpoint
 from labeler.llm.journal import Journal
-from labeler.llm.rate_limit import Pace
+from labeler.llm.rate_limit import RateLimit
 from labeler.runs import label_run
 from tests.support import fake_llm
 
@@ -35,15 +36,15 @@ class Judge:
     model = "judge-in-process"
 
     def __init__(self, concurrency: int):
-        self.pace = Pace(concurrency)
+        self.rate_limit = RateLimit(concurrency)
 
     def ask(self, messages: Any, **settings: Any) -> Answer:
-        with self.pace.turn():
+        with self.rate_limit.turn():
             size = len(messages[1]["content"])
             return Answer(json.dumps({"label": f"texts of {size} characters"}), size // 4, 12)
 
     def stop(self) -> None:
-        self.pace.stop()
+        self.rate_limit.stop()
 
 
 class Noting:
@@ -79,10 +80,10 @@ def throughput(path: str, folder: str, requests: int, concurrency: int, latency:
         Journal(Path(folder) / "throughput.jsonl") as kept,
     ):
         endpoint = Endpoint("judge", url, concurrency=concurrency)
-        job = label_run.Job.of("judge", order="density DESC", limit=requests)
+        job = label_run.LabelJob.of("judge", order="density DESC", limit=requests)
         choice = job.choose(store)
         began, worked = time.perf_counter(), time.process_time()
-        report = label_run.by_model(
+        report = label_run.label_with_model(
             store, Asker([endpoint], kept), job, choice=choice, progress=lambda description, total: Noting(total or 1)
         )
         took = time.perf_counter() - began
@@ -103,8 +104,8 @@ def memory(path: str, folder: str, prompt: str, found: Any) -> None:
 
     with featurestore.connect(path) as store, Journal(Path(folder) / "memory.jsonl") as kept:
         began = time.perf_counter()
-        job = label_run.Job.of(Judge.model, prompt, redo=True)
-        report = label_run.by_model(store, Asker([Judge(8)], kept), job, progress=progress)  # type: ignore[list-item]
+        job = label_run.LabelJob.of(Judge.model, prompt, redo=True)
+        report = label_run.label_with_model(store, Asker([Judge(8)], kept), job, progress=progress)  # type: ignore[list-item]
         found["memory_features"] = report.labelled
         found["memory_features_per_s"] = report.labelled / (time.perf_counter() - began)
     found["anonymous_mb"] = {str(done): round(one, 1) for done, one in noting[0].noted.items()}

@@ -48,7 +48,7 @@ def build(path: Path, tokens: int = TOKENS) -> list[str]:
         from ingest import weights
         from ingest.harvest.harvest import harvest
         from ingest.model.model import Model
-        from labeler.runs.token_label_run import by_tokens
+        from labeler.runs.token_label_run import label_from_tokens
     except ImportError as exc:
         raise featurestore.Unavailable(f"the demo needs {exc.name}: pip install 'featurestore[all]'") from None
     said = []
@@ -78,7 +78,7 @@ def build(path: Path, tokens: int = TOKENS) -> list[str]:
             "SELECT dictionary FROM dictionaries ANTI JOIN (SELECT DISTINCT dictionary FROM stored.labels) USING (dictionary)"
         )["dictionary"].to_pylist()
         if unlabelled:
-            labelled = by_tokens(store, unlabelled, progress)
+            labelled = label_from_tokens(store, unlabelled, progress)
             said.append(
                 f"labelled {labelled.labelled:,} features from token statistics; {labelled.skipped:,} are dead or fire in "
                 "documents held out only"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,7 +12,11 @@ from featurestore import BadRequest, Progress
 from featurestore.extension.commands import build_index, connect_local, json_option, store_option
 from featurestore.extension.output import print_json_lines, print_table
 from featurestore.extension.progress import show_progress
-from labeler.cli.model_options import Asking, asking_options, refuse_without_model, tell_spent
+from labeler.cli.model_options import ModelOptions, asking_options, print_spending, refuse_without_model
+
+if TYPE_CHECKING:
+    from featurestore import Store
+    from labeler.runs.label_run import LabelReport
 
 OF_MODELS = ("prompt", "explainer", "where", "order", "limit", "redo")  # options that say what a model is asked
 
@@ -35,12 +40,13 @@ OF_MODELS = ("prompt", "explainer", "where", "order", "limit", "redo")  # option
 @click.pass_context
 def label(
     ctx: click.Context,
+    /,
     model: str | None,
     by_hand: tuple[str, str] | None,
     no_index: bool,
     store: str,
     as_json: bool,
-    **given: Any,
+    **options: Any,
 ) -> None:
     """Label features: from token statistics (the default), with a language model, or by hand.
 
@@ -57,28 +63,21 @@ def label(
     if ctx.invoked_subcommand:
         return
     opened = connect_local(store)
-    report: Any
-    with show_progress(store, "label", " ".join([model or "tokens", *given["dictionaries"]])) as progress:
+    with show_progress(store, "label", " ".join([model or "tokens", *options["dictionaries"]])) as progress:
         if by_hand:
-            from labeler.runs.label_run import Labelled
-
-            opened.set_label(*by_hand)
-            report = Labelled(explainer="human", labelled=1)
+            report: LabelReport | None = _set_label(opened, *by_hand)
         elif model:
-            report = _with_model(opened, model, as_json, progress, **given)
-            if report is None:
-                return
+            report = _label_with_model(opened, model, as_json, progress, options)
         else:
-            from labeler.runs.token_label_run import by_tokens
-            from labeler.selection import choose_dictionaries
-
             refuse_without_model(ctx, OF_MODELS, "token statistics label every feature of a dictionary")
-            report = by_tokens(opened, choose_dictionaries(opened, given["dictionaries"]), progress)
+            report = _label_from_tokens(opened, options["dictionaries"], progress)
+        if report is None:
+            return
         index_lines = [] if no_index or not report.labelled else build_index(opened, progress)
     if as_json:
         print_json_lines([report])
         return
-    _tell(report)
+    _print_report(report)
     for line in index_lines:
         click.echo(line, err=True)
 
@@ -87,7 +86,7 @@ def label(
 @click.argument("name", required=False)
 @json_option
 def prompts(name: str | None, as_json: bool) -> None:
-    """List the prompts there are, or print one, to copy and change.
+    """List the prompts, or print one, to copy and change.
 
     Examples:
 
@@ -101,7 +100,7 @@ def prompts(name: str | None, as_json: bool) -> None:
     if name:
         click.echo(files.load(name).path.read_text(encoding="utf-8"), nl=False)
         return
-    rows = [{"prompt": one.id, "shows": one.about, "file": str(one.path)} for one in files.shipped()]
+    rows = [{"prompt": prompt.id, "shows": prompt.about, "file": str(prompt.path)} for prompt in files.list_prompts()]
     if as_json:
         print_json_lines(rows)
         return
@@ -114,7 +113,7 @@ def prompts(name: str | None, as_json: bool) -> None:
 @click.option("--as", "who", metavar="NAME", help="Who says so: a label for each person. It stands as by human:NAME.")
 @store_option
 def set_label(id: str, text: str, who: str | None, store: str) -> None:
-    """Say yourself what feature ID means.
+    """Label feature ID yourself.
 
     Example: featurestore label set gpt2-small/8-res-jb/1234 "names of bridges"
     """
@@ -136,8 +135,8 @@ def vote(id: str, text: str, vote: int, voter: str, store: str) -> None:
     """
     with featurestore.connect(store) as opened:
         opened.vote(id, text, vote, voter)
-        for one in opened.feature(id, examples=0).labels:
-            click.echo(f"{one.votes:+d}  {one.label}")
+        for label in opened.feature(id, examples=0).labels:
+            click.echo(f"{label.votes:+d}  {label.label}")
 
 
 @label.command()
@@ -159,14 +158,19 @@ def rule(sql: str | None, default: bool, store: str) -> None:
     click.echo(opened.info().label_rule)
 
 
-def _agreement(opened: Any, dictionaries: tuple[str, ...], rows: Any, as_json: bool) -> None:
+def _print_rows(
+    opened: Store,
+    dictionaries: tuple[str, ...],
+    find_rows: Callable[[list[str]], list[dict[str, Any]]],
+    as_json: bool,
+) -> None:
     from labeler.selection import choose_dictionaries
 
-    found = rows(choose_dictionaries(opened, dictionaries))
+    rows = find_rows(choose_dictionaries(opened, dictionaries))
     if as_json:
-        print_json_lines(found)
+        print_json_lines(rows)
         return
-    print_table([{name: ", ".join(v) if isinstance(v, list) else v for name, v in row.items()} for row in found])
+    print_table([{name: ", ".join(v) if isinstance(v, list) else v for name, v in row.items()} for row in rows])
 
 
 dictionary_option = click.option(
@@ -199,8 +203,12 @@ def disagree(
     from labeler.explainers import agreement
 
     opened = connect_local(store)
-    rows = lambda names: agreement.disagreements(opened, explainer, other, names, k, embedder)  # noqa: E731
-    _agreement(opened, dictionaries, rows, as_json)
+    _print_rows(
+        opened,
+        dictionaries,
+        lambda names: agreement.find_disagreements(opened, explainer, other, names, k, embedder),
+        as_json,
+    )
 
 
 @label.command()
@@ -217,10 +225,10 @@ def duplicates(explainer: str | None, dictionaries: tuple[str, ...], k: int, sto
     from labeler.explainers import agreement
 
     opened = connect_local(store)
-    _agreement(opened, dictionaries, lambda names: agreement.repeated(opened, names, explainer, k), as_json)
+    _print_rows(opened, dictionaries, lambda names: agreement.find_repeated(opened, names, explainer, k), as_json)
 
 
-@label.command()
+@label.command("contradicted")
 @click.option(
     "--below", type=click.FloatRange(0, 1), default=0.6, show_default=True, help="What the interval is under."
 )
@@ -228,7 +236,7 @@ def duplicates(explainer: str | None, dictionaries: tuple[str, ...], k: int, sto
 @most_option
 @store_option
 @json_option
-def contradicted(below: float, dictionaries: tuple[str, ...], k: int, store: str, as_json: bool) -> None:
+def print_contradicted(below: float, dictionaries: tuple[str, ...], k: int, store: str, as_json: bool) -> None:
     """Labels that their features' texts speak against: the whole interval of a score is low.
 
     Example: featurestore label contradicted --below 0.55
@@ -236,7 +244,7 @@ def contradicted(below: float, dictionaries: tuple[str, ...], k: int, store: str
     from labeler.explainers import agreement
 
     opened = connect_local(store)
-    _agreement(opened, dictionaries, lambda names: agreement.contradicted(opened, names, below, k), as_json)
+    _print_rows(opened, dictionaries, lambda names: agreement.find_contradicted(opened, names, below, k), as_json)
 
 
 @label.command()
@@ -251,25 +259,42 @@ def cost(dictionaries: tuple[str, ...], store: str, as_json: bool) -> None:
     from labeler.explainers import agreement
 
     opened = connect_local(store)
-    _agreement(opened, dictionaries, lambda names: agreement.costs(opened, names), as_json)
+    _print_rows(opened, dictionaries, lambda names: agreement.compute_costs(opened, names), as_json)
 
 
-def _with_model(opened: Any, model: str, as_json: bool, progress: Progress, **given: Any) -> Any:
-    """The report of a run with a model; None after a dry one."""
+def _set_label(opened: Store, id: str, text: str) -> LabelReport:
+    from labeler.runs.label_run import LabelReport
+
+    opened.set_label(id, text)
+    return LabelReport(explainer="human", labelled=1)
+
+
+def _label_from_tokens(opened: Store, dictionaries: tuple[str, ...], progress: Progress) -> LabelReport:
+    from labeler.runs.token_label_run import label_from_tokens
+    from labeler.selection import choose_dictionaries
+
+    return label_from_tokens(opened, choose_dictionaries(opened, dictionaries), progress)
+
+
+def _label_with_model(
+    opened: Store, model: str, as_json: bool, progress: Progress, options: dict[str, Any]
+) -> LabelReport | None:
+    """The report of a run with a model; None after a dry run."""
     from labeler.runs import label_run
 
-    asking = Asking.of(model, given)
-    job = label_run.Job.of(model, given.pop("prompt") or "pairs", given.pop("explainer"), **given)
-    choice, account = job.choose(opened), asking.account()
-    if asking.told(label_run.estimate(opened, job, choice, account), "features", "have their label", as_json):
+    asking = ModelOptions.of(model, options)
+    job = label_run.LabelJob.of(model, options.pop("prompt") or "pairs", options.pop("explainer"), **options)
+    choice, budget = job.choose(opened), asking.build_budget()
+    cost = label_run.estimate_cost(opened, job, choice, budget)
+    if asking.announce(cost, "features", "have their label", as_json):
         return None
-    with asking.asker(opened.location, account) as asker:
-        return label_run.by_model(opened, asker, job, choice=choice, progress=progress)
+    with asking.open_asker(opened.location, budget) as asker:
+        return label_run.label_with_model(opened, asker, job, choice=choice, progress=progress)
 
 
-def _tell(report: Any) -> None:
+def _print_report(report: LabelReport) -> None:
     click.echo(f"{report.labelled:,} features labelled by {report.explainer}, {report.skipped:,} skipped")
-    tell_spent(report)
+    print_spending(report)
     for reason, count in report.failed.items():
         click.echo(f"{count:,} not labelled: {reason}", err=True)
     for flaw, count in report.flawed.items():

@@ -1,4 +1,4 @@
-"""The options of `label` and `score` that say how a language model is asked, and what they come to: an Asker."""
+"""The options of `label` and `score` that say how a language model is asked, and the Asker that they describe."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from featurestore import BadRequest
 from featurestore.extension.output import print_json_lines
+
+if TYPE_CHECKING:
+    from labeler.llm.asker import Asker
+    from labeler.llm.budget import Budget
+    from labeler.runs.base import CostEstimate, RunReport
 
 _OPTIONS = (
     click.option(
@@ -64,15 +69,15 @@ _OPTIONS = (
 
 
 def asking_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """A command with these options."""
+    """Add these options to a command."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
 @dataclasses.dataclass(frozen=True)
-class Asking:
-    """How the model is to be asked, as the command line says; the fields are the options'."""
+class ModelOptions:
+    """How the model is asked, as the command line says. The fields are the names of the options."""
 
     model: str
     endpoints: tuple[str, ...]
@@ -91,87 +96,88 @@ class Asking:
     journal: str | None
 
     @classmethod
-    def of(cls, model: str, given: dict[str, Any]) -> Asking:
-        """Takes its fields out of what was given. Raises BadRequest for options that do not go together."""
-        made = cls(model, **{one.name: given.pop(one.name) for one in dataclasses.fields(cls) if one.name != "model"})
-        if made.ray is None and (made.serve or made.servers or made.gpus_per_server is not None):
+    def of(cls, model: str, options: dict[str, Any]) -> ModelOptions:
+        """Take its fields out of `options`. Raises BadRequest for options that do not go together."""
+        names = [field.name for field in dataclasses.fields(cls) if field.name != "model"]
+        parsed = cls(model, **{name: options.pop(name) for name in names})
+        if parsed.ray is None and (parsed.serve or parsed.servers or parsed.gpus_per_server is not None):
             raise BadRequest("--serve, --servers and --gpus-per-server go with --ray: name the cluster")
-        if made.ray is not None and not made.serve:
+        if parsed.ray is not None and not parsed.serve:
             raise BadRequest(
                 "--ray needs --serve: the command that serves the model, as in 'vllm serve {model} --port {port}'"
             )
-        if made.ray is not None and (made.endpoints or made.batch):
+        if parsed.ray is not None and (parsed.endpoints or parsed.batch):
             raise BadRequest("--ray serves the model itself: it goes without --endpoint and --batch")
-        if made.batch and len(made.endpoints) > 1:
+        if parsed.batch and len(parsed.endpoints) > 1:
             raise BadRequest("--batch asks one endpoint: name one")
-        if (made.price_in is None) != (made.price_out is None):
+        if (parsed.price_in is None) != (parsed.price_out is None):
             raise BadRequest("--price-in and --price-out go together: what a million tokens of each kind cost")
-        return made
+        return parsed
 
-    def account(self) -> Any:
-        """What may be spent, at which prices. Raises BadRequest."""
+    def build_budget(self) -> Budget:
+        """The budget of the run, with its prices. Raises BadRequest."""
         from labeler.llm.budget import Budget, Prices, parse_limit
 
         prices = None if self.price_in is None or self.price_out is None else Prices(self.price_in, self.price_out)
         return Budget(None if self.budget is None else parse_limit(self.budget, prices), prices)
 
-    def told(self, about: Any, what: str, done: str, as_json: bool) -> bool:
-        """Say what a run is about to ask and cost; whether that was all that was wanted."""
-        from labeler.llm.budget import shown
+    def announce(self, cost: CostEstimate, noun: str, done: str, as_json: bool) -> bool:
+        """Print what a run is about to ask and cost; returns whether it is a dry run, which ends there."""
+        from labeler.llm.budget import format_money
 
         if self.dry_run and as_json:
-            print_json_lines([about._asdict()])
+            print_json_lines([cost._asdict()])
             return True
-        cost = "" if about.money is None else f", {shown(about.money)} at these prices"
+        price = "" if cost.money is None else f", {format_money(cost.money)} at these prices"
         click.echo(
-            f"{about.features:,} {what} to ask {self.model} about ({about.skipped:,} {done}): about "
-            f"{about.tokens_in:,} tokens of prompts and {about.tokens_out:,} of replies{cost}",
+            f"{cost.features:,} {noun} to ask {self.model} about ({cost.skipped:,} {done}): about "
+            f"{cost.tokens_in:,} tokens of prompts and {cost.tokens_out:,} of replies{price}",
             err=not self.dry_run,
         )
         return self.dry_run
 
     @contextlib.contextmanager
-    def asker(self, location: str, account: Any) -> Iterator[Any]:
-        """An Asker with the journal of the store at a location; servers it needs are started, and ended with it."""
+    def open_asker(self, location: str, budget: Budget) -> Iterator[Asker]:
+        """An Asker with the journal of the store at a location. Servers that it needs are started, and ended with it."""
         from labeler.llm import journal
         from labeler.llm.asker import Asker
-        from labeler.llm.batch_api import Batches
+        from labeler.llm.batch_api import BatchAsker
         from labeler.llm.endpoint import Endpoint
 
-        with contextlib.ExitStack() as held:
-            kept = held.enter_context(journal.Journal(Path(self.journal or journal.beside(location))))
+        with contextlib.ExitStack() as stack:
+            kept = stack.enter_context(journal.Journal(Path(self.journal or journal.default_path(location))))
             if self.ray is not None:
-                from labeler.llm.ray_replicas import served
+                from labeler.llm.ray_replicas import serve_on_ray
 
                 how = (self.servers, self.gpus_per_server, self.concurrency)
-                fleet = held.enter_context(served(self.ray, self.serve or "", self.model, *how))
-                yield Asker(fleet, kept, account, self.take)
+                fleet = stack.enter_context(serve_on_ray(self.ray, self.serve or "", self.model, *how))
+                yield Asker(fleet, kept, budget, self.take)
                 return
             endpoints = [
                 Endpoint(self.model, url, self.api_key_env, concurrency=self.concurrency)
                 for url in self.endpoints or (None,)
             ]
             if self.batch:
-                yield held.enter_context(Batches(endpoints[0], kept, account, self.take))
+                yield stack.enter_context(BatchAsker(endpoints[0], kept, budget, self.take))
             else:
-                yield Asker(endpoints, kept, account, self.take)
+                yield Asker(endpoints, kept, budget, self.take)
 
 
-def refuse_without_model(ctx: click.Context, further: Collection[str], why: str) -> None:
-    """Raises BadRequest when an option was given that only a language model minds: those above, and `further` ones."""
-    names = {one.name for one in dataclasses.fields(Asking)} | set(further)
+def refuse_without_model(ctx: click.Context, further: Collection[str], reason: str) -> None:
+    """Raises BadRequest when an option was given that needs a language model: one of those above, or of `further`."""
+    names = {field.name for field in dataclasses.fields(ModelOptions)} | set(further)
     for option in ctx.command.params:
         source = ctx.get_parameter_source(option.name or "")
         if option.name in names and source is click.core.ParameterSource.COMMANDLINE:
-            raise BadRequest(f"{option.opts[0]} goes with --model; {why}")
+            raise BadRequest(f"{option.opts[0]} goes with --model; {reason}")
 
 
-def tell_spent(report: Any) -> None:
-    """Say what a run's answers cost."""
-    from labeler.llm.budget import shown
+def print_spending(report: RunReport) -> None:
+    """Print on stderr what a run's answers cost."""
+    from labeler.llm.budget import format_money
 
     if report.paid or report.cached:
-        money = "" if report.money is None else f", {shown(report.money)}"
+        money = "" if report.money is None else f", {format_money(report.money)}"
         click.echo(
             f"{report.paid:,} answers paid: {report.tokens_in:,} tokens of prompts, {report.tokens_out:,} of "
             f"replies{money}; {report.cached:,} from the journal",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,7 +10,12 @@ from featurestore import BadRequest, Progress
 from featurestore.extension.commands import build_index, connect_local, json_option, store_option
 from featurestore.extension.output import print_json_lines, print_table
 from featurestore.extension.progress import show_progress
-from labeler.cli.model_options import Asking, asking_options, refuse_without_model, tell_spent
+from labeler.cli.model_options import ModelOptions, asking_options, print_spending, refuse_without_model
+
+if TYPE_CHECKING:
+    from featurestore import Store
+    from labeler.runs.score_run import ScoreReport
+    from labeler.scorers.report import Figure
 
 FREE = "embedding"
 OF_JUDGES = ("prompts", "sample", "texts", "threshold")  # options that say what a judge is asked
@@ -48,13 +53,14 @@ OF_JUDGES = ("prompts", "sample", "texts", "threshold")  # options that say what
 @click.pass_context
 def score(
     ctx: click.Context,
+    /,
     model: str | None,
     methods: str | None,
     report: str | None,
     embedder: str | None,
     store: str,
     as_json: bool,
-    **given: Any,
+    **options: Any,
 ) -> None:
     """Score labels on texts that their explainers did not see: by an embedder for all, by a judge for a sample.
 
@@ -68,36 +74,38 @@ def score(
     """
     opened = connect_local(store)
     if report:
-        _report(opened, report, given["explainer"], as_json)
+        _print_figures(opened, report, options["explainer"], as_json)
         return
-    names = _names(methods, model)
+    names = _parse_methods(methods, model)
     if not model:
         refuse_without_model(ctx, OF_JUDGES, "embeddings are made here, of every label that is chosen")
     reports = []
-    about = " ".join(word for word in (model, methods, *given["dictionaries"]) if word)
+    about = " ".join(word for word in (model, methods, *options["dictionaries"]) if word)
     with show_progress(store, "score", about) as progress:
-        if FREE in names and not given["dry_run"]:
-            reports.append(_embedded(opened, embedder, given, progress))
+        if FREE in names and not options["dry_run"]:
+            reports.append(_score_with_embedder(opened, embedder, options, progress))
         if model and names != [FREE]:
-            judged = _judged(opened, model, [name for name in names if name != FREE], as_json, given, progress)
+            judge_methods = [name for name in names if name != FREE]
+            judged = _score_with_judge(opened, model, judge_methods, as_json, options, progress)
             if judged is None:
                 return
             reports.append(judged)
-        index_lines = build_index(opened, progress) if any(one.scores for one in reports) else []
+        index_lines = build_index(opened, progress) if any(run.scores for run in reports) else []
     if as_json:
         print_json_lines(reports)
     else:
-        for one in reports:
-            _tell(one)
+        for run in reports:
+            _print_report(run)
     for line in index_lines:
         click.echo(line, err=True)
 
 
-def _names(methods: str | None, model: str | None) -> list[str]:
-    from labeler.runs.score_run import JUDGED
+def _parse_methods(methods: str | None, model: str | None) -> list[str]:
+    """The names of the methods. Raises BadRequest for unknown ones, and for those that need a judge without a model."""
+    from labeler.runs.score_run import DEFAULT_METHODS
     from labeler.scorers.methods import METHODS
 
-    names = [one.strip() for one in methods.split(",")] if methods else [FREE, *(JUDGED if model else ())]
+    names = [name.strip() for name in methods.split(",")] if methods else [FREE, *(DEFAULT_METHODS if model else ())]
     for name in names:
         if name not in (*METHODS, FREE):
             raise BadRequest(f"method: '{name}' is not one of {', '.join([*METHODS, FREE])}")
@@ -106,41 +114,51 @@ def _names(methods: str | None, model: str | None) -> list[str]:
     return names
 
 
-def _embedded(opened: Any, embedder: str | None, given: dict[str, Any], progress: Progress) -> Any:
-    from labeler.runs.embedding_score_run import by_embedding
-    from labeler.runs.score_run import Job
+def _score_with_embedder(
+    opened: Store, embedder: str | None, options: dict[str, Any], progress: Progress
+) -> ScoreReport:
+    from labeler.runs.embedding_score_run import score_with_embedder
+    from labeler.runs.score_run import ScoreJob
 
-    asked = {name: given[name] for name in ("dictionaries", "explainer", "where", "order", "limit")}
-    job = Job({}, **asked)
-    chosen = job.choose(opened, "")
-    return by_embedding(opened, chosen, sampled=job.sampled, embedder=embedder, redo=given["redo"], progress=progress)
+    job = ScoreJob({}, **{name: options[name] for name in ("dictionaries", "explainer", "where", "order", "limit")})
+    return score_with_embedder(
+        opened,
+        job.choose(opened, ""),
+        representative=job.representative,
+        embedder=embedder,
+        redo=options["redo"],
+        progress=progress,
+    )
 
 
-def _judged(opened: Any, model: str, names: list[str], as_json: bool, given: dict[str, Any], progress: Progress) -> Any:
-    """The report of a run with a judge; None after a dry one."""
-    from labeler.runs.score_run import Job, by_judge, estimate
+def _score_with_judge(
+    opened: Store, model: str, methods: list[str], as_json: bool, options: dict[str, Any], progress: Progress
+) -> ScoreReport | None:
+    """The report of a run with a judge; None after a dry run."""
+    from labeler.runs.score_run import ScoreJob, estimate_cost, score_with_judge
 
-    asking = Asking.of(model, given)
-    job = Job.of(names, given.pop("prompts"), **given)
-    chosen, account = job.choose(opened, model), asking.account()
-    if asking.told(estimate(opened, job, chosen, account), "labels", "are scored", as_json):
+    asking = ModelOptions.of(model, options)
+    job = ScoreJob.of(methods, options.pop("prompts"), **options)
+    labels, budget = job.choose(opened, model), asking.build_budget()
+    if asking.announce(estimate_cost(opened, job, labels, budget), "labels", "are scored", as_json):
         return None
-    with asking.asker(opened.location, account) as asker:
-        return by_judge(opened, asker, job, chosen=chosen, progress=progress)
+    with asking.open_asker(opened.location, budget) as asker:
+        return score_with_judge(opened, asker, job, labels=labels, progress=progress)
 
 
-def _tell(report: Any) -> None:
+def _print_report(report: ScoreReport) -> None:
     click.echo(
         f"{report.labels:,} labels scored by {report.judge} ({report.scores:,} scores), {report.skipped:,} skipped"
     )
-    tell_spent(report)
+    print_spending(report)
     if report.unanswered:
         click.echo(f"{report.unanswered:,} judgements were not given: they count as failures, not in scores", err=True)
     if report.stopped_early:
         click.echo(f"{report.stopped_early:,} scores were decided early", err=True)
     if report.without_hard:
         click.echo(
-            f"{report.without_hard:,} labels have no hard negatives: no decoder vectors or index, or no texts of neighbours",
+            f"{report.without_hard:,} labels have no hard negatives: no decoder vectors or index, "
+            "or no texts of neighbours",
             err=True,
         )
     for reason, count in report.failed.items():
@@ -149,37 +167,40 @@ def _tell(report: Any) -> None:
         click.echo(f"{report.left:,} labels left: {report.stopped}", err=True)
 
 
-def _report(opened: Any, dictionary: str, explainer: str | None, as_json: bool) -> None:
-    from labeler.scorers.report import figures
+def _print_figures(opened: Store, dictionary: str, explainer: str | None, as_json: bool) -> None:
+    from labeler.scorers.report import compute_figures
 
-    found = figures(opened, dictionary, explainer)
+    figures = compute_figures(opened, dictionary, explainer)
     if as_json:
-        print_json_lines([one._asdict() for one in found])
+        print_json_lines([figure._asdict() for figure in figures])
         return
-    rows = [
-        {
-            "method": one.method,
-            "against": one.negatives,
-            "judge": one.judge,
-            "score": None if one.value is None else round(one.value, 3),
-            "interval": None if one.low is None else f"{one.low:.3f} to {one.high:.3f}",
-            "chance": one.baseline,
-            "auc": None if one.auc is None else round(one.auc, 3),
-            "features": f"{one.features:,} of {one.labelled:,}",
-            "n": one.judgements,
-            "failed": one.failures,
-            "tokens": one.tokens,
-        }
-        for one in found
-    ]
+    rows = [_build_row(figure) for figure in figures]
     if not rows:
         raise BadRequest(
             f"no label of {dictionary} has a score yet that counts for all: run `featurestore score` on it"
         )
     print_table(rows)
-    stopped = sum(one.stopped for one in found)
+    stopped = sum(figure.stopped for figure in figures)
     if stopped:
         click.echo(f"{stopped:,} scores were decided early, so these figures lean outward a little", err=True)
-    lacking = sum(one.unjudged for one in found)
-    if lacking:
-        click.echo(f"{lacking:,} scores have no value: the judge answered nothing readable", err=True)
+    unjudged = sum(figure.unjudged for figure in figures)
+    if unjudged:
+        click.echo(f"{unjudged:,} scores have no value: the judge answered nothing readable", err=True)
+
+
+def _build_row(figure: Figure) -> dict[str, Any]:
+    """A figure as a row of the table for people."""
+    interval = None if figure.low is None or figure.high is None else f"{figure.low:.3f} to {figure.high:.3f}"
+    return {
+        "method": figure.method,
+        "against": figure.negatives,
+        "judge": figure.judge,
+        "score": None if figure.value is None else round(figure.value, 3),
+        "interval": interval,
+        "chance": figure.baseline,
+        "auc": None if figure.auc is None else round(figure.auc, 3),
+        "features": f"{figure.features:,} of {figure.labelled:,}",
+        "n": figure.judgements,
+        "failed": figure.failures,
+        "tokens": figure.tokens,
+    }

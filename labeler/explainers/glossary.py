@@ -1,7 +1,7 @@
 """Plain words for tokens whose role a reader knows better by name: keywords, punctuation, everyday library words.
 
-Data only. A key is a token or a whole word; the text is what it is for. It makes labels readable, and findable by
-somebody who types "exception handling" rather than `except`.
+A key is a token or a whole word; the text says what it is for. So labels are readable, and a search for "exception
+handling" finds `except`. Knows nothing of features.
 """
 
 from __future__ import annotations
@@ -220,12 +220,12 @@ _HEX = re.compile(r"0x[0-9a-fA-F]*$")
 _UPPER = re.compile(r"[A-Z][A-Z0-9_]+$")
 
 
-def role(word: str) -> str | None:
-    """What a token or word is for, in plain words; None when the glossary has nothing to say."""
+def describe_role(word: str) -> str | None:
+    """Return what a token or word is for, in plain words; None when the glossary does not know it."""
     bare = word.strip()
-    found = ROLES.get(bare) or ROLES.get(bare.lower())
-    if found:
-        return found
+    text = ROLES.get(bare) or ROLES.get(bare.lower())
+    if text:
+        return text
     if _EXCEPTION.match(bare):
         return "exception class names"
     if _NUMBER.match(bare):

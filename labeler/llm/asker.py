@@ -1,8 +1,9 @@
-"""ask(messages) -> Answer for everybody who asks much: from the journal where it is known, within a budget, at one of several endpoints."""
+"""ask(messages) -> Answer: from the journal where it is known, within a budget, from one of several endpoints."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -10,22 +11,33 @@ from typing import Any
 
 from featurestore import BadRequest, Progress, Unavailable
 from labeler.llm.budget import Budget
-from labeler.llm.endpoint import Answer, Endpoint, Messages, Settings, tokens_most
-from labeler.llm.journal import Journal, key_of
+from labeler.llm.completions import Answer, Messages, RequestSettings, bound_tokens
+from labeler.llm.endpoint import Endpoint
+from labeler.llm.journal import Journal, hash_request
 
-REST = 60.0  # seconds that an endpoint which failed is left alone while another answers
+REST = 60.0  # seconds for which an endpoint that failed gets no requests while another answers
 
 
-class Waits(Exception):
-    """The answer is asked for, and comes with those that `gather` waits for."""
+class AnswerPending(Exception):
+    """The question has been noted; its answer comes with those that `gather` waits for."""
+
+
+@dataclasses.dataclass
+class _KeyLock:
+    """A lock for one question, and the number of threads that hold it or wait for it."""
+
+    lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+    users: int = 0
 
 
 class Asker:
     """Asks a model that one or several endpoints serve. Safe to share between threads.
 
-    An answer is in the journal before anybody uses it, and is never asked for again. What is asked for twice at a time
-    is asked once. `cached` and `budget` count what came from the journal and what was paid.
+    An answer is in the journal before it is used, and is never asked for again. A question that several threads ask at a
+    time is asked once. `cached` counts answers from the journal, `budget` those that were paid.
     """
+
+    in_rounds = False  # whether answers come together, in `gather`
 
     def __init__(
         self,
@@ -34,11 +46,11 @@ class Asker:
         budget: Budget | None = None,
         take: int = 1,
     ):
-        """`take` tells answers to the same prompts apart: those of take 1 are no answers to take 2.
+        """Answers of one `take` do not count as answers of another: a higher one asks the same questions anew.
 
         Raises BadRequest when the endpoints serve different models.
         """
-        if len({one.model for one in endpoints}) != 1:
+        if len({endpoint.model for endpoint in endpoints}) != 1:
             raise BadRequest("the endpoints of one run serve one model")
         self.endpoints = list(endpoints)
         self.model = endpoints[0].model
@@ -47,53 +59,51 @@ class Asker:
         self.take = take
         self.cached = 0
         self._lock = threading.Lock()
-        self._flying: dict[str, list[Any]] = {}  # a lock, and how many hold it or wait for it
-        self._failed: dict[int, float] = {}  # when, by number of endpoint
-
-    in_rounds = False  # whether answers come together, in `gather`
+        self._key_locks: dict[str, _KeyLock] = {}
+        self._failed_at: dict[int, float] = {}  # by number of endpoint, in seconds of time.monotonic
 
     @property
     def concurrency(self) -> int:
-        """Requests that may be under way at once."""
-        return sum(one.pace.most for one in self.endpoints)
+        """Number of requests that may be under way at once."""
+        return sum(endpoint.rate_limit.most for endpoint in self.endpoints)
 
     def ask(self, messages: Messages, about: str | None = None, **settings: Any) -> Answer:
-        """The answer to a conversation; `settings` are the fields of Settings: schema, max_tokens, temperature, logprobs.
+        """The answer to a conversation.
 
-        `about` is noted in the journal, for people: a feature's id. Raises Unavailable, BadRequest, Spent, Stopped or
-        Waits.
+        `settings` are the fields of RequestSettings: schema, max_tokens, temperature, logprobs. `about` is noted in the
+        journal for people: a feature's id. Raises Unavailable, BadRequest, BudgetSpent, RunStopped or AnswerPending.
         """
-        wanted = Settings(**settings)
-        key = self.key(messages, wanted)
-        with self._alone(key):
-            known = self.known(key)
-            if known is not None:
+        wanted = RequestSettings(**settings)
+        key = self.hash(messages, wanted)
+        with self._hold_key(key):
+            answer = self.find_answer(key)
+            if answer is not None:
                 with self._lock:
                     self.cached += 1
-                return known
-            with self.budget.reserved(tokens_most(messages), wanted.max_tokens) as spending:
-                answer = self._ask_one(messages, wanted)
+                return answer
+            with self.budget.reserve(bound_tokens(messages), wanted.max_tokens) as spending:
+                answer = self._ask_endpoints(messages, wanted)
                 spending.tokens = (answer.tokens_in, answer.tokens_out)
                 self.keep(key, answer, about)
             return answer
 
-    def key(self, messages: Messages, settings: Settings) -> str:
-        """What the journal knows a request by: a hash of model, messages and settings, whichever endpoint answers."""
+    def hash(self, messages: Messages, settings: RequestSettings) -> str:
+        """The journal's key of a request: a hash of model, messages and settings, whichever endpoint answers."""
         further = {"take": self.take} if self.take > 1 else {}
-        return key_of({"model": self.model, "messages": list(messages), **settings._asdict(), **further})
+        return hash_request({"model": self.model, "messages": list(messages), **settings._asdict(), **further})
 
-    def known(self, key: str) -> Answer | None:
-        """The journal's answer."""
-        found = self.journal.get(key) if self.journal else None
-        if found is None or "text" not in found:
+    def find_answer(self, key: str) -> Answer | None:
+        """The journal's answer, or None."""
+        line = self.journal.get(key) if self.journal else None
+        if line is None or "text" not in line:
             return None
-        logprobs = found.get("logprobs")
+        logprobs = line.get("logprobs")
         return Answer(
-            found["text"],
-            found["tokens_in"],
-            found["tokens_out"],
-            found["finish"],
-            None if logprobs is None else tuple((token, tops) for token, tops in logprobs),
+            line["text"],
+            line["tokens_in"],
+            line["tokens_out"],
+            line["finish"],
+            None if logprobs is None else tuple((token, likely) for token, likely in logprobs),
             True,
         )
 
@@ -108,11 +118,11 @@ class Asker:
         self.journal.put(key, content | ({"about": about} if about else {}))
 
     def gather(self, progress: Progress) -> bool:
-        """Wait for the answers that were asked for and are not there yet. Whether there were any."""
+        """Wait for the pending answers. Returns whether there were any."""
         return False
 
-    def cost(self, tokens_in: int, tokens_out: int) -> dict[str, Any]:
-        """What so many tokens cost, by the names of the store's columns."""
+    def price(self, tokens_in: int, tokens_out: int) -> dict[str, Any]:
+        """What so many tokens cost, by the names of the store's columns: tokens_in, tokens_out, money."""
         prices = self.budget.prices
         money = None if prices is None else prices.of(tokens_in, tokens_out)
         return {"tokens_in": tokens_in, "tokens_out": tokens_out, "money": money}
@@ -123,52 +133,53 @@ class Asker:
             self.journal.sync()
 
     def stop(self) -> None:
-        """Begin no further request; who waits for a turn gets Stopped."""
-        for one in self.endpoints:
-            one.stop()
+        """Begin no further request; threads that wait for a turn get RunStopped."""
+        for endpoint in self.endpoints:
+            endpoint.stop()
 
-    def _ask_one(self, messages: Messages, settings: Settings) -> Answer:
+    def _ask_endpoints(self, messages: Messages, settings: RequestSettings) -> Answer:
         while True:
-            chosen, began = self._least_loaded(), time.monotonic()
+            number, began = self._find_least_loaded(), time.monotonic()
             try:
-                return self.endpoints[chosen].ask(messages, **settings._asdict())
+                return self.endpoints[number].ask(messages, **settings._asdict())
             except Unavailable:
                 with self._lock:
-                    self._failed[chosen] = time.monotonic()
-                    awake = self._awake()
-                if not awake and not self.endpoints[chosen].comes_back(began):
+                    self._failed_at[number] = time.monotonic()
+                    available = self._list_available()
+                if not available and not self.endpoints[number].comes_back(began):
                     raise
 
-    def _awake(self) -> list[int]:
-        """Endpoints that are not left alone: those that never failed, or long ago, or have come to answer since."""
-        now, failed = time.monotonic(), self._failed
+    def _list_available(self) -> list[int]:
+        """Endpoints that get requests: those that never failed, or long ago, or were restarted since."""
+        now, failed_at = time.monotonic(), self._failed_at
         return [
             n
-            for n, one in enumerate(self.endpoints)
-            if one.renewed <= now and (n not in failed or now > failed[n] + REST or one.renewed > failed[n])
+            for n, endpoint in enumerate(self.endpoints)
+            if endpoint.renewed <= now
+            and (n not in failed_at or now > failed_at[n] + REST or endpoint.renewed > failed_at[n])
         ]
 
-    def _least_loaded(self) -> int:
+    def _find_least_loaded(self) -> int:
         if len(self.endpoints) == 1:
             return 0
         with self._lock:
-            awake = self._awake()
-        return min(awake or range(len(self.endpoints)), key=lambda n: self.endpoints[n].pace.load)
+            available = self._list_available()
+        return min(available or range(len(self.endpoints)), key=lambda n: self.endpoints[n].rate_limit.load)
 
     @contextlib.contextmanager
-    def _alone(self, key: str) -> Iterator[None]:
-        """One at a time for one key: the second finds the first one's answer in the journal."""
+    def _hold_key(self, key: str) -> Iterator[None]:
+        """Let one thread at a time ask one question: the next finds the answer in the journal."""
         if self.journal is None:
             yield
             return
         with self._lock:
-            mine = self._flying.setdefault(key, [threading.Lock(), 0])
-            mine[1] += 1
+            key_lock = self._key_locks.setdefault(key, _KeyLock())
+            key_lock.users += 1
         try:
-            with mine[0]:
+            with key_lock.lock:
                 yield
         finally:
             with self._lock:
-                mine[1] -= 1
-                if not mine[1]:
-                    del self._flying[key]
+                key_lock.users -= 1
+                if not key_lock.users:
+                    del self._key_locks[key]

@@ -1,4 +1,4 @@
-"""Every answer that was paid for, one line each, in a file that only grows. A prompt that is in it is not asked again.
+"""A journal of every answer that was paid for, one line each, in a file that only grows. Knows nothing of models.
 
 A line is on the system's disk cache before the answer is used, so a killed process loses none; lines are forced to the
 disk in groups, so a power cut loses at most the last second's. In memory a line is 16 bytes, however long it is.
@@ -27,14 +27,14 @@ _KEY = 32  # hex digits
 _MERGE = 16_384  # new lines, before they join the sorted ones
 
 
-def key_of(request: Any) -> str:
-    """What names a request: the first 32 hex digits of the sha256 of its JSON with sorted keys."""
+def hash_request(request: Any) -> str:
+    """Return the key of a request: the first 32 hex digits of the sha256 of its JSON with sorted keys."""
     raw = msgspec.json.encode(request, order="deterministic")
     return hashlib.sha256(raw).hexdigest()[:_KEY]
 
 
-def beside(location: str) -> Path:
-    """Where the journal of a store lies: beside its directory, or for an object store in the working directory."""
+def default_path(location: str) -> Path:
+    """Return the path of a store's journal: beside its directory, or for an object store in the working directory."""
     if "://" in location:
         return Path(location.split("://", 1)[1].strip("/").replace("/", "-") + ".journal.jsonl")
     return Path(location.rstrip("/") + ".journal.jsonl")
@@ -44,7 +44,10 @@ class Journal:
     """The lines of a file by their key. Safe to share between threads; processes may append side by side."""
 
     def __init__(self, path: str | Path):
-        """Opens the file, or makes it. Raises Unavailable when that cannot be done."""
+        """Open the file, or create it.
+
+        Raises Unavailable when that is impossible, and BadRequest when it is another kind of file.
+        """
         self.path = Path(path)
         try:
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
@@ -52,15 +55,17 @@ class Journal:
             raise Unavailable(f"cannot write the journal {self.path}: {exc.strerror}") from None
         self._lock = threading.Lock()
         self._unsynced, self._synced_at = 0, time.monotonic()
-        self._prefixes = numpy.empty(0, numpy.uint64)  # sorted
-        self._offsets = numpy.empty(0, numpy.int64)  # of the lines they begin
+        self._prefixes: numpy.ndarray[Any, numpy.dtype[numpy.uint64]] = numpy.empty(0, numpy.uint64)  # sorted
+        self._offsets: numpy.ndarray[Any, numpy.dtype[numpy.int64]] = numpy.empty(
+            0, numpy.int64
+        )  # of the lines they begin
         self._new: dict[int, list[int]] = {}
         self._torn = False  # the last line was cut off: the next one begins its own
         self.damaged = 0  # lines that are no answers: cut off by a full disk, say
-        self._read()
+        self._read_offsets()
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """What was put under the key last, or None."""
+        """Return what was put under the key last, or None."""
         prefix = int(key[:16], 16)
         with self._lock:
             offsets = list(self._new.get(prefix, ()))
@@ -68,13 +73,13 @@ class Journal:
             right = numpy.searchsorted(self._prefixes, numpy.uint64(prefix), "right")
             offsets = self._offsets[left:right].tolist() + offsets
         for offset in reversed(offsets):
-            found = self._line(offset)
-            if found is not None and found["key"] == key:
-                return found
+            line = self._read_line(offset)
+            if line is not None and line["key"] == key:
+                return line
         return None
 
     def put(self, key: str, content: dict[str, Any]) -> None:
-        """Append a line. It outlives this process from here on. Raises Unavailable when the disk does not take it."""
+        """Append a line, which from then on outlives this process. Raises Unavailable when the disk is full or fails."""
         at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         line = msgspec.json.encode({"key": key, "at": at} | content) + b"\n"
         with self._lock:
@@ -98,18 +103,18 @@ class Journal:
             self._force()
 
     def sync(self) -> None:
-        """Force to the disk what was put."""
+        """Force all lines to the disk."""
         with self._lock:
             self._unsynced, self._synced_at = 0, time.monotonic()
         self._force()
 
-    def keys(self) -> int:
-        """How many lines there are."""
+    def count(self) -> int:
+        """Number of lines."""
         with self._lock:
             return len(self._prefixes) + sum(map(len, self._new.values()))
 
     def close(self) -> None:
-        """Sync, and let go of the file."""
+        """Force all lines to the disk, and close the file."""
         if self._file >= 0:
             self.sync()
             os.close(self._file)
@@ -125,7 +130,7 @@ class Journal:
         with contextlib.suppress(OSError):  # pipes and some network file systems cannot
             os.fsync(self._file)
 
-    def _line(self, offset: int) -> dict[str, Any] | None:
+    def _read_line(self, offset: int) -> dict[str, Any] | None:
         size = 4096
         while True:
             raw = os.pread(self._file, size, offset)
@@ -138,8 +143,10 @@ class Journal:
         except msgspec.DecodeError:
             return None
 
-    def _read(self) -> None:
-        prefixes, offsets, at, whole = [], [], 0, True
+    def _read_offsets(self) -> None:
+        prefixes: list[int] = []
+        offsets: list[int] = []
+        at, whole = 0, True
         for raw in self._raw_lines():
             whole = raw.endswith(b"\n")
             head = raw[len(_HEAD) : len(_HEAD) + 16]

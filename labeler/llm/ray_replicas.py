@@ -26,29 +26,31 @@ from typing import Any
 
 from featurestore import BadRequest, Unavailable
 from featurestore.extension.ray_cluster import joined
-from labeler.llm.endpoint import CONCURRENCY, Answer, Endpoint, Messages
+from featurestore.extension.text import first_line
+from labeler.llm.completions import Answer, Messages
+from labeler.llm.endpoint import CONCURRENCY, Endpoint
 
-STARTING = 1800.0  # seconds that a server may take until it answers: weights may have to be read, or fetched
-LOOK = 0.2  # seconds between two tries whether it answers
-DEATHS, LONG = 3, 3600.0  # of one server, each within so many seconds of its start, before it is no accident
-NOWHERE = "http://127.0.0.1:0/v1"  # before it is served
+STARTING = 1800.0  # seconds until a server answers: it may have to read weights, or to download them
+LOOK = 0.2  # seconds between two checks whether it answers
+DEATHS, LONG = 3, 3600.0  # a server that ends so often, each time within so many seconds, is given up
+NOWHERE = "http://127.0.0.1:0/v1"  # before its server is started
 NOTICED = 15.0  # seconds within which the death of a server that does not answer is known
-RETRIES = 2  # at one server: another may answer, or the same when it has been started anew
-LAST_WORDS = 2000  # bytes of a server's output that are looked at
+RETRIES = 2  # at one server: another may answer, or the same after a restart
+LAST_OUTPUT = 2000  # bytes of a server's output of which the last line is reported
 
 
 class Server:
-    """An actor: one server, started where Ray put this. It ends with the actor, however that ends."""
+    """A Ray actor with one server on its machine. The server ends with the actor, however that ends."""
 
     def __init__(self, command: Sequence[str], key: str):
-        """`command` with places for {host} and {port}, which are this machine's."""
+        """`command` is a list of words in which {host} and {port} stand for this machine's."""
         self._command, self._key = command, key
 
     def start(self) -> str:
-        """The URL of the server, once it answers. Raises Unavailable when it ends instead."""
+        """Start the server; returns its URL when it answers. Raises Unavailable when it ends instead."""
         import ray
 
-        host = ray.util.get_node_ip_address()
+        host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
         with socket.socket() as free:
             free.bind(("", 0))
             port = free.getsockname()[1]
@@ -66,30 +68,30 @@ class Server:
                 raise Unavailable(self.end())
             if time.monotonic() > until:
                 raise Unavailable(
-                    f"'{shlex.join(self._words)}' did not answer in {STARTING:.0f} s: {self._last_words()}"
+                    f"'{shlex.join(self._words)}' did not answer in {STARTING:.0f} s: {self._last_line()}"
                 )
             time.sleep(LOOK)
         return url
 
     def end(self) -> str:
-        """Waits for the server's end; what is to be said of it."""
+        """Wait for the server's end; returns a sentence about how it ended."""
         code = self._process.wait()
-        return f"'{shlex.join(self._words)}' ended with {code}: {self._last_words()}"
+        return f"'{shlex.join(self._words)}' ended with {code}: {self._last_line()}"
 
-    def _last_words(self) -> str:
-        output = self._output.fileno()  # which the server writes on at the same place, so nobody seeks in it
-        raw = os.pread(output, LAST_WORDS, max(0, os.fstat(output).st_size - LAST_WORDS))
+    def _last_line(self) -> str:
+        output = self._output.fileno()  # the server appends at the same position, so we never seek in it
+        raw = os.pread(output, LAST_OUTPUT, max(0, os.fstat(output).st_size - LAST_OUTPUT))
         lines = [line.strip() for line in raw.decode(errors="replace").splitlines() if line.strip()]
         return lines[-1][:300] if lines else "it said nothing"
 
 
 def _answers(url: str, key: str) -> bool:
-    """Whether a server is ready there. Most tell under /health: 503, or nothing, while they read weights."""
+    """Whether a server is ready there. Most say so under /health: 503, or nothing, while they read weights."""
     health = _status(url.removesuffix("/v1") + "/health", key)
     if health != 404:
         return health is not None and health < 400
-    listed = _status(f"{url}/models", key)
-    return listed is not None and listed < 500
+    models = _status(f"{url}/models", key)
+    return models is not None and models < 500
 
 
 def _status(url: str, key: str) -> int | None:
@@ -105,12 +107,12 @@ def _status(url: str, key: str) -> int | None:
 
 
 class Replica(Endpoint):
-    """An endpoint whose server may die and be started anew, at another address. Those of one fleet share `news`."""
+    """An endpoint whose server may die and be restarted at another address. Replicas of one fleet share `news`."""
 
     def __init__(self, model: str, key: str, concurrency: int, fleet: list[Replica], news: threading.Condition):
         super().__init__(model, NOWHERE, retries=RETRIES, concurrency=concurrency, key=key)
-        self.renewed = math.inf  # when its server last came to answer; inf while it has none
-        self.lost: str | None = None  # why it will have none again
+        self.renewed = math.inf  # when its server was last started; inf while it has none
+        self.lost: str | None = None  # why it will have no server again
         self._fleet, self._news = fleet, news
         self._stopped = False
         fleet.append(self)
@@ -121,18 +123,18 @@ class Replica(Endpoint):
         return super().ask(messages, **settings)
 
     def comes_back(self, since: float) -> bool:
-        """Whether a server of the fleet has been started anew since a time, or is being started: waits for that."""
+        """Whether a server of the fleet has been started since that time; waits for one that is being started."""
 
-        def anew() -> bool:
-            return self._stopped or any(since < one.renewed < math.inf for one in self._fleet)
+        def is_renewed() -> bool:
+            return self._stopped or any(since < replica.renewed < math.inf for replica in self._fleet)
 
-        def starting() -> bool:
-            return any(one.renewed == math.inf and not one.lost for one in self._fleet)
+        def is_starting() -> bool:
+            return any(replica.renewed == math.inf and not replica.lost for replica in self._fleet)
 
         with self._news:
-            self._news.wait_for(lambda: anew() or starting(), NOTICED)
-            self._news.wait_for(lambda: anew() or not starting())
-            return anew()
+            self._news.wait_for(lambda: is_renewed() or is_starting(), NOTICED)
+            self._news.wait_for(lambda: is_renewed() or not is_starting())
+            return is_renewed()
 
     def stop(self) -> None:
         super().stop()
@@ -140,8 +142,8 @@ class Replica(Endpoint):
             self._stopped = True
             self._news.notify_all()
 
-    def served_at(self, url: str | None, lost: str | None = None) -> None:
-        """Its server answers there; or it has none, or is lost for a reason."""
+    def set_address(self, url: str | None, lost: str | None = None) -> None:
+        """Note that its server answers at `url`; or, with None, that it has none, and why it is `lost` for good."""
         with self._news:
             if url is not None:
                 self.move(url)
@@ -150,7 +152,7 @@ class Replica(Endpoint):
 
 
 @contextlib.contextmanager
-def served(
+def serve_on_ray(
     address: str,
     command: str,
     model: str,
@@ -158,41 +160,47 @@ def served(
     gpus: float | None = None,
     concurrency: int = CONCURRENCY,
 ) -> Iterator[list[Replica]]:
-    """Replicas of a model, `count` (default: one for each `gpus`, or one), on the Ray cluster at an address.
+    """Serve a model on the Ray cluster at an address; yields its replicas when the first one answers.
 
-    `command` starts a server; in it {model}, {host}, {port} and {key} stand for what it is to serve and how. Begins when the first
-    replica answers. Raises Unavailable when there is no cluster, no room, or the command ends; BadRequest when it cannot be one.
+    `count` replicas (default: as many as the cluster's GPUs allow, or one), each with `gpus`. `command` starts a server;
+    in it {model}, {host}, {port} and {key} are filled in. Raises Unavailable when there is no cluster, too few free
+    processors, or the command ends; BadRequest when it is no command.
     """
     key = secrets.token_hex(16)  # letters and digits: an argument that begins with "-" would be read as another option
-    words = _words(command, model, key)
+    words = _split_command(command, model, key)
     with joined(address) as ray:
-        there = ray.cluster_resources()
-        gpus = (1.0 if there.get("GPU") else 0.0) if gpus is None else gpus
-        what, each = ("GPU", gpus) if gpus else ("CPU", 1.0)
-        room = int(there.get(what, 0) // each)
-        count = count or (room if gpus else 1)
-        if not 0 < count <= room:
+        resources = ray.cluster_resources()
+        gpus = (1.0 if resources.get("GPU") else 0.0) if gpus is None else gpus
+        resource, each = ("GPU", gpus) if gpus else ("CPU", 1.0)
+        most = int(resources.get(resource, 0) // each)
+        count = count or (most if gpus else 1)
+        if not 0 < count <= most:
             raise Unavailable(
-                f"a server needs {each:g} {what}, and the cluster has {there.get(what, 0):g}: room for {room}"
+                f"a server needs {each:g} {resource}, and the cluster has {resources.get(resource, 0):g}: room for {most}"
             )
-        hire = ray.remote(num_gpus=gpus, num_cpus=0 if gpus else 1)(Server)
+        start_actor = ray.remote(num_gpus=gpus, num_cpus=0 if gpus else 1)(Server)
         fleet: list[Replica] = []
         news = threading.Condition()
         for _ in range(count):
             Replica(model, key, concurrency, fleet, news)
-        keepers = [_Keeper(ray, lambda: hire.remote(words, key), one) for one in fleet]
+        keepers = [_Keeper(ray, lambda: start_actor.remote(words, key), replica) for replica in fleet]
         try:
             with news:
-                news.wait_for(lambda: any(one.renewed < math.inf for one in fleet) or all(one.lost for one in fleet))
-            if all(one.lost for one in fleet):
+                news.wait_for(
+                    lambda: (
+                        any(replica.renewed < math.inf for replica in fleet) or all(replica.lost for replica in fleet)
+                    )
+                )
+            if all(replica.lost for replica in fleet):
                 raise Unavailable(f"no server of {model} answers: {fleet[0].lost}")
             yield fleet
         finally:
-            for one in keepers:
-                one.end()
+            for keeper in keepers:
+                keeper.end()
 
 
-def _words(command: str, model: str, key: str) -> list[str]:
+def _split_command(command: str, model: str, key: str) -> list[str]:
+    """The command's words with model and key filled in. Raises BadRequest."""
     try:
         words = shlex.split(command)
     except ValueError as exc:
@@ -203,10 +211,10 @@ def _words(command: str, model: str, key: str) -> list[str]:
 
 
 class _Keeper:
-    """A thread that keeps one replica served."""
+    """A thread that restarts the server of one replica whenever it dies."""
 
-    def __init__(self, ray: Any, hire: Callable[[], Any], replica: Replica):
-        self._ray, self._hire, self._replica = ray, hire, replica
+    def __init__(self, ray: Any, start_actor: Callable[[], Any], replica: Replica):
+        self._ray, self._start_actor, self._replica = ray, start_actor, replica
         self._ending = False
         self._lock = threading.Lock()
         self._actor: Any = None
@@ -214,7 +222,7 @@ class _Keeper:
         self._thread.start()
 
     def end(self) -> None:
-        """End the server."""
+        """End the server and the thread."""
         with self._lock:
             self._ending = True
             if self._actor is not None:
@@ -222,20 +230,20 @@ class _Keeper:
         self._thread.join()
 
     def _keep(self) -> None:
-        deaths, said = 0, ""
+        deaths, reason = 0, ""
         while deaths < DEATHS:
             with self._lock:
                 if self._ending:
                     return
-                self._actor = self._hire()
+                self._actor = self._start_actor()
             began = time.monotonic()
             try:
-                self._replica.served_at(self._ray.get(self._actor.start.remote()))
-                said = self._ray.get(self._actor.end.remote())
+                self._replica.set_address(self._ray.get(self._actor.start.remote()))
+                reason = self._ray.get(self._actor.end.remote())
             except self._ray.exceptions.RayTaskError as exc:
-                said = str(exc.cause)
+                reason = str(exc.cause)
             except self._ray.exceptions.RayError as exc:
-                said = str(exc).splitlines()[0][:300]
-            self._replica.served_at(None)
+                reason = first_line(exc, 300)
+            self._replica.set_address(None)
             deaths = 1 if time.monotonic() - began > LONG else deaths + 1
-        self._replica.served_at(None, said)
+        self._replica.set_address(None, reason)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from labeler.llm.endpoint import MAX_REPLY, Answer, Messages
+from labeler.llm.completions import MAX_REPLY, Answer, Messages
 
 MAX_LABEL = 300  # characters; a longer reply is no label
 MAX_QUOTED_REPLY = 2000  # characters of an unreadable reply that the second question repeats

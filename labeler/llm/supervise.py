@@ -1,6 +1,7 @@
-"""python -m labeler.llm.supervise COMMAND...: runs a command, and ends it and all it started when standard input is closed.
+"""python -m labeler.llm.supervise COMMAND...: runs a command, and ends it with all its children when stdin is closed.
 
-Whoever starts a server through this holds the other end of the pipe: however that process ends, the server ends too.
+The process that starts a server through this holds the other end of the pipe: when it ends, however that happens, the
+server ends too.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ PATIENCE = 10.0  # seconds between asking the command to end and ending it
 
 
 def run(command: list[str]) -> int:
-    """The command's exit code."""
+    """Run the command; returns its exit code, 127 when it cannot be started."""
     try:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     except OSError as exc:
@@ -35,18 +36,18 @@ def run(command: list[str]) -> int:
     try:
         return process.wait()
     finally:
-        _signal(process, signal.SIGKILL)  # what the command left behind
+        _signal(process, signal.SIGKILL)  # children that the command left running
 
 
-def _signal(process: subprocess.Popen, number: int) -> None:
+def _signal(process: subprocess.Popen[bytes], number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
 
 
 if __name__ == "__main__":
-    # Ray kills the children of an actor that ends, and its process group: who guards is a child's child in a session of its own.
-    guard = os.fork()
-    if guard:
-        sys.exit(os.waitstatus_to_exitcode(os.waitpid(guard, 0)[1]))
+    # Ray kills the children of an actor that ends, and its process group. A grandchild in another session survives that.
+    supervisor = os.fork()
+    if supervisor:
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(supervisor, 0)[1]))
     os.setsid()
     sys.exit(run(sys.argv[1:]))

@@ -1,31 +1,34 @@
-"""What every run that asks a language model is: threads ask, one thread counts and writes, and whatever ends it, it can go on."""
+"""What every run with a language model does: threads ask, one thread counts and writes, and an ended run can go on.
+
+Knows nothing of labels or scores: a run is given the functions that read items, ask about one, and drop what is done.
+"""
 
 from __future__ import annotations
 
 import collections
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from featurestore import Progress, Unavailable
 from labeler.llm.asker import Asker
-from labeler.llm.budget import Budget, Spent, shown
-from labeler.llm.endpoint import Refused
-from labeler.runs import thread_pool
-from labeler.runs.row_buffer import Rows
+from labeler.llm.budget import Budget, BudgetSpent, format_money
+from labeler.llm.endpoint import RequestRefused
+from labeler.runs.row_buffer import Row, RowBuffer
+from labeler.runs.thread_pool import run_in_threads
 
-CHUNK = 4096  # features read in the order they lie in, whatever the order asked for
-SAMPLE = 25  # features whose prompts tell what a run will cost
-REFUSALS = 5  # requests refused before any was answered: the fault is not the feature's
+CHUNK = 4096  # features that are read together, in the order they are stored in, whatever the order of the run
+SAMPLE = 25  # features whose prompts are looked at to estimate a run's cost
+REFUSALS = 5  # requests refused before any was answered: the fault is not the features'
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run did. `failed` counts by reason; `skipped` was done before, or cannot be.
+class RunReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run did. `failed` counts by reason; `skipped` was done before, or cannot be done.
 
-    `paid` answers cost `tokens_in` and `tokens_out`, and `money` where prices were given; `cached` ones came from the
-    journal. `left` were not come to, and `stopped` says why.
+    `paid` answers cost `tokens_in` and `tokens_out`, and `money` where prices were given; `cached` answers came from the
+    journal. The run ended before it reached `left`, and `stopped` says why.
     """
 
     skipped: int = 0
@@ -39,8 +42,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     stopped: str | None = None
 
 
-class Estimate(NamedTuple):
-    """What so many features will cost, more or less; `money` where prices are given."""
+class CostEstimate(NamedTuple):
+    """Roughly what a run over `features` will cost, in tokens, and in money where prices are given."""
 
     features: int
     skipped: int
@@ -49,135 +52,148 @@ class Estimate(NamedTuple):
     money: float | None
 
     @classmethod
-    def of(cls, features: int, skipped: int, tokens_in: float, tokens_out: float, budget: Budget) -> Estimate:
-        """With the money that these tokens cost."""
-        spent = round(tokens_in), round(tokens_out)
-        return cls(features, skipped, *spent, None if budget.prices is None else budget.prices.of(*spent))
+    def of(cls, features: int, skipped: int, tokens_in: float, tokens_out: float, budget: Budget) -> CostEstimate:
+        """The estimate for so many tokens, with their price."""
+        tokens = round(tokens_in), round(tokens_out)
+        return cls(features, skipped, *tokens, None if budget.prices is None else budget.prices.of(*tokens))
 
 
 class Sized(Protocol):
-    """What was chosen."""
+    """A choice of features or labels."""
 
     def __len__(self) -> int: ...
 
 
-Chosen = TypeVar("Chosen", bound=Sized)
+Choice = TypeVar("Choice", bound=Sized)
 Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
-class Run(ABC, Generic[Chosen, Item, Result]):
-    """One run. Rows it makes are committed by the way, and all that are at hand when it ends."""
+class Outcome(NamedTuple):
+    """What came of one item. `settled` are the features or labels that it was about, as `Work.remove` knows them.
 
-    made: ClassVar[str]  # what the rows are, in messages
+    `failed` counts by reason those without rows, `counts` is added to the run's. `refused`: the endpoint refused.
+    """
 
-    def __init__(self, store: Any, asker: Asker, rows: Rows):
-        self.store, self.asker, self.rows = store, asker, rows
+    settled: Sequence[Any]
+    rows: Sequence[Row]
+    failed: collections.Counter[str]
+    counts: collections.Counter[str]
+    refused: RequestRefused | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Work(Generic[Choice, Item]):
+    """What a run does with a choice. `noun` is what its rows are called in messages."""
+
+    description: str
+    noun: str
+    read: Callable[[Choice], Iterator[Item]]  # the items to ask about, read as they are needed
+    ask: Callable[[Item], Outcome | None]  # in many threads; None when answers are pending, or the run was stopped
+    remove: Callable[[Choice, Sequence[Any]], Choice]  # the choice without what is settled
+    describe_problems: Callable[[Tally], str]  # in a few words, beside the progress
+
+
+class Tally:
+    """What a run has done so far."""
+
+    def __init__(self, asker: Asker):
         self.failed: collections.Counter[str] = collections.Counter()
-        self.come_to = 0
+        self.counts: collections.Counter[str] = collections.Counter()
+        self.settled = 0
         self.stopped: str | None = None
-        self._refused = 0
+        self._asker = asker
+        self._refusals = 0
+        self._refusal: RequestRefused | None = None
 
-    @abstractmethod
-    def items(self, chosen: Chosen) -> Iterator[Item]:
-        """What there is to ask about, drawn as it is needed."""
+    def add(self, outcome: Outcome) -> None:
+        """Count an outcome. Raises RequestRefused when the endpoint refuses everything."""
+        self.settled += len(outcome.settled)
+        self.failed.update(outcome.failed)
+        self.counts.update(outcome.counts)
+        if outcome.refused is not None:
+            self._refusals, self._refusal = self._refusals + 1, outcome.refused
+            self.failed["refused by the endpoint"] += len(outcome.settled)
+            if self._refusals >= REFUSALS:
+                self.check_refusals()
 
-    @abstractmethod
-    def one(self, item: Item) -> Result | None:
-        """Ask about one; None when its answers are not there yet, or the run ended first. In many threads at once."""
-
-    @abstractmethod
-    def done(self, result: Result) -> None:
-        """Count a result and take its rows."""
-
-    @abstractmethod
-    def rest(self, chosen: Chosen) -> Chosen:
-        """What `done` has not been called for yet."""
-
-    @abstractmethod
-    def troubles(self) -> str:
-        """What went wrong so far, in a few words."""
-
-    def go(self, chosen: Chosen, doing: str, progress: Progress) -> None:
-        """Ask about all that was chosen; of a batch, in as many rounds as it takes.
-
-        Raises Unavailable when the endpoint is down or refuses the key, and Refused when it refuses everything; what was
-        answered is kept.
-        """
-        try:
-            self.asker.gather(progress)  # what a run before this one was waiting for
-            while True:
-                self._round(chosen, doing, progress)
-                if not self.asker.gather(progress):
-                    return
-                chosen = self.rest(chosen)
-        except Unavailable as exc:
-            written = self.rows.written
-            kept = f"; {written:,} {self.made} are kept, run it again to go on" if written else ""
-            raise Unavailable(f"{exc}{kept}") from None
-
-    def _round(self, chosen: Chosen, doing: str, progress: Progress) -> None:
-        self.stopped = None
-        # A few more hands than requests at once: they have the next prompts ready.
-        hands = self.asker.concurrency + max(1, min(16, self.asker.concurrency // 4))
-        self._stage, self._steps = progress(doing, len(chosen)), 0
-        try:
-            threads = max(1, min(hands, len(chosen)))
-            thread_pool.each(self.items(chosen), self.one, self._done, threads=threads, stop=self.asker.stop)
-        except Spent as exc:
-            self.stopped = str(exc)
-        finally:
-            self.write()
-        if self._refused and self._unanswered():
+    def check_refusals(self) -> None:
+        """Raises the endpoint's refusal when it has answered nothing yet."""
+        if self._refusal is not None and not self._asker.budget.paid and not self._asker.cached:
             raise self._refusal
 
-    def _done(self, result: Result | None) -> None:
-        if result is None:
-            return
-        self.done(result)
-        if self.rows.due:
-            self.write()
-        steps, self._steps = self._steps, 0
-        self._stage(steps, self.said())
-
-    def count(self, n: int, refused: Refused | None = None) -> None:
-        """So many are done with; none of them was answered if the endpoint `refused`. Raises that when it refuses all."""
-        self.come_to += n
-        self._steps += n
-        if refused is None:
-            return
-        self._refused, self._refusal = self._refused + 1, refused
-        self.failed["refused by the endpoint"] += n
-        if self._refused >= REFUSALS and self._unanswered():
-            raise refused
-
-    def _unanswered(self) -> bool:
-        return not self.asker.budget.paid and not self.asker.cached
-
-    def write(self) -> None:
-        """Commit the rows at hand; the answers they are made of are on the disk before."""
-        if self.rows.held:
-            self.asker.sync()
-        self.rows.write()
-
-    def said(self) -> str:
-        """The run so far, in a few words."""
-        spent = self.asker.budget
-        parts = [self.troubles(), f"{(spent.tokens_in + spent.tokens_out) / 1e3:,.0f}k tokens"]
-        if spent.money is not None:
-            parts.append(f"{shown(spent.money)} spent")
-        return ", ".join(parts)
-
-    def spent(self, total: int) -> dict[str, Any]:
-        """The fields of a report that are the same for every run, of so many that were to be done."""
-        account = self.asker.budget
+    def report_fields(self, total: int) -> dict[str, Any]:
+        """The fields of a RunReport that are the same for every run, of `total` that were to be done."""
+        budget = self._asker.budget
         return {
             "failed": dict(self.failed),
-            "paid": account.paid,
-            "cached": self.asker.cached,
-            "tokens_in": account.tokens_in,
-            "tokens_out": account.tokens_out,
-            "money": account.money,
-            "left": total - self.come_to,
+            "paid": budget.paid,
+            "cached": self._asker.cached,
+            "tokens_in": budget.tokens_in,
+            "tokens_out": budget.tokens_out,
+            "money": budget.money,
+            "left": total - self.settled,
             "stopped": self.stopped,
         }
+
+
+def run(work: Work[Choice, Item], choice: Choice, asker: Asker, rows: RowBuffer, progress: Progress) -> Tally:
+    """Ask about everything in the choice, through the Batch API in as many rounds as it takes. Returns what was done.
+
+    Rows are committed from time to time, and all of them when the run ends. A spent budget ends it, and the tally says
+    so. Raises Unavailable when the endpoint is down or refuses the key, and RequestRefused when it refuses everything;
+    rows that were made until then are kept.
+    """
+    tally = Tally(asker)
+    try:
+        asker.gather(progress)  # what an earlier run was waiting for
+        while True:
+            settled = _run_round(work, choice, asker, rows, progress, tally)
+            if not asker.gather(progress):
+                return tally
+            choice = work.remove(choice, settled)
+    except Unavailable as exc:
+        kept = f"; {rows.written:,} {work.noun} are kept, run it again to go on" if rows.written else ""
+        raise Unavailable(f"{exc}{kept}") from None
+
+
+def _run_round(
+    work: Work[Choice, Item], choice: Choice, asker: Asker, rows: RowBuffer, progress: Progress, tally: Tally
+) -> list[Any]:
+    """Ask once about everything in the choice. Returns what is settled, where another round may follow."""
+    settled: list[Any] = []
+    stage = progress(work.description, len(choice))
+
+    def take(outcome: Outcome | None) -> None:
+        if outcome is None:
+            return
+        if asker.in_rounds:
+            settled.extend(outcome.settled)
+        tally.add(outcome)
+        rows.add(outcome.rows)
+        if rows.due:
+            _write(rows, asker)
+        stage(len(outcome.settled), f"{work.describe_problems(tally)}, {_describe_spending(asker.budget)}")
+
+    tally.stopped = None
+    # A few more threads than requests at once: they have the next prompts ready.
+    threads = asker.concurrency + max(1, min(16, asker.concurrency // 4))
+    try:
+        run_in_threads(work.read(choice), work.ask, take, threads=max(1, min(threads, len(choice))), stop=asker.stop)
+    except BudgetSpent as exc:
+        tally.stopped = str(exc)
+    finally:
+        _write(rows, asker)
+    tally.check_refusals()
+    return settled
+
+
+def _write(rows: RowBuffer, asker: Asker) -> None:
+    """Commit the rows; the answers they are made of are forced to the disk before."""
+    if rows.held:
+        asker.sync()
+    rows.write()
+
+
+def _describe_spending(budget: Budget) -> str:
+    tokens = f"{(budget.tokens_in + budget.tokens_out) / 1e3:,.0f}k tokens"
+    return tokens if budget.money is None else f"{tokens}, {format_money(budget.money)} spent"

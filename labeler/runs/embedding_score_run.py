@@ -1,130 +1,157 @@
-"""Scores without a language model: whether a label's embedding is nearer to the texts its feature is active on than to others."""
+"""Scores without a language model: whether a label's embedding is nearer to texts its feature is active on than to others."""
 
 from __future__ import annotations
 
 import collections
 import itertools
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy
 import pyarrow
 
-from featurestore import Feature, Progress
+from featurestore import Progress, Store
 from labeler.explainers.llm_explainer import MissingEvidence
-from labeler.runs.row_buffer import Rows
-from labeler.runs.score_run import Scored, pages
-from labeler.scorers import statistics as statistics
+from labeler.runs.row_buffer import Row, RowBuffer
+from labeler.runs.score_run import Page, ScoreReport, read_pages
+from labeler.scorers import statistics
 from labeler.scorers.examples import Material, Text
-from labeler.scorers.judge import row_of
+from labeler.scorers.judge import build_row
 from labeler.scorers.methods import HARD, RANDOM, Result
 from labeler.scorers.sample import Target
+from labeler.selection import quoted
 
 METHOD = "embedding"
 TEXTS = 8  # of each kind: embedding them is most of the work
 AROUND = 24  # tokens of a text on either side of its strongest
 TOGETHER = 32  # features whose texts are embedded at once
-KEPT = 50_000  # texts whose vectors are kept at hand: a neighbour's texts are asked for again
+KEPT = 50_000  # texts whose vectors are cached: a neighbour's texts are needed again
+
+Vectors = numpy.ndarray[Any, numpy.dtype[numpy.float32]]
 
 
-def by_embedding(
-    store: Any,
-    chosen: pyarrow.Table,
+def score_with_embedder(
+    store: Store,
+    labels: pyarrow.Table,
     *,
-    sampled: bool,
+    representative: bool,
     embedder: str | None = None,
     redo: bool = False,
     progress: Progress,
-) -> Scored:
-    """Score labels (a table of score_sample.labels) by how well the cosine of label and text tells where a feature fires.
+) -> ScoreReport:
+    """Score labels (a table of sample.read_labels) by whether the cosine of label and text tells where a feature fires.
 
-    `embedder` is a setting of featurestore (default: that of the store's label index). Raises Unavailable when it is not
-    at hand.
+    `embedder` is a setting of featurestore (default: that of the store's label index). Labels that it scored before are
+    skipped unless `redo`. Raises Unavailable when the embedder is not installed or does not answer.
     """
-    embed = Embedded(store.embedder(embedder))
-    # What was done before was done by a judge of this name.
-    done = store.sql(
-        "SELECT dictionary, feature, label, explainer FROM stored.scores WHERE method = 'embedding' "
-        f"AND judge = '{embed.id.replace(chr(39), chr(39) * 2)}'"
-    )
-    known = set(zip(*(done[name].to_pylist() for name in done.column_names), strict=True)) if not redo else set()
-    scores, failed = Rows(store, "scores", "score"), collections.Counter[str]()
-    labels = skipped = without_hard = 0
-    stage = progress(f"scoring with {embed.id}", chosen.num_rows)
-    for group in _groups(pages(store, chosen), TOGETHER):
+    vectors = TextVectors(store.embedder(embedder))
+    scored = set() if redo else _read_scored(store, vectors.id)
+    rows, counts, failed = RowBuffer(store, "scores", "score"), collections.Counter[str](), collections.Counter[str]()
+    stage = progress(f"scoring with {vectors.id}", labels.num_rows)
+    for pages in _group(read_pages(store, labels), TOGETHER):
         work: list[tuple[Target, Material]] = []
-        for page, examples, those in group:
-            todo = [one for one in those if (one.dictionary, one.feature, one.label, one.explainer) not in known]
-            skipped += len(those) - len(todo)
-            stage(len(those))
+        for page, examples, targets in pages:
+            unscored = [target for target in targets if _identify(target) not in scored]
+            counts["skipped"] += len(targets) - len(unscored)
+            stage(len(targets))
             try:
-                material = examples.material(page, TEXTS)
+                material = examples.collect_material(page, TEXTS)
             except MissingEvidence as exc:
-                failed[str(exc)] += len(todo)
+                failed[str(exc)] += len(unscored)
                 continue
-            work += [(one, material) for one in todo]
-        embed.remember([text for _, material in work for kind in material[:3] for text in kind])
-        vectors = embed.labels([target.label for target, _ in work])
-        for vector, (target, material) in zip(vectors, work, strict=True):
-            results = _results(embed, vector, material)
-            labels += 1
-            without_hard += not any(one.negatives == HARD for one in results)
-            scores.add(
-                [row_of(target, METHOD, one, 0.5, material.examples, sampled) | {"judge": embed.id} for one in results]
-            )
-        if scores.due:
-            scores.write()
-    scores.write()
-    done = {"labels": labels, "scores": scores.written, "skipped": skipped, "without_hard": without_hard}
-    return Scored(judge=embed.id, failed=dict(failed), **done)
+            work += [(target, material) for target in unscored]
+        for new_rows in _score(vectors, work, representative):
+            counts["labels"] += 1
+            counts["without_hard"] += not any(row["negatives"] == HARD for row in new_rows)
+            rows.add(new_rows)
+        if rows.due:
+            rows.write()
+    rows.write()
+    return ScoreReport(
+        judge=vectors.id,
+        labels=counts["labels"],
+        scores=rows.written,
+        skipped=counts["skipped"],
+        without_hard=counts["without_hard"],
+        failed=dict(failed),
+    )
 
 
-def _groups(items: Iterable[tuple[Feature, Any, list[Target]]], size: int) -> Iterable[list[Any]]:
-    iterator = iter(items)
+def _read_scored(store: Store, embedder: str) -> set[tuple[Any, ...]]:
+    """The labels that this embedder has scored, as `_identify` names them."""
+    statement = (
+        "SELECT dictionary, feature, label, explainer FROM stored.scores WHERE method = 'embedding' "
+        f"AND judge = {quoted(embedder)}"
+    )
+    table = store.sql(statement)
+    return set(zip(*(table[name].to_pylist() for name in table.column_names), strict=True))
+
+
+def _identify(target: Target) -> tuple[Any, ...]:
+    return target.dictionary, target.feature, target.label, target.explainer
+
+
+def _group(pages: Iterable[Page], size: int) -> Iterator[list[Page]]:
+    iterator = iter(pages)
     while group := list(itertools.islice(iterator, size)):
         yield group
 
 
-def _results(embed: Embedded, label: numpy.ndarray, material: Material) -> list[Result]:
-    near = embed.texts(material.positives) @ label
-    found = []
+def _score(vectors: TextVectors, work: Sequence[tuple[Target, Material]], representative: bool) -> Iterator[list[Row]]:
+    """The rows of each label's scores; all labels and texts are embedded first."""
+    vectors.remember([text for _, material in work for texts in material[:3] for text in texts])
+    label_vectors = vectors.embed_labels([target.label for target, _ in work])
+    for label_vector, (target, material) in zip(label_vectors, work, strict=True):
+        results = _compare(vectors, label_vector, material)
+        yield [
+            build_row(target, METHOD, result, 0.5, material.examples, representative) | {"judge": vectors.id}
+            for result in results
+        ]
+
+
+def _compare(vectors: TextVectors, label_vector: Vectors, material: Material) -> list[Result]:
+    """The area under the ROC curve against each kind of negatives."""
+    near = vectors.look_up(material.positives) @ label_vector
+    results = []
     for kind, texts in ((RANDOM, material.random), (HARD, material.hard)):
         if texts:
-            far = embed.texts(texts) @ label
+            far = vectors.look_up(texts) @ label_vector
             value = statistics.area(near, far)
             estimate = statistics.area_interval(value, len(near), len(far), statistics.deviations())
-            found.append(Result(kind, estimate, value, len(near) + len(far), 0))
-    return found
+            results.append(Result(kind, estimate, value, len(near) + len(far), 0))
+    return results
 
 
-class Embedded:
-    """Vectors of texts, each embedded once as long as it is kept."""
+class TextVectors:
+    """Vectors of texts. Each text is embedded once as long as it is cached."""
 
     def __init__(self, embedder: Any):
-        self.id = embedder.id
+        self.id: str = embedder.id
         self._embedder = embedder
-        self._kept: OrderedDict[str, numpy.ndarray] = OrderedDict()
+        self._cache: OrderedDict[str, Vectors] = OrderedDict()
 
-    def labels(self, labels: Sequence[str]) -> numpy.ndarray:
-        """(n, d) unit vectors."""
-        return self._embedder(labels)
+    def embed_labels(self, labels: Sequence[str]) -> Vectors:
+        """Unit vectors (n, d) float32."""
+        vectors: Vectors = self._embedder(labels)
+        return vectors
 
     def remember(self, texts: Sequence[Text]) -> None:
-        """Embed what is not kept, all at once."""
-        while len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
-        new = list(dict.fromkeys(said for one in texts if (said := around(one)) not in self._kept))
+        """Embed the texts that are not cached, all at once."""
+        while len(self._cache) > KEPT:
+            self._cache.popitem(last=False)
+        cuts = dict.fromkeys(cut_around(text) for text in texts)
+        new = [cut for cut in cuts if cut not in self._cache]
         if new:
-            self._kept.update(zip(new, self._embedder(new), strict=True))
+            self._cache.update(zip(new, self._embedder(new), strict=True))
 
-    def texts(self, texts: Sequence[Text]) -> numpy.ndarray:
-        """(n, d) unit vectors of texts that were remembered."""
-        return numpy.stack([self._kept[around(one)] for one in texts])
+    def look_up(self, texts: Sequence[Text]) -> Vectors:
+        """Unit vectors (n, d) float32 of texts that were remembered."""
+        return numpy.stack([self._cache[cut_around(text)] for text in texts])
 
 
-def around(text: Text) -> str:
-    """A text near its strongest token, or near its middle where nothing is known to be active."""
+def cut_around(text: Text) -> str:
+    """The part of a text around its strongest token, or around its middle where no activation is known."""
     size = len(text.tokens)
     strongest = int(numpy.argmax(numpy.abs(text.activations))) if any(text.activations) else size // 2
     first = max(0, min(strongest - AROUND, size - 2 * AROUND - 1))

@@ -6,8 +6,7 @@ import collections
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import featurestore
-from featurestore import Example, Feature, Progress
+from featurestore import Example, Feature, FeatureId, Progress, Store
 from labeler import prompts
 from labeler.explainers.llm_explainer import (
     TOP_EXAMPLES,
@@ -17,24 +16,25 @@ from labeler.explainers.llm_explainer import (
     explain,
     select_silent,
 )
-from labeler.llm.asker import Asker, Waits
+from labeler.llm.asker import AnswerPending, Asker
 from labeler.llm.budget import Budget
-from labeler.llm.endpoint import Answer, Endpoint, Refused, tokens_about
-from labeler.llm.rate_limit import Stopped
+from labeler.llm.completions import Answer, estimate_tokens
+from labeler.llm.endpoint import Endpoint, RequestRefused
+from labeler.llm.rate_limit import RunStopped
 from labeler.llm.replies import UnreadableReply
 from labeler.prompts import Prompt
-from labeler.runs.base import CHUNK, SAMPLE, Estimate, Report, Run
-from labeler.runs.row_buffer import Rows
+from labeler.runs.base import CHUNK, SAMPLE, CostEstimate, Outcome, RunReport, Work, run
+from labeler.runs.row_buffer import Row, RowBuffer
 from labeler.selection import Choice, choose, choose_dictionaries
 
-NEIGHBOURS, OF_EACH = 5, 3  # whose texts the contrastive prompt shows, and how many of each
-ABOUT_OUT = 30  # tokens of a label in JSON
+NEIGHBOURS, EXAMPLES_OF_EACH = 5, 3  # whose texts the contrastive prompt shows, and how many of each
+TOKENS_OF_LABEL = 30  # about, in JSON
 
 
-class Labelled(Report, frozen=True, kw_only=True):
-    """What a run did: so many features were `labelled`; those `skipped` had a label by this explainer, or are dead.
+class LabelReport(RunReport, frozen=True, kw_only=True):
+    """What a run did: it `labelled` so many features; those `skipped` had a label by this explainer, or never fired.
 
-    `flawed` labels, by flaw, are among the labelled: vague or foreign after a second question.
+    `flawed` counts by flaw the labels that are vague or foreign after a second question; they are among the labelled.
     """
 
     explainer: str
@@ -42,8 +42,8 @@ class Labelled(Report, frozen=True, kw_only=True):
     flawed: dict[str, int] = {}  # noqa: RUF012 - each report gets its own
 
 
-class Job(NamedTuple):
-    """What a run with a language model is to do: which features, asked how, written under whose name.
+class LabelJob(NamedTuple):
+    """What a run with a language model does: which features it asks about, how, and whose name the labels carry.
 
     `where` and `order` are SQL over the view `features`: features are taken in that order. Features that `explainer`
     labelled before are left out unless `redo`.
@@ -58,137 +58,127 @@ class Job(NamedTuple):
     redo: bool = False
 
     @classmethod
-    def of(cls, model: str, prompt: str = prompts.DEFAULT, explainer: str | None = None, **chosen: Any) -> Job:
-        """A job for a model. Its labels carry the model's name, and that of the prompt where it is not the usual one."""
+    def of(cls, model: str, prompt: str = prompts.DEFAULT, explainer: str | None = None, **chosen: Any) -> LabelJob:
+        """A job for a model. Its labels carry the model's name, and the prompt's where it is not the default one."""
         loaded = prompts.load(prompt)
         usual = model if loaded.name == prompts.DEFAULT else f"{model}+{loaded.name}"
         return cls(loaded, explainer or usual, **chosen)
 
-    def choose(self, store: Any) -> Choice:
+    def choose(self, store: Store) -> Choice:
         """The features it is about. Raises BadRequest or NotFound."""
         names = choose_dictionaries(store, self.dictionaries)
         live = bool(self.prompt.places & {"pairs", "windows", "others"})
         return choose(store, names, self.explainer, self.where, self.order, self.limit, self.redo, live)
 
 
-def estimate(store: Any, job: Job, chosen: Choice, budget: Budget) -> Estimate:
-    """What a job will cost, from the prompts of a few of its features; what the journal knows already is not left out."""
+def estimate_cost(store: Store, job: LabelJob, choice: Choice, budget: Budget) -> CostEstimate:
+    """What a job will cost, from the prompts of a few of its features; answers in the journal are not subtracted."""
     sizes = []
-    for page in _pages(store, chosen[:: max(1, len(chosen) // SAMPLE)], job.prompt):
+    for page in _read_pages(store, choice[:: max(1, len(choice) // SAMPLE)], job.prompt):
         try:
-            sizes.append(tokens_about(build_messages(page, job.prompt, _others(store, page, job.prompt))))
+            others = _find_others(store, page, job.prompt)
+            sizes.append(estimate_tokens(build_messages(page, job.prompt, others)))
         except MissingEvidence:
             sizes.append(0)
-    tokens_in, tokens_out = sum(sizes) / max(1, len(sizes)) * len(chosen), ABOUT_OUT * len(chosen)
-    return Estimate.of(len(chosen), chosen.skipped, tokens_in, tokens_out, budget)
+    tokens_in, tokens_out = sum(sizes) / max(1, len(sizes)) * len(choice), TOKENS_OF_LABEL * len(choice)
+    return CostEstimate.of(len(choice), choice.skipped, tokens_in, tokens_out, budget)
 
 
-def by_model(
-    store: Any,
+def label_with_model(
+    store: Store,
     asker: Asker | Endpoint,
-    job: Job | None = None,
+    job: LabelJob | None = None,
     *,
     choice: Choice | None = None,
     progress: Progress,
     **chosen: Any,
-) -> Labelled:
-    """Label features with a language model; keywords are those of Job.of, where no job is given.
+) -> LabelReport:
+    """Label features with a language model. Without a `job` the keywords are those of LabelJob.of.
 
     Answers are in the asker's journal before they are used, and labels are written every 2,000, so a killed run repeats
-    no answer that it had. Replies that hold no label are counted by reason and never stored. A spent budget ends the run
-    and the report says so. Raises Unavailable when the endpoint is down or refuses the key, with what was answered kept.
+    no answer that it had. Replies without a label are counted by reason and never stored. A spent budget ends the run,
+    and the report says so. Raises Unavailable when the endpoint is down or refuses the key; answers until then are kept.
     """
-    if not isinstance(asker, Asker):
-        asker = Asker([asker])
-    job = job or Job.of(asker.model, **chosen)
+    asker = asker if isinstance(asker, Asker) else Asker([asker])
+    return _run_job(store, asker, job or LabelJob.of(asker.model, **chosen), choice, progress)
+
+
+def _run_job(store: Store, asker: Asker, job: LabelJob, choice: Choice | None, progress: Progress) -> LabelReport:
     choice = job.choose(store) if choice is None else choice
-    labelling = _Labelling(store, asker, job)
-    labelling.go(choice, f"labelling with {job.explainer}", progress)
-    return Labelled(
+    rows = RowBuffer(store, "labels", "label")
+    work = Work[Choice, Feature](
+        f"labelling with {job.explainer}",
+        "labels",
+        read=lambda choice: _read_pages(store, choice, job.prompt),
+        ask=lambda page: _ask(store, asker, job, page),
+        remove=lambda choice, ids: choice.without(ids),
+        describe_problems=lambda tally: f"{sum(tally.failed.values()):,} failed",
+    )
+    tally = run(work, choice, asker, rows, progress)
+    return LabelReport(
         explainer=job.explainer,
-        labelled=labelling.rows.written,
+        labelled=rows.written,
         skipped=choice.skipped,
-        flawed=dict(labelling.flawed),
-        **labelling.spent(len(choice)),
+        flawed=dict(tally.counts),
+        **tally.report_fields(len(choice)),
     )
 
 
-class _Explanation(NamedTuple):
-    """What came of a feature: a label, or why it has none; and the answers it took."""
+def _ask(store: Store, asker: Asker, job: LabelJob, page: Feature) -> Outcome | None:
+    """A feature's label, or why it has none; None when answers are pending or the run was stopped."""
+    answers: list[Answer] = []
 
-    id: str
-    found: Explanation | str | Refused
-    answers: list[Answer]
+    def ask(*question: Any, **settings: Any) -> Answer:
+        answers.append(asker.ask(*question, **settings))
+        return answers[-1]
 
-
-class _Labelling(Run[Choice, Feature, _Explanation]):
-    made = "labels"
-
-    def __init__(self, store: Any, asker: Asker, job: Job):
-        super().__init__(store, asker, Rows(store, "labels", "label"))
-        self.job = job
-        self.flawed: collections.Counter[str] = collections.Counter()
-        self.settled: dict[str, list[int]] = collections.defaultdict(list)
-
-    def items(self, chosen: Choice) -> Iterator[Feature]:
-        return _pages(self.store, chosen, self.job.prompt)
-
-    def one(self, item: Feature) -> _Explanation | None:
-        answers: list[Answer] = []
-
-        def ask(*question: Any, **settings: Any) -> Answer:
-            answers.append(self.asker.ask(*question, **settings))
-            return answers[-1]
-
-        try:
-            others = _others(self.store, item, self.job.prompt)
-            return _Explanation(item.id, explain(item, self.job.prompt, ask, others), answers)
-        except (MissingEvidence, UnreadableReply) as exc:
-            return _Explanation(item.id, str(exc), answers)
-        except Refused as exc:
-            return _Explanation(item.id, exc, answers)
-        except (Stopped, Waits):
-            return None
-
-    def done(self, result: _Explanation) -> None:
-        id, found, answers = result
-        parsed = featurestore.FeatureId.parse(id)
-        if self.asker.in_rounds:
-            self.settled[parsed.dictionary].append(parsed.feature)
-        self.count(1, found if isinstance(found, Refused) else None)
-        if isinstance(found, str):
-            self.failed[found] += 1
-        elif isinstance(found, Explanation):
-            # A flaw is said where it is said how the label was made.
-            made = self.job.prompt.id + (f"+{found.flaw}" if found.flaw else "")
-            row = {"dictionary": parsed.dictionary, "feature": parsed.feature, "label": found.label, "prompt": made}
-            row |= {"explainer": self.job.explainer, "examples": found.examples}
-            row |= self.asker.cost(sum(one.tokens_in for one in answers), sum(one.tokens_out for one in answers))
-            self.flawed.update([found.flaw] if found.flaw else [])
-            self.rows.add([row])
-
-    def rest(self, chosen: Choice) -> Choice:
-        return chosen.without(self.settled)
-
-    def troubles(self) -> str:
-        return f"{sum(self.failed.values()):,} failed"
+    outcome = Outcome([page.id], [], collections.Counter(), collections.Counter())
+    try:
+        explanation = explain(page, job.prompt, ask, _find_others(store, page, job.prompt))
+    except (MissingEvidence, UnreadableReply) as exc:
+        outcome.failed[str(exc)] += 1
+        return outcome
+    except RequestRefused as exc:
+        return outcome._replace(refused=exc)
+    except (RunStopped, AnswerPending):
+        return None
+    if explanation.flaw:
+        outcome.counts[explanation.flaw] += 1
+    return outcome._replace(rows=[_build_row(asker, job, page.id, explanation, answers)])
 
 
-def _pages(store: Any, ids: Choice, prompt: Prompt) -> Iterator[Feature]:
-    """The features' pages. Of every few thousand in order, those come first that lie first, which are read together."""
-    # Some of the strongest are held out, so more are read than are shown.
+def _build_row(asker: Asker, job: LabelJob, id: str, explanation: Explanation, answers: Sequence[Answer]) -> Row:
+    """The row of stored.labels. A flaw is noted in the name of the prompt, which says how the label was made."""
+    feature = FeatureId.parse(id)
+    return {
+        "dictionary": feature.dictionary,
+        "feature": feature.feature,
+        "label": explanation.label,
+        "prompt": job.prompt.id + (f"+{explanation.flaw}" if explanation.flaw else ""),
+        "explainer": job.explainer,
+        "examples": explanation.examples,
+        **asker.price(sum(answer.tokens_in for answer in answers), sum(answer.tokens_out for answer in answers)),
+    }
+
+
+def _read_pages(store: Store, choice: Choice, prompt: Prompt) -> Iterator[Feature]:
+    """The features' pages. Each few thousand of the choice are read together, in the order they are stored in."""
+    # Some of the strongest examples are held out, so more are read than are shown.
     examples = None if "others" in prompt.places else 3 * TOP_EXAMPLES
-    for first in range(0, len(ids), CHUNK):
-        yield from store.evidence(ids[first : first + CHUNK].by_id(), examples)
+    for first in range(0, len(choice), CHUNK):
+        yield from store.evidence(choice[first : first + CHUNK].sort_by_id(), examples)
 
 
-def _others(store: Any, page: Feature, prompt: Prompt) -> list[Example]:
-    """Where the prompt asks for them, examples of the feature's neighbours on which it is silent."""
+def _find_others(store: Store, page: Feature, prompt: Prompt) -> list[Example]:
+    """Examples of the feature's neighbours on which it is silent, where the prompt shows such texts; else none."""
     if "others" not in prompt.places:
         return []
     near = [hit.id for hit in store.nearest(page.id, k=NEIGHBOURS + 1, within=page.dictionary) if hit.id != page.id]
-    theirs = [
-        one for other in store.evidence(near[:NEIGHBOURS], OF_EACH) for one in other.examples if one.band == "top"
+    candidates = [
+        example
+        for neighbour in store.evidence(near[:NEIGHBOURS], EXAMPLES_OF_EACH)
+        for example in neighbour.examples
+        if example.band == "top"
     ]
-    # The first of each neighbour before the second of any.
-    return select_silent(page.examples, sorted(theirs, key=lambda one: one.rank))
+    # The first example of each neighbour comes before the second of any.
+    return select_silent(page.examples, sorted(candidates, key=lambda example: example.rank))

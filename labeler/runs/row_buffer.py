@@ -1,4 +1,4 @@
-"""Rows on their way to a table of the store, in commits of many: labels and scores."""
+"""Rows for one table of the store, labels or scores, committed many at a time."""
 
 from __future__ import annotations
 
@@ -11,25 +11,28 @@ from typing import Any
 import pyarrow
 
 import featurestore
+from featurestore import Store
 
-BATCH, SECONDS = 2000, 60.0  # rows of one commit, or the time it holds
+BATCH, SECONDS = 2000, 60.0  # rows of one commit, or the time after which there is one
 TOOL = f"featurestore {featurestore.__version__}"
 
+Row = dict[str, Any]
 
-class Rows:
-    """Rows of one table, committed when there are many or after a while. Each names its dictionary."""
 
-    def __init__(self, store: Any, table: str, doing: str):
-        """`doing` is what the store's log calls the writer."""
-        self._store, self._table, self._doing = store, table, doing
+class RowBuffer:
+    """Rows of one table, committed when there are many or after a while. Each row names its dictionary."""
+
+    def __init__(self, store: Store, table: str, purpose: str):
+        """`purpose` is what the store's log calls the writer."""
+        self._store, self._table, self._purpose = store, table, purpose
         self._schema = store.sql(f"FROM stored.{table} LIMIT 0").schema
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[Row] = []
         self._written_at = time.monotonic()
         self.written = 0
 
     @property
     def held(self) -> int:
-        """Rows not committed yet."""
+        """Number of rows that are not committed yet."""
         return len(self._rows)
 
     @property
@@ -37,18 +40,18 @@ class Rows:
         """Whether it is time to commit."""
         return self.held >= BATCH or (self.held > 0 and time.monotonic() - self._written_at > SECONDS)
 
-    def add(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Take rows, to be committed later. Each gets the tool and the time that it was made with and at."""
+    def add(self, rows: Sequence[Row]) -> None:
+        """Take rows, to be committed later. Each gets the name of this tool and the present time."""
         stamp = {"tool": TOOL, "created_at": datetime.datetime.now(datetime.UTC)}
         self._rows += [row | stamp for row in rows]
 
     def write(self) -> None:
-        """Commit, in one step."""
+        """Commit all rows in one step."""
         if self._rows:
             by_dictionary = collections.defaultdict(list)
             for row in self._rows:
                 by_dictionary[row["dictionary"]].append(row)
-            with self._store.writer(f"{TOOL} {self._doing}") as writer:
+            with self._store.writer(f"{TOOL} {self._purpose}") as writer:
                 for dictionary, rows in by_dictionary.items():
                     writer.add(self._table, pyarrow.Table.from_pylist(rows, schema=self._schema), key=dictionary)
         self.written += self.held

@@ -1,4 +1,4 @@
-"""Many hands for one list of work: threads that can be interrupted, and never lose what is under way."""
+"""A thread pool for one list of work, which can be interrupted and loses nothing that is under way."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ Result = TypeVar("Result")
 _END = object()
 
 
-def each(
+def run_in_threads(
     items: Iterable[Item],
     work: Callable[[Item], Result],
-    done: Callable[[Result], None],
+    take: Callable[[Result], None],
     *,
     threads: int,
     stop: Callable[[], None] = lambda: None,
 ) -> None:
-    """Calls `work(item)` in `threads` threads, and in this thread `done(result)` for each as it comes.
+    """Call `work(item)` in `threads` threads, and `take(result)` in this thread for each result as it comes.
 
-    Items are drawn as they are needed, so their number costs no memory. When `work`, `done` or the items raise, or
-    Ctrl-C comes, nothing further begins: `stop()` is called, what is under way is awaited and still handed to `done`,
-    and then the first error is raised. A second Ctrl-C does not wait: the threads are left behind.
+    Items are read as they are needed, so their number costs no memory. When `work`, `take` or the items raise, or Ctrl-C
+    comes, nothing further begins: `stop()` is called, what is under way is waited for and still handed to `take`, and
+    then the first error is raised. A second Ctrl-C does not wait: the threads are left behind.
     """
     todo: queue.SimpleQueue[Any] = queue.SimpleQueue()
     results: queue.SimpleQueue[Any] = queue.SimpleQueue()
     ended = threading.Event()
 
-    def hand() -> None:
+    def work_off() -> None:
         while (item := todo.get()) is not _END:
             if ended.is_set():
                 continue
@@ -40,34 +40,40 @@ def each(
             except BaseException as exc:
                 results.put((_END, exc))
 
-    # Daemons: a process that is told twice to end ends.
-    hands = [threading.Thread(target=hand, name=f"labeler-{n}", daemon=True) for n in range(threads)]
-    for one in hands:
-        one.start()
-    as_before = _on_interrupt(lambda: results.put((_END, KeyboardInterrupt())))
+    # Daemons: a process that is interrupted twice ends.
+    pool = [threading.Thread(target=work_off, name=f"labeler-{n}", daemon=True) for n in range(threads)]
+    for thread in pool:
+        thread.start()
+    restore_handler = _on_interrupt(lambda: results.put((_END, KeyboardInterrupt())))
     finished = False
     try:
-        _drive(iter(items), todo, results, done, 2 * threads)
+        _feed(iter(items), todo, results, take, 2 * threads)
         finished = True
     finally:
         try:
             if not finished:  # what is under way has been paid for, and is waited for
                 ended.set()
                 stop()
-            for _ in hands:
+            for _ in pool:
                 todo.put(_END)
-            for one in hands:
-                one.join()
+            for thread in pool:
+                thread.join()
             while not results.empty():
                 result, error = results.get()
                 if error is None:
-                    done(result)
+                    take(result)
         finally:
-            as_before()
+            restore_handler()
 
 
-def _drive(items: Iterator[Any], todo: Any, results: Any, done: Callable[[Any], None], ahead: int) -> None:
-    """Puts items in `todo`, no more than `ahead` of the results; raises what work raised."""
+def _feed(
+    items: Iterator[Item],
+    todo: queue.SimpleQueue[Any],
+    results: queue.SimpleQueue[Any],
+    take: Callable[[Any], None],
+    ahead: int,
+) -> None:
+    """Put items in `todo`, at most `ahead` of the results. Raises what work raised."""
     under_way, exhausted = 0, False
     while True:
         while not exhausted and under_way < ahead:
@@ -82,24 +88,24 @@ def _drive(items: Iterator[Any], todo: Any, results: Any, done: Callable[[Any], 
         under_way -= 1
         if error is not None:
             raise error
-        done(result)
+        take(result)
 
 
-def _on_interrupt(tell: Callable[[], None]) -> Callable[[], None]:
-    """From now on the first Ctrl-C only tells, so that it breaks nothing off half-way; the second is as ever.
+def _on_interrupt(notify: Callable[[], None]) -> Callable[[], None]:
+    """Let the first Ctrl-C only call `notify`, so that it breaks nothing off half-way; the second acts as before.
 
-    Gives the way back. Only the main thread can be interrupted: elsewhere nothing changes.
+    Returns a function that restores the handler. Only the main thread can be interrupted: elsewhere nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         return lambda: None
 
-    def first(number: int, frame: Any) -> None:
-        signal.signal(signal.SIGINT, before)
-        tell()
+    def handle_first(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGINT, previous)
+        notify()
 
-    before = signal.signal(signal.SIGINT, first) or signal.default_int_handler
+    previous = signal.signal(signal.SIGINT, handle_first) or signal.default_int_handler
 
-    def back() -> None:
-        signal.signal(signal.SIGINT, before)
+    def restore() -> None:
+        signal.signal(signal.SIGINT, previous)
 
-    return back
+    return restore

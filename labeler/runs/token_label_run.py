@@ -1,69 +1,75 @@
-"""Labels of a whole dictionary from token statistics: no language model. What the statistics say is labeler/explainers/token_explainer.py's."""
+"""Labels of a whole dictionary from token statistics, without a language model: reads the store for token_explainer.py."""
 
 from __future__ import annotations
 
 import collections
 import itertools
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pyarrow
 
-from featurestore import Progress
+from featurestore import Progress, Store
 from labeler.explainers import token_explainer
-from labeler.runs.label_run import Labelled
-from labeler.runs.row_buffer import Rows
+from labeler.explainers.token_explainer import Firing, FiringShares
+from labeler.runs.label_run import LabelReport
+from labeler.runs.row_buffer import RowBuffer
 
-TOP_SHARE = 0.5  # of a feature's mass, what its strongest examples get; sampled ones have the rest
+TOP_SHARE = 0.5  # of a feature's mass, which its strongest examples get; sampled ones get the rest
+EXPLAINER = "tokens"
 
 
-def by_tokens(store: Any, dictionaries: Sequence[str], progress: Progress) -> Labelled:
-    """Label every feature with examples that are not held out from token statistics; the others are skipped and counted."""
-    rows = Rows(store, "labels", "label")
+def label_from_tokens(store: Store, dictionaries: Sequence[str], progress: Progress) -> LabelReport:
+    """Label every feature that has examples which are not held out; the others are skipped and counted."""
+    rows = RowBuffer(store, "labels", "label")
     features = 0
     for dictionary in dictionaries:
-        common: dict[str, Any] = {
-            "dictionary": dictionary,
-            "explainer": "tokens",
-            "prompt": token_explainer.PROMPT,
-        }
-        found = list(_labels(store, dictionary, progress))
-        rows.add([common | {"feature": feature, "label": text, "examples": n} for feature, text, n in found])
+        common = {"dictionary": dictionary, "explainer": EXPLAINER, "prompt": token_explainer.PROMPT}
+        rows.add(
+            [
+                common | {"feature": feature, "label": text, "examples": n}
+                for feature, text, n in _write_labels(store, dictionary, progress)
+            ]
+        )
         rows.write()
         features += store.dictionary(dictionary).d_sae
-    return Labelled(explainer="tokens", labelled=rows.written, skipped=features - rows.written)
+    return LabelReport(explainer=EXPLAINER, labelled=rows.written, skipped=features - rows.written)
 
 
-def _labels(store: Any, dictionary: str, progress: Progress) -> Iterator[tuple[int, str, int]]:
+def _write_labels(store: Store, dictionary: str, progress: Progress) -> Iterator[tuple[int, str, int]]:
+    """Feature, label and number of examples, for each feature that has examples."""
     name = dictionary.replace("'", "''")
-    of_corpus = _shares(store, name)
+    token_shares = _read_token_shares(store, name)
     promoted = {
-        row["feature"]: token_explainer.standing_out([(one["token"], one["value"]) for one in row["top_logits"] or []])
+        row["feature"]: token_explainer.select_outstanding(
+            [(effect["token"], effect["value"]) for effect in row["top_logits"] or []]
+        )
         for row in store.sql(f"SELECT feature, top_logits FROM stored.features WHERE dictionary = '{name}'").to_pylist()
     }
-    seen: dict[int, token_explainer.Seen] = {}
+    shares: dict[int, FiringShares] = {}
     counts: dict[int, int] = {}
     stage = progress(f"reading examples of {dictionary}", len(promoted))
-    for feature, firings in _firings(store, name):
-        seen[feature] = token_explainer.see(firings)
+    for feature, firings in _read_firings(store, name):
+        shares[feature] = token_explainer.summarize(firings)
         counts[feature] = len(firings)
         stage(1)
-    common = token_explainer.background(of_corpus, seen.values())
-    for feature, one in seen.items():
-        yield feature, token_explainer.label(one, common, promoted.get(feature, [])), counts[feature]
+    common = token_explainer.average(token_shares, shares.values())
+    for feature, feature_shares in shares.items():
+        label = token_explainer.write_label(feature_shares, common, promoted.get(feature, []))
+        yield feature, label, counts[feature]
 
 
-def _shares(store: Any, name: str) -> dict[str, float]:
-    """Share of each token (text, outer spaces dropped) among the tokens of the dictionary's corpus."""
+def _read_token_shares(store: Store, name: str) -> dict[str, float]:
+    """The share of each token (its text without outer spaces) among the tokens of the dictionary's corpus."""
     rows = store.sql(
         f"""
-        WITH mine AS (SELECT corpus, tokenizer FROM stored.dictionaries WHERE dictionary = '{name}'),
+        WITH used AS (SELECT corpus, tokenizer FROM stored.dictionaries WHERE dictionary = '{name}'),
              counted AS (
                  SELECT t, count(*) AS n
-                 FROM (SELECT unnest(tokens) AS t FROM stored.tokens WHERE corpus IN (SELECT corpus FROM mine))
+                 FROM (SELECT unnest(tokens) AS t FROM stored.tokens WHERE corpus IN (SELECT corpus FROM used))
                  GROUP BY t)
         SELECT z.pieces[t + 1] AS piece, n FROM counted, stored.tokenizers z
-        WHERE z.tokenizer IN (SELECT tokenizer FROM mine)
+        WHERE z.tokenizer IN (SELECT tokenizer FROM used)
         """
     )
     total = sum(rows["n"].to_pylist()) or 1
@@ -73,8 +79,35 @@ def _shares(store: Any, name: str) -> dict[str, float]:
     return shares
 
 
-def _firings(store: Any, name: str) -> Iterator[tuple[int, list[token_explainer.Firing]]]:
-    mine = f"(SELECT corpus FROM stored.dictionaries WHERE dictionary = '{name}')"
+class _Corpus(NamedTuple):
+    """The token ids of a corpus (n,) int32, where each document begins in them, and the text of each token."""
+
+    tokens: Any
+    begins: Mapping[int, int]
+    pieces: Sequence[str]
+
+
+def _read_corpus(store: Store, name: str) -> _Corpus | None:
+    """The corpus of a dictionary; None when the store has no tokenizer for it."""
+    runs = store.sql(
+        "SELECT document, run, tokens FROM stored.tokens WHERE corpus IN "
+        f"(SELECT corpus FROM stored.dictionaries WHERE dictionary = '{name}') ORDER BY document, run"
+    )
+    pieces = store.sql(
+        "SELECT pieces FROM stored.tokenizers WHERE tokenizer IN "
+        f"(SELECT tokenizer FROM stored.dictionaries WHERE dictionary = '{name}')"
+    )["pieces"].to_pylist()
+    if not pieces:
+        return None
+    tokens = runs["tokens"].combine_chunks()
+    first = runs["run"].to_numpy() == 0
+    documents, offsets = runs["document"].to_numpy()[first], tokens.offsets.to_numpy()[:-1][first]
+    begins = dict(zip(documents.tolist(), offsets.tolist(), strict=True))
+    return _Corpus(tokens.flatten().to_numpy(), begins, pieces[0])
+
+
+def _read_firings(store: Store, name: str) -> Iterator[tuple[int, list[Firing]]]:
+    """Each feature with its examples that are not held out, as firings."""
     table = store.sql(
         f"""
         SELECT feature, band = 'top' AS top, coalesce(weight, 1) * abs(activation) AS mass,
@@ -83,36 +116,38 @@ def _firings(store: Any, name: str) -> Iterator[tuple[int, list[token_explainer.
         WHERE dictionary = '{name}' AND NOT held_out ORDER BY feature
         """
     )
-    # Windows are cut here: a join would copy a whole document, a novel say, for each of its examples.
-    runs = store.sql(f"SELECT document, run, tokens FROM stored.tokens WHERE corpus IN {mine} ORDER BY document, run")
-    corpus = runs["tokens"].combine_chunks()
-    stream = corpus.flatten().to_numpy()
-    first = runs["run"].to_numpy() == 0
-    begins = dict(
-        zip(runs["document"].to_numpy()[first].tolist(), corpus.offsets.to_numpy()[:-1][first].tolist(), strict=True)
-    )
-    pieces = store.sql(
-        "SELECT pieces FROM stored.tokenizers WHERE tokenizer IN "
-        f"(SELECT tokenizer FROM stored.dictionaries WHERE dictionary = '{name}')"
-    )["pieces"].to_pylist()
-    if not pieces:
+    # Windows are cut here: a join would copy a whole document, such as a novel, for each of its examples.
+    corpus = _read_corpus(store, name)
+    if corpus is None:
         return
-    text = pieces[0]
-    for batch in _groups(table):
-        totals = {top: sum(mass for _, at_top, mass, *_ in batch if at_top == top) or 1.0 for top in (True, False)}
-        both = len({top for _, top, *_ in batch}) == 2
+    for rows in _group_by_feature(table):
+        totals = {top: sum(row.mass for row in rows if row.top == top) or 1.0 for top in (True, False)}
+        both = len({row.top for row in rows}) == 2
         firings = []
-        for _, top, mass, peak, document, start, length in batch:
-            at = begins[document] + start
-            ids = stream[at : at + length].tolist()
-            share = (TOP_SHARE if top else 1 - TOP_SHARE) if both else 1.0
-            before = "".join([text[id] for id in ids[:peak]])
-            after = "".join([text[id] for id in ids[peak + 1 : peak + 8]])
-            firings.append(token_explainer.Firing(share * mass / totals[top], text[ids[peak]], before, after))
-        yield batch[0][0], firings
+        for row in rows:
+            begin = corpus.begins[row.document] + row.start
+            ids = corpus.tokens[begin : begin + row.length].tolist()
+            share = (TOP_SHARE if row.top else 1 - TOP_SHARE) if both else 1.0
+            before = "".join([corpus.pieces[id] for id in ids[: row.peak]])
+            after = "".join([corpus.pieces[id] for id in ids[row.peak + 1 : row.peak + 8]])
+            firings.append(Firing(share * row.mass / totals[row.top], corpus.pieces[ids[row.peak]], before, after))
+        yield rows[0].feature, firings
 
 
-def _groups(table: pyarrow.Table) -> Iterator[list[tuple[int, bool, float, int, int, int, int]]]:
+class _ExampleRow(NamedTuple):
+    """An example: its mass, and where its window and the strongest token in it are."""
+
+    feature: int
+    top: bool
+    mass: float
+    peak: int
+    document: int
+    start: int
+    length: int
+
+
+def _group_by_feature(table: pyarrow.Table) -> Iterator[list[_ExampleRow]]:
     columns = [column.to_pylist() for column in table.columns]
-    for _, group in itertools.groupby(zip(*columns, strict=True), key=lambda row: row[0]):
+    rows = map(_ExampleRow._make, zip(*columns, strict=True))
+    for _, group in itertools.groupby(rows, key=lambda row: row.feature):
         yield list(group)

@@ -1,4 +1,4 @@
-"""What the scores of a sample say of all labels of a dictionary: a figure with its interval, for each method and judge."""
+"""What the scores of a sample say about all labels of a dictionary: a figure with its interval by method and judge."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from labeler.scorers import sample
-from labeler.scorers import statistics as statistics
+from featurestore import Store
+from labeler.scorers import sample, statistics
 from labeler.selection import quoted
 
 
 class Figure(NamedTuple):
     """The mean score of a dictionary's labels by one method and judge.
 
-    `value` is estimated from `features` that were scored, of `labelled` live ones; None when too few were. `unjudged`
-    more were tried and have no value. `judgements` were given and `failures` were not; `stopped` features have fewer
-    because they were decided early, which makes their values, and a little this one, lean outward.
+    `value` is estimated from the scores of `features`, out of `labelled` live ones; None when too few have scores.
+    `unjudged` more were tried and have no value. `judgements` were given and `failures` were not. `stopped` features
+    have fewer judgements because they were decided early, which moves their values, and a little this one, outward.
     """
 
     method: str
@@ -39,14 +39,14 @@ class Figure(NamedTuple):
     money: float | None
 
 
-def figures(store: Any, dictionary: str, explainer: str | None = None) -> list[Figure]:
+def compute_figures(store: Store, dictionary: str, explainer: str | None = None) -> list[Figure]:
     """The figures of a dictionary, for the best labels or those of `explainer`. Raises NotFound.
 
-    Only scores of features that were chosen by chance count: those of a sample, or of all.
+    Only scores of a random sample or of all features count, not of features that were selected.
     """
     name = store.dictionary(dictionary).dictionary
-    population = sample.labels(store, [name], explainer)
-    strata = sample.strata(population)
+    population = sample.read_labels(store, [name], explainer)
+    strata = sample.assign_strata(population)
     sizes = numpy.bincount(strata) if len(strata) else numpy.zeros(0, numpy.int64)
     columns = (population[column].to_pylist() for column in ("feature", "label"))
     stratum_of = dict(zip(zip(*columns, strict=True), strata.tolist(), strict=True))
@@ -59,20 +59,22 @@ def figures(store: Any, dictionary: str, explainer: str | None = None) -> list[F
     for row in rows:
         if (row["feature"], row["label"]) in stratum_of:
             groups[row["method"], row["negatives"] or "", row["judge"], row["prompt"] or ""].append(row)
-    return [_figure(groups[key], stratum_of, sizes) for key in sorted(groups)]
+    return [_compute_figure(groups[key], stratum_of, sizes) for key in sorted(groups)]
 
 
-def _figure(rows: list[dict[str, Any]], stratum_of: dict[tuple[int, str], int], sizes: numpy.ndarray) -> Figure:
-    of_stratum = collections.defaultdict(list)
+def _compute_figure(
+    rows: list[dict[str, Any]], stratum_of: dict[tuple[int, str], int], sizes: numpy.ndarray[Any, Any]
+) -> Figure:
+    values = collections.defaultdict(list)
     for row in rows:
         if row["value"] is not None:
-            variance = statistics.variance_of(row["low"], row["high"])
-            of_stratum[stratum_of[row["feature"], row["label"]]].append((row["value"], variance))
+            variance = statistics.compute_variance(row["low"], row["high"])
+            values[stratum_of[row["feature"], row["label"]]].append((row["value"], variance))
     strata = [
-        statistics.Stratum(int(size), *numpy.array(of_stratum.get(number, []), float).reshape(-1, 2).T)
+        statistics.Stratum(int(size), *numpy.array(values.get(number, []), float).reshape(-1, 2).T)
         for number, size in enumerate(sizes)
     ]
-    value, low, high = statistics.stratified(strata) or (None, None, None)
+    value, low, high = statistics.estimate_mean(strata) or (None, None, None)
     judged = [row for row in rows if row["value"] is not None]
     areas = [row["auc"] for row in judged if row["auc"] is not None]
     moneys = [row["money"] for row in rows if row["money"] is not None]

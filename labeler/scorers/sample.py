@@ -1,4 +1,4 @@
-"""Which labels are scored, and which of them a judge is asked about: SQL chooses, and chance draws from strata."""
+"""Which labels are scored, and which of them a judge is asked about: SQL chooses, and a random sample has strata."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import Any, NamedTuple
 import numpy
 import pyarrow
 
-from featurestore import BadRequest
+from featurestore import BadRequest, Store
 from labeler.selection import quoted
 
-DENSITIES, SIMILARITIES = 4, 2  # strata by how often a feature fires, and by how its label's embedding fits
+Integers = numpy.ndarray[Any, numpy.dtype[numpy.int64]]
+Floats = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
+DENSITIES, SIMILARITIES = 4, 2  # strata by how often a feature fires, and by its label's embedding score
 
 
 class Target(NamedTuple):
-    """A label to score, in a `row` of what was chosen; `done` are the methods by which this judge scored it before."""
+    """A label to score, and its `row` in the table; `done` are the methods by which this judge scored it before."""
 
     dictionary: str
     feature: int
@@ -32,8 +34,8 @@ class Target(NamedTuple):
         return f"{self.dictionary}/{self.feature}"
 
 
-def labels(
-    store: Any,
+def read_labels(
+    store: Store,
     dictionaries: Sequence[str],
     explainer: str | None,
     where: str | None = None,
@@ -44,9 +46,9 @@ def labels(
 ) -> pyarrow.Table:
     """The labels of live features that fulfil `where` (SQL over the view features), ordered by `order` (default: by id).
 
-    Those that `explainer` made, or the best of each feature. Columns: dictionary, feature, label, explainer, density,
+    Labels of `explainer`, or the best of each feature. Columns: dictionary, feature, label, explainer, density,
     similarity (the label's embedding score, null without one) and done (the methods by which `judge` scored it with one
-    of `prompts`, or with none). Raises BadRequest when the SQL is not to be read.
+    of `prompts`, or with none). Raises BadRequest when the SQL cannot be read.
     """
     names = ", ".join(quoted(name) for name in dictionaries)
     condition = f"AND (\n{where}\n)" if where else ""
@@ -71,17 +73,17 @@ def labels(
     )
 
 
-def targets(table: pyarrow.Table, first: int = 0) -> Iterator[Target]:
-    """The rows of `labels`, counted from `first`, as they are needed."""
+def iterate_targets(table: pyarrow.Table, first: int = 0) -> Iterator[Target]:
+    """The rows of `read_labels`, counted from `first`, as they are needed."""
     number = itertools.count(first)
     for batch in table.select(["dictionary", "feature", "label", "explainer", "done"]).to_batches(4096):
-        for one in batch.to_pylist():
-            done = frozenset(one["done"] or ())
-            yield Target(one["dictionary"], one["feature"], one["label"], one["explainer"], done, next(number))
+        for row in batch.to_pylist():
+            done = frozenset(row["done"] or ())
+            yield Target(row["dictionary"], row["feature"], row["label"], row["explainer"], done, next(number))
 
 
-def strata(table: pyarrow.Table) -> numpy.ndarray:
-    """The stratum of each row of `labels`, (n,) int: quarters by density, each in halves by similarity where that is known."""
+def assign_strata(table: pyarrow.Table) -> Integers:
+    """The stratum of each row of `read_labels`, (n,) int64: quarters by density, each halved by known similarity."""
     density = table["density"].to_numpy().astype(numpy.float64)
     similarity = table["similarity"].to_numpy().astype(numpy.float64)
     quarter = _rank(density, DENSITIES)
@@ -92,32 +94,32 @@ def strata(table: pyarrow.Table) -> numpy.ndarray:
     return quarter * (SIMILARITIES + 1) + half
 
 
-def _rank(values: numpy.ndarray, parts: int) -> numpy.ndarray:
-    """Which of so many equal parts of the sorted values each is in; equal values share one."""
+def _rank(values: Floats, parts: int) -> Integers:
+    """The number of the part each value is in, when the sorted values are cut in equal parts; equal values share one."""
     ordered = numpy.sort(numpy.nan_to_num(values))
     return numpy.searchsorted(ordered, numpy.nan_to_num(values), "left") * parts // max(1, len(values))
 
 
-def draw(table: pyarrow.Table, n: int) -> pyarrow.Table:
-    """n rows of `labels` by chance, from each stratum as many as its share, in an order of chance.
+def draw_sample(table: pyarrow.Table, n: int) -> pyarrow.Table:
+    """A random sample of n rows of `read_labels`, from each stratum its share, in random order.
 
-    Which rows depends on the features' ids only: a larger sample holds most of a smaller one. Raises BadRequest.
+    It depends on the features' ids only, so a larger sample holds most of a smaller one. Raises BadRequest for n < 1.
     """
     if n < 1:
         raise BadRequest(f"sample: {n} is not a number of features")
     if n >= table.num_rows:
         n = table.num_rows
-    of = strata(table)
+    strata = assign_strata(table)
     ids = zip(
         table["dictionary"].to_pylist(), table["feature"].to_pylist(), table["explainer"].to_pylist(), strict=True
     )
     lots = numpy.array([int.from_bytes(hashlib.sha256(repr(id).encode()).digest()[:7]) for id in ids], numpy.int64)
-    by_lot = numpy.lexsort((lots, of))
-    # The k-th of a stratum of m stands at (k + 1/2) / m: the first n of all, by that, are of each stratum its share.
-    sizes = {int(one): int(count) for one, count in zip(*numpy.unique(of, return_counts=True), strict=True)}
-    place, seen = numpy.empty(len(of)), dict.fromkeys(sizes, 0)
+    by_lot = numpy.lexsort((lots, strata))
+    # The k-th of a stratum of m gets the place (k + 1/2) / m, so the first n by place hold each stratum's share.
+    sizes = {int(stratum): int(size) for stratum, size in zip(*numpy.unique(strata, return_counts=True), strict=True)}
+    place, seen = numpy.empty(len(strata)), dict.fromkeys(sizes, 0)
     for row in by_lot.tolist():
-        stratum = int(of[row])
+        stratum = int(strata[row])
         place[row] = (seen[stratum] + 0.5) / sizes[stratum]
         seen[stratum] += 1
     return table.take(numpy.lexsort((lots, place))[:n])

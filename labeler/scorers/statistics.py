@@ -1,4 +1,4 @@
-"""Numbers of scores and how sure they are. Pure: counts and arrays in, an estimate with its confidence interval out.
+"""Scores and their confidence intervals, from counts and arrays. Knows nothing of labels, judges or stores.
 
 Sources. Wilson, J. Am. Stat. Assoc. 22 (1927): interval of a proportion. Newcombe, Stat. Med. 17 (1998) 873, method 10,
 and Zou and Donner, Stat. Med. 27 (2008) 1693: intervals of sums from intervals of their terms. Hanley and McNeil,
@@ -12,10 +12,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy
+from numpy.typing import ArrayLike
 
+Floats = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
 CONFIDENCE = 0.95
 RESAMPLES, SEED = 2000, 20260101
 
@@ -29,15 +31,15 @@ class Estimate(NamedTuple):
 
 
 def deviations(looks: int = 1) -> float:
-    """How many standard deviations an interval reaches, so that of `looks` at growing data all hold at once with 95 %.
+    """Standard deviations that an interval reaches, so that the intervals of all `looks` hold together with 95 %.
 
-    Bonferroni's correction: whoever may stop at each look would else find one that pleases too often.
+    Bonferroni's correction: a run that may stop at each look at growing data would otherwise stop by chance too often.
     """
     return NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / (2 * looks))
 
 
 def wilson(right: int, n: int, z: float) -> Estimate:
-    """A proportion of n > 0 trials, with Wilson's score interval, which stays within 0 and 1 and is no point at either."""
+    """A proportion of n > 0 trials with Wilson's score interval, which stays within 0 and 1 and has a width at both."""
     share, spread = right / n, z * z / n
     centre = (share + spread / 2) / (1 + spread)
     half = z / (1 + spread) * math.sqrt(share * (1 - share) / n + spread / (4 * n))
@@ -45,23 +47,24 @@ def wilson(right: int, n: int, z: float) -> Estimate:
 
 
 def balanced_accuracy(hits: int, positives: int, rejections: int, negatives: int, z: float) -> Estimate:
-    """The mean of the share of positives found and the share of negatives rejected, there being some of both.
+    """The mean of the share of positives that were hit and the share of negatives that were rejected, some of both given.
 
     Its interval joins the two Wilson intervals by the square root of the sum of squares of their reaches.
     """
-    found, rejected = wilson(hits, positives, z), wilson(rejections, negatives, z)
-    value = (found.value + rejected.value) / 2
-    below = math.hypot(found.value - found.low, rejected.value - rejected.low) / 2
-    above = math.hypot(found.high - found.value, rejected.high - rejected.value) / 2
+    hit, rejected = wilson(hits, positives, z), wilson(rejections, negatives, z)
+    value = (hit.value + rejected.value) / 2
+    below = math.hypot(hit.value - hit.low, rejected.value - rejected.low) / 2
+    above = math.hypot(hit.high - hit.value, rejected.high - rejected.value) / 2
     return Estimate(value, max(0.0, value - below), min(1.0, value + above))
 
 
-def area(positives: Sequence[float], negatives: Sequence[float]) -> float:
-    """Area under the ROC curve: how often a positive has the larger number of a pair, ties counting half."""
+def area(positives: ArrayLike, negatives: ArrayLike) -> float:
+    """Area under the ROC curve: the share of pairs in which the positive has the larger number, ties counting half."""
     low = numpy.sort(numpy.asarray(negatives, dtype=numpy.float64))
-    above = numpy.searchsorted(low, positives, "left").sum()
-    beside = numpy.searchsorted(low, positives, "right").sum() - above
-    return float((above + beside / 2) / (len(positives) * len(negatives)))
+    high = numpy.asarray(positives, dtype=numpy.float64)
+    above = numpy.searchsorted(low, high, "left").sum()
+    beside = numpy.searchsorted(low, high, "right").sum() - above
+    return float((above + beside / 2) / (len(high) * len(low)))
 
 
 def area_interval(value: float, positives: int, negatives: int, z: float) -> Estimate:
@@ -90,13 +93,11 @@ def area_interval(value: float, positives: int, negatives: int, z: float) -> Est
     return Estimate(value, end(0.0), end(1.0))
 
 
-def correlation(
-    expected: Sequence[numpy.ndarray], actual: Sequence[numpy.ndarray], z: float, resamples: int = RESAMPLES
-) -> Estimate:
-    """Pearson's correlation over the tokens of all texts, each an array of its tokens; 0 where one side never changes.
+def correlation(expected: Sequence[Floats], actual: Sequence[Floats], z: float, resamples: int = RESAMPLES) -> Estimate:
+    """Pearson's correlation over the tokens of all texts, each text an array (tokens,); 0 where one side is constant.
 
-    Tokens of a text hang together, so the interval comes from resampling whole texts (percentiles of a bootstrap with a
-    fixed seed).
+    Tokens of one text depend on each other, so the interval comes from resampling whole texts: percentiles of a bootstrap
+    with a fixed seed.
     """
     sums = numpy.array(
         [
@@ -108,14 +109,14 @@ def correlation(
     value = float(_correlation(sums.sum(0)))
     rng = numpy.random.default_rng(SEED)
     counts = rng.multinomial(len(sums), numpy.full(len(sums), 1 / len(sums)), size=resamples)
-    found = _correlation(counts @ sums)
+    resampled = _correlation(counts @ sums)
     outside = (1 - NormalDist().cdf(z)) * 100
-    low, high = numpy.percentile(found, [outside, 100 - outside])
+    low, high = numpy.percentile(resampled, [outside, 100 - outside])
     return Estimate(value, min(value, float(low)), max(value, float(high)))
 
 
-def _correlation(sums: numpy.ndarray) -> numpy.ndarray:
-    """From the sums (..., 6) of 1, x, y, xx, yy and xy."""
+def _correlation(sums: Floats) -> Floats:
+    """Correlations (...), from the sums (..., 6) of 1, x, y, xx, yy and xy."""
     n, x, y, xx, yy, xy = numpy.moveaxis(sums, -1, 0)
     spread = (n * xx - x * x).clip(0) * (n * yy - y * y).clip(0)
     # Sums of equal numbers differ from zero in their last bits.
@@ -124,41 +125,43 @@ def _correlation(sums: numpy.ndarray) -> numpy.ndarray:
 
 
 class Stratum(NamedTuple):
-    """Features that are alike: how many there are, and of those measured the values and their measurement variances."""
+    """Similar features: their number, and the values (n,) and measurement variances (n,) of those measured."""
 
     size: int
-    values: numpy.ndarray
-    variances: numpy.ndarray
+    values: Floats
+    variances: Floats
 
 
-def stratified(strata: Sequence[Stratum]) -> Estimate | None:
+def estimate_mean(strata: Sequence[Stratum]) -> Estimate | None:
     """The mean over all features of the strata, from those measured; None when fewer than two are.
 
-    Each stratum's mean counts by its size; one with fewer than two measured features joins its neighbour. The spread
-    between measured values holds how features differ and how unsure each value is; it is taken for no less than the
-    latter alone. That all of a stratum may be measured is not counted in its favour: the values are unsure all the same.
-    The interval is Student's, with Satterthwaite's degrees of freedom.
+    Each stratum's mean counts by its size; a stratum with fewer than two measured features joins its neighbour. The
+    spread between measured values comes from differences between features and from the error of each value; it is taken
+    to be at least the latter. No correction is made for strata that are measured completely: their values have errors
+    all the same. The interval is Student's, with Satterthwaite's degrees of freedom.
     """
-    joined = _joined([one for one in strata if one.size])
+    joined = _join_small([stratum for stratum in strata if stratum.size])
     if not joined:
         return None
-    total = sum(one.size for one in joined)
-    value = sum(one.size / total * float(one.values.mean()) for one in joined)
+    total = sum(stratum.size for stratum in joined)
+    value = sum(stratum.size / total * float(stratum.values.mean()) for stratum in joined)
     parts = [
-        (one.size / total) ** 2 * max(float(one.values.var(ddof=1)), float(one.variances.mean())) / len(one.values)
-        for one in joined
+        (part.size / total) ** 2 * max(float(part.values.var(ddof=1)), float(part.variances.mean())) / len(part.values)
+        for part in joined
     ]
     if not sum(parts):
         return Estimate(value, value, value)
-    freedom = sum(parts) ** 2 / sum(part**2 / (len(one.values) - 1) for part, one in zip(parts, joined, strict=True))
+    freedom = sum(parts) ** 2 / sum(
+        part**2 / (len(stratum.values) - 1) for part, stratum in zip(parts, joined, strict=True)
+    )
     half = student(freedom) * math.sqrt(sum(parts))
     return Estimate(value, max(-1.0, value - half), min(1.0, value + half))
 
 
 def student(freedom: float) -> float:
-    """How many estimated standard deviations a 95 % interval reaches: Student's t, by Abramowitz and Stegun 26.7.5.
+    """Estimated standard deviations that a 95 % interval reaches: Student's t, by Abramowitz and Stegun 26.7.5.
 
-    Within 1 % from 3 degrees of freedom on; for fewer, those of 1 and 2 are known and stand for what lies between.
+    The error is under 1 % from 3 degrees of freedom on. Below, the exact values for 1 and 2 are used.
     """
     if freedom < 3:
         return 12.7062 if freedom < 2 else 4.3027
@@ -172,20 +175,21 @@ def student(freedom: float) -> float:
     return sum(term / freedom**power for power, term in enumerate(terms))
 
 
-def _joined(strata: Sequence[Stratum]) -> list[Stratum]:
-    found: list[Stratum] = []
-    for one in strata:
-        if found and (len(found[-1].values) < 2 or len(one.values) < 2):
-            before = found.pop()
-            one = Stratum(
-                before.size + one.size,
-                numpy.concatenate([before.values, one.values]),
-                numpy.concatenate([before.variances, one.variances]),
+def _join_small(strata: Sequence[Stratum]) -> list[Stratum]:
+    """Strata with at least two measured features each; none when there are not two in all."""
+    joined: list[Stratum] = []
+    for stratum in strata:
+        if joined and (len(joined[-1].values) < 2 or len(stratum.values) < 2):
+            before = joined.pop()
+            stratum = Stratum(
+                before.size + stratum.size,
+                numpy.concatenate([before.values, stratum.values]),
+                numpy.concatenate([before.variances, stratum.variances]),
             )
-        found.append(one)
-    return found if found and len(found[-1].values) >= 2 else []
+        joined.append(stratum)
+    return joined if joined and len(joined[-1].values) >= 2 else []
 
 
-def variance_of(low: float, high: float) -> float:
-    """The variance that a 95 % interval tells of."""
+def compute_variance(low: float, high: float) -> float:
+    """The variance of a value with this 95 % interval."""
     return ((high - low) / (2 * deviations())) ** 2

@@ -57,12 +57,12 @@ def expected(store: Any, feature: int) -> str:
     return fake_llm.label_of({"messages": talk})
 
 
-def label(path: str, url: str, journal: str, concurrency: int = 8, batch: int = 500) -> label_run.Labelled:
+def label(path: str, url: str, journal: str, concurrency: int = 8, batch: int = 500) -> label_run.LabelReport:
     """Label the store, or what is left of it."""
     row_buffer.BATCH = batch
     with featurestore.connect(path) as store, Journal(journal) as kept:
         asker = Asker([Endpoint("judge", url, concurrency=concurrency)], kept)
-        return label_run.by_model(store, asker, progress=no_progress)
+        return label_run.label_with_model(store, asker, progress=no_progress)
 
 
 if __name__ == "__main__":

@@ -271,13 +271,13 @@ def _chance(asked: Mapping[str, Any]) -> random.Random:
     return random.Random(hashlib.sha256(json.dumps(asked["messages"]).encode()).hexdigest())
 
 
-def score_right(path: str, url: str, journal: str) -> score_run.Scored:
+def score_right(path: str, url: str, journal: str) -> score_run.ScoreReport:
     """Score the right labels, or what is left of them: the process that may be killed."""
     rows.BATCH = 4
     with featurestore.connect(path) as store, Journal(journal) as kept:
         asker = Asker([Endpoint("judge", url, concurrency=4)], kept)
         methods = ("detection", "intruder")
-        return score_run.by_judge(store, asker, methods=methods, explainer="right", progress=no_progress)
+        return score_run.score_with_judge(store, asker, methods=methods, explainer="right", progress=no_progress)
 
 
 if __name__ == "__main__":

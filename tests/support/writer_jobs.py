@@ -14,8 +14,8 @@ from ingest import weights
 from ingest.harvest import forward_pass
 from ingest.harvest.harvest import harvest
 from ingest.model.model import Model
-from labeler.llm.endpoint import Answer
-from labeler.llm.rate_limit import Pace
+from labeler.llm.completions import Answer
+from labeler.llm.rate_limit import RateLimit
 from labeler.runs import label_run
 from labeler.runs import row_buffer as rows
 from tests.support import small_models, tiny
@@ -27,7 +27,7 @@ class _Judge:
     """Answers like a language model, at once."""
 
     model = "a-model"
-    pace = Pace(2)
+    pace = RateLimit(2)
 
     def ask(self, messages, **settings) -> Answer:
         return Answer('{"label": "about ' + str(len(str(messages))) + ' characters"}')
@@ -62,7 +62,7 @@ def labelling(store: str, world: str) -> None:
     """Label every live feature, a commit for every four."""
     rows.BATCH = 4
     with featurestore.connect(store) as opened:
-        label_run.by_model(opened, _Judge(), progress=no_progress)
+        label_run.label_with_model(opened, _Judge(), progress=no_progress)
 
 
 def compacting(store: str, world: str) -> None:

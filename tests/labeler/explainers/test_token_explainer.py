@@ -16,16 +16,16 @@ from labeler.explainers.token_explainer import Firing
 from labeler.llm import replies
 from labeler.llm.endpoint import Endpoint
 from labeler.runs import label_run
-from labeler.runs.token_label_run import by_tokens
+from labeler.runs.token_label_run import label_from_tokens
 from tests.support import tiny
 
 CORPUS = {"self": 0.02, "raise": 0.002, "the": 0.05, ":": 0.05, "7": 0.001, "except": 0.002, ".": 0.05}
 
 
 def label_of(firings, promoted=(), others=()):
-    seen = token_explainer.see(firings)
-    common = token_explainer.background(CORPUS, [seen, *(token_explainer.see(one) for one in others)])
-    return token_explainer.label(seen, common, list(promoted))
+    seen = token_explainer.summarize(firings)
+    common = token_explainer.average(CORPUS, [seen, *(token_explainer.summarize(one) for one in others)])
+    return token_explainer.write_label(seen, common, list(promoted))
 
 
 CODE = [Firing(1, "x", f"\n    value = {name}(", ")\n") for name in ("a", "b", "c", "d")]
@@ -88,9 +88,9 @@ def test_common_tokens_are_no_news():
 
 
 def test_promoted_tokens_are_named_when_they_stand_out():
-    assert token_explainer.standing_out([("a", 3.0), ("b", 1.4), ("c", 1.1), ("d", 1.0)]) == ["a", "b"]
-    assert token_explainer.standing_out([("a", 1.2), ("b", 1.1), ("c", 1.0)]) == []
-    assert token_explainer.standing_out([]) == []
+    assert token_explainer.select_outstanding([("a", 3.0), ("b", 1.4), ("c", 1.1), ("d", 1.0)]) == ["a", "b"]
+    assert token_explainer.select_outstanding([("a", 1.2), ("b", 1.1), ("c", 1.0)]) == []
+    assert token_explainer.select_outstanding([]) == []
 
 
 def test_labels_are_short_lines():
@@ -102,7 +102,7 @@ def test_labels_are_short_lines():
 
 def test_token_labels_of_a_store(tmp_path):
     store = tiny.write_tiny_store(tmp_path / "s", index=False)
-    report = by_tokens(store, ["tiny/0-res"], no_progress)
+    report = label_from_tokens(store, ["tiny/0-res"], no_progress)
     assert (report.explainer, report.labelled, report.skipped) == ("tokens", 23, 1), (
         "23 features have examples, one is dead"
     )
@@ -171,7 +171,7 @@ def store(tmp_path):
 
 def label_with(store, server, retries=3, concurrency=8, **options):
     endpoint = Endpoint("judge-1", server.url, retries=retries, concurrency=concurrency)
-    return label_run.by_model(store, endpoint, progress=no_progress, **options)
+    return label_run.label_with_model(store, endpoint, progress=no_progress, **options)
 
 
 def test_a_model_labels_features_and_is_named(store):
@@ -273,12 +273,14 @@ def test_addresses_that_are_slips_of_the_pen(store):
         Endpoint("judge-1", "localhost:8080/v1")
     wrong = pytest.raises(BadRequest, match=r"should it end in /v1\?")
     with Server(lambda n, body: failure(404, "no such path")) as server, wrong:
-        label_run.by_model(store, Endpoint("judge-1", server.url.removesuffix("/v1")), progress=no_progress)
+        label_run.label_with_model(store, Endpoint("judge-1", server.url.removesuffix("/v1")), progress=no_progress)
 
 
 def test_an_endpoint_that_is_not_there(store):
     with pytest.raises(Unavailable, match=r"nothing answers at http://127\.0\.0\.1:9/v1"):
-        label_run.by_model(store, Endpoint("m", "http://127.0.0.1:9/v1", retries=0), progress=no_progress, limit=1)
+        label_run.label_with_model(
+            store, Endpoint("m", "http://127.0.0.1:9/v1", retries=0), progress=no_progress, limit=1
+        )
 
 
 def test_what_was_answered_before_a_failure_is_kept(store):
@@ -293,7 +295,7 @@ def test_what_was_answered_before_a_failure_is_kept(store):
 def test_the_key_is_sent_and_needed_for_the_real_api(store, monkeypatch):
     monkeypatch.setenv("MY_KEY", "sk-mine")
     with Server(lambda n, body: said('{"label": "x"}')) as server:
-        label_run.by_model(store, Endpoint("m", server.url, "MY_KEY"), progress=no_progress, limit=1)
+        label_run.label_with_model(store, Endpoint("m", server.url, "MY_KEY"), progress=no_progress, limit=1)
         assert server.requests[0]["key"] == "Bearer sk-mine"
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(Unavailable, match="set OPENAI_API_KEY, or name a server"):

@@ -23,8 +23,11 @@ def many(tmp_path):
 
 
 def label(store, endpoint, journal, budget=None, **wanted):
-    with Journal(journal) as kept, batch_api.Batches(Endpoint("judge", endpoint.url), kept, budget, poll=0.01) as asker:
-        return label_run.by_model(store, asker, progress=no_progress, **wanted)
+    with (
+        Journal(journal) as kept,
+        batch_api.BatchAsker(Endpoint("judge", endpoint.url), kept, budget, poll=0.01) as asker,
+    ):
+        return label_run.label_with_model(store, asker, progress=no_progress, **wanted)
 
 
 def labels(store):
@@ -62,10 +65,12 @@ def test_a_killed_run_finds_its_batch_again(many, tmp_path, monkeypatch, moment)
     with fake_llm.Endpoint() as endpoint:
         with monkeypatch.context() as patched:
             if moment == "while it waits":
-                patched.setattr(batch_api.Book, "look", killed)
+                patched.setattr(batch_api.BatchRegister, "fetch", killed)
             else:
-                saved, saves = batch_api.Book._save, []
-                patched.setattr(batch_api.Book, "_save", lambda book: killed() if saves else saves.append(saved(book)))
+                saved, saves = batch_api.BatchRegister._save, []
+                patched.setattr(
+                    batch_api.BatchRegister, "_save", lambda book: killed() if saves else saves.append(saved(book))
+                )
             with pytest.raises(Killed):
                 label(many, endpoint, tmp_path / "j")
         assert len(endpoint.batches) == 1

@@ -74,17 +74,17 @@ def test_a_killed_servers_features_are_asked_about_again(running, tmp_path, serv
     with (
         label_store.write_many(tmp_path / "s", 120) as store,
         Journal(tmp_path / "j") as kept,
-        ray_replicas.served("auto", SERVE, "judge", servers) as fleet,
+        ray_replicas.serve_on_ray("auto", SERVE, "judge", servers) as fleet,
     ):
         asker = Asker(fleet, kept)
-        report = label_run.by_model(store, asker, progress=lambda description, total: kill_at_twenty)
+        report = label_run.label_with_model(store, asker, progress=lambda description, total: kill_at_twenty)
         assert killed
-        assert (report.labelled, report.paid, report.failed, kept.keys()) == (120, 120, {}, 120)
+        assert (report.labelled, report.paid, report.failed, kept.count()) == (120, 120, {}, 120)
         rows = store.sql("SELECT feature, label FROM stored.labels WHERE explainer = 'judge'").to_pylist()
         assert len({row["feature"] for row in rows}) == len(rows) == 120
         for row in rows[::17]:
             assert {"label": row["label"]} == json.loads(label_store.expected(store, row["feature"]))
-        again = label_run.by_model(store, asker, progress=no_progress, redo=True)
+        again = label_run.label_with_model(store, asker, progress=no_progress, redo=True)
         assert (again.labelled, again.paid) == (120, 120), "all from the journal"
     assert gone(SERVE)
 
@@ -123,7 +123,7 @@ def test_the_command(running, tmp_path, invoke):
 )
 def test_a_command_that_serves_nothing_is_told(running, monkeypatch, command, words):
     monkeypatch.setattr(ray_replicas, "DEATHS", 1)
-    with pytest.raises(Unavailable, match=words), ray_replicas.served("auto", command, "judge", 1):
+    with pytest.raises(Unavailable, match=words), ray_replicas.serve_on_ray("auto", command, "judge", 1):
         pass
 
 
@@ -132,7 +132,7 @@ def test_a_command_that_serves_nothing_is_told(running, monkeypatch, command, wo
     [({"gpus": 1}, "needs 1 GPU, and the cluster has 0"), ({"count": 3}, "needs 1 CPU, .* 2: room for 2")],
 )
 def test_more_than_the_cluster_has_is_told(running, wanted, words):
-    with pytest.raises(Unavailable, match=words), ray_replicas.served("auto", SERVE, "judge", **wanted):
+    with pytest.raises(Unavailable, match=words), ray_replicas.serve_on_ray("auto", SERVE, "judge", **wanted):
         pass
 
 

@@ -73,11 +73,11 @@ def test_a_served_model_labels(served, tmp_path):
     url, model = served
     with label_store.write_many(tmp_path / "s", 4) as store, Journal(tmp_path / "j") as kept:
         asker = Asker([Endpoint(model, url, concurrency=2)], kept)
-        report = label_run.by_model(store, asker, progress=no_progress, explainer="random")
+        report = label_run.label_with_model(store, asker, progress=no_progress, explainer="random")
         assert report.labelled + sum(report.failed.values()) == 4
-        assert report.paid == kept.keys() >= 4
+        assert report.paid == kept.count() >= 4
         assert report.tokens_in > 4 * 500, "it counts tokens itself, a byte each"
-        again = label_run.by_model(
+        again = label_run.label_with_model(
             store, Asker([Endpoint(model, url)], kept), progress=no_progress, explainer="random", redo=True
         )
         assert (again.paid, again.labelled, again.failed) == (0, report.labelled, report.failed)
@@ -88,10 +88,12 @@ def test_a_served_model_judges(served, tmp_path):
     url, model = served
     with ruled_store.write(tmp_path / "s") as store, Journal(tmp_path / "j") as kept:
         asker = Asker([Endpoint(model, url)], kept)
-        report = score_run.by_judge(store, asker, methods=("detection",), texts=3, limit=1, progress=no_progress)
+        report = score_run.score_with_judge(
+            store, asker, methods=("detection",), texts=3, limit=1, progress=no_progress
+        )
         (row,) = {(row["value"], row["n"]) for row in store.sql("FROM scores").to_pylist()}
         assert row == (None, 0)
-        assert (report.labels, report.paid) == (1, kept.keys())
+        assert (report.labels, report.paid) == (1, kept.count())
         assert report.unanswered == sum(store.sql("SELECT failures FROM scores")["failures"].to_pylist()) > 0
 
 
@@ -102,12 +104,12 @@ def test_one_that_is_served_on_a_cluster_labels(served, tmp_path):
     try:
         with (
             label_store.write_many(tmp_path / "s", 2) as store,
-            ray_replicas.served("auto", COMMAND, model) as fleet,
+            ray_replicas.serve_on_ray("auto", COMMAND, model) as fleet,
             Journal(tmp_path / "j") as kept,
         ):
-            report = label_run.by_model(store, Asker(fleet, kept), progress=no_progress, explainer="random")
+            report = label_run.label_with_model(store, Asker(fleet, kept), progress=no_progress, explainer="random")
             assert report.labelled + sum(report.failed.values()) == 2
-            assert report.paid == kept.keys() >= 2
+            assert report.paid == kept.count() >= 2
     finally:
         ray.shutdown()
 
@@ -118,4 +120,4 @@ def test_a_model_it_does_not_have(served, tmp_path):
         label_store.write_many(tmp_path / "s", 2) as store,
         pytest.raises(Unavailable, match="is 'no/such-model' a model it serves"),
     ):
-        label_run.by_model(store, Endpoint("no/such-model", url, retries=0), progress=no_progress)
+        label_run.label_with_model(store, Endpoint("no/such-model", url, retries=0), progress=no_progress)

@@ -13,7 +13,8 @@ from labeler.explainers import label_flaws, llm_explainer
 from labeler.llm import budget, replies
 from labeler.llm.asker import Asker
 from labeler.llm.budget import Budget, Limit, Prices
-from labeler.llm.endpoint import Answer, Endpoint, tokens_most
+from labeler.llm.completions import Answer, bound_tokens
+from labeler.llm.endpoint import Endpoint
 from labeler.llm.journal import Journal
 from labeler.runs import label_run
 from tests.support import fake_llm, label_store, tiny
@@ -47,7 +48,9 @@ def ask_of(*replies):
 
 
 def test_every_prompt_that_is_shipped_can_be_filled(page):
-    found = {prompt.name: llm_explainer.build_messages(page, prompt, page.examples) for prompt in prompts.shipped()}
+    found = {
+        prompt.name: llm_explainer.build_messages(page, prompt, page.examples) for prompt in prompts.list_prompts()
+    }
     assert set(found) == {"contrastive", "logits", "outputs", "pairs", "windows"}
     for name, talk in found.items():
         said = "".join(one["content"] for one in talk)
@@ -212,7 +215,7 @@ def test_unreadable(answer, why):
 
 def test_vague_labels_are_marked_and_counted(store):
     with fake_llm.Endpoint(answer=lambda asked: '{"label": "various topics"}') as endpoint:
-        report = label_run.by_model(store, Endpoint("judge", endpoint.url), progress=no_progress, limit=5)
+        report = label_run.label_with_model(store, Endpoint("judge", endpoint.url), progress=no_progress, limit=5)
     assert (report.labelled, report.flawed) == (5, {"vague": 5})
     assert store.sql("SELECT DISTINCT prompt FROM labels WHERE explainer = 'judge'")["prompt"].to_pylist() == [
         "pairs/1+vague"
@@ -222,7 +225,7 @@ def test_vague_labels_are_marked_and_counted(store):
 def test_labels_of_two_prompts_stand_side_by_side(store):
     with fake_llm.Endpoint() as endpoint:
         for prompt in ("pairs", "contrastive", "outputs"):
-            report = label_run.by_model(
+            report = label_run.label_with_model(
                 store, Endpoint("judge", endpoint.url), progress=no_progress, prompt=prompt, dictionaries=["tiny/0-res"]
             )
             assert sum(report.failed.values()) + report.labelled == (24 if prompt == "outputs" else 23)
@@ -261,7 +264,7 @@ def test_contrastive_shows_where_neighbours_fire_and_it_does_not(tmp_path):
     with fake_llm.Endpoint() as endpoint:
         asked = []
         endpoint.answer = lambda request: asked.append(request) or fake_llm.label_of(request)
-        report = label_run.by_model(
+        report = label_run.label_with_model(
             opened,
             Endpoint("judge", endpoint.url),
             progress=no_progress,
@@ -312,12 +315,12 @@ def test_a_budget_is_never_overspent_and_a_new_one_goes_on(tmp_path, concurrency
         Journal(tmp_path / "j") as kept,
     ):
         page = store.feature(f"{label_store.NAME}/0")
-        one = tokens_most(llm_explainer.build_messages(page, prompts.load())) + 200
+        one = bound_tokens(llm_explainer.build_messages(page, prompts.load())) + 200
         prices, spent, rounds = Prices(10.0, 20.0), 0.0, 0
         while True:
             account = Budget(Limit(prices.of(5 * one, 0), True), prices)
             asker = Asker([Endpoint("judge", endpoint.url, concurrency=concurrency)], kept, account)
-            report = label_run.by_model(store, asker, progress=no_progress)
+            report = label_run.label_with_model(store, asker, progress=no_progress)
             assert report.money <= account.limit.amount
             spent, rounds = spent + report.money, rounds + 1
             if report.stopped is None:
@@ -333,17 +336,17 @@ def test_a_budget_is_never_overspent_and_a_new_one_goes_on(tmp_path, concurrency
 def test_a_budget_of_zero_asks_nothing(store, tmp_path):
     with fake_llm.Endpoint() as endpoint:
         asker = Asker([Endpoint("judge", endpoint.url)], None, Budget(Limit(0, True)))
-        report = label_run.by_model(store, asker, progress=no_progress)
+        report = label_run.label_with_model(store, asker, progress=no_progress)
         assert (report.labelled, report.paid, endpoint.requests) == (0, 0, 0)
         assert "budget is 0" in report.stopped
 
 
 def test_the_estimate_is_near_what_it_costs(tmp_path):
     with label_store.write_many(tmp_path / "s", 80) as store, fake_llm.Endpoint() as endpoint:
-        job, account = label_run.Job.of("judge"), Budget(None, Prices(1.0, 2.0))
-        about = label_run.estimate(store, job, job.choose(store), account)
+        job, account = label_run.LabelJob.of("judge"), Budget(None, Prices(1.0, 2.0))
+        about = label_run.estimate_cost(store, job, job.choose(store), account)
         assert endpoint.requests == 0
-        report = label_run.by_model(
+        report = label_run.label_with_model(
             store, Asker([Endpoint("judge", endpoint.url)], None, account), job, progress=no_progress
         )
         assert about.features == report.labelled == 80

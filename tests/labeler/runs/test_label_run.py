@@ -101,7 +101,7 @@ def test_killed_in_between(tmp_path, features, kills):
     with featurestore.connect(path) as store, Journal(kept) as answers:
         found = check(store, None, account | {"twice": 0})
         assert answers.damaged == 0
-        assert account["questions"] == answers.keys(), "every answer that anybody read is in the journal, once"
+        assert account["questions"] == answers.count(), "every answer that anybody read is in the journal, once"
         assert features - len(found) <= features // 50, "only what was answered badly twice has no label"
 
 
@@ -171,7 +171,7 @@ def test_several_endpoints_share_the_work_and_stand_in_for_each_other(many, tmp_
         two.fault = lambda n: setattr(two, "down", n > 30)
         with Journal(tmp_path / "j") as kept:
             asker = Asker([Endpoint("judge", url, retries=1, concurrency=4) for url in (one.url, two.url)], kept)
-            report = label_run.by_model(many, asker, progress=no_progress)
+            report = label_run.label_with_model(many, asker, progress=no_progress)
         assert report.labelled == 200
         counts = one.account()["completed"], two.account()["completed"]
     assert sum(counts) == 200
@@ -181,7 +181,7 @@ def test_several_endpoints_share_the_work_and_stand_in_for_each_other(many, tmp_
 def test_settings_an_endpoint_does_not_know_are_left_out(many, tmp_path):
     refused = frozenset({"response_format", "max_tokens", "temperature"})
     with fake_llm.Endpoint(refuse=refused) as endpoint, Journal(tmp_path / "j") as kept:
-        report = label_run.by_model(
+        report = label_run.label_with_model(
             many, Asker([Endpoint("judge", endpoint.url, concurrency=1)], kept), progress=no_progress
         )
         assert (report.labelled, report.failed) == (200, {})
@@ -192,23 +192,23 @@ def test_the_order_is_that_of_the_sql(many, tmp_path):
     with fake_llm.Endpoint() as endpoint, Journal(tmp_path / "j") as kept:
         asker = Asker([Endpoint("judge", endpoint.url)], kept)
         chosen = {"where": "label IS NULL and density > 1e-5", "order": "density DESC", "limit": 20}
-        label_run.by_model(many, asker, progress=no_progress, **chosen)
+        label_run.label_with_model(many, asker, progress=no_progress, **chosen)
         assert set(labels(many)) == set(range(180, 200))
-        label_run.by_model(many, asker, progress=no_progress, **chosen)
+        label_run.label_with_model(many, asker, progress=no_progress, **chosen)
         assert set(labels(many)) == set(range(160, 200))
 
 
 def test_a_choice_is_as_sql_says(many):
-    job = label_run.Job.of("judge", order="density % 7e-6, feature DESC", where="feature % 3 = 1")
+    job = label_run.LabelJob.of("judge", order="density % 7e-6, feature DESC", where="feature % 3 = 1")
     wanted = many.sql(
         "SELECT dictionary || '/' || feature AS id FROM features WHERE feature % 3 = 1 ORDER BY density % 7e-6, feature DESC"
     )["id"].to_pylist()
     chosen = job.choose(many)
     assert list(chosen) == wanted
     assert list(chosen[:5]) == wanted[:5]
-    assert sorted(wanted, key=lambda id: int(id.split("/")[2])) == list(chosen.by_id())
+    assert sorted(wanted, key=lambda id: int(id.split("/")[2])) == list(chosen.sort_by_id())
     with pytest.raises(BadRequest, match="densty"):
-        label_run.Job.of("judge", where="densty > 0").choose(many)
+        label_run.LabelJob.of("judge", where="densty > 0").choose(many)
 
 
 # --- the journal ---------------------------------------------------------------------------------------------------
@@ -216,22 +216,22 @@ def test_a_choice_is_as_sql_says(many):
 
 def test_a_journal_finds_what_it_was_given(tmp_path, monkeypatch):
     monkeypatch.setattr(journal, "_MERGE", 50)
-    given = {journal.key_of({"n": n}): {"text": "x" * n} for n in range(0, 9000, 61)}
+    given = {journal.hash_request({"n": n}): {"text": "x" * n} for n in range(0, 9000, 61)}
     with Journal(tmp_path / "j") as kept:
         for key, content in given.items():
             kept.put(key, content)
         assert all(kept.get(key)["text"] == content["text"] for key, content in given.items())
     with Journal(tmp_path / "j") as kept:
-        assert kept.keys() == len(given)
+        assert kept.count() == len(given)
         assert all(kept.get(key)["text"] == content["text"] for key, content in given.items())
-        assert kept.get(journal.key_of({"n": -1})) is None
+        assert kept.get(journal.hash_request({"n": -1})) is None
         kept.put(next(iter(given)), {"text": "newer"})
         assert kept.get(next(iter(given)))["text"] == "newer"
 
 
 @pytest.mark.parametrize("cut", [2, 20, 60])
 def test_a_torn_line_costs_one_answer(tmp_path, cut):
-    keys = [journal.key_of({"n": n}) for n in range(3)]
+    keys = [journal.hash_request({"n": n}) for n in range(3)]
     with Journal(tmp_path / "j") as kept:
         for key in keys[:2]:
             kept.put(key, {"text": "an answer"})
@@ -277,30 +277,30 @@ def test_the_same_question_at_once_is_asked_once(tmp_path):
 
 def test_a_pace_halves_once_a_round_and_grows_by_one_a_round():
     now = [0.0]
-    turns = rate_limit.Pace(8, clock=lambda: now[0])
+    turns = rate_limit.RateLimit(8, clock=lambda: now[0])
     with turns.turn() as first, turns.turn() as second:
         now[0] = 1.0
-        turns.refused(first, 5.0)
-        turns.refused(second, 2.0)
+        turns.record_refusal(first, 5.0)
+        turns.record_refusal(second, 2.0)
         assert turns.limit == 1.0, "two were under way: half of them, once"
-        assert turns._wait() == pytest.approx(None) if turns.busy else True
-    assert turns._wait() == 5.0
+        assert turns._seconds_to_wait() == pytest.approx(None) if turns.busy else True
+    assert turns._seconds_to_wait() == 5.0
     now[0] = 6.0
-    assert turns._wait() == 0.0
+    assert turns._seconds_to_wait() == 0.0
     for _ in range(3):
-        turns.answered()
+        turns.record_answer()
     assert turns.limit == pytest.approx(1 + 1 + 1 / 2 + 1 / 2.5)
     for _ in range(100):
-        turns.answered()
+        turns.record_answer()
     assert turns.limit == 8
 
 
 def test_a_stopped_pace_lets_nobody_begin():
-    turns = rate_limit.Pace(1)
+    turns = rate_limit.RateLimit(1)
     turns.stop()
-    with pytest.raises(rate_limit.Stopped), turns.turn():
+    with pytest.raises(rate_limit.RunStopped), turns.turn():
         pass
-    with pytest.raises(rate_limit.Stopped):
+    with pytest.raises(rate_limit.RunStopped):
         turns.pause(100)
 
 
@@ -314,7 +314,7 @@ def test_a_crew_draws_items_as_it_needs_them():
             most[0] = max(most[0], n - len(done))
             yield n
 
-    thread_pool.each(items(), lambda n: n * n, done.append, threads=4)
+    thread_pool.run_in_threads(items(), lambda n: n * n, done.append, threads=4)
     assert sorted(done) == [n * n for n in range(500)]
     assert most[0] <= 8
 
@@ -333,7 +333,7 @@ def test_a_crew_hands_over_what_was_under_way():
         return n
 
     with pytest.raises(ValueError, match="five"):
-        thread_pool.each(range(100), work, done.append, threads=4)
+        thread_pool.run_in_threads(range(100), work, done.append, threads=4)
     assert set(range(5)) < set(done)
     assert len(done) < 20
 
@@ -356,7 +356,7 @@ def test_evidence_is_the_page_without_labels(tiny_store):
 
 
 def test_a_full_disk_is_told_and_the_next_line_is_whole(tmp_path, monkeypatch):
-    keys = [journal.key_of({"n": n}) for n in range(3)]
+    keys = [journal.hash_request({"n": n}) for n in range(3)]
     write = os.write
     with Journal(tmp_path / "j") as kept:
         kept.put(keys[0], {"text": "one"})
@@ -375,5 +375,5 @@ def test_a_further_take_asks_again_once(many, tmp_path):
     with fake_llm.Endpoint() as endpoint, Journal(tmp_path / "j") as kept:
         for take, redo, paid in ((1, False, 20), (1, True, 0), (2, True, 20), (2, True, 0)):
             asker = Asker([Endpoint("judge", endpoint.url)], kept, take=take)
-            report = label_run.by_model(many, asker, progress=no_progress, where="feature < 20", redo=redo)
+            report = label_run.label_with_model(many, asker, progress=no_progress, where="feature < 20", redo=redo)
             assert (report.labelled, report.paid) == (20, paid)

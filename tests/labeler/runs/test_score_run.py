@@ -24,7 +24,7 @@ from labeler.llm.budget import Budget, parse_limit
 from labeler.llm.endpoint import Endpoint
 from labeler.llm.journal import Journal
 from labeler.runs import score_run
-from labeler.runs.embedding_score_run import by_embedding
+from labeler.runs.embedding_score_run import score_with_embedder
 from labeler.scorers import examples
 from labeler.scorers import report as score_report
 from labeler.scorers import sample as score_sample
@@ -63,8 +63,11 @@ def written(pattern, tmp_path_factory):
         for explainer in ruled_store.EXPLAINERS:
             report, _ = run(made, ruled_store.oracle, model="oracle", explainer=explainer, texts=TEXTS)
             assert (report.labels, report.failed, report.unanswered, report.without_hard) == (COUNT, {}, 0, 0)
-            by_embedding(
-                made, score_sample.labels(made, [ruled_store.NAME], explainer), sampled=True, progress=no_progress
+            score_with_embedder(
+                made,
+                score_sample.read_labels(made, [ruled_store.NAME], explainer),
+                representative=True,
+                progress=no_progress,
             )
         report, _ = run(made, ruled_store.guesser, model="guesser", explainer="right", texts=TEXTS)
         assert report.failed == {}
@@ -75,7 +78,9 @@ def run(store, answer, journal=None, model="judge", methods=METHODS, budget=None
     served = {"answer": answer, "probabilities": True, "models": (model,)} | (endpoint or {})
     with fake_llm.Endpoint(**served) as served:
         asker = Asker([Endpoint(model, served.url)], journal, budget)
-        return score_run.by_judge(store, asker, methods=methods, progress=no_progress, **wanted), served.account()
+        return score_run.score_with_judge(
+            store, asker, methods=methods, progress=no_progress, **wanted
+        ), served.account()
 
 
 def scores(store, judge):
@@ -119,7 +124,7 @@ def test_who_guesses_scores_as_chance_does(written):
     rows = [row for some in scores(written, "guesser").values() for row in some["right"].values()]
     assert len(rows) == 2 * len(METHODS) * COUNT
     assert sum(row["low"] <= row["baseline"] <= row["high"] for row in rows) / len(rows) > 0.9
-    found = [one for one in score_report.figures(written, ruled_store.NAME, "right") if one.judge == "guesser"]
+    found = [one for one in score_report.compute_figures(written, ruled_store.NAME, "right") if one.judge == "guesser"]
     assert len(found) == 2 * len(METHODS)
     for one in found:
         assert one.low <= one.baseline <= one.high, one
@@ -140,9 +145,9 @@ def test_texts_are_fair_and_of_their_kind(tmp_path, contexts):
     """Nothing an explainer saw; positives fire by the rule and negatives do not; no text twice."""
     with ruled_store.write(tmp_path / "s", contexts=contexts) as store:
         store.index()
-        found = examples.Examples(store, ruled_store.NAME)
+        found = examples.ExampleSource(store, ruled_store.NAME)
         for page in store.evidence([f"{ruled_store.NAME}/{n}" for n in range(COUNT)]):
-            material = found.material(page, 12)
+            material = found.collect_material(page, 12)
             assert material.examples == "held-out"
             rule = ruled_store.FEATURES[page.feature][1]
             seen = {one.document for one in llm_explainer.select_examples(page)}
@@ -153,13 +158,13 @@ def test_texts_are_fair_and_of_their_kind(tmp_path, contexts):
                 assert all(text.held_out and any(rule(text.tokens)) == (kind is material.positives) for text in kind)
             partner = ruled_store.FEATURES[page.feature ^ 1][1]
             assert all(any(partner(text.tokens)) for text in material.hard), "the neighbour fires on hard negatives"
-            assert found.material(page, 12) == material, "chance has a fixed seed"
+            assert found.collect_material(page, 12) == material, "chance has a fixed seed"
 
 
 def test_without_held_out_documents_texts_are_those_the_explainer_was_not_shown(tmp_path):
     with ruled_store.write(tmp_path / "s", seen=26, held=0) as store:
         page = next(iter(store.evidence([f"{ruled_store.NAME}/2"])))
-        material = examples.Examples(store, ruled_store.NAME).material(page, 12)
+        material = examples.ExampleSource(store, ruled_store.NAME).collect_material(page, 12)
         assert material.examples == "unseen"
         assert not {one.document for one in llm_explainer.select_examples(page)} & {
             text.document for text in material.positives
@@ -168,7 +173,7 @@ def test_without_held_out_documents_texts_are_those_the_explainer_was_not_shown(
             **{name: getattr(page, name) for name in page.__struct_fields__} | {"examples": page.examples[:4]}
         )
         with pytest.raises(llm_explainer.MissingEvidence, match="too few examples"):
-            examples.Examples(store, ruled_store.NAME).material(few, 12)
+            examples.ExampleSource(store, ruled_store.NAME).collect_material(few, 12)
 
 
 # --- runs ----------------------------------------------------------------------------------------------------------
@@ -228,11 +233,11 @@ def test_batches_give_the_scores_that_live_calls_give(store, tmp_path, threshold
     methods, wanted = ("detection", "intruder"), {"explainer": "right", "texts": TEXTS, "threshold": threshold}
     served = {"answer": ruled_store.oracle, "probabilities": True, "models": ("judge",)} | fault
     with fake_llm.Endpoint(**served) as endpoint, Journal(tmp_path / "j") as journal:
-        with batch_api.Batches(Endpoint("judge", endpoint.url), journal, poll=0.001) as asker:
-            report = score_run.by_judge(store, asker, methods=methods, progress=no_progress, **wanted)
+        with batch_api.BatchAsker(Endpoint("judge", endpoint.url), journal, poll=0.001) as asker:
+            report = score_run.score_with_judge(store, asker, methods=methods, progress=no_progress, **wanted)
         account, rounds = endpoint.account(), len(endpoint.batches)
-        with batch_api.Batches(Endpoint("judge", endpoint.url), journal, poll=0.001) as asker:
-            again = score_run.by_judge(store, asker, methods=methods, progress=no_progress, **wanted)
+        with batch_api.BatchAsker(Endpoint("judge", endpoint.url), journal, poll=0.001) as asker:
+            again = score_run.score_with_judge(store, asker, methods=methods, progress=no_progress, **wanted)
         assert (again.labels, again.skipped, endpoint.account()) == (0, COUNT, account)
     assert (report.labels, report.left, report.failed, account["twice"]) == (COUNT, 0, {}, 0)
     assert (report.paid, report.tokens_in) == (account["completed"], account["tokens_in"])
@@ -273,7 +278,9 @@ def test_a_judge_that_never_answers_readably_leaves_failures_and_no_value(store)
     assert {row["value"] for row in rows} == {row["low"] for row in rows} == {None}
     assert all(row["n"] == 0 and row["failures"] > 0 and row["tokens_in"] > 0 for row in rows)
     assert report.unanswered == sum(row["failures"] for row in rows)
-    assert score_report.figures(store, ruled_store.NAME, "right") == [], "of a limited choice nothing is said of all"
+    assert score_report.compute_figures(store, ruled_store.NAME, "right") == [], (
+        "of a limited choice nothing is said of all"
+    )
 
 
 def test_replies_of_another_shape_are_failures(store):
@@ -358,20 +365,21 @@ def test_a_sample_has_of_each_stratum_its_share_and_grows_within_itself():
             ),
         }
     )
-    strata = score_sample.strata(table)
+    strata = score_sample.assign_strata(table)
     assert len(set(strata.tolist())) == 12
-    drawn = score_sample.draw(table, 100)["feature"].to_numpy()
+    drawn = score_sample.draw_sample(table, 100)["feature"].to_numpy()
     shares, sample = numpy.bincount(strata), numpy.bincount(strata[drawn], minlength=strata.max() + 1)
     assert (abs(sample - shares / 10) <= 1).all()
-    assert set(drawn) <= set(score_sample.draw(table, 200)["feature"].to_numpy())
-    assert score_sample.draw(table, 5000).num_rows == size
+    assert set(drawn) <= set(score_sample.draw_sample(table, 200)["feature"].to_numpy())
+    assert score_sample.draw_sample(table, 5000).num_rows == size
     with pytest.raises(BadRequest, match="sample: 0"):
-        score_sample.draw(table, 0)
+        score_sample.draw_sample(table, 0)
 
 
 def test_the_figure_of_a_dictionary(written):
     found = {
-        (one.method, one.negatives, one.judge): one for one in score_report.figures(written, ruled_store.NAME, "right")
+        (one.method, one.negatives, one.judge): one
+        for one in score_report.compute_figures(written, ruled_store.NAME, "right")
     }
     one = found["detection", "random", "oracle"]
     rows = scores(written, "oracle")["detection", "random"]["right"].values()
@@ -379,7 +387,7 @@ def test_the_figure_of_a_dictionary(written):
     assert (one.features, one.labelled, one.unjudged, one.failures) == (COUNT, COUNT, 0, 0)
     assert one.tokens == sum(row["tokens_in"] + row["tokens_out"] for row in rows)
     assert one.low <= one.value <= one.high <= 1
-    assert not score_report.figures(written, ruled_store.NAME, "nobody")
+    assert not score_report.compute_figures(written, ruled_store.NAME, "nobody")
 
 
 def test_costs_add_up_to_what_was_paid(store):
@@ -393,25 +401,25 @@ def test_costs_add_up_to_what_was_paid(store):
 
 
 def test_explainers_that_disagree(written):
-    found = agreement.disagreements(written, "right", "shuffled", [ruled_store.NAME], 3)
+    found = agreement.find_disagreements(written, "right", "shuffled", [ruled_store.NAME], 3)
     assert len(found) == 3
     assert [row["distance"] for row in found] == sorted((row["distance"] for row in found), reverse=True)
     vectors = written.embedder()([found[0]["right"], found[0]["shuffled"]])
     assert found[0]["distance"] == pytest.approx(1 - float(vectors[0] @ vectors[1]), abs=1e-5)
-    same = agreement.disagreements(written, "right", "right", [ruled_store.NAME], 3)
+    same = agreement.find_disagreements(written, "right", "right", [ruled_store.NAME], 3)
     assert all(row["distance"] < 1e-5 for row in same)
     with pytest.raises(BadRequest, match=r"no feature has labels by both right and me; .* right .6."):
-        agreement.disagreements(written, "right", "me", [ruled_store.NAME], 3)
+        agreement.find_disagreements(written, "right", "me", [ruled_store.NAME], 3)
 
 
 def test_labels_that_repeat_contradict_and_cost(written):
-    (vague,) = agreement.repeated(written, [ruled_store.NAME], "vague", 10)
+    (vague,) = agreement.find_repeated(written, [ruled_store.NAME], "vague", 10)
     assert (vague["label"], vague["features"], len(vague["some"])) == (ruled_store.VAGUE, COUNT, 5)
-    assert agreement.repeated(written, [ruled_store.NAME], "right", 10) == []
-    low = agreement.contradicted(written, [ruled_store.NAME], 0.7, 1000)
+    assert agreement.find_repeated(written, [ruled_store.NAME], "right", 10) == []
+    low = agreement.find_contradicted(written, [ruled_store.NAME], 0.7, 1000)
     assert low and all(row["high"] < 0.7 for row in low)
     assert not [row for row in low if row["explainer"] == "right" and row["judge"] == "oracle"]
-    rows = agreement.costs(written, [ruled_store.NAME])
+    rows = agreement.compute_costs(written, [ruled_store.NAME])
     assert {row["explainer"] for row in rows} == set(ruled_store.EXPLAINERS)
     assert {row["tokens_a_point"] for row in rows} == {None}, "nobody counted what these labels took"
 
@@ -429,7 +437,7 @@ def test_what_a_point_of_score_costs(store):
     with store.writer("tests") as writer:
         writer.add("labels", ruled_store.tiny.table([row]), key=ruled_store.NAME)
     run(store, ruled_store.oracle, methods=("detection",), explainer="paid")
-    for found in agreement.costs(store, [ruled_store.NAME]):
+    for found in agreement.compute_costs(store, [ruled_store.NAME]):
         assert (found["explainer"], found["labels"], found["score"]) == ("paid", 1, 1.0)
         assert (found["tokens_a_point"], found["money_a_point"]) == (pytest.approx(1.0), pytest.approx(0.01))
 

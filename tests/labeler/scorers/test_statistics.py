@@ -106,18 +106,18 @@ def test_the_figure_of_a_sample_covers_that_of_all():
     rng = numpy.random.default_rng(3)
     population = [rng.beta(8, 2, 300), rng.beta(2, 2, 100), rng.beta(2, 6, 600)]
     truth = numpy.concatenate(population).mean()
-    found = [s.stratified(strata(population, (15, 10, 20), rng)) for _ in range(600)]
+    found = [s.estimate_mean(strata(population, (15, 10, 20), rng)) for _ in range(600)]
     assert numpy.mean([one.value for one in found]) == pytest.approx(truth, abs=0.01), "sizes weigh, not numbers drawn"
     assert numpy.mean([one.low <= truth <= one.high for one in found]) > 0.91
 
 
 def test_values_that_agree_are_no_surer_than_their_measurements():
     values = numpy.full(5, 0.9)
-    found = s.stratified([s.Stratum(5, values, numpy.full(5, 0.02))])
+    found = s.estimate_mean([s.Stratum(5, values, numpy.full(5, 0.02))])
     assert found.high == 1.0
     assert found.value - found.low == pytest.approx(2.7764 * (0.02 / 5) ** 0.5, rel=0.01)
-    assert s.variance_of(0.5 - Z * 0.1, 0.5 + Z * 0.1) == pytest.approx(0.01)
-    assert s.stratified([s.Stratum(5, values, numpy.zeros(5))]) == (pytest.approx(0.9),) * 3
+    assert s.compute_variance(0.5 - Z * 0.1, 0.5 + Z * 0.1) == pytest.approx(0.01)
+    assert s.estimate_mean([s.Stratum(5, values, numpy.zeros(5))]) == (pytest.approx(0.9),) * 3
 
 
 def test_few_values_reach_further():
@@ -126,17 +126,17 @@ def test_few_values_reach_further():
         assert s.student(freedom) == pytest.approx(wanted, rel=0.012)
     rng = numpy.random.default_rng(5)
     samples = [s.Stratum(1000, rng.normal(0.2, 0.1, 6), numpy.zeros(6)) for _ in range(2000)]
-    found = [s.stratified([one]) for one in samples]
+    found = [s.estimate_mean([one]) for one in samples]
     assert numpy.mean([one.low <= 0.2 <= one.high for one in found]) == pytest.approx(0.95, abs=0.015)
 
 
 def test_strata_too_small_to_tell_join_their_neighbours():
     one, two = numpy.array([0.5]), numpy.array([0.1, 0.3])
     empty = numpy.zeros(0)
-    joined = s.stratified([s.Stratum(10, one, one * 0), s.Stratum(20, two, two * 0)])
+    joined = s.estimate_mean([s.Stratum(10, one, one * 0), s.Stratum(20, two, two * 0)])
     assert joined.value == pytest.approx(0.3)
-    assert s.stratified([s.Stratum(10, one, one * 0)]) is None
-    assert s.stratified([s.Stratum(10, one, one * 0), s.Stratum(5, empty, empty)]) is None
-    assert s.stratified([]) is None
-    both = s.stratified([s.Stratum(10, empty, empty), s.Stratum(20, two, two * 0)])
+    assert s.estimate_mean([s.Stratum(10, one, one * 0)]) is None
+    assert s.estimate_mean([s.Stratum(10, one, one * 0), s.Stratum(5, empty, empty)]) is None
+    assert s.estimate_mean([]) is None
+    both = s.estimate_mean([s.Stratum(10, empty, empty), s.Stratum(20, two, two * 0)])
     assert both.value == pytest.approx(0.2)
