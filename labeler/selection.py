@@ -1,4 +1,4 @@
-"""Which features a run is about, and in which order: SQL chooses once, and a choice takes 8 bytes of memory a feature."""
+"""Which features a run is about, and in which order: SQL chooses once; a choice takes 8 bytes of memory a feature."""
 
 from __future__ import annotations
 
@@ -89,7 +89,8 @@ def choose(
     done = f"(dictionary, feature) IN (SELECT (dictionary, feature) FROM labels WHERE explainer = {quoted(explainer)})"
     statement = f"""
         SELECT dictionary, feature, {done} AS done
-        FROM (SELECT * FROM features WHERE dictionary IN ({names}) {"AND active_tokens > 0" if live else ""} {condition})
+        FROM (SELECT * FROM features
+              WHERE dictionary IN ({names}) {"AND active_tokens > 0" if live else ""} {condition})
         ORDER BY {first}dictionary, feature
     """
     positions = {name: n for n, name in enumerate(dictionaries)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +11,7 @@ from featurestore import BadRequest, Progress
 from featurestore.extension.commands import build_index, connect_local, json_option, store_option
 from featurestore.extension.output import print_json_lines, print_table
 from featurestore.extension.progress import show_progress
+from labeler.cli.agreement import cost, disagree, duplicates, print_contradicted
 from labeler.cli.model_options import ModelOptions, asking_options, print_spending, refuse_without_model
 
 if TYPE_CHECKING:
@@ -158,110 +158,6 @@ def rule(sql: str | None, default: bool, store: str) -> None:
     click.echo(opened.info().label_rule)
 
 
-def _print_rows(
-    opened: Store,
-    dictionaries: tuple[str, ...],
-    find_rows: Callable[[list[str]], list[dict[str, Any]]],
-    as_json: bool,
-) -> None:
-    from labeler.selection import choose_dictionaries
-
-    rows = find_rows(choose_dictionaries(opened, dictionaries))
-    if as_json:
-        print_json_lines(rows)
-        return
-    print_table([{name: ", ".join(v) if isinstance(v, list) else v for name, v in row.items()} for row in rows])
-
-
-dictionary_option = click.option(
-    "--dictionary", "dictionaries", multiple=True, metavar="ID", help="Only this dictionary. Repeatable."
-)
-most_option = click.option("-k", "k", type=click.IntRange(1, 100_000), default=20, show_default=True, help="How many.")
-
-
-@label.command()
-@click.argument("explainer")
-@click.argument("other")
-@click.option("--embedder", help="As for `featurestore index`. Default: the store's.")
-@dictionary_option
-@most_option
-@store_option
-@json_option
-def disagree(
-    explainer: str,
-    other: str,
-    embedder: str | None,
-    dictionaries: tuple[str, ...],
-    k: int,
-    store: str,
-    as_json: bool,
-) -> None:
-    """Features that two explainers say the most different things of, by the distance of their labels' embeddings.
-
-    Example: featurestore label disagree tokens qwen3 -k 50
-    """
-    from labeler.explainers import agreement
-
-    opened = connect_local(store)
-    _print_rows(
-        opened,
-        dictionaries,
-        lambda names: agreement.find_disagreements(opened, explainer, other, names, k, embedder),
-        as_json,
-    )
-
-
-@label.command()
-@click.option("--explainer", metavar="NAME", help="Only its labels. Default: the best label of each feature.")
-@dictionary_option
-@most_option
-@store_option
-@json_option
-def duplicates(explainer: str | None, dictionaries: tuple[str, ...], k: int, store: str, as_json: bool) -> None:
-    """Labels that several features share.
-
-    Example: featurestore label duplicates --dictionary gpt2-small/8-res-jb
-    """
-    from labeler.explainers import agreement
-
-    opened = connect_local(store)
-    _print_rows(opened, dictionaries, lambda names: agreement.find_repeated(opened, names, explainer, k), as_json)
-
-
-@label.command("contradicted")
-@click.option(
-    "--below", type=click.FloatRange(0, 1), default=0.6, show_default=True, help="What the interval is under."
-)
-@dictionary_option
-@most_option
-@store_option
-@json_option
-def print_contradicted(below: float, dictionaries: tuple[str, ...], k: int, store: str, as_json: bool) -> None:
-    """Labels that their features' texts speak against: the whole interval of a score is low.
-
-    Example: featurestore label contradicted --below 0.55
-    """
-    from labeler.explainers import agreement
-
-    opened = connect_local(store)
-    _print_rows(opened, dictionaries, lambda names: agreement.find_contradicted(opened, names, below, k), as_json)
-
-
-@label.command()
-@dictionary_option
-@store_option
-@json_option
-def cost(dictionaries: tuple[str, ...], store: str, as_json: bool) -> None:
-    """What labels and scores took, by explainer and judge, and what a hundredth of score above chance costs.
-
-    Example: featurestore label cost
-    """
-    from labeler.explainers import agreement
-
-    opened = connect_local(store)
-    _print_rows(opened, dictionaries, lambda names: agreement.compute_costs(opened, names), as_json)
-
-
 def _set_label(opened: Store, id: str, text: str) -> LabelReport:
     from labeler.runs.label_run import LabelReport
 
@@ -301,3 +197,7 @@ def _print_report(report: LabelReport) -> None:
         click.echo(f"{count:,} labels are {flaw}, though asked twice: their prompt ends in +{flaw}", err=True)
     if report.stopped:
         click.echo(f"{report.left:,} features left: {report.stopped}", err=True)
+
+
+for command in (disagree, duplicates, print_contradicted, cost):
+    label.add_command(command)

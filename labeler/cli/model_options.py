@@ -138,7 +138,10 @@ class ModelOptions:
 
     @contextlib.contextmanager
     def open_asker(self, location: str, budget: Budget) -> Iterator[Asker]:
-        """An Asker with the journal of the store at a location. Servers that it needs are started, and ended with it."""
+        """An Asker with the journal of the store at a location.
+
+        Servers that it needs are started, and ended with it.
+        """
         from labeler.llm import journal
         from labeler.llm.asker import Asker
         from labeler.llm.batch_api import BatchAsker

@@ -1,4 +1,6 @@
-"""What labels and scores say about one another: disagreement, repetition, contradiction, and the cost of a point of score."""
+"""What labels and scores say about one another: disagreement, repetition, contradiction, and the cost of a point of
+score.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ SHOWN = 5  # features named of those that share a label
 def find_disagreements(
     store: Store, explainer: str, other: str, dictionaries: Sequence[str], k: int, embedder: str | None = None
 ) -> list[dict[str, Any]]:
-    """The k features on which two explainers disagree most, by 1 - the cosine of their labels' embeddings, largest first.
+    """The k features on which two explainers disagree most, by 1 - the cosine of their labels' embeddings, largest
+    first.
 
     Rows have id, distance, and the label of each explainer under its name.
 
@@ -27,7 +30,8 @@ def find_disagreements(
     statement = f"""
         SELECT a.dictionary || '/' || a.feature AS id, a.label AS label, b.label AS other
         FROM labels a JOIN labels b ON b.dictionary = a.dictionary AND b.feature = a.feature
-        WHERE a.explainer = {quoted(explainer)} AND b.explainer = {quoted(other)} AND a.dictionary IN ({_join_names(dictionaries)})
+        WHERE a.explainer = {quoted(explainer)} AND b.explainer = {quoted(other)}
+          AND a.dictionary IN ({_join_names(dictionaries)})
     """
     embed = store.embedder(embedder)
     best: list[tuple[float, str, str, str]] = []
@@ -48,7 +52,7 @@ def find_disagreements(
 
 
 def find_repeated(store: Store, dictionaries: Sequence[str], explainer: str | None, k: int) -> list[dict[str, Any]]:
-    """The k labels that most features share, whatever their case: of each feature the best label, or `explainer`'s.
+    """The k labels that most features share, in upper or lower case: of each feature the best label, or `explainer`'s.
 
     Rows have label, features, dictionaries, and the ids of some of the features.
     """
@@ -72,8 +76,8 @@ def find_contradicted(store: Store, dictionaries: Sequence[str], below: float, k
     return _read_rows(
         store,
         f"""
-        SELECT s.dictionary || '/' || s.feature AS id, s.label, s.explainer, s.method, s.negatives, s.value, s.low, s.high,
-               s.n, s.judge
+        SELECT s.dictionary || '/' || s.feature AS id, s.label, s.explainer, s.method, s.negatives, s.value, s.low,
+               s.high, s.n, s.judge
         FROM scores s JOIN labels l ON l.dictionary = s.dictionary AND l.feature = s.feature AND l.label = s.label
                                    AND l.explainer = s.explainer
         WHERE s.high < {float(below)} AND s.dictionary IN ({_join_names(dictionaries)})
@@ -83,8 +87,9 @@ def find_contradicted(store: Store, dictionaries: Sequence[str], below: float, k
 
 
 def compute_costs(store: Store, dictionaries: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows by explainer, method and judge: the labels scored, the tokens that one label and one score took, and the cost
-    of a point of score: the tokens (and money) of one label, over the hundredths by which its score is above chance.
+    """Rows by explainer, method and judge: the labels scored, the tokens that one label and one score took, and the
+    cost of a point of score: the tokens (and money) of one label, over the hundredths by which its score is above
+    chance.
 
     That cost is null where the tokens of the labels are not known, or the score is not above chance.
     """

@@ -1,4 +1,4 @@
-"""What may be wrong with a label, told from its words alone. Knows nothing of features or of models."""
+"""What may be wrong with a label, judged from its words alone. Knows nothing of features or of models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A feature to a prompt, and the model's reply to a label. Asks nothing itself: `ask` and the examples come as arguments."""
+"""A feature to a prompt, and the model's reply to a label.
+
+Asks nothing itself: `ask` and the examples come as arguments.
+"""
 
 from __future__ import annotations
 

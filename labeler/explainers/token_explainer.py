@@ -35,7 +35,9 @@ class Firing(NamedTuple):
 
 
 class FiringShares(NamedTuple):
-    """What a feature fires on: the share of its mass for each token, whole word, previous token, context and kind of token."""
+    """What a feature fires on: the share of its mass for each token, whole word, previous token, context and kind of
+    token.
+    """
 
     tokens: Mapping[str, float]
     words: Mapping[str, float]

@@ -33,8 +33,8 @@ class _KeyLock:
 class Asker:
     """Asks a model that one or several endpoints serve. Safe to share between threads.
 
-    An answer is in the journal before it is used, and is never asked for again. A question that several threads ask at a
-    time is asked once. `cached` counts answers from the journal, `budget` those that were paid.
+    An answer is in the journal before it is used, and is never asked for again. A question that several threads ask at
+    a time is asked once. `cached` counts answers from the journal, `budget` those that were paid.
     """
 
     in_rounds = False  # whether answers come together, in `gather`

@@ -1,9 +1,9 @@
 """Asking through the Batch API: requests as files, answers within a day, at OpenAI for half the price.
 
-A round writes every request that the journal has no answer to into files; the endpoint answers each file as a batch; the
-answers go to the journal; and the next round makes labels or scores of them, and writes the requests that follow. Which
-batches were submitted is noted beside the journal before and after, so a run that was killed finds its batches again and
-submits nothing twice.
+A round writes every request that the journal has no answer to into files; the endpoint answers each file as a batch;
+the answers go to the journal; and the next round makes labels or scores of them, and writes the requests that follow.
+Which batches were submitted is noted beside the journal before and after, so a run that was killed finds its batches
+again and submits nothing twice.
 
 Format: https://platform.openai.com/docs/guides/batch
 """

@@ -98,8 +98,8 @@ class Endpoint:
     def ask(self, messages: Messages, **settings: Any) -> Answer:
         """The answer; `settings` are the fields of RequestSettings (schema, max_tokens, temperature, logprobs).
 
-        Waits for a turn, and after a refusal as long as the endpoint asks, and tries again after failures that may pass.
-        Raises Unavailable or BadRequest, whose message says what to do, and RunStopped when the run is ending.
+        Waits for a turn, and after a refusal as long as the endpoint asks, and tries again after failures that may
+        pass. Raises Unavailable or BadRequest, whose message says what to do, and RunStopped when the run is ending.
         """
         wanted = RequestSettings(**settings)
         failures = 0
@@ -172,7 +172,10 @@ class Endpoint:
             self.rate_limit.pause(max(failure.after or 0.0, backoff(failures)))
 
     def parse_body(self, body: dict[str, Any]) -> Answer:
-        """The answer in a completion's JSON. Raises ValueError, KeyError, TypeError or AttributeError for other JSON."""
+        """The answer in a completion's JSON.
+
+        Raises ValueError, KeyError, TypeError or AttributeError for other JSON.
+        """
         return parse_completion(self._completion.construct(**body), ())
 
     def translate(self, exc: Exception) -> Exception:

@@ -79,7 +79,10 @@ class Journal:
         return None
 
     def put(self, key: str, content: dict[str, Any]) -> None:
-        """Append a line, which from then on outlives this process. Raises Unavailable when the disk is full or fails."""
+        """Append a line, which from then on outlives this process.
+
+        Raises Unavailable when the disk is full or fails.
+        """
         at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         line = msgspec.json.encode({"key": key, "at": at} | content) + b"\n"
         with self._lock:

@@ -66,8 +66,8 @@ class RateLimit:
     def record_refusal(self, began: float, after: float | None) -> None:
         """Note that the endpoint refused, for load, a request whose turn `began` then: half as many turns from now on.
 
-        No turn begins for the next `after` seconds (None: for a time that doubles with each refusal). Requests that were
-        under way together are refused together, which counts as one refusal.
+        No turn begins for the next `after` seconds (None: for a time that doubles with each refusal). Requests that
+        were under way together are refused together, which counts as one refusal.
         """
         with self._free:
             now = self._clock()

@@ -1,8 +1,8 @@
-"""A model served on a Ray cluster for the time of a run: a server for each replica, started where Ray has room for it.
+"""A model served on a Ray cluster for the time of a run: one server for each replica, where Ray has free processors.
 
-A server is a process beside an actor that watches it. It is asked over HTTP like any endpoint, so what is journalled,
-retried and counted is the same. One that dies is started anew, elsewhere if its machine is gone; meanwhile the others
-are asked what it was asked.
+A server is a process beside an actor that watches it. Requests go over HTTP as to any endpoint, so they are retried,
+counted and kept in the journal in the same way. A server that dies is restarted, on another machine if its own is gone;
+meanwhile the other replicas get its requests.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from featurestore import BadRequest, Unavailable
@@ -118,6 +118,7 @@ class Replica(Endpoint):
         fleet.append(self)
 
     def ask(self, messages: Messages, **settings: Any) -> Answer:
+        """The answer, as of any endpoint. Raises Unavailable while it has no server."""
         if self.renewed == math.inf:
             raise Unavailable(f"no server of {self.model} answers: {self.lost or 'it is being started'}")
         return super().ask(messages, **settings)
@@ -126,9 +127,11 @@ class Replica(Endpoint):
         """Whether a server of the fleet has been started since that time; waits for one that is being started."""
 
         def is_renewed() -> bool:
+            """Whether a server has been started since, or the run was stopped."""
             return self._stopped or any(since < replica.renewed < math.inf for replica in self._fleet)
 
         def is_starting() -> bool:
+            """Whether a server is being started."""
             return any(replica.renewed == math.inf and not replica.lost for replica in self._fleet)
 
         with self._news:
@@ -137,6 +140,7 @@ class Replica(Endpoint):
             return is_renewed()
 
     def stop(self) -> None:
+        """Begin no further request, and wait for no server."""
         super().stop()
         with self._news:
             self._stopped = True
@@ -162,22 +166,15 @@ def serve_on_ray(
 ) -> Iterator[list[Replica]]:
     """Serve a model on the Ray cluster at an address; yields its replicas when the first one answers.
 
-    `count` replicas (default: as many as the cluster's GPUs allow, or one), each with `gpus`. `command` starts a server;
-    in it {model}, {host}, {port} and {key} are filled in. Raises Unavailable when there is no cluster, too few free
-    processors, or the command ends; BadRequest when it is no command.
+    `count` replicas (default: as many as the cluster's GPUs allow, or one), each with `gpus`. `command` starts a
+    server; in it {model}, {host}, {port} and {key} are filled in. Raises Unavailable when there is no cluster, too few
+    free processors, or the command ends; BadRequest when it is no command.
     """
     key = secrets.token_hex(16)  # letters and digits: an argument that begins with "-" would be read as another option
     words = _split_command(command, model, key)
     with joined(address) as ray:
-        resources = ray.cluster_resources()
-        gpus = (1.0 if resources.get("GPU") else 0.0) if gpus is None else gpus
-        resource, each = ("GPU", gpus) if gpus else ("CPU", 1.0)
-        most = int(resources.get(resource, 0) // each)
-        count = count or (most if gpus else 1)
-        if not 0 < count <= most:
-            raise Unavailable(
-                f"a server needs {each:g} {resource}, and the cluster has {resources.get(resource, 0):g}: room for {most}"
-            )
+        gpus = (1.0 if ray.cluster_resources().get("GPU") else 0.0) if gpus is None else gpus
+        count = _count_replicas(ray.cluster_resources(), count, gpus)
         start_actor = ray.remote(num_gpus=gpus, num_cpus=0 if gpus else 1)(Server)
         fleet: list[Replica] = []
         news = threading.Condition()
@@ -197,6 +194,17 @@ def serve_on_ray(
         finally:
             for keeper in keepers:
                 keeper.end()
+
+
+def _count_replicas(resources: Mapping[str, float], count: int | None, gpus: float) -> int:
+    """The number of replicas to start. Raises Unavailable when the cluster has too few processors for them."""
+    resource, each = ("GPU", gpus) if gpus else ("CPU", 1.0)
+    available = resources.get(resource, 0)
+    most = int(available // each)
+    count = count or (most if gpus else 1)
+    if not 0 < count <= most:
+        raise Unavailable(f"a server needs {each:g} {resource}, and the cluster has {available:g}: room for {most}")
+    return count
 
 
 def _split_command(command: str, model: str, key: str) -> list[str]:

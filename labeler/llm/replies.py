@@ -23,7 +23,10 @@ Parsed = TypeVar("Parsed")
 
 
 class UnreadableReply(Exception):
-    """The reply does not hold what was asked for. The message says why in a few words, so that reasons can be counted."""
+    """The reply does not hold what was asked for.
+
+    The message says why in a few words, so that reasons can be counted.
+    """
 
 
 def ask_until_readable(

@@ -25,6 +25,7 @@ def run(command: list[str]) -> int:
         return 127
 
     def end_with_stdin() -> None:
+        """Wait until standard input is closed, then end the command."""
         while os.read(0, 1024):
             pass
         _signal(process, signal.SIGTERM)
@@ -45,7 +46,7 @@ def _signal(process: subprocess.Popen[bytes], number: int) -> None:
 
 
 if __name__ == "__main__":
-    # Ray kills the children of an actor that ends, and its process group. A grandchild in another session survives that.
+    # Ray kills the children of an actor that ends, and its process group. A grandchild in another session survives.
     supervisor = os.fork()
     if supervisor:
         sys.exit(os.waitstatus_to_exitcode(os.waitpid(supervisor, 0)[1]))

@@ -56,6 +56,7 @@ class Prompt(NamedTuple):
         """Return the conversation, with a value for each of its places."""
 
         def replace(text: str) -> str:
+            """Return the text with its places filled in."""
             return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], text)
 
         return [{"role": "system", "content": replace(self.system)}, {"role": "user", "content": replace(self.user)}]

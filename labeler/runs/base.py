@@ -27,8 +27,8 @@ REFUSALS = 5  # requests refused before any was answered: the fault is not the f
 class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     """What a run did. `failed` counts by reason; `skipped` was done before, or cannot be done.
 
-    `paid` answers cost `tokens_in` and `tokens_out`, and `money` where prices were given; `cached` answers came from the
-    journal. The run ended before it reached `left`, and `stopped` says why.
+    `paid` answers cost `tokens_in` and `tokens_out`, and `money` where prices were given; `cached` answers came from
+    the journal. The run ended before it reached `left`, and `stopped` says why.
     """
 
     skipped: int = 0
@@ -164,6 +164,7 @@ def _run_round(
     stage = progress(work.description, len(choice))
 
     def take(outcome: Outcome | None) -> None:
+        """Count an outcome, and commit rows when it is time."""
         if outcome is None:
             return
         if asker.in_rounds:
@@ -189,7 +190,7 @@ def _run_round(
 
 def _write(rows: RowBuffer, asker: Asker) -> None:
     """Commit the rows; the answers they are made of are forced to the disk before."""
-    if rows.held:
+    if rows.pending:
         asker.sync()
     rows.write()
 

@@ -1,4 +1,6 @@
-"""Scores without a language model: whether a label's embedding is nearer to texts its feature is active on than to others."""
+"""Scores without a language model: whether a label's embedding is nearer to texts its feature is active on than to
+others.
+"""
 
 from __future__ import annotations
 
@@ -51,16 +53,11 @@ def score_with_embedder(
     stage = progress(f"scoring with {vectors.id}", labels.num_rows)
     for pages in _group(read_pages(store, labels), TOGETHER):
         work: list[tuple[Target, Material]] = []
-        for page, examples, targets in pages:
-            unscored = [target for target in targets if _identify(target) not in scored]
-            counts["skipped"] += len(targets) - len(unscored)
-            stage(len(targets))
-            try:
-                material = examples.collect_material(page, TEXTS)
-            except MissingEvidence as exc:
-                failed[str(exc)] += len(unscored)
-                continue
-            work += [(target, material) for target in unscored]
+        for page in pages:
+            unscored = [target for target in page[2] if _identify(target) not in scored]
+            counts["skipped"] += len(page[2]) - len(unscored)
+            work += _collect_work(page, unscored, failed)
+            stage(len(page[2]))
         for new_rows in _score(vectors, work, representative):
             counts["labels"] += 1
             counts["without_hard"] += not any(row["negatives"] == HARD for row in new_rows)
@@ -76,6 +73,19 @@ def score_with_embedder(
         without_hard=counts["without_hard"],
         failed=dict(failed),
     )
+
+
+def _collect_work(
+    page: Page, unscored: Sequence[Target], failed: collections.Counter[str]
+) -> list[tuple[Target, Material]]:
+    """Each label with the texts of its feature; where there are too few, the labels are counted in `failed`."""
+    feature, examples, _ = page
+    try:
+        material = examples.collect_material(feature, TEXTS)
+    except MissingEvidence as exc:
+        failed[str(exc)] += len(unscored)
+        return []
+    return [(target, material) for target in unscored]
 
 
 def _read_scored(store: Store, embedder: str) -> set[tuple[Any, ...]]:

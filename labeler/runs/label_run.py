@@ -97,7 +97,8 @@ def label_with_model(
 
     Answers are in the asker's journal before they are used, and labels are written every 2,000, so a killed run repeats
     no answer that it had. Replies without a label are counted by reason and never stored. A spent budget ends the run,
-    and the report says so. Raises Unavailable when the endpoint is down or refuses the key; answers until then are kept.
+    and the report says so. Raises Unavailable when the endpoint is down or refuses the key; answers until then are
+    kept.
     """
     asker = asker if isinstance(asker, Asker) else Asker([asker])
     return _run_job(store, asker, job or LabelJob.of(asker.model, **chosen), choice, progress)
@@ -129,6 +130,7 @@ def _ask(store: Store, asker: Asker, job: LabelJob, page: Feature) -> Outcome | 
     answers: list[Answer] = []
 
     def ask(*question: Any, **settings: Any) -> Answer:
+        """Ask, and keep the answer for the row's cost."""
         answers.append(asker.ask(*question, **settings))
         return answers[-1]
 

@@ -31,14 +31,14 @@ class RowBuffer:
         self.written = 0
 
     @property
-    def held(self) -> int:
+    def pending(self) -> int:
         """Number of rows that are not committed yet."""
         return len(self._rows)
 
     @property
     def due(self) -> bool:
         """Whether it is time to commit."""
-        return self.held >= BATCH or (self.held > 0 and time.monotonic() - self._written_at > SECONDS)
+        return self.pending >= BATCH or (self.pending > 0 and time.monotonic() - self._written_at > SECONDS)
 
     def add(self, rows: Sequence[Row]) -> None:
         """Take rows, to be committed later. Each gets the name of this tool and the present time."""
@@ -54,5 +54,5 @@ class RowBuffer:
             with self._store.writer(f"{TOOL} {self._purpose}") as writer:
                 for dictionary, rows in by_dictionary.items():
                     writer.add(self._table, pyarrow.Table.from_pylist(rows, schema=self._schema), key=dictionary)
-        self.written += self.held
+        self.written += self.pending
         self._rows, self._written_at = [], time.monotonic()

@@ -50,10 +50,10 @@ class ScoreReport(RunReport, frozen=True, kw_only=True):
 class ScoreJob(NamedTuple):
     """What a run does: which labels it scores, and by which methods.
 
-    Labels of `explainer`, or the best of each feature, of features for which `where` (SQL over the view features) holds,
-    in `order`. With `sample` a random sample of that many. `texts` of each kind for one label. With `threshold` no more
-    is asked about a label once its intervals are on one side of it. Labels that the judge scored before are left out
-    unless `redo`.
+    Labels of `explainer`, or the best of each feature, of features for which `where` (SQL over the view features)
+    holds, in `order`. With `sample` a random sample of that many. `texts` of each kind for one label. With `threshold`
+    no more is asked about a label once its intervals are on one side of it. Labels that the judge scored before are
+    left out unless `redo`.
     """
 
     prompts: dict[str, Prompt]
@@ -102,7 +102,7 @@ class ScoreJob(NamedTuple):
 
 
 def estimate_cost(store: Store, job: ScoreJob, labels: pyarrow.Table, budget: Budget) -> CostEstimate:
-    """What a run will cost at most, from the questions about a few labels; answers in the journal are not subtracted."""
+    """What a run will cost at most, from the questions about a few labels. The journal is ignored."""
     count = labels.num_rows
     few = labels.take(list(range(0, count, max(1, count // SAMPLE)))) if count else labels
     skipped = sum(not job.methods_left(target) for target in sample.iterate_targets(labels))

@@ -23,15 +23,16 @@ def run_in_threads(
 ) -> None:
     """Call `work(item)` in `threads` threads, and `take(result)` in this thread for each result as it comes.
 
-    Items are read as they are needed, so their number costs no memory. When `work`, `take` or the items raise, or Ctrl-C
-    comes, nothing further begins: `stop()` is called, what is under way is waited for and still handed to `take`, and
-    then the first error is raised. A second Ctrl-C does not wait: the threads are left behind.
+    Items are read as they are needed, so their number costs no memory. When `work`, `take` or the items raise, or
+    Ctrl-C comes, nothing further begins: `stop()` is called, what is under way is waited for and still handed to
+    `take`, and then the first error is raised. A second Ctrl-C does not wait: the threads are left behind.
     """
     todo: queue.SimpleQueue[Any] = queue.SimpleQueue()
     results: queue.SimpleQueue[Any] = queue.SimpleQueue()
     ended = threading.Event()
 
     def work_off() -> None:
+        """Work on items until there are no more."""
         while (item := todo.get()) is not _END:
             if ended.is_set():
                 continue
@@ -100,12 +101,14 @@ def _on_interrupt(notify: Callable[[], None]) -> Callable[[], None]:
         return lambda: None
 
     def handle_first(number: int, frame: Any) -> None:
+        """Notify, and let the next Ctrl-C act as before."""
         signal.signal(signal.SIGINT, previous)
         notify()
 
     previous = signal.signal(signal.SIGINT, handle_first) or signal.default_int_handler
 
     def restore() -> None:
+        """Put the previous handler back."""
         signal.signal(signal.SIGINT, previous)
 
     return restore

@@ -1,4 +1,4 @@
-"""Labels of a whole dictionary from token statistics, without a language model: reads the store for token_explainer.py."""
+"""Labels of a whole dictionary from token statistics: reads the store for token_explainer.py. Asks no model."""
 
 from __future__ import annotations
 

@@ -64,7 +64,10 @@ Spans = dict[tuple[str, int], list[tuple[int, int]]]
 
 
 class Material(NamedTuple):
-    """The texts for one feature. `random` and `hard` are negatives; `examples` is HELD_OUT or UNSEEN for all of them."""
+    """The texts for one feature.
+
+    `random` and `hard` are negatives; `examples` is HELD_OUT or UNSEEN for all of them.
+    """
 
     positives: tuple[Text, ...]
     random: tuple[Text, ...]
@@ -137,7 +140,9 @@ class ExampleSource:
         return Material(tuple(positives), tuple(negatives), tuple(self._find_hard(page, own, held_out, n)), kind)
 
     def _find_hard(self, page: Feature, own: Spans, held_out: bool, n: int) -> list[Text]:
-        """At most n texts of features with near decoder vectors, in turn, on which this feature is silent as far as known."""
+        """At most n texts of features with near decoder vectors, in turn, on which this feature is silent as far as
+        known.
+        """
         joint = {other.feature for other in page.coactive if other.jaccard > TOO_JOINT}
         near = [(other, texts) for other, texts in self._read_neighbours(page) if other.feature not in joint]
         lists = [[text for text in texts if text.held_out == held_out and not text.overlaps(own)] for _, texts in near]

@@ -34,7 +34,9 @@ class Judge:
     """A language model that judges labels. Safe to share between threads."""
 
     def __init__(self, asker: Asker, prompts: Mapping[str, Prompt], threshold: float | None, representative: bool):
-        """`prompts` by method. With `threshold` no more is asked about a label once its intervals are on one side of it.
+        """`prompts` by method.
+
+        With `threshold` no more is asked about a label once its intervals are on one side of it.
 
         `representative`: the scored labels stand for all of their dictionaries'.
         """
@@ -90,6 +92,7 @@ class Judge:
         method = METHODS[name]
 
         def ask(messages: Messages, **settings: Any) -> Answer:
+            """Ask, and keep the answer for the rows' cost."""
             answers.append(self.asker.ask(messages, about=about, **settings))
             return answers[-1]
 

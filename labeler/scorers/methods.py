@@ -94,8 +94,10 @@ def _ask_detection(label: str, material: Material, prompt: Prompt, id: str) -> l
 
 
 def _ask_fuzzing(label: str, material: Material, prompt: Prompt, id: str) -> list[Question]:
-    """Questions with marked texts. Marks are right, on tokens where the feature is silent (random), or on tokens where its
-    neighbours are active (hard). No text is in a question twice.
+    """Questions with marked texts.
+
+    Marks are right, on tokens where the feature is silent (random), or on tokens where its neighbours are active
+    (hard). No text is in a question twice.
     """
     rng = random.Random(f"marks of {id}")
     right: list[tuple[Text, set[int], list[int]]] = []

@@ -51,8 +51,8 @@ def compute_figures(store: Store, dictionary: str, explainer: str | None = None)
     columns = (population[column].to_pylist() for column in ("feature", "label"))
     stratum_of = dict(zip(zip(*columns, strict=True), strata.tolist(), strict=True))
     rows = store.sql(
-        "SELECT feature, label, method, negatives, judge, prompt, value, low, high, baseline, auc, n, failures, stopped, "
-        "coalesce(tokens_in, 0) + coalesce(tokens_out, 0) AS tokens, money "
+        "SELECT feature, label, method, negatives, judge, prompt, value, low, high, baseline, auc, n, failures, "
+        "stopped, coalesce(tokens_in, 0) + coalesce(tokens_out, 0) AS tokens, money "
         f"FROM scores WHERE dictionary = {quoted(name)} AND sampled ORDER BY feature"
     ).to_pylist()
     groups = collections.defaultdict(list)

@@ -44,7 +44,8 @@ def read_labels(
     judge: str = "",
     prompts: Sequence[str] = (),
 ) -> pyarrow.Table:
-    """The labels of live features that fulfil `where` (SQL over the view features), ordered by `order` (default: by id).
+    """The labels of live features that fulfil `where` (SQL over the view features), ordered by `order` (default: by
+    id).
 
     Labels of `explainer`, or the best of each feature. Columns: dictionary, feature, label, explainer, density,
     similarity (the label's embedding score, null without one) and done (the methods by which `judge` scored it with one
@@ -95,7 +96,7 @@ def assign_strata(table: pyarrow.Table) -> Integers:
 
 
 def _rank(values: Floats, parts: int) -> Integers:
-    """The number of the part each value is in, when the sorted values are cut in equal parts; equal values share one."""
+    """The part (n,) int64 of each value when the sorted values are cut in equal parts; equal values share one."""
     ordered = numpy.sort(numpy.nan_to_num(values))
     return numpy.searchsorted(ordered, numpy.nan_to_num(values), "left") * parts // max(1, len(values))
 

@@ -2,9 +2,9 @@
 
 Sources. Wilson, J. Am. Stat. Assoc. 22 (1927): interval of a proportion. Newcombe, Stat. Med. 17 (1998) 873, method 10,
 and Zou and Donner, Stat. Med. 27 (2008) 1693: intervals of sums from intervals of their terms. Hanley and McNeil,
-Radiology 143 (1982) 29, and Newcombe, Stat. Med. 25 (2006) 559, method 5: area under the ROC curve. Efron and Tibshirani,
-An Introduction to the Bootstrap (1993), ch. 13: percentile interval. Cochran, Sampling Techniques (1977), ch. 5:
-estimates from strata.
+Radiology 143 (1982) 29, and Newcombe, Stat. Med. 25 (2006) 559, method 5: area under the ROC curve. Efron and
+Tibshirani, An Introduction to the Bootstrap (1993), ch. 13: percentile interval. Cochran, Sampling Techniques (1977),
+ch. 5: estimates from strata.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ def wilson(right: int, n: int, z: float) -> Estimate:
 
 
 def balanced_accuracy(hits: int, positives: int, rejections: int, negatives: int, z: float) -> Estimate:
-    """The mean of the share of positives that were hit and the share of negatives that were rejected, some of both given.
+    """The mean of the share of positives that were hit and the share of negatives that were rejected, some of both
+    given.
 
     Its interval joins the two Wilson intervals by the square root of the sum of squares of their reaches.
     """
@@ -75,12 +76,14 @@ def area_interval(value: float, positives: int, negatives: int, z: float) -> Est
     """
 
     def deviation(at: float) -> float:
+        """The standard deviation at an area."""
         extra = (positives + negatives) / 2 - 1
         return math.sqrt(
             at * (1 - at) * (1 + extra * (1 - at) / (2 - at) + extra * at / (1 + at)) / (positives * negatives)
         )
 
     def end(outer: float) -> float:
+        """The end of the interval between the value and `outer`, by bisection."""
         inside, outside = value, outer
         for _ in range(60):
             middle = (inside + outside) / 2
@@ -96,8 +99,8 @@ def area_interval(value: float, positives: int, negatives: int, z: float) -> Est
 def correlation(expected: Sequence[Floats], actual: Sequence[Floats], z: float, resamples: int = RESAMPLES) -> Estimate:
     """Pearson's correlation over the tokens of all texts, each text an array (tokens,); 0 where one side is constant.
 
-    Tokens of one text depend on each other, so the interval comes from resampling whole texts: percentiles of a bootstrap
-    with a fixed seed.
+    Tokens of one text depend on each other, so the interval comes from resampling whole texts: percentiles of a
+    bootstrap with a fixed seed.
     """
     sums = numpy.array(
         [

@@ -1,8 +1,8 @@
 """A chat completions endpoint on loopback that fails on a schedule, and keeps account of what it answered.
 
-Real HTTP/1.1 and the protocol's own shapes: usage, logprobs, errors, files and batches. It runs in a thread, or as
-a process of its own (`python -m tests.support.fake_llm`), so that it costs its client nothing; `GET /account` tells what it
-did. An answer counts as completed when its last byte was handed to the system.
+Real HTTP/1.1 and the protocol's own shapes: usage, logprobs, errors, files and batches. It runs in a thread, or as a
+process of its own (`python -m tests.support.fake_llm`), so that it costs its client nothing; `GET /account` tells what
+it did. An answer counts as completed when its last byte was handed to the system.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ class Endpoint:
         address: tuple[str, int] = ("127.0.0.1", 0),
     ):
         """`most` requests at once, or 429; `key` is the one it wants; `refuse` names settings it does not know.
-        `probabilities`: logprobs are of the reply's own tokens, each number one; else they are of a 1 that nobody wrote.
+
+        `probabilities`: logprobs are of the reply's own tokens, each number one; else they are of a 1 that nobody
+        wrote.
 
         `answer` makes the reply's text of a request (default: a label with a hash of the last message).
         """
@@ -78,7 +80,7 @@ class Endpoint:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        # A thread that waits for connections is not woken by closing alone, and would take those of who gets the number next.
+        # Closing alone does not wake a thread that waits for connections: it would take those of the port's next user.
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 

@@ -1,5 +1,5 @@
-"""A store of features whose rules are known, labels that are right, wrong, vague and shuffled, and judges that follow the
-labels' rules to the letter, or guess.
+"""A store of features whose rules are known, labels that are right, wrong, vague and shuffled, and judges that follow
+the labels' rules to the letter, or guess.
 
 Features come in pairs whose decoder vectors are near: of numbers, those after a colon and all others, and so on.
 """

@@ -27,7 +27,8 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"
 )
 # The latency tells this run's servers from those of others on this machine.
-SERVE = f"{sys.executable} {fake_llm.__file__} --latency 0.02{os.getpid():07d} --host {{host}} --port {{port}} --key {{key}}"
+LATENCY = f"0.02{os.getpid():07d}"
+SERVE = f"{sys.executable} {fake_llm.__file__} --latency {LATENCY} --host {{host}} --port {{port}} --key {{key}}"
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,6 @@
-"""Runs of many requests against an endpoint that fails on a schedule: no answer lost, none paid twice, no failure stored."""
+"""Runs of many requests against an endpoint that fails on a schedule: no answer lost, none paid twice, no failure
+stored.
+"""
 
 import itertools
 import json
@@ -201,7 +203,8 @@ def test_the_order_is_that_of_the_sql(many, tmp_path):
 def test_a_choice_is_as_sql_says(many):
     job = label_run.LabelJob.of("judge", order="density % 7e-6, feature DESC", where="feature % 3 = 1")
     wanted = many.sql(
-        "SELECT dictionary || '/' || feature AS id FROM features WHERE feature % 3 = 1 ORDER BY density % 7e-6, feature DESC"
+        "SELECT dictionary || '/' || feature AS id FROM features WHERE feature % 3 = 1 "
+        "ORDER BY density % 7e-6, feature DESC"
     )["id"].to_pylist()
     chosen = job.choose(many)
     assert list(chosen) == wanted

@@ -1,4 +1,6 @@
-"""Scores: labels that are right, wrong, vague and shuffled are ranked by every method, and who guesses gets a guesser's."""
+"""Scores: labels that are right, wrong, vague and shuffled are ranked by every method, and who guesses gets a
+guesser's.
+"""
 
 import collections
 import contextlib
