@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 TEXT_HELP = (
     "Documents: a text file, a directory, a 'pattern/**/*.txt'; rows of FILE.jsonl:COLUMN, FILE.parquet:COLUMN or "
-    "hf://OWNER/DATASET#SPLIT:COLUMN, being texts or chats; tokens, FILE.npy:TOKENIZER. Repeatable. See docs/corpora.md. "
-    "Without it only what weights alone say is stored."
+    "hf://OWNER/DATASET#SPLIT:COLUMN, being texts or chats; tokens, FILE.npy:TOKENIZER. Repeatable. "
+    "See docs/corpora.md. Without it only what weights alone say is stored."
 )
 
 

@@ -100,7 +100,7 @@ def harvest(
     from ingest.harvest.harvest import harvest_weights
     from ingest.harvest.resources import MEMORY
     from ingest.model.model import Model
-    from ingest.weights.listing import named
+    from ingest.weights.listing import split_name
 
     if (texts or corpus_id) and not model_path:
         raise BadRequest("a harvest runs a model over the texts: name it with --model DIR")
@@ -108,7 +108,7 @@ def harvest(
         raise BadRequest("--workers says how many of a cluster's count: name the cluster with --ray, or --ray local")
     saes = {}
     for given in weights_given:
-        source, path = named(given)
+        source, path = split_name(given)
         if source in saes:
             raise BadRequest(f"two dictionaries are called {source}: name them, as in --weights other={path}")
         saes[source] = weights.read(path, lean=lean)

@@ -1,8 +1,8 @@
-"""`featurestore inspect`: what a dictionary's weights are, and whether they do what was published of them."""
+"""`featurestore inspect`: what a dictionary's weights are, and whether they do what was published."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,11 +10,14 @@ from featurestore import BadRequest, Unavailable
 from featurestore.extension.commands import json_option
 from featurestore.extension.output import format_cell, print_json_lines, print_table
 
-ROWS = 12  # of alternatives shown
+if TYPE_CHECKING:
+    from ingest.sae import Sae
+
+ROWS = 12  # alternatives shown
 
 
 def import_torch() -> None:
-    """Raises Unavailable, saying what to install, where torch and transformers are not."""
+    """Imports torch and transformers. Raises Unavailable, naming what to install, if one is missing."""
     try:
         import torch  # noqa: F401
         import transformers  # noqa: F401
@@ -43,8 +46,8 @@ def inspect(
 ) -> None:
     """What a dictionary's weights are: shapes, hook, norms, duplicates; with a model and text, how well it works there.
 
-    WEIGHTS is a directory, a file, or hf://org/repo//sub/dir@revision. Where L0 is not what path or config promise, ways to
-    read the weights that are easily mistaken for one another are tried, and the one that fits is told.
+    WEIGHTS is a directory, a file, or hf://org/repo//sub/dir@revision. Where L0 is not what path or config promise,
+    ways to read the weights that are easily mistaken for one another are tried, and the one that fits is shown.
 
     Example: featurestore inspect ./sae-l8 --model ./gpt2 --text ./books
     """
@@ -57,74 +60,76 @@ def inspect(
     from ingest.inspection.weight_facts import facts
 
     sae = weights.read(weights_path, lean=lean)
-    found = facts(sae)
+    report = facts(sae)
     if model_path:
-        found |= _measured(sae, model_path, texts, tokens, alternatives)
+        report |= _measure(sae, model_path, texts, tokens, alternatives)
     if as_json:
-        print_json_lines([found])
+        print_json_lines([report])
         return
-    _show(found)
+    _show(report)
 
 
-def _measured(sae: Any, model_path: str, texts: tuple[str, ...], tokens: int, always: bool) -> dict[str, Any]:
+def _measure(sae: Sae, model_path: str, texts: tuple[str, ...], tokens: int, always: bool) -> dict[str, Any]:
     from ingest.corpus.corpus import tokenise
     from ingest.corpus.sources import documents as read
-    from ingest.inspection.alternatives import compare, doubted
+    from ingest.inspection.alternatives import compare, is_doubtful
     from ingest.inspection.selftest import agrees, measure
     from ingest.model.model import Model
 
     documents = read(texts)
     model = Model(model_path)
     corpus = tokenise(model.tokenizer, documents, tokens)
-    found = measure(sae, model, corpus)
-    agreed = {"l0_as_promised": agrees(sae, found)}
-    if not always and not doubted(sae, found):
-        return found | agreed | {"alternatives": None, "fits": "as read"}
-    verdict = compare(sae, model, corpus, found)
+    result = measure(sae, model, corpus)
+    agreed = {"l0_as_promised": agrees(sae, result)}
+    if not always and not is_doubtful(sae, result):
+        return result | agreed | {"alternatives": None, "fits": "as read"}
+    verdict = compare(sae, model, corpus, result)
     fits = verdict.fits or {"reading": None, "location": None}
     return (
-        found
+        result
         | agreed
         | {"alternatives": verdict.tried, "fits": fits["reading"], "location_that_fits": fits["location"]}
     )
 
 
-def _show(found: dict[str, Any]) -> None:
+def _show(report: dict[str, Any]) -> None:
+    """Prints facts and measures for people."""
     apart = ("alternatives", "fits", "location_that_fits", "inferred", "nearest_pairs", "l0_as_promised")
-    plain = {name: value for name, value in found.items() if name not in apart and value not in (None, [])}
+    plain = {name: value for name, value in report.items() if name not in apart and value not in (None, [])}
     width = max(map(len, plain))
     for name, value in plain.items():
         shown = ", ".join(map(str, value)) if isinstance(value, list) else format_cell(value)
         click.echo(f"{name.replace('_', ' '):<{width}}  {shown}")
-    for pair in found["nearest_pairs"]:
+    for pair in report["nearest_pairs"]:
         click.echo(f"{'near duplicates':<{width}}  features {pair[0]} and {pair[1]}, cosine {pair[2]:.4f}")
-    for said in found["inferred"]:
-        click.echo(f"{'not in the files':<{width}}  {said}")
-    if "fits" not in found:
+    for fact in report["inferred"]:
+        click.echo(f"{'not in the files':<{width}}  {fact}")
+    if "fits" not in report:
         return
-    if found["alternatives"]:
+    if report["alternatives"]:
         click.echo()
         columns = ("reading", "l0", "variance_explained", "never_fired_fraction", "agrees")
-        as_read, *others = found["alternatives"]
+        as_read, *others = report["alternatives"]
         others.sort(key=lambda row: (row["agrees"] is not True, -(row["variance_explained"] or 0), row["l0"]))
         rows = [as_read, *others[: ROWS - 1]]
         print_table([{name.replace("_", " "): row[name] for name in columns} for row in rows])
         if len(others) >= ROWS:
             click.echo(f"and {len(others) - ROWS + 1} more that do worse; --json has all")
-    click.echo(_sentence(found))
+    click.echo(_sentence(report))
 
 
-def _sentence(found: dict[str, Any]) -> str:
-    promise = found["promised_l0"]
+def _sentence(report: dict[str, Any]) -> str:
+    """Returns the verdict in words."""
+    promise = report["promised_l0"]
     if promise:
         low, high = promise
         number = f"{low:g}" if low == high else f"{low:g} to {high:g}"
-        start = f"L0 is {found['l0']:.1f}; {found['promised_by']} promises {number}"
-        start += ", which agrees." if found["l0_as_promised"] else ", which does not agree."
+        start = f"L0 is {report['l0']:.1f}; {report['promised_by']} promises {number}"
+        start += ", which agrees." if report["l0_as_promised"] else ", which does not agree."
     else:
-        start = f"L0 is {found['l0']:.1f}; nothing is promised."
-    if found["fits"] == "as read":
+        start = f"L0 is {report['l0']:.1f}; nothing is promised."
+    if report["fits"] == "as read":
         return start
-    if found["fits"] is None:
+    if report["fits"] is None:
         return f"{start} None of the ways tried fits: is it another model, another layer, or other text?"
-    return f"{start} This fits: {found['fits']}. Read it as {found['location_that_fits']}"
+    return f"{start} This fits: {report['fits']}. Read it as {report['location_that_fits']}"

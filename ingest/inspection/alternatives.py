@@ -1,4 +1,4 @@
-"""Other ways to read a dictionary that are mistaken for one another, tried where it does not do what was published."""
+"""Ways to read weights that are easily mistaken for one another, tried when a dictionary does not do what it should."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 from featurestore import BadRequest
 from ingest.corpus.corpus import Corpus
-from ingest.inspection.selftest import Read, agrees, measured, reads
+from ingest.inspection.selftest import Read, agrees, measure_values, read_values
 from ingest.model.model import Model
 from ingest.sae import Sae
 from ingest.weights.place import with_options
 
-# Places that one name is said of, or that differ only by a norm's gain; see docs/weights.md.
+# Places that share a name, or that differ only by a norm's gain; see docs/weights.md.
 SWAPPED = {
     "ln2.hook_normalized": ("mlp.hook_in", "hook_resid_mid"),
     "mlp.hook_in": ("ln2.hook_normalized", "hook_resid_mid"),
@@ -23,14 +23,14 @@ SWAPPED = {
     "hook_resid_pre": ("hook_resid_post",),
     "hook_resid_post": ("hook_resid_pre",),
 }
-POOR = 0.5  # variance explained below which a reading is doubted though L0 is as promised, or nothing is promised
-PAIRS_FLOP = 1e13  # two ways together are tried on as many tokens as this allows: a minute or two
+POOR = 0.5  # variance explained below which a reading is doubtful, even if L0 is as promised
+PAIRS_FLOP = 1e13  # pairs of ways are tried on as many tokens as this allows: a minute or two
 FEWEST = 100
 GAIN = 0.05  # variance explained that another way must add to be preferred where L0 cannot tell
 
 
 class Way(NamedTuple):
-    """Another way to read: what is different, and the same as options behind a location's question mark."""
+    """Another way to read: its name, and the options behind a location's question mark that select it."""
 
     name: str
     options: dict[str, Any]
@@ -38,15 +38,17 @@ class Way(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What each way gives, "as read" first, and the one that fits: None where none does. `tried` has name, options,
-    location and what `selftest.measured` found."""
+    """The result of each way, "as read" first, and the way that fits; None if none does.
+
+    A row of `tried` has name, location and the results of `selftest.measure_values`.
+    """
 
     tried: list[dict[str, Any]]
     fits: dict[str, Any] | None
 
 
 def ways(sae: Sae, scale: float) -> Iterator[Way]:
-    """The documented mistakes for this dictionary. `scale` brings its input to a norm of sqrt(d_in) on the average."""
+    """Yields the documented mistakes for this dictionary. `scale` brings inputs to an average norm of sqrt(d_in)."""
     if sae.d_in == sae.d_out:
         yield Way(
             "b_dec not subtracted" if sae.subtract_b_dec else "b_dec subtracted",
@@ -77,41 +79,42 @@ def ways(sae: Sae, scale: float) -> Iterator[Way]:
     )
 
 
-def compare(sae: Sae, model: Model, corpus: Corpus, found: dict[str, Any]) -> Verdict:
-    """Every way alone, then, where none fits, two together. `found` is what `measured` gives as it was read."""
-    from ingest.weights import applied
+def compare(sae: Sae, model: Model, corpus: Corpus, result: dict[str, Any]) -> Verdict:
+    """Tries every way alone and, if none fits, pairs of them. `result` is what `measure` gives for `sae` as read."""
+    from ingest.weights import apply_options
 
     seen: dict[tuple[Any, ...], list[Read]] = {}
 
-    def of(other: Sae) -> list[Read]:
+    def values_of(other: Sae) -> list[Read]:
+        """Returns the values for a dictionary, read once for each place."""
         key = (other.reads, other.hook_point_out, tuple(model.begin(other.prepend_bos)))
         if key not in seen:
-            seen[key] = list(reads(other, model, corpus))
+            seen[key] = list(read_values(other, model, corpus))
         return seen[key]
 
-    norm = sum(float(read.x.norm(dim=1).sum()) for read in of(sae)) / found["tokens"]
+    norm = sum(float(read.x.norm(dim=1).sum()) for read in values_of(sae)) / result["tokens"]
     single = list(ways(sae, round(sae.d_in**0.5 / norm, 6)))
-    tried = [_row(sae, "as read", {}, found)]
+    tried = [_row(sae, "as read", {}, result)]
     same = {_signature(tried[0])}
     for together in (1, 2):
         combined = list(itertools.combinations(single, together))
-        most = found["tokens"]
+        most = result["tokens"]
         if together == 2:
             each = 4 * sae.d_sae * (sae.d_in + sae.d_out) * max(len(combined), 1)
             most = min(most, max(FEWEST, int(PAIRS_FLOP / each)))
-        for some in combined:
+        for combination in combined:
             options: dict[str, Any] = {}
-            for way in some:
+            for way in combination:
                 options |= way.options
-            if len(options) < sum(len(way.options) for way in some):
-                continue  # two ways to do the same
+            if len(options) < sum(len(way.options) for way in combination):
+                continue  # two values for the same option
             try:
-                other = applied(sae, options)
-                result = measured(other, _first(of(other), most))
+                other = apply_options(sae, options)
+                measures = measure_values(other, _first(values_of(other), most))
             except BadRequest:
                 continue  # a place this model does not have, or of another width
-            row = _row(other, " and ".join(way.name for way in some), options, result, sae.location)
-            if _signature(row) not in same:  # where there is no BOS, say, it is the same
+            row = _row(other, " and ".join(way.name for way in combination), options, measures, sae.location)
+            if _signature(row) not in same:  # without a BOS, for example, two ways are the same
                 same.add(_signature(row))
                 tried.append(row)
         if fits := _best(tried):
@@ -119,14 +122,14 @@ def compare(sae: Sae, model: Model, corpus: Corpus, found: dict[str, Any]) -> Ve
     return Verdict(tried, None)
 
 
-def doubted(sae: Sae, found: dict[str, Any]) -> bool:
-    """Whether what was found is not what was promised, or too poor to be right."""
-    explained = found["variance_explained"]
-    return agrees(sae, found) is False or (explained is not None and explained < POOR)
+def is_doubtful(sae: Sae, result: dict[str, Any]) -> bool:
+    """Tells whether L0 is not as promised, or the variance explained is too low for a right reading."""
+    explained = result["variance_explained"]
+    return agrees(sae, result) is False or (explained is not None and explained < POOR)
 
 
 def _first(seen: list[Read], most: int) -> Iterator[Read]:
-    """What was read on the first `most` tokens."""
+    """Yields the values on the first `most` tokens."""
     for x, y, left_out in seen:
         if most <= 0:
             return
@@ -135,10 +138,10 @@ def _first(seen: list[Read], most: int) -> Iterator[Read]:
 
 
 def _row(
-    sae: Sae, name: str, options: dict[str, Any], found: dict[str, Any], location: str | None = None
+    sae: Sae, name: str, options: dict[str, Any], result: dict[str, Any], location: str | None = None
 ) -> dict[str, Any]:
-    row = {"reading": name, "location": with_options(location or sae.location, **options), **found}
-    return row | {"agrees": agrees(sae, found)}
+    row = {"reading": name, "location": with_options(location or sae.location, **options), **result}
+    return row | {"agrees": agrees(sae, result)}
 
 
 def _signature(row: dict[str, Any]) -> tuple[Any, ...]:
@@ -146,17 +149,22 @@ def _signature(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _best(tried: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The way that fits: of those whose L0 agrees (or of all, where nothing is promised) the one that explains most, if it
-    explains more than the mean does. As it was read goes before others that are hardly better."""
+    """Returns the way that fits; None if none does.
+
+    Of the ways whose L0 agrees (of all, if nothing is promised) it is the one that explains most, if that is more than
+    the mean explains. The reading as it is wins over others that are hardly better.
+    """
     as_read = tried[0]
 
-    def explained(row: dict[str, Any]) -> float:
-        return row["variance_explained"] if row["variance_explained"] is not None else 0.0
+    def share_explained(row: dict[str, Any]) -> float:
+        """Returns the variance explained, 0 if it is unknown."""
+        explained: float | None = row["variance_explained"]
+        return 0.0 if explained is None else explained
 
-    fitting = [row for row in tried if row["agrees"] is not False and explained(row) >= 0]
+    fitting = [row for row in tried if row["agrees"] is not False and share_explained(row) >= 0]
     if not fitting:
         return None
-    best = max(fitting, key=explained)
-    if as_read in fitting and (best is as_read or explained(best) < explained(as_read) + GAIN):
-        return as_read if explained(as_read) >= POOR or as_read["variance_explained"] is None else None
-    return best if best["agrees"] or explained(best) >= explained(as_read) + GAIN else None
+    best = max(fitting, key=share_explained)
+    if as_read in fitting and (best is as_read or share_explained(best) < share_explained(as_read) + GAIN):
+        return as_read if share_explained(as_read) >= POOR or as_read["variance_explained"] is None else None
+    return best if best["agrees"] or share_explained(best) >= share_explained(as_read) + GAIN else None

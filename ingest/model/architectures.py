@@ -1,4 +1,4 @@
-"""Where the parts of a transformers decoder are, by the type its config names. Facts only; nothing is run here."""
+"""Where the parts of a transformers decoder are, by the model_type of its config. Tables only; nothing runs here."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from featurestore import BadRequest
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """Paths of modules, below the decoder or, for the parts of a layer, below the layer. The defaults are Llama's.
+    """Paths of modules below the decoder or, for the parts of a layer, below the layer. The defaults are Llama's.
 
-    Read off transformers' modeling files; None is a part that this type does not have as a module of its own.
+    They come from transformers' modeling files. None stands for a part that this type has no separate module for.
     """
 
     embed: str = "embed_tokens"
@@ -22,8 +22,8 @@ class Architecture:
     attention: str = "self_attn"
     z: str = "self_attn.o_proj"  # its input is every head's result, side by side
     attention_out: str = "self_attn"  # its output is what is added to the stream
-    values: str | None = "self_attn.v_proj"  # makes the heads' values, with a bias in some models
-    values_with: str = ""  # queries and keys, where it makes them too: one after another, or for each head
+    values: str | None = "self_attn.v_proj"  # computes the heads' values, with a bias in some models
+    values_with: str = ""  # how queries and keys share it, if they do
     ln2: str | None = "post_attention_layernorm"
     mlp: str = "mlp"
     mlp_pre: str | None = "mlp.gate_proj"
@@ -32,12 +32,13 @@ class Architecture:
     layer_norm: bool = False  # norms remove the mean (LayerNorm), rather than only rescale (RMSNorm)
     gain_offset: float = 0.0  # a norm multiplies by this plus its weight
     parallel: bool = False  # attention and MLP read the same stream, so that there is no stream between them
-    needs_bos: bool = False  # the model is broken without BOS, whatever a dictionary was trained on
-    mlp_in_is_said_of_two: bool = False  # SAELens's registry and TransformerLens mean different places by hook_mlp_in
+    needs_bos: bool = False  # the model is broken without BOS, even for dictionaries trained without it
+    ambiguous_mlp_in: bool = False  # TransformerLens and SAELens's registry disagree on hook_mlp_in
 
     @property
     def middle(self) -> str | None:
-        """The module whose input is the stream between attention and MLP."""
+        """The path of the module whose input is the stream between attention and MLP; None if there is no such
+        stream."""
         return None if self.parallel else self.ln2 or self.mlp
 
 
@@ -65,7 +66,7 @@ _GEMMA2 = dataclasses.replace(
     ln2="pre_feedforward_layernorm",
     mlp_out="post_feedforward_layernorm",
 )
-_GEMMA3 = dataclasses.replace(_GEMMA2, mlp_in_is_said_of_two=True)
+_GEMMA3 = dataclasses.replace(_GEMMA2, ambiguous_mlp_in=True)
 ARCHITECTURES: dict[str, Architecture] = {
     "gpt2": _GPT2,
     "gpt_neo": dataclasses.replace(_GPT2, z="attn.attention.out_proj", values=None),
@@ -115,42 +116,42 @@ ARCHITECTURES: dict[str, Architecture] = {
     "gemma": _GEMMA,
     "gemma2": _GEMMA2,
     "gemma3_text": _GEMMA3,
-    "gemma3": _GEMMA3,  # with eyes; its decoder is gemma3_text
+    "gemma3": _GEMMA3,  # reads images too; its decoder is gemma3_text
 }
 
 
 def architecture_of(config: Any) -> Architecture:
-    """The architecture of a model by its transformers config. Raises BadRequest, naming those that are known."""
-    found = ARCHITECTURES.get(config.model_type)
-    if found is None:
+    """Returns the architecture for a transformers config. Raises BadRequest, naming the known types."""
+    known = ARCHITECTURES.get(config.model_type)
+    if known is None:
         raise BadRequest(
-            f"models of type {config.model_type} have no hooks here; they are known for {', '.join(ARCHITECTURES)}"
+            f"models of type {config.model_type} have no hooks here; known types are {', '.join(ARCHITECTURES)}"
         )
-    return dataclasses.replace(found, parallel=bool(getattr(config, "use_parallel_residual", found.parallel)))
+    return dataclasses.replace(known, parallel=bool(getattr(config, "use_parallel_residual", known.parallel)))
 
 
-class Place(NamedTuple):
-    """What a site is in a layer: the input or output of one of an Architecture's parts ("" is the layer itself)."""
+class Site(NamedTuple):
+    """Where a site is in a layer: the input or output of one of an Architecture's parts ("" is the layer itself)."""
 
     part: str
     side: str  # input or output
     normalised: bool = False  # that value after the part's norm, before its gain
 
 
-PLACES: dict[str, Place] = {
-    "resid_pre": Place("", "input"),
-    "resid_mid": Place("middle", "input"),
-    "resid_post": Place("", "output"),
-    "attn_out": Place("attention_out", "output"),
-    "mlp_out": Place("mlp_out", "output"),
-    "hook_z": Place("z", "input"),
-    "mlp_in": Place("mlp", "input"),
-    "mlp_pre": Place("mlp_pre", "output"),
-    "mlp_post": Place("mlp_post", "input"),
-    "ln1_normalized": Place("ln1", "input", True),
-    "ln2_normalized": Place("ln2", "input", True),
+PLACES: dict[str, Site] = {
+    "resid_pre": Site("", "input"),
+    "resid_mid": Site("middle", "input"),
+    "resid_post": Site("", "output"),
+    "attn_out": Site("attention_out", "output"),
+    "mlp_out": Site("mlp_out", "output"),
+    "hook_z": Site("z", "input"),
+    "mlp_in": Site("mlp", "input"),
+    "mlp_pre": Site("mlp_pre", "output"),
+    "mlp_post": Site("mlp_post", "input"),
+    "ln1_normalized": Site("ln1", "input", True),
+    "ln2_normalized": Site("ln2", "input", True),
 }
-# TransformerLens's names in a layer, its processing off but for what HookPoint says of centring.
+# TransformerLens's names in a layer, without its weight processing; HookPoint describes centring.
 TRANSFORMER_LENS = {
     "hook_resid_pre": "resid_pre",
     "hook_resid_mid": "resid_mid",
@@ -178,13 +179,15 @@ RESIDUAL_SITES = frozenset({"embed", "resid_pre", "resid_mid", "resid_post", "at
 
 
 def path_of(architecture: Architecture, site: str) -> str | None:
-    """The path below a layer of the module where `site` is; None where this architecture has no such place."""
+    """Returns the path, below a layer, of the module where `site` is; None if this architecture has no such place."""
     part = PLACES[site].part
-    return getattr(architecture, part) if part else ""
+    path: str | None = getattr(architecture, part) if part else ""
+    return path
 
 
 def site_of(architecture: Architecture, path: str, side: str) -> str:
-    """What is at a module's input or output, `path` being below a layer; "<path>.<side>" where it has no name of ours."""
+    """Returns the site at a module's input or output, `path` being below a layer; "<path>.<side>" if it is no known
+    site."""
     for site, place in PLACES.items():
         if not place.normalised and (path_of(architecture, site), place.side) == (path, side):
             return site

@@ -1,4 +1,4 @@
-"""From the names people give to places in a model to the modules of a transformers decoder, and what is read there."""
+"""Finds the module of a transformers decoder that a hook name means, and computes the value at that place."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ingest.model.architectures import (
     site_of,
 )
 
-# What transformers puts before a decoder's own paths; weights are named with or without.
+# Prefixes of a decoder's paths in transformers; names may come with or without them.
 PREFIXES = ("model", "transformer", "gpt_neox", "language_model", "base_model")
 
 
@@ -27,8 +27,9 @@ PREFIXES = ("model", "transformer", "gpt_neox", "language_model", "base_model")
 class HookPoint:
     """A place to read.
 
-    `name` is as it was given, and says when the mean is removed, so that it is one name for one value. `layer` is None
-    outside the layers. `site` is a key of PLACES, "embed", or a module's path in the layer and its side.
+    `name` is the user's name for it; it also says when the mean is removed, so that one name stands for one value.
+    `layer` is None outside the layers. `site` is a key of PLACES, "embed", or a module's path in the layer and its
+    side.
     """
 
     name: str
@@ -38,10 +39,11 @@ class HookPoint:
     side: str  # input or output
     normalised: bool = False
     centred: bool = False
-    bias: torch.Tensor | None = None  # is taken off
+    bias: torch.Tensor | None = None  # subtracted
 
     def value(self, passed: Any, batch: int, tokens: int) -> torch.Tensor:
-        """What is read, (batch, tokens, width), of what passed the module. Raises BadRequest when that is no such thing."""
+        """Returns the value (batch, tokens, width) of what passed the module. Raises BadRequest for another shape or
+        type."""
         while isinstance(passed, tuple | list) and passed:
             passed = passed[0]  # attention gives its weights too, a mixture of experts its routing
         if not isinstance(passed, torch.Tensor):
@@ -49,21 +51,21 @@ class HookPoint:
         if passed.shape[:2] == (batch, tokens) and passed.ndim >= 3:
             read = passed.flatten(2)  # heads side by side
         elif passed.ndim == 2 and len(passed) == batch * tokens:
-            read = passed.unflatten(0, (batch, tokens))
+            read = passed.reshape(batch, tokens, passed.shape[1])
         else:
             raise BadRequest(
                 f"hook '{self.name}': what passes there has shape {tuple(passed.shape)}, not one vector for each of "
                 f"{batch} x {tokens} tokens"
             )
         if self.normalised:
-            read = normalised(self.module, read)
+            read = normalise(self.module, read)
         if self.bias is not None:
             read = read - self.bias
         return read - read.mean(-1, keepdim=True) if self.centred else read
 
 
-def normalised(norm: Any, x: torch.Tensor) -> torch.Tensor:
-    """What `norm` makes of x (..., width) before its gain and bias.
+def normalise(norm: Any, x: torch.Tensor) -> torch.Tensor:
+    """Returns what `norm` makes of x (..., width) before its gain and bias.
 
     Computed from the input rather than divided out of the output, since a gain may be zero.
     """
@@ -81,34 +83,36 @@ def find(
     centred: bool = False,
     fold_value_biases: bool = False,
 ) -> HookPoint:
-    """The place that `name` means in `decoder`, a part of the transformers model `model`.
+    """Returns the place that `name` means in `decoder`, a part of the transformers model `model`.
 
     Names are TransformerLens's (blocks.3.hook_resid_post, hook_embed); OpenAI's and our sites with a layer
-    (3.resid_post_mlp, mlp_out.3); and modules' paths with or without what leads to the decoder, and with .output, which
-    is meant where nothing is said, or .input (model.layers.3.mlp, h.3.attn.input).
+    (3.resid_post_mlp, mlp_out.3); and modules' paths with .input or .output, which is the default, with or without the
+    prefix of the decoder (model.layers.3.mlp, h.3.attn.input).
 
-    `centred` is for dictionaries trained on TransformerLens's models with centred writing weights: their stream is this
-    one less its mean. It does nothing to sites outside the stream nor in models whose norms keep the mean, as there.
-    `fold_value_biases` is for those trained on its hook_z with value biases folded, which is this one less these biases.
+    `centred` is for dictionaries trained on TransformerLens's models with centred writing weights: the mean is removed
+    from the stream. It changes neither sites outside the stream nor models whose norms keep the mean, as in
+    TransformerLens. `fold_value_biases` is for dictionaries trained on its hook_z with value biases folded: these
+    biases are subtracted.
 
-    Raises BadRequest, naming the places there are.
+    Raises BadRequest, naming the places of this model.
     """
-    found = _by_layer(decoder, architecture, name) or _by_path(model, decoder, architecture, name)
-    if centred and architecture.layer_norm and found.site in RESIDUAL_SITES:
-        return dataclasses.replace(found, name=f"{name} (centred)", centred=True)
-    if fold_value_biases and found.site == "hook_z" and found.layer is not None:
-        bias = value_bias(getattr(decoder, architecture.layers)[found.layer], architecture, model.config)
+    point = _by_layer(decoder, architecture, name) or _by_path(model, decoder, architecture, name)
+    if centred and architecture.layer_norm and point.site in RESIDUAL_SITES:
+        return dataclasses.replace(point, name=f"{name} (centred)", centred=True)
+    if fold_value_biases and point.site == "hook_z" and point.layer is not None:
+        bias = value_bias(getattr(decoder, architecture.layers)[point.layer], architecture, model.config)
         if bias is not None:
-            return dataclasses.replace(found, name=f"{name} (value biases folded)", bias=bias)
-    return found
+            return dataclasses.replace(point, name=f"{name} (value biases folded)", bias=bias)
+    return point
 
 
 def value_bias(layer: Any, architecture: Architecture, config: Any) -> torch.Tensor | None:
-    """What value biases add to every head's result, side by side, whatever is attended to; None where there are none.
+    """Returns what value biases add to the heads' results, (heads * d_head,); None without such biases.
 
-    It is constant since the weights of attention add up to one.
+    It is the same for every token, since the weights of attention add up to one.
     """
-    if architecture.values is None or (bias := layer.get_submodule(architecture.values).bias) is None:
+    bias: torch.Tensor | None = layer.get_submodule(architecture.values).bias if architecture.values else None
+    if bias is None:
         return None
     config = config.get_text_config()
     heads = config.num_attention_heads
@@ -120,7 +124,7 @@ def value_bias(layer: Any, architecture: Architecture, config: Any) -> torch.Ten
 
 
 def _by_layer(decoder: Any, architecture: Architecture, name: str) -> HookPoint | None:
-    """The place of a name that says a layer and a site; None when it is of another kind."""
+    """Returns the place of a name made of a layer and a site; None for a name of another kind."""
     if match := re.fullmatch(r"blocks\.(\d+)\.(.+)", name):
         layer, word = int(match[1]), match[2]
         site = (TRANSFORMER_LENS | OPENAI).get(word)
@@ -135,20 +139,22 @@ def _by_layer(decoder: Any, architecture: Architecture, name: str) -> HookPoint 
             return None
         layer, word, site = int(match[1] or match[3]), match[2], words[match[2]]
     _check_layer(decoder, architecture, name, layer)
-    if word == "hook_mlp_in" and architecture.mlp_in_is_said_of_two:
+    if word == "hook_mlp_in" and architecture.ambiguous_mlp_in:
         raise BadRequest(
             f"hook '{name}' is said of two places: the stream before the MLP's norm (TransformerLens; write "
-            f"blocks.{layer}.hook_resid_mid), and its input after it (SAELens's registry; write blocks.{layer}.mlp.hook_in)"
+            f"blocks.{layer}.hook_resid_mid), and its input after it (SAELens's registry; write "
+            f"blocks.{layer}.mlp.hook_in)"
         )
     path = path_of(architecture, site)
     if path is None:
-        why = "attention and MLP run side by side, so there is no stream between them" if site == "resid_mid" else ""
-        raise _unknown(decoder, architecture, name, why)
+        reason = "attention and MLP run side by side, so there is no stream between them" if site == "resid_mid" else ""
+        raise _unknown(decoder, architecture, name, reason)
     module = getattr(decoder, architecture.layers)[layer].get_submodule(path)
     return HookPoint(name, layer, site, module, PLACES[site].side, PLACES[site].normalised)
 
 
 def _by_path(model: Any, decoder: Any, architecture: Architecture, name: str) -> HookPoint:
+    """Returns the place of a name that is a module's path. Raises BadRequest when there is no such module."""
     if name == "hook_embed":
         return HookPoint(name, None, "embed", decoder.get_submodule(architecture.embed), "output")
     plain = re.sub(r"\[(\d+)\]", r".\1", name)  # layers[3] as in Python
@@ -160,7 +166,7 @@ def _by_path(model: Any, decoder: Any, architecture: Architecture, name: str) ->
     if number := re.match(rf"(?:(?:{'|'.join(PREFIXES)})\.)*{container}\.(\d+)(?:\.|$)", path):
         _check_layer(decoder, architecture, name, int(number[1]))
     module = _module(model, decoder, path)
-    places = {id(one): place for place, one in decoder.named_modules()}
+    places = {id(child): path for path, child in decoder.named_modules()}
     if module is None or id(module) not in places:
         raise _unknown(decoder, architecture, name)
     place = places[id(module)]
@@ -172,15 +178,16 @@ def _by_path(model: Any, decoder: Any, architecture: Architecture, name: str) ->
 
 
 def _module(model: Any, decoder: Any, path: str) -> torch.nn.Module | None:
-    """The module at a path below the model, the decoder, or the decoder when what leads there is left out."""
+    """Returns the module at a path below the model or the decoder, with the decoder's prefixes or without them."""
     words = path.split(".")
     tries = [(model, path), (decoder, path)]
     while len(words) > 1 and words[0] in PREFIXES:
         words = words[1:]
         tries.append((decoder, ".".join(words)))
-    for root, one in tries:
+    for root, below in tries:
         try:
-            return root.get_submodule(one)
+            module: torch.nn.Module = root.get_submodule(below)
+            return module
         except AttributeError:
             continue
     return None
@@ -194,13 +201,14 @@ def _check_layer(decoder: Any, architecture: Architecture, name: str, layer: int
         )
 
 
-def _unknown(decoder: Any, architecture: Architecture, name: str, why: str = "") -> BadRequest:
+def _unknown(decoder: Any, architecture: Architecture, name: str, reason: str = "") -> BadRequest:
     names = [word for word, site in TRANSFORMER_LENS.items() if path_of(architecture, site) is not None]
     first = getattr(decoder, architecture.layers)[0]
     # Two levels: the lists of a mixture's experts are long.
     modules = [path for path, _ in first.named_modules() if path and path.count(".") < 2]
     return BadRequest(
-        f"hook '{name}' is not a place in this model{': ' + why if why else ''}. Write blocks.N.NAME, NAME being one of "
-        f"{', '.join(names)}; hook_embed; or {architecture.layers}.N.MODULE.input or .output, MODULE being one of "
+        f"hook '{name}' is not a place in this model{': ' + reason if reason else ''}. Write blocks.N.NAME, "
+        f"NAME being one of {', '.join(names)}; hook_embed; or {architecture.layers}.N.MODULE.input or .output, "
+        "MODULE being one of "
         f"{', '.join(modules)}"
     )

@@ -1,4 +1,4 @@
-"""What a tokenizer's tokens are: their bytes, which are special, and the id that says two tokenizers are one."""
+"""The tokens of a tokenizer: their bytes, which of them are special, and an id equal for equal vocabularies."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy
 
 
 def tokenizer_id(pieces: list[bytes]) -> str:
-    """What a tokenizer with these tokens is called: see stored.tokenizers."""
+    """Returns the id of a tokenizer with these tokens, 16 hex digits: see stored.tokenizers."""
     digest = hashlib.sha256()
-    for one in pieces:
-        digest.update(len(one).to_bytes(4, "little") + one)
+    for piece in pieces:
+        digest.update(len(piece).to_bytes(4, "little") + piece)
     return digest.hexdigest()[:16]
 
 
 def special_ids(tokenizer: Any) -> numpy.ndarray:
-    """Ids of tokens that stand for no text (BOS, turns of a chat), (n,) int32 ascending: what a count may leave out."""
+    """Returns the ids of tokens that stand for no text (BOS, turns of a chat), (n,) int32 ascending."""
     marked = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
     return numpy.array(sorted(marked | set(tokenizer.all_special_ids)), dtype=numpy.int32)
 
 
 def token_bytes(tokenizer: Any) -> list[bytes]:
-    """The UTF-8 bytes of every token id, special tokens by their names.
+    """Returns the UTF-8 bytes of every token id; special tokens are spelled by their names.
 
     Byte-level vocabularies (GPT-2's) write bytes as characters; SentencePiece-like ones write a space as U+2581 and
     lone bytes as <0xAB>.

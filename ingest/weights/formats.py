@@ -1,8 +1,11 @@
-"""The readers, in the order they are asked: those who know a format by names of its own before those who share them.
+"""The readers of weights, in the order they are tried: formats with unique names before those that share names."""
 
-A reader has FORMAT (its name), FILES (what must be there), recognises(place) and read(place).
-"""
+from __future__ import annotations
 
+from typing import Protocol
+
+from ingest.sae import Sae
+from ingest.weights.place import Place
 from ingest.weights.readers import (
     circuit_tracer,
     dictionary_learning,
@@ -17,7 +20,21 @@ from ingest.weights.readers import (
     sparsify,
 )
 
-READERS = (
+
+class Reader(Protocol):
+    """A module that reads one format: FORMAT is its name, FILES the files that must exist."""
+
+    FORMAT: str
+    FILES: tuple[str, ...]
+
+    def recognises(self, place: Place) -> bool:
+        """Tells whether the place holds files of this format."""
+
+    def read(self, place: Place) -> Sae:
+        """Returns the dictionary. Raises BadRequest."""
+
+
+READERS: tuple[Reader, ...] = (
     saelens,
     sparsify,
     llama_scope,
@@ -30,3 +47,11 @@ READERS = (
     single_files,
     dictionary_learning,
 )
+
+
+def reader_of(place: Place) -> Reader | None:
+    """Returns the first reader that recognises the place; None without one."""
+    for reader in READERS:
+        if reader.recognises(place):
+            return reader
+    return None

@@ -1,4 +1,4 @@
-"""Weights on the Hugging Face hub: hf://org/repo//sub/dir@revision to files on this machine."""
+"""Fetches weights from the Hugging Face hub: hf://org/repo//sub/dir@revision to files on this machine."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from featurestore import BadRequest, NotFound, Unavailable
+from featurestore.extension.text import first_line
 from ingest.weights import listing
 from ingest.weights.tensors import SUFFIXES
 
@@ -14,7 +15,7 @@ CONFIGS = ("*.json", "*.yaml", "*.yml")  # small, and some formats keep them abo
 
 
 def parse(location: str) -> tuple[str, str, str | None]:
-    """Repository, path in it ("" for all of it) and revision. Raises BadRequest."""
+    """Returns repository, path in it ("" for all of it) and revision. Raises BadRequest."""
     match = REFERENCE.fullmatch(location)
     if not match or ".." in location.split("/"):
         raise BadRequest(
@@ -24,10 +25,10 @@ def parse(location: str) -> tuple[str, str, str | None]:
 
 
 def fetch(location: str) -> Path:
-    """The directory or file on this machine, downloaded if it is not in the hub's cache yet.
+    """Returns the directory or file on this machine, downloaded if it is not in the hub's cache yet.
 
-    With HF_HUB_OFFLINE only the cache is looked at. Raises NotFound, Unavailable, or BadRequest where many dictionaries
-    lie there: nothing is then downloaded.
+    With HF_HUB_OFFLINE only the cache is used. Raises NotFound, Unavailable, or BadRequest, before anything is
+    downloaded, if the place holds several dictionaries.
     """
     try:
         from huggingface_hub import HfApi, constants, snapshot_download
@@ -39,13 +40,13 @@ def fetch(location: str) -> Path:
         wanted = None
         if not constants.HF_HUB_OFFLINE:
             names = HfApi().list_repo_files(repository, revision=revision)
-            wanted = _wanted(location, inside, names)
+            wanted = _select_patterns(location, inside, names)
         root = Path(snapshot_download(repository, revision=revision, allow_patterns=wanted))
     except hub_errors.RevisionNotFoundError:
         raise NotFound(f"{location}: {repository} has no revision {revision}") from None
     except hub_errors.LocalEntryNotFoundError:
         raise Unavailable(
-            f"{location} is not in the hub's cache, and the hub is not to be reached (or HF_HUB_OFFLINE is set)"
+            f"{location} is not in the hub's cache, and the hub cannot be reached (or HF_HUB_OFFLINE is set)"
         ) from None
     except hub_errors.GatedRepoError:
         raise Unavailable(
@@ -56,16 +57,16 @@ def fetch(location: str) -> Path:
             f"{location}: there is no repository {repository} on the hub, or it is private: hf auth login"
         ) from None
     except (hub_errors.HfHubHTTPError, OSError) as exc:
-        first = (str(exc).strip().splitlines() or [type(exc).__name__])[0][:200]
-        raise Unavailable(f"{location} cannot be fetched: {first}") from None
+        raise Unavailable(f"{location} cannot be fetched: {first_line(exc)}") from None
     path = root / inside
     if not path.exists():
         raise NotFound(f"{location}: {repository} has no {inside} (as far as it is in the hub's cache, {root})")
     return path
 
 
-def _wanted(location: str, inside: str, names: list[str]) -> list[str]:
-    """Patterns of what one dictionary needs. Raises BadRequest where there are many, NotFound where there is none."""
+def _select_patterns(location: str, inside: str, names: list[str]) -> list[str]:
+    """Returns patterns of the files of one dictionary. Raises BadRequest for several dictionaries, NotFound for
+    none."""
     above = [f"{parent}{config}" for parent in _parents(inside) for config in CONFIGS]
     if inside.endswith(SUFFIXES):
         if inside not in names:
@@ -79,13 +80,15 @@ def _wanted(location: str, inside: str, names: list[str]) -> list[str]:
     below = [name for name in names if not inside or name.startswith(f"{inside}/")]
     if not below:
         raise NotFound(f"{location}: there is nothing at {inside}")
-    found = listing.dictionaries(name.removeprefix(f"{inside}/") for name in below)
-    if len(found) > 1:
-        raise BadRequest(f"{location} holds {len(found)} dictionaries; name one: {listing.shown(found, 12, location)}")
+    places = listing.dictionaries(name.removeprefix(f"{inside}/") for name in below)
+    if len(places) > 1:
+        raise BadRequest(
+            f"{location} holds {len(places)} dictionaries; name one: {listing.join_names(places, 12, location)}"
+        )
     return [f"{inside}/*" if inside else "*", *above]
 
 
 def _parents(inside: str) -> list[str]:
-    """The directories above, each with a slash behind, the root's being empty."""
+    """Returns the parent directories, each with a slash at the end; the root is empty."""
     parts = inside.split("/")[:-1] if inside else []
     return ["", *("/".join(parts[: n + 1]) + "/" for n in range(len(parts)))]

@@ -1,4 +1,4 @@
-"""Which dictionaries a directory or repository holds, told from file names alone."""
+"""Which dictionaries a directory or repository holds, and what they are called, by file names alone."""
 
 from __future__ import annotations
 
@@ -22,51 +22,51 @@ NOT_WEIGHTS = re.compile(r"(trainer_state|optimizer|training_args|scheduler|rng_
 
 
 def dictionaries(names: Iterable[str]) -> list[str]:
-    """Of files' paths below some root, the places that hold one dictionary each: "" is the root itself."""
-    found: dict[str, None] = {}
+    """Returns the places that hold one dictionary each, from the paths of files below a root; "" is the root itself."""
+    places: dict[str, None] = {}
     for name in sorted(names, key=_natural):
         folder, _, file = name.rpartition("/")
         for pattern, named_by in PATTERNS:
             if pattern.fullmatch(file):
                 above = folder.rpartition("/")[0] if folder.rpartition("/")[2] == "checkpoints" else folder
-                found[{"directory": folder, "above": above, "file": name}[named_by]] = None
+                places[{"directory": folder, "above": above, "file": name}[named_by]] = None
                 break
         else:
             if OTHER.fullmatch(file) and not NOT_WEIGHTS.fullmatch(file):
-                found[name] = None
-    return list(found)
+                places[name] = None
+    return list(places)
 
 
 def dictionaries_in(folder: Path) -> list[str]:
-    """The same for a directory on this machine."""
+    """Returns `dictionaries` of a directory on this machine."""
     return dictionaries(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def shown(names: list[str], most: int, location: str = "") -> str:
-    """Names for people, the first `most` of them."""
+def join_names(names: list[str], most: int, location: str = "") -> str:
+    """Returns the first `most` names in one line for people, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(name or location for name in names[:most]) + more
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """layer_2 before layer_10."""
+    """Returns a sort key that puts layer_2 before layer_10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
-# Directories whose name says little without the one above.
+# Directories whose name says little without the parent's.
 VAGUE = re.compile(r"average_l0_\d+|width_\w+|canonical|trainer_\d+|seed\d+|checkpoints|autoencoders|\d+|final|pruned")
 GENERIC_FILE = re.compile(r"(params|sae_weights|sae|ae)\.\w+")
 
 
-def named(given: str) -> tuple[str, str]:
-    """What a user calls a dictionary and where it is, of "NAME=PLACE" or "PLACE" alone: then the place gives the name.
+def split_name(text: str) -> tuple[str, str]:
+    """Returns name and place of a dictionary from "NAME=PLACE", or from "PLACE", which then also gives the name.
 
-    The place may have options, with equals signs of their own, behind a question mark.
+    The place may have options, which contain equals signs, behind a question mark.
     """
-    name, equals, place = given.partition("=")
-    if equals and place and name and not re.search(r"[/?\\]", name) and not Path(given).exists():
+    name, equals, place = text.partition("=")
+    if equals and place and name and not re.search(r"[/?\\]", name) and not Path(text).exists():
         return name, place
-    plain, options = split_options(given)
+    plain, options = split_options(text)
     path = re.sub(r"@[^@]*$", "", plain) if plain.startswith("hf://") else str(Path(plain).resolve())
     parts = [part for part in path.removeprefix("hf://").split("/") if part]
     if GENERIC_FILE.fullmatch(parts[-1]) and len(parts) > 1:
@@ -76,4 +76,4 @@ def named(given: str) -> tuple[str, str]:
     while first > 0 and VAGUE.fullmatch(parts[first]):
         first -= 1
     layer = [str(options["layer"])] if "layer" in options else []
-    return re.sub(r"[\s?#%]+", "-", "-".join(parts[first:] + layer)), given
+    return re.sub(r"[\s?#%]+", "-", "-".join(parts[first:] + layer)), text

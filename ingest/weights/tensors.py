@@ -1,4 +1,4 @@
-"""Tensors of one weights file, taken by name and checked: the one place where shapes, missing and broken numbers are told."""
+"""Tensors of one weights file, taken by name and checked for shape, type and broken numbers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pickle
 import re
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,92 +16,96 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from featurestore import BadRequest
+from featurestore.extension.text import first_line
 
 SUFFIXES = (".safetensors", ".npz", ".pt", ".pth")
-BLOCK = 1 << 24  # numbers looked at together for NaN
+BLOCK = 1 << 24  # numbers searched for NaN at a time
 LFS = b"version https://git-lfs"
 
 
 class Tensors:
     """The tensors of a .safetensors, .npz, .pt or .pth file.
 
-    `sizes` binds letters to lengths that another file promises, as in d=2304. A shape is asked for in letters, "d n"; a
-    letter not bound yet is bound by the first tensor that has it, and the others are held to that.
+    `sizes` binds letters to lengths that another file promises, as in d=2304. A shape is written in letters, "d n". The
+    first tensor with a letter that is not bound yet binds it, and all later tensors must agree.
     """
 
     def __init__(self, file: Path, promised_by: str = "", *, lean: bool = False, **sizes: int | None):
-        """Open, without reading numbers. Raises BadRequest when the file is damaged, or is a pickle of more than tensors."""
+        """Opens the file without reading numbers. Raises BadRequest if it is damaged, or a pickle of more than
+        tensors."""
         self.file, self._lean = file, lean
         self._sizes = {letter: (size, promised_by) for letter, size in sizes.items() if size is not None}
-        self._found = _opened(file)
-        self.names = frozenset(self._found)
+        self._values = _open(file)
+        self.names = frozenset(self._values)
 
     def __contains__(self, name: str) -> bool:
         return name in self.names
 
-    def nested(self, name: str) -> None:
-        """Go on with the mapping that is kept under `name`, as in checkpoints that hold more than weights."""
-        inner = self._found[name]
+    def descend(self, name: str) -> None:
+        """Continues with the mapping under `name`, as in checkpoints that hold more than weights. Raises BadRequest."""
+        inner = self._values[name]
         if not isinstance(inner, Mapping):
             raise BadRequest(
                 f"{self.file}: {name} is a {type(inner).__name__}; a mapping of names to tensors is wanted"
             )
-        self._found = inner
+        self._values = inner
         self.names = frozenset(inner)
 
     def value(self, name: str, default: Any = None) -> Any:
-        """What is stored under `name` where it is no tensor: a word, a number, a mapping."""
-        return self._found[name] if name in self.names else default
+        """Returns a value that is no tensor: a word, a number, a mapping; `default` without one of that name."""
+        return self._values[name] if name in self.names else default
 
     def size(self, letter: str) -> int:
+        """Returns the length that a letter is bound to."""
         return self._sizes[letter][0]
 
     def first(self, *names: str) -> str:
-        """The first of these names that there is. Raises BadRequest when there is none."""
+        """Returns the first of these names that exists. Raises BadRequest if none does."""
         for name in names:
             if name in self.names:
                 return name
         raise self._missing(" or ".join(names))
 
     def take(self, name: str, shape: str, at: int | None = None) -> torch.Tensor:
-        """The tensor as float32, of a shape in letters: "d n", or "" for a single number; only its part [at], if that is given.
+        """Returns the tensor as float32; its shape must be as in `shape`: "d n", or "" for a single number.
 
-        With `lean`, matrices stay mapped in the file in their own type. Raises BadRequest naming file, tensor, the shape
-        found and the one wanted, or that a number is none.
+        `at` selects the part [at]. With `lean`, matrices stay mapped in the file, in the file's number type. Raises
+        BadRequest, naming file, tensor and both shapes, or that a number is NaN or infinite.
         """
         if name not in self.names:
             raise self._missing(name)
-        tensor = _tensor(self._found, name)
+        tensor = _tensor(self._values, name)
         if not isinstance(tensor, torch.Tensor) or not (tensor.is_floating_point() or tensor.ndim == 0):
             what = tensor.dtype if isinstance(tensor, torch.Tensor) else type(tensor).__name__
             raise BadRequest(f"{self.file}: {name} is of type {what}; floating point numbers are wanted")
         self._check_shape(name, tuple(tensor.shape), shape.split())
         tensor = tensor if at is None else tensor[at]
         flat = tensor.reshape(-1) if tensor.is_contiguous() else tensor
-        if not all(bool(torch.isfinite(part).all()) for part in flat.split(BLOCK)):
+        if not all(bool(torch.isfinite(part).all()) for part in torch.split(flat, BLOCK)):
             raise BadRequest(f"{self.file}: {name} holds NaN or infinity")
         if self._lean and tensor.ndim > 1:
             return tensor
-        # Always a copy: a mapped file that somebody writes anew would change, or end, under the reader.
+        # Always a copy: numbers of a mapped file would change if the file were written again.
         return tensor.to(torch.float32, copy=True)
 
     def rank(self, name: str) -> int:
-        """Number of the tensor's dimensions; 0 where there is none of that name."""
-        return getattr(self._found[name], "ndim", 0) if name in self.names else 0
+        """Returns the number of dimensions of the tensor; 0 for an unknown name."""
+        return getattr(self._values[name], "ndim", 0) if name in self.names else 0
 
     def number(self, name: str) -> float:
-        """A tensor of one number, or a number."""
+        """Returns a number, or a tensor's single number. Raises BadRequest."""
         if name not in self.names:
             raise self._missing(name)
-        value = _tensor(self._found, name)
+        value = _tensor(self._values, name)
         if isinstance(value, torch.Tensor) and value.numel() != 1:
             raise BadRequest(f"{self.file}: {name} has shape {tuple(value.shape)}; one number is wanted")
         return float(value)
 
-    def _check_shape(self, name: str, found: tuple[int, ...], letters: list[str]) -> None:
+    def _check_shape(self, name: str, shape: tuple[int, ...], letters: list[str]) -> None:
+        """Binds new letters to lengths. Raises BadRequest if the shape contradicts bound letters."""
         wanted = [self._sizes.get(letter, (None, ""))[0] for letter in letters]
-        if len(found) == len(letters) and all(want in (None, have) for want, have in zip(wanted, found, strict=True)):
-            for letter, have in zip(letters, found, strict=True):
+        if len(shape) == len(letters) and all(want in (None, have) for want, have in zip(wanted, shape, strict=True)):
+            for letter, have in zip(letters, shape, strict=True):
                 self._sizes.setdefault(letter, (have, name))
             return
         shown = tuple(want if want is not None else letter for want, letter in zip(wanted, letters, strict=True))
@@ -109,15 +113,16 @@ class Tensors:
         by = " and ".join(sorted(says)) or "its format"
         spelled = f"({', '.join(map(str, shown))}{',' if len(shown) == 1 else ''})"
         raise BadRequest(
-            f"{self.file}: {name} has shape {found}, but {by} promises {spelled}; they are not of the same dictionary"
+            f"{self.file}: {name} has shape {shape}, but {by} promises {spelled}; they are not of the same dictionary"
         )
 
     def _missing(self, name: str) -> BadRequest:
-        there = ", ".join(sorted(self.names)[:12]) or "none"
-        return BadRequest(f"{self.file} has no tensor {name}; it has {there}")
+        names = ", ".join(sorted(self.names)[:12]) or "none"
+        return BadRequest(f"{self.file} has no tensor {name}; it has {names}")
 
 
-def _opened(file: Path) -> Mapping[str, Any]:
+def _open(file: Path) -> Mapping[str, Any]:
+    """Returns the tensors and other values of a file by name. Raises BadRequest."""
     try:
         if file.stat().st_size == 0:
             raise BadRequest(f"{file} is empty; fetch it again")
@@ -128,25 +133,29 @@ def _opened(file: Path) -> Mapping[str, Any]:
             return _Safetensors(file)
         if file.suffix == ".npz":
             return _Npz(file)
-        return _unpickled(file)
+        return _unpickle(file)
     except (SafetensorError, OSError, ValueError, EOFError, zipfile.BadZipFile) as exc:
         raise _unreadable(file, exc) from None
 
 
 class _Safetensors(Mapping[str, Any]):
+    """A .safetensors file, tensors read when asked for."""
+
     def __init__(self, file: Path):
-        self._file, self._open = file, safe_open(file, framework="pt")
+        self._file = file
+        self._open: Any = safe_open(file, framework="pt")
         self._names = list(self._open.keys())
 
     def __getitem__(self, name: str) -> torch.Tensor:
         if name not in self._names:
             raise KeyError(name)
         try:
-            return self._open.get_tensor(name)
+            tensor: torch.Tensor = self._open.get_tensor(name)
+            return tensor
         except SafetensorError as exc:
             raise _unreadable(self._file, exc) from None
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[str]:
         return iter(self._names)
 
     def __len__(self) -> int:
@@ -154,6 +163,8 @@ class _Safetensors(Mapping[str, Any]):
 
 
 class _Npz(Mapping[str, Any]):
+    """A .npz file, arrays read when asked for."""
+
     def __init__(self, file: Path):
         self._file = file
         with zipfile.ZipFile(file) as archive:
@@ -166,47 +177,48 @@ class _Npz(Mapping[str, Any]):
         except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as exc:
             raise _unreadable(self._file, exc) from None
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[str]:
         return iter(self._names)
 
     def __len__(self) -> int:
         return len(self._names)
 
 
-def _unpickled(file: Path) -> Mapping[str, Any]:
-    """A .pt file by torch's safe reading: tensors, words, numbers and their containers; nothing that runs code."""
+def _unpickle(file: Path) -> Mapping[str, Any]:
+    """Reads a .pt file with torch's safe unpickler: tensors, words, numbers and their containers; nothing runs code."""
     try:
         # Mapping works for files in torch's zip format; older ones are read whole.
         mapped = zipfile.is_zipfile(file)
-        found = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
+        values = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as exc:
-        said = re.search(r"WeightsUnpickler error: (.*)", str(exc))
-        what = said[1].strip() if said else str(exc).splitlines()[0]
+        match = re.search(r"WeightsUnpickler error: (.*)", str(exc))
+        what = match[1].strip() if match else str(exc).splitlines()[0]
         if "global" not in what.lower():
             raise _unreadable(file, RuntimeError(what)) from None
         raise BadRequest(
-            f"{file} is a pickle that holds more than tensors ({what[:200]}), and reading it would run its code; whoever "
-            "trusts it can save its tensors with safetensors"
+            f"{file} is a pickle that holds more than tensors ({what[:200]}), and reading it would run its code; if "
+            "you "
+            "trust it, save its tensors with safetensors"
         ) from None
     except (RuntimeError, OSError, EOFError, ValueError, KeyError) as exc:
         raise _unreadable(file, exc) from None
-    if not isinstance(found, Mapping):
-        raise BadRequest(f"{file} holds a {type(found).__name__}; a mapping of names to tensors is wanted")
-    return found
+    if not isinstance(values, Mapping):
+        raise BadRequest(f"{file} holds a {type(values).__name__}; a mapping of names to tensors is wanted")
+    return values
 
 
-def _tensor(found: Mapping[str, Any], name: str) -> Any:
-    value = found[name]
+def _tensor(values: Mapping[str, Any], name: str) -> Any:
+    """Returns the value of that name; a tensor without its gradient."""
+    value = values[name]
     return value.detach() if isinstance(value, torch.Tensor) else value
 
 
 def _unreadable(file: Path, exc: Exception) -> BadRequest:
-    first = (str(exc).strip().splitlines() or [type(exc).__name__])[0][:200]
-    return BadRequest(f"{file} cannot be read: {first}; fetch it again")
+    return BadRequest(f"{file} cannot be read: {first_line(exc)}; fetch it again")
 
 
 def hash_of(*files: Path) -> str:
-    """sha256 of a file, or of several files' sums, first 16 hex digits."""
+    """Returns the sha256 of a file, or of several files' sums, first 16 hex digits."""
     sums = []
     for file in files:
         with file.open("rb") as stream:

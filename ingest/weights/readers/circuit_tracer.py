@@ -1,6 +1,7 @@
 """circuit-tracer's transcoders: one file a layer (layer_N.safetensors), or two for cross-layer ones (W_enc_N, W_dec_N).
 
-config.yaml beside them names model and hooks. mwhanna's Qwen3 sets have wandb-config.yaml (or, misspelt, wanb-config.yaml).
+config.yaml beside them names model and hooks. mwhanna's Qwen3 sets have wandb-config.yaml (or, misspelt,
+wanb-config.yaml).
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def read(place: Place) -> Sae:
     """The transcoder of one layer; of a cross-layer one, the features that read there."""
     if place.path.is_dir():
         named = [
-            re.sub(r"hf://([^/]+/[^/]+)/([^?]+)(?:\?revision=(.+))?", _as_ours, str(one)) for one in _elsewhere(place)
+            re.sub(r"hf://([^/]+/[^/]+)/([^?]+)(?:\?revision=(.+))?", _as_ours, str(entry))
+            for entry in _elsewhere(place)
         ]
         raise BadRequest(
             f"{place.path / CONFIG} names transcoders that are elsewhere; name one: {', '.join(named[:12])}"
@@ -110,7 +112,7 @@ def _cross_layer(place: Place, layer: int) -> Sae:
         raise BadRequest(f"{place.path} has its decoders in {decoder_file.name}, which is not beside it")
     W_enc = encoders.take(f"W_enc_{layer}", "n d").T
     b_dec = encoders.take(f"b_dec_{layer}", "o")
-    layers = sum(1 for one in place.folder.iterdir() if ENCODER.fullmatch(one.name))
+    layers = sum(1 for file in place.folder.iterdir() if ENCODER.fullmatch(file.name))
     decoders = place.tensors(
         decoder_file,
         place.path.name,
@@ -169,7 +171,8 @@ def _about(place: Place, layer: int | None) -> dict[str, Any]:
         )
     else:
         raise BadRequest(
-            f"{place.path}: there is no {CONFIG} beside it to say where it reads and writes; name both: {place.location}"
+            f"{place.path}: there is no {CONFIG} beside it to say where it reads and writes; name both: "
+            f"{place.location}"
             f"?hook_point=blocks.{layer}.mlp.hook_in&hook_point_out=blocks.{layer}.hook_mlp_out"
         )
     if model is None and (size := re.search(r"qwen3-(\d+(?:\.\d+)?)b", place.words, re.IGNORECASE)):
@@ -189,7 +192,8 @@ def _about(place: Place, layer: int | None) -> dict[str, Any]:
 
 
 def _suffix(hook: str) -> str:
-    # TransformerLens's hook_mlp_in is the stream before the norm; our names say which of the two places of that name is meant.
+    # TransformerLens's hook_mlp_in is the stream before the norm; our names say which of the two places of that name is
+    # meant.
     return "hook_resid_mid" if hook == "hook_mlp_in" else hook
 
 

@@ -1,4 +1,5 @@
-"""saprmarks/dictionary_learning: ae.pt (or checkpoints/ae_STEP.pt) and config.json, six classes, and backups amid training."""
+"""saprmarks/dictionary_learning: ae.pt (or checkpoints/ae_STEP.pt) and config.json, six classes, and backups amid
+training."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ def recognises(place: Place) -> bool:
 
 
 def read(place: Place) -> Sae:
-    """The dictionary as the library's own classes compute it; a backup's biases are scaled as the library does at the end."""
+    """The dictionary as the library's own classes compute it; a backup's biases are scaled as the library does at the
+    end."""
     file = place.file("ae.pt", "ae_*.pt") or place.path
     config = _config(place, file)
     trainer = config.get("trainer") or {}
@@ -47,11 +49,12 @@ def read(place: Place) -> Sae:
     if "ae" in tensors and "optimizer" in tensors:
         trainer = tensors.value("config") or trainer
         factor = float(tensors.value("norm_factor") or 1)
-        tensors.nested("ae")
+        tensors.descend("ae")
     name = _class(tensors.names, trainer.get("dict_class"))
     if name is None:
         raise BadRequest(
-            f"{file}: dict_class {trainer.get('dict_class')!r} with tensors {', '.join(sorted(tensors.names)[:9])} cannot be "
+            f"{file}: dict_class {trainer.get('dict_class')!r} with tensors {', '.join(sorted(tensors.names)[:9])} "
+            "cannot be "
             f"read; known: {', '.join(CLASSES)}"
         )
     inferred = [] if trainer else ["there is no config.json: the class is concluded from the tensors' names"]
@@ -88,11 +91,11 @@ def _config(place: Place, file: Path) -> dict[str, Any]:
     return {}
 
 
-def _class(names: frozenset[str], said: str | None) -> str | None:
+def _class(names: frozenset[str], class_name: str | None) -> str | None:
     """The class by what the config says, else by the tensors it alone has."""
-    if said in CLASSES:
-        return said
-    if said:
+    if class_name in CLASSES:
+        return class_name
+    if class_name:
         return None
     if "decoder_bias" in names:
         return "GatedAutoEncoder"
@@ -132,19 +135,19 @@ def _linear(tensors: Tensors) -> dict[str, Any]:
 
 
 def _autoencoder(place: Place, tensors: Tensors, inferred: list[str]) -> dict[str, Any]:
-    found = _linear(tensors)
+    fields = _linear(tensors)
     b_enc = tensors.take("encoder.bias", "n")
-    norms = torch.linalg.vector_norm(found["W_dec"], dim=1, dtype=torch.float32)
+    norms = torch.linalg.vector_norm(fields["W_dec"], dim=1, dtype=torch.float32)
     if not torch.allclose(norms, torch.ones_like(norms)):
         inferred.append(
             "decoder rows were not of norm 1: encoder and activations are scaled by it, as the library does"
         )
         if bool((norms == 0).any()):
             raise BadRequest(f"{tensors.file}: a row of decoder.weight is zero, so that it cannot be normalised")
-        found = {"W_enc": found["W_enc"].float() * norms, "W_dec": found["W_dec"].float() / norms[:, None]}
+        fields = {"W_enc": fields["W_enc"].float() * norms, "W_dec": fields["W_dec"].float() / norms[:, None]}
         b_enc = b_enc * norms
     b_dec = tensors.take("bias", "d")
-    return found | {"b_enc": b_enc, "b_dec": b_dec, "activation": "relu", "subtract_b_dec": True}
+    return fields | {"b_enc": b_enc, "b_dec": b_dec, "activation": "relu", "subtract_b_dec": True}
 
 
 def _new(place: Place, tensors: Tensors, inferred: list[str]) -> dict[str, Any]:
@@ -152,7 +155,7 @@ def _new(place: Place, tensors: Tensors, inferred: list[str]) -> dict[str, Any]:
     return _linear(tensors) | biases | {"activation": "relu"}
 
 
-def _gated(place: Place, tensors: Tensors, inferred: list[str]) -> dict[str, Any]:
+def _read_gated(place: Place, tensors: Tensors, inferred: list[str]) -> dict[str, Any]:
     return _linear(tensors) | {
         "b_enc": tensors.take("gate_bias", "n"),
         "b_mag": tensors.take("mag_bias", "n"),
@@ -184,12 +187,12 @@ def _batch_topk(place: Place, tensors: Tensors, inferred: list[str]) -> dict[str
 
 def _matryoshka(place: Place, tensors: Tensors, inferred: list[str]) -> dict[str, Any]:
     groups = tuple(int(size) for size in tensors.value("group_sizes"))
-    found = _plain(tensors) | _one_threshold(place, tensors) | {"groups": groups}
+    fields = _plain(tensors) | _one_threshold(place, tensors) | {"groups": groups}
     if sum(groups) != tensors.size("n"):
         raise BadRequest(
             f"{tensors.file}: group_sizes add up to {sum(groups)}, but there are {tensors.size('n')} features"
         )
-    return found
+    return fields
 
 
 def _k_largest(place: Place, tensors: Tensors) -> dict[str, Any]:
@@ -205,7 +208,8 @@ def _one_threshold(place: Place, tensors: Tensors) -> dict[str, Any]:
     threshold = tensors.take("threshold", "")
     if threshold < 0:
         raise BadRequest(
-            f"{tensors.file}: threshold is {float(threshold):g}: training had not set it yet, and without it there is only the "
+            f"{tensors.file}: threshold is {float(threshold):g}: training had not set it yet, and without it there "
+            "is only the "
             f"top of a batch; {place.location}?k={int(tensors.number('k'))} reads it with the k largest of each token"
         )
     return {"activation": "jumprelu", "threshold": threshold, "subtract_b_dec": True}
@@ -214,7 +218,7 @@ def _one_threshold(place: Place, tensors: Tensors) -> dict[str, Any]:
 CLASSES = {
     "AutoEncoder": _autoencoder,
     "AutoEncoderNew": _new,
-    "GatedAutoEncoder": _gated,
+    "GatedAutoEncoder": _read_gated,
     "JumpReluAutoEncoder": _jumprelu,
     "AutoEncoderTopK": _topk,
     "BatchTopKSAE": _batch_topk,

@@ -72,8 +72,10 @@ def _hooks(place: Place, site: str | None, embedding: bool) -> tuple[str, str | 
     layer = re.findall(r"layer_(\d+)", place.words)
     if site is None or not layer:
         raise BadRequest(
-            f"{place.path}: its path names no {'layer_N' if site else 'gemma-scope-...-res, -mlp, -att or -transcoders'}, and "
-            f"the file itself does not say where it reads; name it: {place.location}?hook_point=blocks.N.hook_resid_post"
+            f"{place.path}: its path names no "
+            f"{'layer_N' if site else 'gemma-scope-...-res, -mlp, -att or -transcoders'}, and "
+            "the file itself does not say where it reads; name it: "
+            f"{place.location}?hook_point=blocks.N.hook_resid_post"
         )
     reads, writes = SITES[site]
     return f"blocks.{layer[-1]}.{reads}", f"blocks.{layer[-1]}.{writes}" if writes else None

@@ -1,7 +1,8 @@
 """Gemma Scope 2 (google/gemma-scope-2-*): params.safetensors, lower-case names, JumpReLU; cross-layer transcoders too.
 
-Sites are told by config.json (hf_hook_point_in, hf_hook_point_out) or, where that is missing, by the path:
-{resid_post,attn_out,mlp_out,transcoder}[_all]/layer_N_width_W_l0_L[_affine]/, clt/width_W_l0_L[_affine]/params_layer_N.safetensors.
+Sites are notes by config.json (hf_hook_point_in, hf_hook_point_out) or, where that is missing, by the path:
+{resid_post,attn_out,mlp_out,transcoder}[_all]/layer_N_width_W_l0_L[_affine]/,
+clt/width_W_l0_L[_affine]/params_layer_N.safetensors.
 """
 
 from __future__ import annotations
@@ -55,19 +56,19 @@ def read(place: Place) -> Sae:
     if architecture != "jump_relu":
         raise BadRequest(f"{config_file}: architecture '{architecture}' cannot be read; Gemma Scope 2 has jump_relu")
     words = Path(place.words).parts
-    said = next(
+    site = next(
         (known for part in reversed(words) for known in (*BY_WORD, "crosscoder") if part.startswith(known)), None
     )
-    if said == "crosscoder" or config.get("type") == "crosscoder":
+    if site == "crosscoder" or config.get("type") == "crosscoder":
         raise BadRequest(f"{file}: a crosscoder reads several layers at once, which cannot be done yet")
     tensors = place.tensors(file)
     W_enc = tensors.take("w_enc", "d n")
     cross_layer = tensors.rank("w_dec") == 3
     layer = _layer(place, file, config)
-    reads, writes = _hooks(place, config, said, layer, file)
+    reads, writes = _hooks(place, config, site, layer, file)
     if cross_layer:
-        W_dec, targets, told = _decoders(tensors.take("w_dec", "n slots o"), layer, file)
-        inferred += told
+        W_dec, targets, notes = _decoders(tensors.take("w_dec", "n slots o"), layer, file)
+        inferred += notes
     else:
         W_dec, targets = tensors.take("w_dec", "n o"), None
     if config.get("affine_connection") and "affine_skip_connection" not in tensors:
@@ -107,23 +108,24 @@ def _layer(place: Place, file: Path, config: dict[str, Any]) -> int:
     raise BadRequest(f"{file}: neither path nor config says the layer; name it: {place.location}?layer=N")
 
 
-def _hooks(place: Place, config: dict[str, Any], said: str | None, layer: int, file: Path) -> tuple[str, str | None]:
+def _hooks(place: Place, config: dict[str, Any], site: str | None, layer: int, file: Path) -> tuple[str, str | None]:
     if "hf_hook_point_in" in config:
-        reads = _named(config["hf_hook_point_in"], layer)
-        writes = _named(config.get("hf_hook_point_out") or "", layer)
+        reads = _translate(config["hf_hook_point_in"], layer)
+        writes = _translate(config.get("hf_hook_point_out") or "", layer)
         return reads, writes if writes and writes != reads else None
     if "hook_point" in place.options:
         return place.options["hook_point"], place.options.get("hook_point_out")
-    if said is None:
+    if site is None:
         raise BadRequest(
-            f"{file}: there is no config.json, and the path does not say where the dictionary reads ({', '.join(BY_WORD)}); "
+            f"{file}: there is no config.json, and the path does not say where the dictionary reads "
+            f"({', '.join(BY_WORD)}); "
             f"name it: {place.location}?hook_point=blocks.{layer}.hook_resid_post"
         )
-    reads, out = BY_WORD[said]
+    reads, out = BY_WORD[site]
     return f"blocks.{layer}.{reads}", f"blocks.{layer}.{out}" if out else None
 
 
-def _named(path: Any, layer: int) -> str:
+def _translate(path: Any, layer: int) -> str:
     """A module's path and side, in TransformerLens's words where they mean just the same; of the given layer where the
     config covers all of them."""
     if isinstance(path, list):
@@ -136,16 +138,16 @@ def _named(path: Any, layer: int) -> str:
 def _decoders(W_dec: torch.Tensor, layer: int, file: Path) -> tuple[torch.Tensor, tuple[int, ...], list[str]]:
     """Decoders (n, T, d_out) into the layers from its own on, of (n, slots, d_out).
 
-    As published there is a slot for every layer of the model, those before the own one unused. Copies that hold only the
-    layers from the own one on are told by their number of slots.
+    As published there is a slot for every layer of the model, those before the own one unused. Copies that hold only
+    the layers from the own one on are notes by their number of slots.
     """
     slots = W_dec.shape[1]
     layers = sum(1 for other in file.parent.glob("*.safetensors") if LAYER_FILE.fullmatch(other.name))
     if slots <= layer or (layer and slots == layers - layer):
         return W_dec, tuple(range(layer, layer + slots)), [f"w_dec has {slots} slots: layers {layer} onwards"]
     unused = float(W_dec[:, :layer].float().abs().max()) if layer else 0.0
-    told = [f"w_dec's slots before layer {layer} are not empty (up to {unused:.3g}); left out"] if unused else []
-    return W_dec[:, layer:], tuple(range(layer, slots)), told
+    notes = [f"w_dec's slots before layer {layer} are not empty (up to {unused:.3g}); left out"] if unused else []
+    return W_dec[:, layer:], tuple(range(layer, slots)), notes
 
 
 def _model(config: dict[str, Any], words: str) -> str | None:
@@ -164,7 +166,7 @@ def _model(config: dict[str, Any], words: str) -> str | None:
 def _promise(config: dict[str, Any], words: str) -> dict[str, Any]:
     if isinstance(l0 := config.get("l0"), int | float):
         return {"promised_l0": (float(l0), float(l0)), "promised_by": f"config.json: l0 {l0}"}
-    found = re.findall(r"l0_(small|medium|big)", words)
-    if not found:
+    sizes = re.findall(r"l0_(small|medium|big)", words)
+    if not sizes:
         return {}
-    return {"promised_l0": L0_WORDS[found[-1]], "promised_by": f"the path: l0_{found[-1]}"}
+    return {"promised_l0": L0_WORDS[sizes[-1]], "promised_by": f"the path: l0_{sizes[-1]}"}

@@ -70,7 +70,8 @@ def _hook(place: Place) -> str:
     layer = place.path.stem
     if location not in LOCATIONS or not layer.isdigit():
         raise BadRequest(
-            f"{place.path}: its path is not LOCATION/autoencoders/LAYER.pt with one of {', '.join(LOCATIONS)}; name what it reads: "
+            f"{place.path}: its path is not LOCATION/autoencoders/LAYER.pt with one of {', '.join(LOCATIONS)}; name "
+            "what it reads: "
             f"{place.location}?hook_point=blocks.8.hook_resid_post"
         )
     return f"blocks.{layer}.{LOCATIONS[location]}"

@@ -1,4 +1,5 @@
-"""OpenMOSS's dictionaries as llamascopium writes them: config.json and sae_weights.safetensors (or .pt, or checkpoints/).
+"""OpenMOSS's dictionaries as llamascopium writes them: config.json and sae_weights.safetensors (or .pt, or
+checkpoints/).
 
 A cross-layer transcoder is one file for all layers, its decoders kept by the layer they write to: W_D.j (j + 1, n, d).
 """
@@ -50,21 +51,19 @@ def read(place: Place) -> Sae:
     d = whole(config, "d_model", config_file)
     tensors = place.tensors(file, "config.json", d=d, n=int(d * config.get("expansion_factor", 0)) or None)
     if file.suffix == ".pt":
-        tensors.nested("sae")
+        tensors.descend("sae")
     return (_cross_layer if kind == "clt" else _single)(place, config, config_file, tensors, d)
 
 
 def _weights(place: Place, folder: Path) -> Path:
     if place.path.is_file():
         return place.path
-    found = next((folder / name for name in WEIGHTS if (folder / name).exists()), None)
-    if found is None:
+    file = next((folder / name for name in WEIGHTS if (folder / name).exists()), None)
+    if file is None:
         raise BadRequest(f"{folder} has config.json but none of {', '.join(WEIGHTS)}")
-    if found.suffix == ".dcp":
-        raise BadRequest(
-            f"{found} is a checkpoint in shards; save it as sae_weights.safetensors with the library first"
-        )
-    return found
+    if file.suffix == ".dcp":
+        raise BadRequest(f"{file} is a checkpoint in shards; save it as sae_weights.safetensors with the library first")
+    return file
 
 
 def _single(place: Place, config: dict[str, Any], file: Path, tensors: Tensors, d: int) -> Sae:
@@ -89,7 +88,7 @@ def _single(place: Place, config: dict[str, Any], file: Path, tensors: Tensors, 
 
 
 def _cross_layer(place: Place, config: dict[str, Any], file: Path, tensors: Tensors, d: int) -> Sae:
-    points_in, points_out = (_listed(config, name, file) for name in ("hook_points_in", "hook_points_out"))
+    points_in, points_out = (_hook_points(config, name, file) for name in ("hook_points_in", "hook_points_out"))
     layers = len(points_in)
     layer = place.option("layer")
     if layer is None or not 0 <= layer < layers:
@@ -108,7 +107,7 @@ def _cross_layer(place: Place, config: dict[str, Any], file: Path, tensors: Tens
     ]
     if scales[0].get("norm") == "scale":
         # Each layer's output has a scale of its own, so these go into the decoders, and only the input's stays.
-        outs = torch.tensor([one["scale_out"] for one in scales])
+        outs = torch.tensor([fields_out["scale_out"] for fields_out in scales])
         W_dec, b_dec = W_dec.float() / outs[:, None], b_dec / outs[0]
         scales[0]["scale_out"] = 1.0
     elif scales[0].get("norm") == "l2":
@@ -142,11 +141,13 @@ def _activation(
     k = place.option("k", whole(config, "top_k", file) if name == "topk" else None)
     if k is None:
         raise BadRequest(
-            f"{file}: act_fn '{name}' chooses among the features of many tokens or layers at once; convert it to jumprelu with "
-            f"the library, or read it with the k largest of each token: k={config.get('top_k', 50)} behind the location's ?"
+            f"{file}: act_fn '{name}' chooses among the features of many tokens or layers at once; convert it to "
+            "jumprelu with "
+            f"the library, or read it with the k largest of each token: k={config.get('top_k', 50)} behind the "
+            "location's ?"
         )
-    said = f"{file.name}: top_k {config.get('top_k')}"
-    return {"activation": "topk", "k": k, "promised_l0": (float(k), float(k)), "promised_by": said}
+    promise = f"{file.name}: top_k {config.get('top_k')}"
+    return {"activation": "topk", "k": k, "promised_l0": (float(k), float(k)), "promised_by": promise}
 
 
 def hooks(place: Place, config: dict[str, Any], file: Path) -> tuple[str, str | None]:
@@ -156,15 +157,16 @@ def hooks(place: Place, config: dict[str, Any], file: Path) -> tuple[str, str | 
     return reads, writes if writes and writes != config.get("hook_point_in") else None
 
 
-def _listed(config: dict[str, Any], name: str, file: Path) -> list[str]:
+def _hook_points(config: dict[str, Any], name: str, file: Path) -> list[str]:
     value = config.get(name)
-    if not isinstance(value, list) or not value or not all(isinstance(one, str) for one in value):
+    if not isinstance(value, list) or not value or not all(isinstance(point, str) for point in value):
         raise BadRequest(f"{file}: {name} is {value!r}; a list of hook points is wanted")
     return value
 
 
 def normalisation(place: Place, config: dict[str, Any], file: Path, tensors: Tensors, d: int) -> dict[str, Any]:
-    """The fields of Sae for norm_activation: inputs are brought to a norm of sqrt(d) on each token, or on the average."""
+    """The fields of Sae for norm_activation: inputs are brought to a norm of sqrt(d) on each token, or on the
+    average."""
     kind = config.get("norm_activation", "inference")
     if "scale" in place.options or kind in ("inference", "none", None):
         return {"norm": "none"}
@@ -172,17 +174,20 @@ def normalisation(place: Place, config: dict[str, Any], file: Path, tensors: Ten
         return {"norm": "l2"}
     if kind != "dataset-wise":
         raise BadRequest(
-            f"{file}: norm_activation '{kind}' depends on what else is in a batch; give the scale that inputs are multiplied "
+            f"{file}: norm_activation '{kind}' depends on what else is in a batch; give the scale that inputs are "
+            "multiplied "
             f"by: scale=NUMBER behind the location's ?"
         )
-    said = config.get("dataset_average_activation_norm") or {}
+    averages = config.get("dataset_average_activation_norm") or {}
 
     def norm(point: str, side: str) -> float:
+        """Returns the average norm at a hook point. Raises BadRequest."""
         name = f"dataset_average_activation_norm.{point}"
-        value = tensors.number(name) if name in tensors else said.get(side, said.get(point))
+        value = tensors.number(name) if name in tensors else averages.get(side, averages.get(point))
         if not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
             raise BadRequest(
-                f"{file}: norm_activation is dataset-wise, but the average norm at {point} is {value!r} in {name} and in the "
+                f"{file}: norm_activation is dataset-wise, but the average norm at {point} is {value!r} in {name} "
+                "and in the "
                 "config; give the scale that inputs are multiplied by: scale=NUMBER behind the location's ?"
             )
         return value

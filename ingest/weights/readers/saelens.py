@@ -49,7 +49,8 @@ def read(place: Place) -> Sae:
     architecture = config["architecture"]
     if architecture in REFUSED:
         raise BadRequest(
-            f"{folder / CONFIG}: architecture '{architecture}' cannot be read: {REFUSED[architecture]}, which is no single "
+            f"{folder / CONFIG}: architecture '{architecture}' cannot be read: {REFUSED[architecture]}, which is no "
+            "single "
             "linear encoder"
         )
     activation = ARCHITECTURES.get(architecture)
@@ -95,22 +96,25 @@ def read(place: Place) -> Sae:
     )
     if sae.subtract_b_dec and sae.d_in != sae.d_out:
         raise BadRequest(
-            f"{folder / CONFIG}: apply_b_dec_to_input is true, but b_dec has {sae.d_out} numbers and the input {sae.d_in}"
+            f"{folder / CONFIG}: apply_b_dec_to_input is true, but b_dec has {sae.d_out} numbers and the input "
+            f"{sae.d_in}"
         )
-    return _normed(place, config, sae)
+    return _normalise(place, config, sae)
 
 
 def _hooks(place: Place, config: dict[str, Any], transcoder: bool) -> tuple[str, str | None]:
-    """Where it reads and writes. hook_mlp_in is said of two places, so there the Hugging Face path is preferred."""
+    """Returns where it reads and writes. hook_mlp_in means two places, so there the Hugging Face path is preferred."""
     file = place.folder / CONFIG
 
-    def named(name: str, hf_name: str) -> str | None:
-        given = config.get(name)
-        if hf := config.get(hf_name):
-            return hf if not given or given.endswith("hook_mlp_in") else given
-        return given
+    def prefer(name: str, hf_name: str) -> str | None:
+        """Returns the hook of one of two keys; None without either."""
+        hook: str | None = config.get(name)
+        hf: str | None = config.get(hf_name)
+        if hf:
+            return hf if not hook or hook.endswith("hook_mlp_in") else hook
+        return hook
 
-    hook_point = place.option("hook_point") or named("hook_name", "hf_hook_name")
+    hook_point = place.option("hook_point") or prefer("hook_name", "hf_hook_name")
     if not hook_point:
         raise BadRequest(
             f"{file}: metadata.hook_name is missing, so nobody knows what the dictionary reads; "
@@ -118,7 +122,7 @@ def _hooks(place: Place, config: dict[str, Any], transcoder: bool) -> tuple[str,
         )
     if not transcoder:
         return hook_point, None
-    hook_point_out = place.option("hook_point_out") or named("hook_name_out", "hf_hook_name_out")
+    hook_point_out = place.option("hook_point_out") or prefer("hook_name_out", "hf_hook_name_out")
     if not hook_point_out:
         raise BadRequest(f"{file}: a transcoder must name metadata.hook_name_out, where it writes")
     return hook_point, hook_point_out
@@ -132,7 +136,7 @@ def _threshold(tensors: Tensors) -> Any:
     return tensors.take("threshold", "n")
 
 
-def _normed(place: Place, config: dict[str, Any], sae: Sae) -> Sae:
+def _normalise(place: Place, config: dict[str, Any], sae: Sae) -> Sae:
     file = place.folder / CONFIG
     name = config.get("normalize_activations") or "none"
     if name not in NORMS:
@@ -142,8 +146,8 @@ def _normed(place: Place, config: dict[str, Any], sae: Sae) -> Sae:
     scale = place.option("scale")
     for other in (place.folder / SCALER, place.folder / "runner_cfg.json", file):
         if scale is None and other.is_file():
-            found = read_config(other)
-            scale = found.get("norm_scaling_factor", found.get("scaling_factor"))
+            settings = read_config(other)
+            scale = settings.get("norm_scaling_factor", settings.get("scaling_factor"))
     if not isinstance(scale, int | float) or not scale > 0:
         raise BadRequest(
             f"{file}: normalize_activations '{name}' needs a scale that the files do not hold (SAELens keeps it as "
@@ -153,12 +157,12 @@ def _normed(place: Place, config: dict[str, Any], sae: Sae) -> Sae:
 
 
 def _config(file: Path) -> dict[str, Any]:
-    found = read_config(file)
+    flat = read_config(file)
     # Version 6 keeps the hook under `metadata`; before, everything was flat, under some other names.
-    metadata = found.get("metadata") or {}
+    metadata = flat.get("metadata") or {}
     if not isinstance(metadata, dict):
         raise BadRequest(f"{file}: metadata is {metadata!r}; an object is wanted")
-    config = found | metadata
+    config = flat | metadata
     config.setdefault("hook_name", config.get("hook_point"))
     config.setdefault("architecture", "standard")
     kind = config.get("activation_fn") or config.get("activation_fn_str")

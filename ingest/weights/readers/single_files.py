@@ -35,7 +35,8 @@ def read(place: Place) -> Sae:
     match = NAME.search(place.words)
     if not match and "hook_point" not in place.options:
         raise BadRequest(
-            f"{place.path}: its name has no MODEL-SAE-lLAYER, as Llama-3.1-8B-Instruct-SAE-l19.pth has; name what it reads: "
+            f"{place.path}: its name has no MODEL-SAE-lLAYER, as Llama-3.1-8B-Instruct-SAE-l19.pth has; name what it "
+            "reads: "
             f"{place.location}?hook_point=blocks.19.hook_resid_post"
         )
     tensors = place.tensors(place.path)

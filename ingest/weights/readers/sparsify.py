@@ -21,8 +21,8 @@ def recognises(place: Place) -> bool:
 
 
 def read(place: Place) -> Sae:
-    """The dictionary: the k largest, or the largest of k groups. Transcoders made before 2025-02-12 subtracted b_dec from
-    their input; the files do not say which they are, so ?subtract_b_dec=true does."""
+    """The dictionary: the k largest, or the largest of k groups. Transcoders made before 2025-02-12 subtracted b_dec
+    from their input; the files do not say which they are, so ?subtract_b_dec=true does."""
     file = place.folder / CONFIG
     config = read_config(file)
     d = whole(config, "d_in", file)
@@ -71,7 +71,8 @@ def _hooks(place: Place, transcoder: bool) -> tuple[str, str | None]:
         return places if transcoder else (places[1], None)
     if not re.fullmatch(r"(?:\w+\.)*(?:layers|h)\.\d+\.[\w.]+|(?:\w+\.)*(embed_tokens|wte|embed_in)", module):
         raise BadRequest(
-            f"{place.folder}: its name is no module, as layers.10 or h.3.attn are, so nobody knows what the dictionary reads; "
+            f"{place.folder}: its name is no module, as layers.10 or h.3.attn are, so nobody knows what the "
+            "dictionary reads; "
             f"name it: {place.location}?hook_point=layers.10.mlp.output"
         )
     return (f"{module}.input", f"{module}.output") if transcoder else (f"{module}.output", None)

@@ -13,8 +13,8 @@ from featurestore.cli.main import main
 from ingest import weights
 from ingest.corpus.corpus import tokenise
 from ingest.corpus.sources import documents
-from ingest.inspection.alternatives import compare, doubted
-from ingest.inspection.selftest import Read, agrees, measure, measured, reads
+from ingest.inspection.alternatives import compare, is_doubtful
+from ingest.inspection.selftest import Read, agrees, measure, measure_values, read_values
 from ingest.inspection.weight_facts import duplicates, facts, outliers
 from ingest.model.model import Model
 from tests.ingest.weights.readers.test_gemma_scope import CLT, first, lower
@@ -56,7 +56,7 @@ def promising(sae, truth):
 
 
 def test_measures_equal_their_definitions(sae, model, corpus, truth):
-    x = torch.cat([read.x for read in reads(sae, model, corpus)]).double().numpy()
+    x = torch.cat([read.x for read in read_values(sae, model, corpus)]).double().numpy()
     arrays = {name: getattr(sae, name).double().numpy() for name in ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")}
     p = (x - arrays["b_dec"]) @ arrays["W_enc"] + arrays["b_enc"]
     acts = numpy.where(p > arrays["threshold"], numpy.maximum(p, 0), 0)
@@ -79,7 +79,7 @@ def test_slices_of_features_measure_the_same(sae, model, corpus, truth, monkeypa
 
 
 def average_scale(sae, model, corpus):
-    x = torch.cat([read.x for read in reads(sae, model, corpus)])
+    x = torch.cat([read.x for read in read_values(sae, model, corpus)])
     return sae.d_in**0.5 / float(x.norm(dim=1).mean())
 
 
@@ -119,7 +119,7 @@ def mistaken(sae, kind, scale):
 def test_what_fits_is_found(sae, model, corpus, truth, kind, fits, options, promise):
     wrong = mistaken(promising(sae, truth) if promise else sae, kind, average_scale(sae, model, corpus))
     found = measure(wrong, model, corpus)
-    assert doubted(wrong, found) or (kind, promise) == ("threshold in the other unit", False)
+    assert is_doubtful(wrong, found) or (kind, promise) == ("threshold in the other unit", False)
     verdict = compare(wrong, model, corpus, found)
     assert verdict.fits is not None
     assert verdict.fits["reading"] == fits
@@ -164,7 +164,7 @@ def test_nothing_fits(sae, model, corpus, truth):
 def test_what_is_right_is_left_alone(sae, model, corpus, truth):
     right = promising(sae, truth)
     assert agrees(right, truth)
-    assert not doubted(right, truth)
+    assert not is_doubtful(right, truth)
     assert compare(right, model, corpus, truth).fits["reading"] == "as read"
 
 
@@ -217,12 +217,12 @@ def test_attention_sinks_are_left_out_and_counted(sae, model, corpus, truth, mon
 
 def test_nothing_to_measure_on(sae):
     with pytest.raises(BadRequest, match="no token to measure it on"):
-        measured(sae, [])
+        measure_values(sae, [])
 
 
 def test_measured_on_one_token(sae):
     x = torch.randn(1, sae.d_in, generator=torch.Generator().manual_seed(0))
-    assert measured(sae, [Read(x, x)])["variance_explained"] is None
+    assert measure_values(sae, [Read(x, x)])["variance_explained"] is None
 
 
 def test_duplicates_against_all_pairs():

@@ -168,7 +168,7 @@ def test_dictionaries_are_told_from_names_alone():
     ],
 )
 def test_what_a_dictionary_is_called(given, name, place):
-    assert listing.named(given) == (name, place or given)
+    assert listing.split_name(given) == (name, place or given)
 
 
 @pytest.mark.parametrize(
@@ -240,13 +240,13 @@ def test_hub_places_that_hold_many_or_nothing(cache):
 
 def test_what_is_fetched_from_the_hub():
     names = ["a/params.npz", "b/params.npz", "W_enc_1.safetensors", "W_dec_1.safetensors", "config.yaml"]
-    assert hub._wanted("hf://o/r//a", "a", names)[0] == "a/*"
-    assert hub._wanted("hf://o/r", "W_enc_1.safetensors", names)[:3] == [
+    assert hub._select_patterns("hf://o/r//a", "a", names)[0] == "a/*"
+    assert hub._select_patterns("hf://o/r", "W_enc_1.safetensors", names)[:3] == [
         "W_enc_1.safetensors",
         "W_dec_1.safetensors",
         "*.json",
     ]
     with pytest.raises(BadRequest, match="holds 3 dictionaries; name one: W_enc_1"):
-        hub._wanted("hf://o/r", "", names)
+        hub._select_patterns("hf://o/r", "", names)
     with pytest.raises(NotFound, match="there is nothing at c"):
-        hub._wanted("hf://o/r//c", "c", names)
+        hub._select_patterns("hf://o/r//c", "c", names)
