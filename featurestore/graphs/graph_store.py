@@ -37,7 +37,7 @@ def add(
     tool: str,
     pages: FeaturePages,
 ) -> GraphAdded:
-    """Write a graph, given as the JSON of its file, and return what was written.
+    """Write a graph, given as the JSON of its file.
 
     `map` names dictionaries, see dictionary_names. Raises BadRequest for JSON that is no graph, Conflict when the store
     has a graph of this name and `replace` is false.
@@ -47,8 +47,7 @@ def add(
     if exists and not replace:
         raise Conflict(f"the store has a graph {file.slug}: give another slug, or replace it")
     names = dictionary_names.name(file, catalog.dictionaries, map)
-    nodes = _node_rows(file, names)
-    row = _graph_row(file, tool)
+    nodes, row = _node_rows(file, names), _graph_row(file, tool)
     with contextlib.closing(Writer(directory, tool)) as writer:
         if exists:
             for table in OF_A_GRAPH:

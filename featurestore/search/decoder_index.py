@@ -5,7 +5,7 @@ An index is a cache: newer vectors that it lacks are found by an exact scan.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -157,20 +157,15 @@ def build_decoder_index(
     parts = vector_parts(snapshot, catalog, space)
     covers = [part.file for part in parts]
     old = snapshot.parts("decoder_index", space)
-    known = old[0].about if old else {}
-    wanted = recall or known.get("recall", vectors.RECALL)
-    current = bool(old) and known.get("format") == vectors.FORMAT and directory.is_whole(old[0])
-    if not parts or (current and known["covers"] == covers and known.get("recall", wanted) == wanted):
+    wanted = recall or (old[0].about if old else {}).get("recall", vectors.RECALL)
+    if not parts or (old and _is_current(directory, old[0], covers, wanted)):
         return ""
     mapped = [open_vectors(directory, part) for part in parts]
-    about: dict[str, Any] = {
-        "covers": covers,
-        "rows": [part.rows for part in parts],
-        "dim": mapped[0].shape[1],
-        "format": vectors.FORMAT,
-    }
+    counts = [part.rows for part in parts]
+    about: dict[str, Any] = {"covers": covers, "rows": counts, "dim": mapped[0].shape[1], "format": vectors.FORMAT}
 
     def write(path: Path) -> int:
+        """Write the index to a new path. Returns the number of its rows."""
         rows = vectors.build(
             path,
             mapped,
@@ -184,6 +179,17 @@ def build_decoder_index(
         return rows
 
     writer.add_built("decoder_index", space, ".faiss", write, about)
-    reached = about["search"].get("reached")
-    quality = "exact" if reached is None else f"recall {reached:.3f} measured on {about['search']['queries']} queries"
-    return f"decoder index of space {space}: {sum(part.rows for part in parts):,} vectors, {quality}"
+    return f"decoder index of space {space}: {sum(counts):,} vectors, {_quality(about['search'])}"
+
+
+def _is_current(directory: Directory, index: Part, covers: list[str], recall: float) -> bool:
+    """Whether an index is whole, of this format, over these files and of this recall."""
+    about = index.about
+    same = about.get("format") == vectors.FORMAT and about["covers"] == covers and about.get("recall", recall) == recall
+    return same and directory.is_whole(index)
+
+
+def _quality(search: Mapping[str, Any]) -> str:
+    """How good a new index is, from what it says about its search."""
+    reached = search.get("reached")
+    return "exact" if reached is None else f"recall {reached:.3f} measured on {search['queries']} queries"

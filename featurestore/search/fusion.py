@@ -34,7 +34,10 @@ Search = Callable[[int], list[Candidate]]
 
 
 class Evidence(NamedTuple):
-    """What one search found of a feature: the row of its index, the score, and the rank, from 1; None without fusion."""
+    """What one search found of a feature: the row of its index, the score, and the rank, from 1.
+
+    None without fusion.
+    """
 
     row: int
     score: float

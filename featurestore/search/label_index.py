@@ -32,6 +32,8 @@ KEY = "labels"  # of the store's only label index
 LAYOUT = 3  # version of its files, the index of its vectors included
 KEPT_TEXTS = 256  # queries whose vectors are kept: the next page and other filters ask for the same text
 
+LABELS = "SELECT dictionary, feature, label, explainer FROM labels ORDER BY dictionary, feature, explainer"
+
 
 class LabelIndex:
     """The labels of a store, searchable by meaning and by words."""
@@ -132,12 +134,7 @@ def not_covered(snapshot: Snapshot, index: Part) -> list[Part]:
 
 
 def build(
-    writer: Writer,
-    directory: Directory,
-    snapshot: Snapshot,
-    engine: Engine,
-    setting: str | None,
-    progress: Progress,
+    writer: Writer, directory: Directory, snapshot: Snapshot, engine: Engine, setting: str | None, progress: Progress
 ) -> list[str]:
     """Build the label index where it is stale or damaged. Returns lines that say what was done.
 
@@ -146,29 +143,24 @@ def build(
     """
     covers = {key: label_state(snapshot, key) for key in snapshot.keys("labels")}
     old = snapshot.parts(TABLE, KEY)
+    known = old[0].about if old and directory.is_whole(old[0]) else {}
     wanted = setting or (old[0].about["embedder"] if old else None) or embedders.DEFAULT
-    whole = bool(old) and directory.is_whole(old[0])
     if not embedders.available(wanted):
-        if whole and old[0].about["covers"] == covers and old[0].about.get("layout") == LAYOUT:
+        if known.get("covers") == covers and known.get("layout") == LAYOUT:
             return []
         wanted = None
     embedder = embedders.open_embedder(wanted) if wanted else None
-    about: dict[str, Any] = {
-        "covers": covers,
-        "embedder": wanted,
-        "embedder_id": embedder.id if embedder else None,
-        "layout": LAYOUT,
-    }
-    if not covers or (whole and {name: old[0].about.get(name) for name in about} == about):
+    embedder_id = embedder.id if embedder else None
+    about: dict[str, Any] = {"covers": covers, "embedder": wanted, "embedder_id": embedder_id, "layout": LAYOUT}
+    if not covers or {name: known.get(name) for name in about} == about:
         return []
     about["commit"] = snapshot.commit
-    rows = engine.table(
-        "SELECT dictionary, feature, label, explainer FROM labels ORDER BY dictionary, feature, explainer"
-    )
+    rows = engine.table(LABELS)
     lines = [f"label index: {rows.num_rows:,} labels"]
-    reuse = directory.local(old[0]) if embedder and old and old[0].about["embedder_id"] == embedder.id else None
+    reuse = directory.local(old[0]) if embedder and old and old[0].about["embedder_id"] == embedder_id else None
 
     def write(path: Path) -> int:
+        """Write the index into a new directory. Returns the number of its rows."""
         _write_words(path, rows)
         if embedder is None:
             lines.append("not embedded, so found by words only: pip install 'featurestore[embed]' and run again")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
 import numpy
 
 from featurestore.errors import BadRequest
-from featurestore.progress import Progress
+from featurestore.progress import Progress, Stage
 from featurestore.query import Query
 from featurestore.search import vectors
 from featurestore.search.decoder_index import DecoderIndex
@@ -72,36 +72,44 @@ def duplicates(
 
     Raises BadRequest for numbers out of range and for dictionaries of other spaces, NotFound for unknown ones.
     """
-    if not -1 <= cosine <= 1:
-        raise BadRequest(f"cosine: {cosine} is not between -1 and 1")
-    if not 1 <= k <= MOST_PAIRS:
-        raise BadRequest(f"k: {k} is not between 1 and {MOST_PAIRS:,}")
+    _check_limits(cosine, k)
     space = catalog.dictionary(dictionary).space
     others = _others(catalog, dictionary, against)
     if not others:
         raise BadRequest(f"against: no other dictionary of the store lives in {space}; name {dictionary} itself")
     choice = catalog.choice(Query.of(text="-", within=(dictionary,)))
     choice_of_others = catalog.choice(Query.of(text="-", within=tuple(others)))
-    index, number = decoder_index(space), catalog.run(dictionary).start
-    advance = progress(f"comparing {dictionary}", catalog.dictionary(dictionary).d_sae)
-    pairs: list[_Pair] = []
+    index, first = decoder_index(space), catalog.run(dictionary).start
+    stage = progress(f"comparing {dictionary}", catalog.dictionary(dictionary).d_sae)
+    pairs: dict[Hashable, _Pair] = {}
     compared = 0
-    for matrix in vectors_of(dictionary):
-        for vector in matrix:
-            if choice.mask[number] and vector.any():
-                compared += 1
-                pairs += _nearest(index, vector.astype(numpy.float32), number, choice_of_others, cosine)
-            number += 1
-        advance(len(matrix))
-    if dictionary in others:  # a pair within the dictionary may have been found from both ends
-        pairs = list({frozenset((pair.first, pair.second)): pair for pair in pairs}.values())
-    pairs.sort(key=lambda pair: (-pair.cosine, pair.first, pair.second))
+    for number, vector in enumerate(_rows(vectors_of(dictionary), stage), first):
+        if choice.mask[number] and vector.any():
+            compared += 1
+            for pair in _nearest(index, vector.astype(numpy.float32), number, choice_of_others, cosine):
+                # A pair within one dictionary may be found from both ends.
+                pairs[frozenset((pair.first, pair.second))] = pair
+    best = sorted(pairs.values(), key=lambda pair: (-pair.cosine, pair.first, pair.second))
     return Duplicates(
         dictionary=dictionary,
         compared=compared,
-        pairs=tuple(_duplicates(catalog, pages, pairs[:k])),
-        notes=(f"{len(pairs):,} of {compared:,} features have one of cosine {cosine:g} or more", *choice.notes),
+        pairs=tuple(_duplicates(catalog, pages, best[:k])),
+        notes=(f"{len(best):,} of {compared:,} features have one of cosine {cosine:g} or more", *choice.notes),
     )
+
+
+def _check_limits(cosine: float, k: int) -> None:
+    if not -1 <= cosine <= 1:
+        raise BadRequest(f"cosine: {cosine} is not between -1 and 1")
+    if not 1 <= k <= MOST_PAIRS:
+        raise BadRequest(f"k: {k} is not between 1 and {MOST_PAIRS:,}")
+
+
+def _rows(matrices: Iterator[numpy.ndarray], stage: Stage) -> Iterator[numpy.ndarray]:
+    """Yield the rows of matrices, and report each matrix when its rows are done."""
+    for matrix in matrices:
+        yield from matrix
+        stage(len(matrix))
 
 
 class _Pair(NamedTuple):

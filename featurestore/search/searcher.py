@@ -193,6 +193,7 @@ def _by_label(index: LabelIndex, search: Callable[[int], tuple[numpy.ndarray, nu
     """A search for features by their best label."""
 
     def best(n: int) -> list[Candidate]:
+        """Return the n best features, best first."""
         limit = n
         while True:
             rows, scores = search(limit)
@@ -211,6 +212,7 @@ def _by_token(index: TokenIndex, words: Words, choice: Choice, over: str) -> Sea
     """A search for features by the tokens of their top examples, or by those whose logits they raise."""
 
     def best(n: int) -> list[Candidate]:
+        """Return the n best features, best first."""
         numbers, scores = index.search(words, n, choice, over)
         return [
             Candidate(number, score, number) for number, score in zip(numbers.tolist(), scores.tolist(), strict=True)

@@ -119,6 +119,7 @@ def build(
 
 def _write(path: Path, reader: _Reader, dictionary: str, d_sae: int, advance: Stage) -> int:
     def read_documents() -> Iterator[dict[str, str | list[str]]]:
+        """Yield the document of each feature in order."""
         for start in range(0, d_sae, STEP):
             stop = min(start + STEP, d_sae, (start // SHARD_FEATURES + 1) * SHARD_FEATURES)
             fired, strongest = reader.fires(dictionary, start, stop)

@@ -167,6 +167,7 @@ class _FlatFilter:
             self._parameters = faiss.SearchParameters(sel=self._selector)  # type: ignore[call-arg]
 
     def nearest(self, direction: numpy.ndarray, k: int) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """The `k` best of the allowed rows by comparing all of them: row numbers and cosines, best first."""
         k = min(k, self._count)
         if k == 0:
             return NOTHING
@@ -202,6 +203,7 @@ class _ListsFilter:
         self._bitmap: numpy.ndarray | None = None
 
     def nearest(self, direction: numpy.ndarray, k: int) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """The `k` best of the allowed rows: row numbers and exact cosines, best first."""
         rows = self._index._rows
         k = min(k, self._count)
         if k == 0:

@@ -110,18 +110,8 @@ def tune(
     """The cheapest plan that finds `recall` of the nearest 10 and 100, or the best there is."""
     rng = numpy.random.default_rng(1)
     queries, own = draw_queries(rows, rng)
-    if not len(queries):  # nothing but zeros, of which none is nearer than another
-        return Plan(
-            depths=(1,),
-            gaps=(0.0,),
-            probes=(1,),
-            candidates=(1,),
-            slack=0.0,
-            asked=recall,
-            reached=1.0,
-            queries=0,
-            rows=len(rows),
-        )
+    if not len(queries):
+        return _plan_of_zeros(len(rows), recall)
     depths = tuple(depth for depth in DEPTHS if depth <= max(DEPTHS[0], len(rows) // 20))
     truth, true_cosines = _nearest(rows, queries, own, depths[-1], advance)
     aim = min(1.0, recall + MARGIN)
@@ -145,6 +135,21 @@ def tune(
         reached=round(reached, 4),
         queries=len(queries),
         rows=len(rows),
+    )
+
+
+def _plan_of_zeros(rows: int, recall: float) -> Plan:
+    """The plan of an index with nothing but zeros, of which none is nearer than another."""
+    return Plan(
+        depths=(1,),
+        gaps=(0.0,),
+        probes=(1,),
+        candidates=(1,),
+        slack=0.0,
+        asked=recall,
+        reached=1.0,
+        queries=0,
+        rows=rows,
     )
 
 
@@ -205,6 +210,7 @@ def _reach(
         places[number] = place[own]
 
     def quantiles(values: numpy.ndarray) -> numpy.ndarray:
+        """The largest value up to each depth among `share` of `values`, (queries, depth)."""
         of_depths = [numpy.quantile(values[:, :depth], share, method="higher") for depth in depths]
         return numpy.maximum.accumulate(of_depths)
 
