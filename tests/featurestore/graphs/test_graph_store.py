@@ -6,10 +6,9 @@ import pytest
 
 from featurestore import BadRequest, Conflict, NotFound
 from featurestore.cli.main import main
-from featurestore.graphs import file_format
 from featurestore.web import Settings, create_app
 from tests.support import tiny
-from tests.support.attribution_graphs import feature, graph, node, pair
+from tests.support.attribution_graphs import feature, graph
 
 MAP = ["tiny/{layer}-res"]
 
@@ -127,141 +126,7 @@ def test_which_labelled_features_occur_in_my_graphs(store):
 # --- what files say ---------------------------------------------------------------------------------------------
 
 
-def test_cantor_pairs_of_large_dictionaries():
-    places = [(0, 0), (0, 1), (25, 16_383), (3, 98_303), (100, 90_000_000)]
-    nodes = [feature(layer, index, 0) for layer, index in places]
-    found = file_format.parse(graph(nodes=nodes))
-    assert [(one.layer, one.feature) for one in found.nodes] == places
-    assert found.notes == ()
-
-
-def test_an_error_and_a_feature_of_one_id_are_told_apart():
-    """Feature 1 of layer 0 and the error of layer 1, both at position 2."""
-    nodes = [
-        node("0_1_2", "mlp reconstruction error", 1, 2, -1),
-        feature(0, 1, 2),
-        node("2_4_2", "logit", 2, 2, 4),
-    ]
-    found = file_format.parse(graph(nodes=nodes))
-    assert [(one.kind, one.layer, one.feature) for one in found.nodes] == [
-        ("error", 1, None),
-        ("feature", 0, 1),
-        ("logit", 2, None),
-    ]
-    assert [link[:2] for link in found.links] == [(1, 2), (1, 2)]
-    assert found.notes == ("2 links of an id that a feature and an error share, taken for the feature's",)
-
-
-@pytest.mark.parametrize(
-    ("numbers", "indices", "notes"),
-    [
-        ([2_305_458, 3, 100_007], [5458, 3, 7], 1),  # layer and five digits, as gemma-2-2b's are
-        ([5458, 3, 7], [5458, 3, 7], 0),
-        ([2_305_458, 3, 263_839], [2_305_458, 3, 263_839], 0),  # one that does not fit: none is
-    ],
-)
-def test_numbers_of_schema_0(numbers, indices, notes):
-    layers = (23, 0, 1)
-    nodes = [
-        node(f"n{n}", "cross layer transcoder", layer, 0, number)
-        for n, (layer, number) in enumerate(zip(layers, numbers, strict=True))
-    ]
-    for version in (0, None):
-        found = file_format.parse(graph(nodes=nodes, schema_version=version))
-        assert ([one.feature for one in found.nodes], len(found.notes)) == (indices, notes)
-
-
-def test_what_is_odd_is_counted(store):
-    nodes = [
-        feature(0, 3, 0),
-        feature(1, 3, 0) | {"feature": pair(7, 3)},
-        node("x", "bias", 1, 0, -1),
-        node("y", "crosscoder", 1, 0, -1),
-        node("z", "lorsa", 1, 0, pair(1, 2)),
-    ]
-    given = graph(nodes=nodes)
-    given["links"].append({"source": "0_3_0", "target": "pruned", "weight": 1})
-    added = store.add_graph(given, map=MAP)
-    assert added.notes == (
-        "1 feature without an index: the file's number does not fit the layer it says",
-        "1 node of the unknown feature_type 'crosscoder' kept as other",
-        "1 link left out: the file has no node of their source or target",
-        "nothing says which dictionaries the features of layers 1 are of: name them with map",
-    )
-    found = store.graph("colons")
-    assert [(one.kind, one.in_store) for one in found.nodes] == [
-        ("feature", True),
-        ("feature", False),
-        ("other", False),
-        ("other", False),
-        ("feature", False),
-    ]
-    assert found.notes == added.notes[:3]
-    assert len(found.links) == 4
-
-
 # --- whose features they are ------------------------------------------------------------------------------------
-
-
-def add_transcoder(store, source, layer, location=None, model="tiny"):
-    row = tiny.dictionary_row(source, layer) | {"kind": "transcoder", "weights_location": location, "model": model}
-    name = f"{model}/{source}"
-    with store.writer("tests") as writer:
-        writer.add("dictionaries", tiny.table([row | {"dictionary": name}]), key=name)
-        writer.add("features", tiny.table(tiny.feature_rows(name)), key=name)
-
-
-@pytest.mark.parametrize(
-    ("metadata", "wanted"),
-    [
-        ({}, "tiny/1-plt"),  # the only transcoder of the model there
-        ({"scan": "elsewhere"}, None),
-        ({"scan": "org/set"}, "other/one"),
-        ({"scan": "org/set@v1"}, "other/one"),
-        ({"scan": "org/set@v2"}, None),
-        ({"scan": "org/se"}, None),
-        ({"scan": "custom-1a2b", "transcoder_list": ["org/nothing", "org/set//deep"]}, "other/one"),
-        ({"info": {"transcoder_set": "org/set"}}, "other/one"),
-        ({"info": {"source_urls": ["https://huggingface.co/org/set"]}}, "other/one"),
-        ({"info": {"neuronpedia_source_set": "clt"}}, "tiny/1-clt"),
-        ({"feature_details": {"neuronpedia_source_set": "clt"}}, "tiny/1-clt"),
-        ({"info": {"source_urls": ["https://neuronpedia.org/tiny/res"]}}, "tiny/1-res"),
-        ({"info": "by hand"}, "tiny/1-plt"),
-    ],
-)
-def test_dictionaries_that_the_file_names(store, metadata, wanted):
-    add_transcoder(store, "1-plt", 1)
-    add_transcoder(store, "one", 1, "hf://org/set//deep/W_enc_1.safetensors@v1", model="other")
-    store.add_graph(graph(nodes=[feature(1, 3, 0)], **metadata))
-    (one,) = store.graph("colons").nodes
-    assert (one.dictionary, one.in_store) == (wanted, wanted not in (None, "tiny/1-clt"))
-
-
-def test_two_transcoders_of_a_layer_are_not_guessed_between(store):
-    add_transcoder(store, "1-a", 1)
-    add_transcoder(store, "1-b", 1)
-    added = store.add_graph(graph(nodes=[feature(1, 3, 0)]))
-    assert (added.in_store, len(added.notes)) == (0, 1)
-
-
-def test_a_dictionary_that_is_too_small_is_not_taken(store):
-    add_transcoder(store, "1-a", 1)
-    added = store.add_graph(graph(nodes=[feature(1, 24, 0)]))
-    assert (added.in_store, added.notes) == (
-        0,
-        (
-            "tiny/1-a has 24 features, but the graph has feature 24 of layer 1, so it is not taken for the graph's: "
-            "name it with map",
-        ),
-    )
-    with pytest.raises(BadRequest, match="tiny/1-res has 24 features.*made with another dictionary"):
-        store.add_graph(graph("second", nodes=[feature(1, 24, 0)]), map=MAP)
-
-
-def test_a_layer_of_its_own_dictionary(store):
-    added = store.add_graph(graph(), map=[*MAP, "1=tiny/0-res"])
-    assert added.in_store == 5
-    assert {one.dictionary for one in store.graph("colons").nodes if one.layer == 1 and one.id} == {"tiny/0-res"}
 
 
 # --- what is refused --------------------------------------------------------------------------------------------
@@ -303,24 +168,6 @@ def test_what_is_no_graph_is_refused_alike_and_changes_nothing(door, store, give
     with pytest.raises(BadRequest, match=words):
         door.add_graph(given, **options)
     assert store.info().commit == before
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ('{"metadata": {"slug": "a"', "is no JSON: Input data was truncated"),
-        ('{"links": [{"weight": NaN}]}', "is no JSON: it has NaN, which JSON cannot say"),
-        ('{"links": [{"weight": -Infinity}]}', "it has -Infinity"),
-        ("[]", "is no attribution graph: it holds no JSON object"),
-        ("\xff", "is no JSON"),
-    ],
-)
-def test_files_that_are_no_graphs(store, tmp_path, text, words):
-    (tmp_path / "g.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(BadRequest, match=words):
-        store.add_graph(tmp_path / "g.json")
-    with pytest.raises(NotFound, match="no/such"):
-        store.add_graph("/no/such.json")
 
 
 def test_only_who_may_write_does_so_and_only_so_much(store, monkeypatch):

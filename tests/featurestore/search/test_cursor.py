@@ -4,6 +4,13 @@ import pytest
 
 from featurestore import BadRequest, Query
 from featurestore.search.cursor import DEEPEST, Match, cursor_at, in_order, start_of
+from tests.support import tiny
+
+
+@pytest.fixture(scope="module")
+def store(either):
+    return either
+
 
 QUERY = Query.of(text="self", k=2)
 
@@ -57,3 +64,44 @@ def test_pages_end():
 def test_other_cursors_are_refused(cursor, words):
     with pytest.raises(BadRequest, match=words):
         start_of(Query.of(text="self", k=2, cursor=cursor), 3, [])
+
+
+@pytest.mark.parametrize(
+    "either", ["local"], indirect=True
+)  # tests/featurestore/test_doors.py compares pages over HTTP with these
+@pytest.mark.parametrize("mode", ["semantic", "keyword", "hybrid"])
+@pytest.mark.parametrize("group", [True, False])
+def test_pages_have_every_hit_once(store, mode, group):
+    whole = store.search("exceptions and self", mode=mode, k=44, group=group)
+    seen, cursor = [], None
+    for _ in range(40):
+        page = store.search("exceptions and self", mode=mode, k=6, group=group, cursor=cursor)
+        seen += [hit.id for hit in page]
+        cursor = page.next
+        if cursor is None:
+            break
+    assert len(seen) == len(set(seen))
+    assert set(seen) == {hit.id for hit in whole}
+    assert seen[:6] == [hit.id for hit in whole[:6]]
+    iterated = [hit.id for page in store.pages(text="exceptions and self", mode=mode, k=6, group=group) for hit in page]
+    assert iterated == seen
+
+
+def test_pages_of_nearest_vectors_are_exact(store):
+    seen = [hit for page in store.pages(near="tiny/0-res/3", k=7) for hit in page]
+    assert [hit.score for hit in seen] == [hit.score for hit in store.nearest("tiny/0-res/3", k=43)]
+    assert len({hit.id for hit in seen}) == 43
+
+
+def test_cursors_belong_to_their_query(tmp_path):
+    store = tiny.write_tiny_store(tmp_path / "s")
+    page = store.search("self", k=2)
+    with pytest.raises(BadRequest, match="belongs to another query"):
+        store.search("brackets", k=2, cursor=page.next)
+    with pytest.raises(BadRequest, match="is no cursor; take the `next`"):
+        store.search("self", k=2, cursor="forged!")
+    with store.writer("tests") as writer:
+        tiny.add_dictionary(writer, "2-res", 2)
+    assert any(
+        "has changed since the page before" in note for note in store.search("self", k=2, cursor=page.next).notes
+    )

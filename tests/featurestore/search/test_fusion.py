@@ -1,5 +1,8 @@
 """Rankings of features by text against reciprocal-rank fusion by hand."""
 
+import subprocess
+import sys
+
 import pytest
 
 from featurestore.search.cursor import Match
@@ -61,3 +64,42 @@ def test_an_error_of_a_search_beside_is_raised():
 
     with pytest.raises(ValueError, match="beside"):
         TextRanking({"meaning": search(1), "words": fails})(1)
+
+
+def test_hybrid_is_reciprocal_rank_fusion(store):
+    asked = {"k": 44, "group": False, "over": "labels"}
+    meaning = [hit.id for hit in store.search("exception names", mode="semantic", **asked)]
+    words = [hit.id for hit in store.search("exception names", mode="keyword", **asked)]
+    wanted = {}
+    for ranking in (meaning, words):
+        for rank, id in enumerate(ranking, 1):
+            wanted[id] = wanted.get(id, 0) + (9 / 1.5 if ranking is meaning else 9 / 3) / (8 + rank)
+    hits = store.search("exception names", **asked)
+    assert [hit.score for hit in hits] == pytest.approx(sorted(wanted.values(), reverse=True)[:44])
+    for hit in hits:
+        assert hit.score == pytest.approx(wanted[hit.id])
+        assert f"meaning {'' if hit.id in meaning else 'x'}" in hit.why
+
+
+FORKS = """
+import os, signal, sys, featurestore
+
+
+@pytest.fixture(scope="module")
+def store(either):
+    return either
+
+store = featurestore.connect(sys.argv[1])
+ask = lambda: [hit.id for hit in store.search("+exception handling", over=("labels", "tokens"))]
+before = ask()
+child = os.fork()
+if not child:
+    signal.alarm(20)  # it ends a process that waits
+    os._exit(ask() != before)
+print(len(before) > 0, os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_forked_process_searches_in_several_ways_at_once(tiny_store):
+    command = [sys.executable, "-W", "ignore", "-c", FORKS, str(tiny_store)]
+    assert subprocess.run(command, capture_output=True, text=True).stdout == "True 0\n"

@@ -1,11 +1,19 @@
 """Reasons of hits in words, from fakes of the indexes that know them."""
 
+import pytest
+
 from featurestore.search.cursor import Match
 from featurestore.search.fusion import Candidate, TextRanking
 from featurestore.search.hit_reasons import TextReasons, VectorReasons
 from featurestore.search.keyword import Words
 from featurestore.snapshot.feature_page import Card
 from featurestore.values.feature import LogitEffect
+
+
+@pytest.fixture(scope="module")
+def store(either):
+    return either
+
 
 CARD = Card("closing brackets", "gpt-x", 0.01, 3.0, "live")
 
@@ -64,3 +72,11 @@ def test_vectors_have_a_cosine_and_perhaps_a_layer():
 
     assert VectorReasons(Ranking()).of(Match(1, 0.91349), CARD) == "cosine 0.913 into layer 7"
     assert VectorReasons(Ranking()).of(Match(2, -0.5), CARD) == "cosine -0.500"
+
+
+def test_why_names_the_words_and_another_label_that_matched(store):
+    hit = next(h for h in store.search("exceptions handled", mode="keyword", k=48, group=False) if h.feature == 0)
+    assert "exception handling" in hit.why
+    assert hit.explainer == "gpt-x"
+    only = store.search("0", mode="keyword", k=5)
+    assert any("in tokens's “" in hit.why for hit in only), "the shown label is another explainer's"

@@ -2,8 +2,11 @@
 
 import numpy
 
+import featurestore
 from featurestore.search.near_duplicates import Groups
 from featurestore.values.feature import FeatureId
+from tests.support import tiny
+from tests.support.exact_search import IDS, unit
 
 VECTORS = {0: [1.0, 0.0], 1: [5.0, 0.1], 2: [0.0, 1.0], 3: [1.0, 0.0]}
 
@@ -63,3 +66,32 @@ def test_vectors_are_read_once_and_only_where_a_label_is_shared():
     by_label.add(second, "a")
     by_label.add(third, "a")
     assert sorted(read) == [0, 1, 3]
+
+
+def test_copies_are_shown_as_one(tmp_path):
+    store = featurestore.create(tmp_path / "s")
+    with store.writer("tests") as writer:
+        for layer, source in enumerate(tiny.SOURCES):
+            name = f"tiny/{source}"
+            writer.add("dictionaries", tiny.table([tiny.dictionary_row(source, layer)]), key=name)
+            writer.add("features", tiny.table(tiny.feature_rows(name)), key=name)
+            said = [{"label": f"Axis {i % 4}!" if layer else f"axis {i % 4}", "feature": i} for i in range(22)]
+            common = {"dictionary": name, "explainer": "x", "tool": "tests", "created_at": tiny.WHEN}
+            writer.add("labels", tiny.table([common | row for row in said]), key=name)
+            writer.add_vectors(name, tiny.vectors(layer))
+    store.index()
+    hits = store.search("axis 2", k=44)
+    groups = [{hit.id, *hit.copies} for hit in hits]
+    assert sorted(id for group in groups for id in group) == sorted(id for id in IDS if int(id.split("/")[2]) < 22)
+    for group in groups:  # features of a group have one label, and lie near the first of it
+        rows = [IDS.index(id) for id in group]
+        assert len({row % 24 % 4 for row in rows}) == 1
+    for hit, group in zip(hits, groups, strict=True):
+        first = unit([IDS.index(hit.id)])[0]
+        assert all(unit([IDS.index(id)])[0] @ first > 0.9 for id in group)
+    # Whoever is first of its label apart from another is too far from it.
+    for one in hits:
+        for other in hits:
+            if one.id < other.id and IDS.index(one.id) % 24 % 4 == IDS.index(other.id) % 24 % 4:
+                assert unit([IDS.index(one.id)])[0] @ unit([IDS.index(other.id)])[0] <= 0.9
+    assert len(store.search("axis 2", k=44, group=False)) == 44

@@ -1,19 +1,13 @@
 """Search against slow oracles: exact cosines in NumPy, filters by hand."""
 
-import subprocess
-import sys
-
 import numpy
 import pytest
 
 import featurestore
-from featurestore import BadRequest, BadStore, NotFound, Query, Unavailable
-from featurestore.search import embedders, keyword, vectors
+from featurestore import BadRequest, BadStore, NotFound, Query
+from featurestore.search import vectors
 from tests.support import tiny
-
-MATRIX = numpy.concatenate([tiny.vectors(0), tiny.vectors(1)]).astype(numpy.float16).astype(numpy.float32)
-IDS = [f"tiny/{source}/{i}" for source in tiny.SOURCES for i in range(tiny.D_SAE)]
-LIVE = [i for i in range(48) if i % 24 not in (22, 23)]
+from tests.support.exact_search import IDS, LIVE, MATRIX, check_exact, cosines
 
 
 @pytest.fixture(scope="module")
@@ -21,41 +15,9 @@ def store(either):
     return either
 
 
-def cosines(vector):
-    unit = MATRIX / numpy.linalg.norm(MATRIX, axis=1, keepdims=True)
-    return unit @ (vector / numpy.linalg.norm(vector))
-
-
-def check_exact(hits, scores, among, k):
-    wanted = numpy.sort(scores[among])[::-1][:k]
-    assert [hit.score for hit in hits] == pytest.approx(wanted.tolist(), abs=1e-5)
-    for hit in hits:
-        at = IDS.index(hit.id)
-        assert at in among
-        assert hit.score == pytest.approx(scores[at], abs=1e-5)
-
-
 def test_nearest_by_feature_is_exact_and_leaves_itself_out(store):
     hits = store.nearest("tiny/0-res/3", k=12)
     check_exact(hits, cosines(MATRIX[3]), [i for i in LIVE if i != 3], 12)
-
-
-FORKS = """
-import os, signal, sys, featurestore
-store = featurestore.connect(sys.argv[1])
-ask = lambda: [hit.id for hit in store.search("+exception handling", over=("labels", "tokens"))]
-before = ask()
-child = os.fork()
-if not child:
-    signal.alarm(20)  # it ends a process that waits
-    os._exit(ask() != before)
-print(len(before) > 0, os.waitpid(child, 0)[1])
-"""
-
-
-def test_a_forked_process_searches_in_several_ways_at_once(tiny_store):
-    command = [sys.executable, "-W", "ignore", "-c", FORKS, str(tiny_store)]
-    assert subprocess.run(command, capture_output=True, text=True).stdout == "True 0\n"
 
 
 def test_nearest_by_vector_is_exact(store):
@@ -97,48 +59,6 @@ def test_within_dictionaries_and_models(store):
     }
     with pytest.raises(NotFound, match="no dictionary 'tiny/9'; there are: tiny/0-res, tiny/1-res"):
         store.search("self", within="tiny/9")
-
-
-def test_semantic_scores_are_cosines_of_label_embeddings(store):
-    embedder = embedders.open_embedder()
-    labels = store.sql("SELECT dictionary || '/' || feature AS id, label FROM labels").to_pylist()
-    matrix = embedder([row["label"] for row in labels])
-    scores = {}
-    for row, score in zip(labels, matrix @ embedder(["handling of errors"])[0], strict=True):
-        scores[row["id"]] = max(scores.get(row["id"], -1), float(score))
-    hits = store.search("handling of errors", mode="semantic", k=44, group=False)
-    assert len(hits) == 44
-    for hit in hits:
-        assert hit.score == pytest.approx(scores[hit.id], abs=2e-3)
-    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
-    assert "exception" in hits[0].label
-
-
-def test_keyword_stems_phrases_and_negation(store):
-    def features(words):
-        return {hit.feature % 8 for hit in store.search(words, mode="keyword", k=48)}
-
-    assert features("exception") == {0, 6}
-    assert features("imported") == {3}
-    assert features('"end of a call"') == {1}
-    assert features('"call a of end"') == set()
-    assert features("+exceptions -handling") == {6}
-    assert features("what's (this: exception") >= {0, 6}, "any text is a query"
-
-
-def test_hybrid_is_reciprocal_rank_fusion(store):
-    asked = {"k": 44, "group": False, "over": "labels"}
-    meaning = [hit.id for hit in store.search("exception names", mode="semantic", **asked)]
-    words = [hit.id for hit in store.search("exception names", mode="keyword", **asked)]
-    wanted = {}
-    for ranking in (meaning, words):
-        for rank, id in enumerate(ranking, 1):
-            wanted[id] = wanted.get(id, 0) + (9 / 1.5 if ranking is meaning else 9 / 3) / (8 + rank)
-    hits = store.search("exception names", **asked)
-    assert [hit.score for hit in hits] == pytest.approx(sorted(wanted.values(), reverse=True)[:44])
-    for hit in hits:
-        assert hit.score == pytest.approx(wanted[hit.id])
-        assert f"meaning {'' if hit.id in meaning else 'x'}" in hit.why
 
 
 def test_hidden_features_are_said(store):
@@ -183,51 +103,6 @@ def test_questions_that_cannot_be_answered(store, fields, kind, words):
         store.run(Query.of(**fields))
 
 
-def test_new_vectors_are_found_before_they_are_indexed(tmp_path):
-    store = tiny.write_tiny_store(tmp_path / "s")
-    with store.writer("tests") as writer:
-        tiny.add_dictionary(writer, "2-res", 3)
-    vector = tiny.vectors(3)[5]
-    hits = store.nearest(vector, k=66)
-    assert hits[0].dictionary == "tiny/2-res"
-    assert len(hits) == 66
-    assert "22 labels are newer" not in "".join(hits.notes)
-    noted = store.search("self")
-    assert "28 labels are newer than the index: run `featurestore index`" in noted.notes
-    before = [(hit.id, hit.score) for hit in hits]
-    store.index()
-    after = [(hit.id, hit.score) for hit in store.nearest(vector, k=66)]
-    assert [id for id, _ in before] == [id for id, _ in after]
-    assert [score for _, score in before] == pytest.approx([score for _, score in after], abs=1e-5)
-    assert store.index() == [], "a second run has nothing to do"
-    assert store.search("self").notes == ("left out: 3 dead and 3 always-on features (all=true shows them)",)
-
-
-def test_removed_dictionaries_are_not_found(tmp_path):
-    store = tiny.write_tiny_store(tmp_path / "s")
-    with store.writer("tests") as writer:
-        writer.remove_dictionary("tiny/0-res")
-    for hits in (store.nearest(tiny.vectors(0)[3], k=48, all=True), store.search("self", k=48)):
-        assert {hit.dictionary for hit in hits} == {"tiny/1-res"}
-
-
-def test_a_store_is_searched_with_the_embedder_it_was_built_with(tmp_path, monkeypatch):
-    store = tiny.write_tiny_store(tmp_path / "s")
-    monkeypatch.setattr(embedders.open_embedder(), "id", "another-model#123")
-    with pytest.raises(Unavailable, match=r"embedded with all-MiniLM-L6-v2#\w+, but here .* is another-model#123"):
-        store.search("self", mode="semantic")
-    store.index()
-    assert store.info().embedder == "another-model#123"
-    assert len(store.search("self", mode="semantic")) == 10
-
-
-def test_without_torch_words_are_searched_and_it_is_said(store, monkeypatch):
-    monkeypatch.setattr(embedders, "available", lambda setting: False)
-    hits = store.search("closing brackets")
-    assert "searched by words only" in hits.notes[-1]
-    assert hits[0].feature % 8 == 1
-
-
 def _cut(file):
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
@@ -255,13 +130,6 @@ def test_damaged_indexes_are_named_and_built_again(tmp_path, damaged, ask, built
     assert reopened.index() == [] and not reopened.check().problems
 
 
-def test_an_index_of_another_format_is_built_again(tmp_path, monkeypatch):
-    store = tiny.write_tiny_store(tmp_path / "s")
-    monkeypatch.setattr(vectors, "FORMAT", vectors.FORMAT + 1)
-    assert [line.startswith("decoder index of space tiny") for line in store.index()] == [True]
-    assert store.index() == []
-
-
 def test_vector_index_equals_a_full_sort(tmp_path):
     rng = numpy.random.default_rng(2)
     data = rng.normal(size=(3000, 16)).astype(numpy.float16)
@@ -278,36 +146,32 @@ def test_vector_index_equals_a_full_sort(tmp_path):
         numpy.testing.assert_allclose(exact[rows], scores, atol=1e-5)
 
 
-def test_keyword_index_with_many_allowed_rows(tmp_path, monkeypatch):
-    monkeypatch.setattr(keyword, "FEW", 10)
-    keyword.build(tmp_path / "x", [{"text": f"common word{n}"} for n in range(500)])
-    index = keyword.KeywordIndex(tmp_path / "x", 500)
-    allowed = keyword.Allowed(numpy.arange(500) >= 480)
-    rows, _ = index.search(keyword.Words.of("common"), 30, allowed)
-    assert sorted(rows) == list(range(480, 500)), "allowed rows are found however many others match"
-
-
-def test_embedder_equals_the_published_cosines():
-    found = embedders.open_embedder()(
-        ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."]
-    )
-    numpy.testing.assert_allclose(
-        found @ found.T, [[1, 0.6660, 0.1046], [0.6660, 1, 0.1411], [0.1046, 0.1411, 1]], atol=1e-3
-    )
-
-
-@pytest.mark.parametrize(
-    ("setting", "kind", "words"),
-    [
-        ("/no/such/model", Unavailable, "no embedder at /no/such/model"),
-        ("openai:x", BadRequest, "write openai:MODEL@BASE_URL"),
-    ],
-)
-def test_embedders_that_are_not_there(setting, kind, words):
-    with pytest.raises(kind, match=words):
-        embedders.open_embedder(setting)
-
-
 def test_how_a_query_is_read_is_no_field_of_it(store):
     with pytest.raises(BadRequest, match="unknown field `strict`"):
         store.search("x", strict=False)
+
+
+def test_a_given_set_is_ranked_by_a_text(store):
+    ids = ["tiny/1-res/3", "tiny/0-res/0", "tiny/0-res/8", "tiny/1-res/5"]
+    hits = store.search("exceptions are raised", among=ids, k=4)
+    assert {hit.id for hit in hits} == set(ids), "copies are not put together: each was asked about"
+    assert {hit.feature for hit in hits[:2]} == {0, 8}
+    assert [hit.id for hit in store.rerank("exceptions are raised", ids)] == [hit.id for hit in hits]
+    with pytest.raises(featurestore.NotFound, match="no feature 99"):
+        store.search("x", among=["tiny/0-res/99"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"near": ["tiny/0-res/1"], "unlike": ["tiny/0-res/1"]}, "unlike: it points where the rest"),
+        ({"text": "x", "unlike": ["tiny/0-res/1"]}, "unlike: it goes with near or vector"),
+        ({"text": "x", "opposite": True}, "opposite: it goes with near or vector"),
+        ({"near": "tiny/0-res/1", "over": ["tokens"]}, "over: tokens says how text is matched"),
+        ({"text": "x", "over": ["dreams"]}, "Invalid enum value 'dreams'"),
+        ({"vector": [1.0, 2.0], "unlike": ["tiny/0-res/1"]}, "it has 2 numbers"),
+    ],
+)
+def test_questions_that_make_no_sense(store, fields, words):
+    with pytest.raises(BadRequest, match=words):
+        store.run(Query.of(**fields))

@@ -1,0 +1,40 @@
+"""Embedding each text once, resumed where it was killed."""
+
+import pytest
+
+from featurestore.search import embedders, label_vectors
+from tests.support import tiny
+
+
+def test_embedding_goes_on_where_it_was_killed(tmp_path, monkeypatch):
+
+    store = tiny.write_tiny_store(tmp_path / "s", index=False)
+    monkeypatch.setattr(label_vectors, "BATCH", 8)
+    real = embedders.open_embedder()
+    embedded = []
+
+    class Failing:
+        setting, id = real.setting, real.id
+
+        def __init__(self, most):
+            self.most = most
+
+        def __call__(self, texts, stage=None):
+            if len(embedded) >= self.most:
+                raise KeyboardInterrupt
+            embedded.extend(texts)
+            return real(texts)
+
+    monkeypatch.setattr(embedders, "open_embedder", lambda setting: Failing(10))
+    with pytest.raises(KeyboardInterrupt):
+        store.index()
+    assert len(embedded) == 16
+    monkeypatch.setattr(embedders, "open_embedder", lambda setting: Failing(10**9))
+    assert any(line.startswith("embedded ") for line in store.index())
+    labels = store.sql("SELECT DISTINCT label FROM labels")["label"].to_pylist()
+    assert sorted(embedded) == sorted(labels), "each text once, in both runs together"
+    hits = store.search("exception handling", mode="semantic", k=44, group=False)
+    monkeypatch.setattr(embedders, "open_embedder", lambda setting: real)
+    fresh = tiny.write_tiny_store(tmp_path / "t")
+    again = fresh.search("exception handling", mode="semantic", k=44, group=False)
+    assert [hit.score for hit in hits] == [hit.score for hit in again]
