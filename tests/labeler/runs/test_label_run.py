@@ -9,7 +9,6 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import msgspec
@@ -18,13 +17,13 @@ import pytest
 import featurestore
 from featurestore import BadRequest, Unavailable
 from featurestore.progress import no_progress
-from labeler import prompts
 from labeler.llm import journal, rate_limit
 from labeler.llm.asker import Asker
+from labeler.llm.budget import Budget, Prices
 from labeler.llm.endpoint import Endpoint
 from labeler.llm.journal import Journal
-from labeler.runs import label_run, thread_pool
-from tests.support import ROOT, fake_llm, label_store
+from labeler.runs import label_run
+from tests.support import ROOT, fake_llm, label_store, tiny
 
 
 @pytest.fixture
@@ -167,19 +166,6 @@ def test_an_endpoint_that_goes_down_in_the_middle(many, tmp_path, monkeypatch):
         assert endpoint.account()["completed"] == 200
 
 
-def test_several_endpoints_share_the_work_and_stand_in_for_each_other(many, tmp_path, monkeypatch):
-    monkeypatch.setattr(rate_limit, "FIRST_WAIT", 0.001)
-    with fake_llm.Endpoint(latency=0.005) as one, fake_llm.Endpoint(latency=0.005) as two:
-        two.fault = lambda n: setattr(two, "down", n > 30)
-        with Journal(tmp_path / "j") as kept:
-            asker = Asker([Endpoint("judge", url, retries=1, concurrency=4) for url in (one.url, two.url)], kept)
-            report = label_run.label_with_model(many, asker, progress=no_progress)
-        assert report.labelled == 200
-        counts = one.account()["completed"], two.account()["completed"]
-    assert sum(counts) == 200
-    assert counts[1] >= 10
-
-
 def test_settings_an_endpoint_does_not_know_are_left_out(many, tmp_path):
     refused = frozenset({"response_format", "max_tokens", "temperature"})
     with fake_llm.Endpoint(refuse=refused) as endpoint, Journal(tmp_path / "j") as kept:
@@ -190,159 +176,10 @@ def test_settings_an_endpoint_does_not_know_are_left_out(many, tmp_path):
         assert endpoint.requests <= 210
 
 
-def test_the_order_is_that_of_the_sql(many, tmp_path):
-    with fake_llm.Endpoint() as endpoint, Journal(tmp_path / "j") as kept:
-        asker = Asker([Endpoint("judge", endpoint.url)], kept)
-        chosen = {"where": "label IS NULL and density > 1e-5", "order": "density DESC", "limit": 20}
-        label_run.label_with_model(many, asker, progress=no_progress, **chosen)
-        assert set(labels(many)) == set(range(180, 200))
-        label_run.label_with_model(many, asker, progress=no_progress, **chosen)
-        assert set(labels(many)) == set(range(160, 200))
-
-
-def test_a_choice_is_as_sql_says(many):
-    job = label_run.LabelJob.of("judge", order="density % 7e-6, feature DESC", where="feature % 3 = 1")
-    wanted = many.sql(
-        "SELECT dictionary || '/' || feature AS id FROM features WHERE feature % 3 = 1 "
-        "ORDER BY density % 7e-6, feature DESC"
-    )["id"].to_pylist()
-    chosen = job.choose(many)
-    assert list(chosen) == wanted
-    assert list(chosen[:5]) == wanted[:5]
-    assert sorted(wanted, key=lambda id: int(id.split("/")[2])) == list(chosen.sort_by_id())
-    with pytest.raises(BadRequest, match="densty"):
-        label_run.LabelJob.of("judge", where="densty > 0").choose(many)
-
-
 # --- the journal ---------------------------------------------------------------------------------------------------
 
 
-def test_a_journal_finds_what_it_was_given(tmp_path, monkeypatch):
-    monkeypatch.setattr(journal, "_MERGE", 50)
-    given = {journal.hash_request({"n": n}): {"text": "x" * n} for n in range(0, 9000, 61)}
-    with Journal(tmp_path / "j") as kept:
-        for key, content in given.items():
-            kept.put(key, content)
-        assert all(kept.get(key)["text"] == content["text"] for key, content in given.items())
-    with Journal(tmp_path / "j") as kept:
-        assert kept.count() == len(given)
-        assert all(kept.get(key)["text"] == content["text"] for key, content in given.items())
-        assert kept.get(journal.hash_request({"n": -1})) is None
-        kept.put(next(iter(given)), {"text": "newer"})
-        assert kept.get(next(iter(given)))["text"] == "newer"
-
-
-@pytest.mark.parametrize("cut", [2, 20, 60])
-def test_a_torn_line_costs_one_answer(tmp_path, cut):
-    keys = [journal.hash_request({"n": n}) for n in range(3)]
-    with Journal(tmp_path / "j") as kept:
-        for key in keys[:2]:
-            kept.put(key, {"text": "an answer"})
-    raw = (tmp_path / "j").read_bytes()
-    (tmp_path / "j").write_bytes(raw[:-cut])
-    for _ in range(2):
-        with Journal(tmp_path / "j") as kept:
-            assert kept.get(keys[0])["text"] == "an answer"
-            assert kept.get(keys[1]) is None
-            kept.put(keys[2], {"text": "after"})
-            assert kept.get(keys[2])["text"] == "after"
-
-
-def test_a_journal_is_no_other_file(tmp_path):
-    (tmp_path / "j").write_text("some notes\n")
-    with pytest.raises(BadRequest, match="is no journal of answers"):
-        Journal(tmp_path / "j")
-    assert (tmp_path / "j").read_text() == "some notes\n"
-    with pytest.raises(Unavailable, match="cannot write the journal"):
-        Journal(tmp_path / "no" / "j")
-
-
-def test_the_same_question_at_once_is_asked_once(tmp_path):
-    with fake_llm.Endpoint(latency=0.1) as endpoint, Journal(tmp_path / "j") as kept:
-        asker = Asker([Endpoint("judge", endpoint.url)], kept)
-        talk = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
-        found = []
-        threads = [threading.Thread(target=lambda: found.append(asker.ask(talk))) for _ in range(5)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert endpoint.requests == 1
-        assert len({answer.text for answer in found}) == 1
-        assert sorted(answer.cached for answer in found) == [False, True, True, True, True]
-        other = asker.ask(talk, logprobs=2)
-        assert other.logprobs == (("1", {"1": -0.25, "0": -1.5}),)
-        assert asker.ask(talk, logprobs=2) == other._replace(cached=True)
-
-
 # --- pace and crew -------------------------------------------------------------------------------------------------
-
-
-def test_a_pace_halves_once_a_round_and_grows_by_one_a_round():
-    now = [0.0]
-    turns = rate_limit.RateLimit(8, clock=lambda: now[0])
-    with turns.turn() as first, turns.turn() as second:
-        now[0] = 1.0
-        turns.record_refusal(first, 5.0)
-        turns.record_refusal(second, 2.0)
-        assert turns.limit == 1.0, "two were under way: half of them, once"
-        assert turns._seconds_to_wait() == pytest.approx(None) if turns.busy else True
-    assert turns._seconds_to_wait() == 5.0
-    now[0] = 6.0
-    assert turns._seconds_to_wait() == 0.0
-    for _ in range(3):
-        turns.record_answer()
-    assert turns.limit == pytest.approx(1 + 1 + 1 / 2 + 1 / 2.5)
-    for _ in range(100):
-        turns.record_answer()
-    assert turns.limit == 8
-
-
-def test_a_stopped_pace_lets_nobody_begin():
-    turns = rate_limit.RateLimit(1)
-    turns.stop()
-    with pytest.raises(rate_limit.RunStopped), turns.turn():
-        pass
-    with pytest.raises(rate_limit.RunStopped):
-        turns.pause(100)
-
-
-def test_a_crew_draws_items_as_it_needs_them():
-    drawn, done = itertools.count(), []
-    most = [0]
-
-    def items():
-        for n in range(500):
-            next(drawn)
-            most[0] = max(most[0], n - len(done))
-            yield n
-
-    thread_pool.run_in_threads(items(), lambda n: n * n, done.append, threads=4)
-    assert sorted(done) == [n * n for n in range(500)]
-    assert most[0] <= 8
-
-
-def test_a_crew_hands_over_what_was_under_way():
-    done, began = [], threading.Semaphore(0)
-
-    def work(n):
-        if n == 5:
-            began.acquire()
-            raise ValueError("five")
-        if n < 5:
-            return n
-        began.release()
-        time.sleep(0.05)
-        return n
-
-    with pytest.raises(ValueError, match="five"):
-        thread_pool.run_in_threads(range(100), work, done.append, threads=4)
-    assert set(range(5)) < set(done)
-    assert len(done) < 20
-
-
-def test_prompts_are_loaded_by_name():
-    assert prompts.load("pairs").id == prompts.load("pairs/1").id == "pairs/1"
 
 
 def test_evidence_is_the_page_without_labels(tiny_store):
@@ -380,3 +217,87 @@ def test_a_further_take_asks_again_once(many, tmp_path):
             asker = Asker([Endpoint("judge", endpoint.url)], kept, take=take)
             report = label_run.label_with_model(many, asker, progress=no_progress, where="feature < 20", redo=redo)
             assert (report.labelled, report.paid) == (20, paid)
+
+
+@pytest.fixture
+def store(tmp_path):
+    with tiny.write_tiny_store(tmp_path / "s") as opened:
+        yield opened
+
+
+def test_vague_labels_are_marked_and_counted(store):
+    with fake_llm.Endpoint(answer=lambda asked: '{"label": "various topics"}') as endpoint:
+        report = label_run.label_with_model(store, Endpoint("judge", endpoint.url), progress=no_progress, limit=5)
+    assert (report.labelled, report.flawed) == (5, {"vague": 5})
+    assert store.sql("SELECT DISTINCT prompt FROM labels WHERE explainer = 'judge'")["prompt"].to_pylist() == [
+        "pairs/1+vague"
+    ]
+
+
+def test_labels_of_two_prompts_stand_side_by_side(store):
+    with fake_llm.Endpoint() as endpoint:
+        for prompt in ("pairs", "contrastive", "outputs"):
+            report = label_run.label_with_model(
+                store, Endpoint("judge", endpoint.url), progress=no_progress, prompt=prompt, dictionaries=["tiny/0-res"]
+            )
+            assert sum(report.failed.values()) + report.labelled == (24 if prompt == "outputs" else 23)
+    rows = store.sql("SELECT explainer, prompt, count(*) AS n FROM labels GROUP BY ALL ORDER BY ALL").to_pylist()
+    found = {row["explainer"]: (row["prompt"], row["n"]) for row in rows}
+    assert found["judge"] == ("pairs/1", 23)
+    assert found["judge+outputs"] == ("outputs/1", 24), "a dead feature has an output side"
+
+
+def test_contrastive_shows_where_neighbours_fire_and_it_does_not(tmp_path):
+    """Feature 0 is active in document 0, its neighbour 8 in document 1; 16, as near, where feature 0 is."""
+    path = tmp_path / "s"
+    opened = tiny.write_tiny_store(path, index=False)
+    name = "tiny/2-res"
+    with opened.writer("tests") as writer:
+        writer.add("dictionaries", tiny.table([tiny.dictionary_row("2-res", 2)]), key=name)
+        writer.add("features", tiny.table(tiny.feature_rows(name)), key=name)
+        rows = [row for row in tiny.example_rows(name) if row["document"] == 0]
+        writer.add(
+            "examples",
+            tiny.table(
+                [
+                    row
+                    | (
+                        {"document": 1, "length": 5, "offsets": [1]} | {"activations": [2.0]}
+                        if row["feature"] == 8
+                        else {}
+                    )
+                    for row in rows
+                ]
+            ),
+            key=name,
+        )
+        writer.add_vectors(name, tiny.vectors(2))
+    opened.index()
+    with fake_llm.Endpoint() as endpoint:
+        asked = []
+        endpoint.answer = lambda request: asked.append(request) or fake_llm.label_of(request)
+        report = label_run.label_with_model(
+            opened,
+            Endpoint("judge", endpoint.url),
+            progress=no_progress,
+            prompt="contrastive",
+            where="feature = 0",
+            dictionaries=[name],
+        )
+    assert report.labelled == 1
+    mine, silent = asked[0]["messages"][1]["content"].split("Texts on which it is silent:")
+    assert "def<< x>>(<< self>>):" in mine
+    assert silent.strip() == "Text 1:\n raise ValueError()"
+
+
+def test_the_estimate_is_near_what_it_costs(tmp_path):
+    with label_store.write_many(tmp_path / "s", 80) as store, fake_llm.Endpoint() as endpoint:
+        job, account = label_run.LabelJob.of("judge"), Budget(None, Prices(1.0, 2.0))
+        about = label_run.estimate_cost(store, job, job.choose(store), account)
+        assert endpoint.requests == 0
+        report = label_run.label_with_model(
+            store, Asker([Endpoint("judge", endpoint.url)], None, account), job, progress=no_progress
+        )
+        assert about.features == report.labelled == 80
+        assert 0.5 < about.tokens_in / report.tokens_in < 2
+        assert about.money == pytest.approx((about.tokens_in + 2 * about.tokens_out) / 1e6)

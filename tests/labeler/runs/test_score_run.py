@@ -19,7 +19,7 @@ import featurestore
 from featurestore import BadRequest, Unavailable
 from featurestore.cli.main import main
 from featurestore.progress import no_progress
-from labeler.explainers import agreement, llm_explainer
+from labeler.explainers import agreement
 from labeler.llm import batch_api
 from labeler.llm.asker import Asker
 from labeler.llm.budget import Budget, parse_limit
@@ -27,7 +27,6 @@ from labeler.llm.endpoint import Endpoint
 from labeler.llm.journal import Journal
 from labeler.runs import score_run
 from labeler.runs.embedding_score_run import score_with_embedder
-from labeler.scorers import examples
 from labeler.scorers import report as score_report
 from labeler.scorers import sample as score_sample
 from tests.support import ROOT, fake_llm, ruled_store
@@ -140,42 +139,6 @@ def test_probabilities_give_an_area_beside_the_accuracy(written):
 
 
 # --- which texts ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("contexts", [False, True])
-def test_texts_are_fair_and_of_their_kind(tmp_path, contexts):
-    """Nothing an explainer saw; positives fire by the rule and negatives do not; no text twice."""
-    with ruled_store.write(tmp_path / "s", contexts=contexts) as store:
-        store.index()
-        found = examples.ExampleSource(store, ruled_store.NAME)
-        for page in store.evidence([f"{ruled_store.NAME}/{n}" for n in range(COUNT)]):
-            material = found.collect_material(page, 12)
-            assert material.examples == "held-out"
-            rule = ruled_store.FEATURES[page.feature][1]
-            seen = {one.document for one in llm_explainer.select_examples(page)}
-            for kind in (material.positives, material.random, material.hard):
-                assert len(kind) >= 8
-                assert len({text.document for text in kind}) == len(kind)
-                assert not {text.document for text in kind} & seen
-                assert all(text.held_out and any(rule(text.tokens)) == (kind is material.positives) for text in kind)
-            partner = ruled_store.FEATURES[page.feature ^ 1][1]
-            assert all(any(partner(text.tokens)) for text in material.hard), "the neighbour fires on hard negatives"
-            assert found.collect_material(page, 12) == material, "chance has a fixed seed"
-
-
-def test_without_held_out_documents_texts_are_those_the_explainer_was_not_shown(tmp_path):
-    with ruled_store.write(tmp_path / "s", seen=26, held=0) as store:
-        page = next(iter(store.evidence([f"{ruled_store.NAME}/2"])))
-        material = examples.ExampleSource(store, ruled_store.NAME).collect_material(page, 12)
-        assert material.examples == "unseen"
-        assert not {one.document for one in llm_explainer.select_examples(page)} & {
-            text.document for text in material.positives
-        }
-        few = page.__class__(
-            **{name: getattr(page, name) for name in page.__struct_fields__} | {"examples": page.examples[:4]}
-        )
-        with pytest.raises(llm_explainer.MissingEvidence, match="too few examples"):
-            examples.ExampleSource(store, ruled_store.NAME).collect_material(few, 12)
 
 
 # --- runs ----------------------------------------------------------------------------------------------------------
@@ -348,34 +311,6 @@ def test_a_wrong_key_ends_the_run_with_one_line(store):
 
 
 # --- samples and figures -------------------------------------------------------------------------------------------
-
-
-def test_a_sample_has_of_each_stratum_its_share_and_grows_within_itself():
-    import numpy
-    import pyarrow
-
-    rng = numpy.random.default_rng(0)
-    size = 1000
-    table = pyarrow.table(
-        {
-            "dictionary": ["a/b"] * size,
-            "feature": numpy.arange(size),
-            "explainer": ["x"] * size,
-            "density": rng.lognormal(size=size),
-            "similarity": pyarrow.array(
-                numpy.where(rng.random(size) < 0.2, numpy.nan, rng.random(size)), from_pandas=True
-            ),
-        }
-    )
-    strata = score_sample.assign_strata(table)
-    assert len(set(strata.tolist())) == 12
-    drawn = score_sample.draw_sample(table, 100)["feature"].to_numpy()
-    shares, sample = numpy.bincount(strata), numpy.bincount(strata[drawn], minlength=strata.max() + 1)
-    assert (abs(sample - shares / 10) <= 1).all()
-    assert set(drawn) <= set(score_sample.draw_sample(table, 200)["feature"].to_numpy())
-    assert score_sample.draw_sample(table, 5000).num_rows == size
-    with pytest.raises(BadRequest, match="sample: 0"):
-        score_sample.draw_sample(table, 0)
 
 
 def test_the_figure_of_a_dictionary(written):

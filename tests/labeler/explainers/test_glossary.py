@@ -1,0 +1,21 @@
+"""Plain words for tokens."""
+
+import pytest
+
+from labeler.explainers.glossary import describe_role
+
+
+@pytest.mark.parametrize(
+    ("word", "role"),
+    [
+        ("except", "exception handling"),
+        (" Except ", "exception handling"),
+        ("ZeroDivisionError", "exception class names"),
+        ("1066", "numbers"),
+        ("0xFF", "hexadecimal numbers"),
+        ("MAX_LENGTH", "upper-case constant names"),
+        ("bridge", None),
+    ],
+)
+def test_roles(word, role):
+    assert describe_role(word) == role
