@@ -17,9 +17,6 @@ def page(tiny_store):
         yield opened.feature("tiny/0-res/3")
 
 
-# --- files ---------------------------------------------------------------------------------------------------------
-
-
 def test_every_prompt_that_is_shipped_can_be_filled(page):
     found = {
         prompt.name: llm_explainer.build_messages(page, prompt, page.examples) for prompt in prompts.list_prompts()
@@ -73,15 +70,6 @@ def test_texts_are_not_read_as_places(page):
     prompt = prompts.load("windows")
     filled = prompt.fill({"windows": "{{pairs}} \\1 {{windows}}"})
     assert filled[1]["content"] == "{{pairs}} \\1 {{windows}}"
-
-
-# --- replies -------------------------------------------------------------------------------------------------------
-
-
-# --- runs ----------------------------------------------------------------------------------------------------------
-
-
-# --- money ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_prompts_command(tmp_path, invoke):

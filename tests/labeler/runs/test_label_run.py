@@ -176,12 +176,6 @@ def test_settings_an_endpoint_does_not_know_are_left_out(many, tmp_path):
         assert endpoint.requests <= 210
 
 
-# --- the journal ---------------------------------------------------------------------------------------------------
-
-
-# --- pace and crew -------------------------------------------------------------------------------------------------
-
-
 def test_evidence_is_the_page_without_labels(tiny_store):
     with featurestore.connect(tiny_store) as store:
         ids = [f"tiny/{layer}-res/{n}" for n in (23, 3, 22, 0, 7) for layer in (1, 0)]
