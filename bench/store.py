@@ -167,7 +167,7 @@ def plain_page(store: featurestore.FeatureStore, features: int) -> float:
         dictionary, _, feature = id.rpartition("/")
         began = time.perf_counter()
         con.execute(
-            f"FROM read_parquet('{files}') WHERE dictionary = ? AND feature = ?", [dictionary, int(feature)]
+            "FROM read_parquet(?) WHERE dictionary = ? AND feature = ?", [files, dictionary, int(feature)]
         ).fetchall()
         took.append(1000 * (time.perf_counter() - began))
     return statistics.median(took[2:])

@@ -83,19 +83,18 @@ def choose(
     Both are SQL over the view `features`; `live` leaves out features that never fired. Unless `redo`, features that
     `explainer` labelled are left out, and counted. Raises BadRequest when the SQL cannot be read.
     """
-    names = ", ".join(quoted(name) for name in dictionaries)
     condition = f"AND (\n{where}\n)" if where else ""
     first = f"{order}\n, " if order else ""
-    done = f"(dictionary, feature) IN (SELECT (dictionary, feature) FROM labels WHERE explainer = {quoted(explainer)})"
     statement = f"""
-        SELECT dictionary, feature, {done} AS done
+        SELECT dictionary, feature,
+               (dictionary, feature) IN (SELECT (dictionary, feature) FROM labels WHERE explainer = $explainer) AS done
         FROM (SELECT * FROM features
-              WHERE dictionary IN ({names}) {"AND active_tokens > 0" if live else ""} {condition})
+              WHERE dictionary IN $names {"AND active_tokens > 0" if live else ""} {condition})
         ORDER BY {first}dictionary, feature
     """
     positions = {name: n for n, name in enumerate(dictionaries)}
     codes, features, skipped = [], [], 0
-    with store.stream(statement) as batches:
+    with store.stream(statement, {"explainer": explainer, "names": list(dictionaries)}) as batches:
         for batch in batches:
             done_mask = batch.column("done").to_numpy(zero_copy_only=False).astype(bool)
             keep = numpy.ones(len(done_mask), bool) if redo else ~done_mask
@@ -109,8 +108,3 @@ def choose(
     empty = [numpy.empty(0, numpy.int32)]
     choice = Choice(dictionaries, numpy.concatenate(codes or empty), numpy.concatenate(features or empty), skipped)
     return choice if limit is None else choice[:limit]
-
-
-def quoted(text: str) -> str:
-    """A text as SQL writes it."""
-    return "'" + text.replace("'", "''") + "'"

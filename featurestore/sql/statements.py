@@ -27,8 +27,8 @@ def check_select(statement: str) -> set[str]:
     except duckdb.Error as exc:
         raise BadRequest(f"SQL: {first_line(exc)}") from None
     if len(parsed) != 1:
-        found = "nothing" if not parsed else f"{len(parsed)} statements"
-        raise BadRequest(f"SQL: one SELECT at a time is taken; found {found}")
+        count = "nothing" if not parsed else f"{len(parsed)} statements"
+        raise BadRequest(f"SQL: one SELECT at a time is taken; found {count}")
     try:
         kind = parsed[0].type
     except ValueError:  # a kind of statement that DuckDB's Python has no name for

@@ -32,8 +32,9 @@ def read_corpus(store: Any, id: str, tokenizer: Any) -> Corpus:
             f"corpus {id} was tokenised by the tokenizer {other}, but the model's is {tokenizer_id(pieces)}: harvest "
             "over the texts again with --text"
         )
-    quoted = "'" + id.replace("'", "''") + "'"
-    documents = store.sql(f"SELECT document, name, length FROM documents WHERE corpus = {quoted} ORDER BY document")
+    documents = store.sql(
+        "SELECT document, name, length FROM documents WHERE corpus = $corpus ORDER BY document", {"corpus": id}
+    )
     numbers, lengths = (documents[column].to_numpy().astype(numpy.int64) for column in ("document", "length"))
     offsets = numpy.append(0, numpy.cumsum(lengths))
     if (numbers != numpy.arange(len(numbers))).any():
@@ -42,8 +43,11 @@ def read_corpus(store: Any, id: str, tokenizer: Any) -> Corpus:
         first = 0
         while first < len(lengths):
             last = max(first + 1, int(numpy.searchsorted(offsets, offsets[first] + TOGETHER, "right")) - 1)
-            runs = f"FROM tokens WHERE corpus = {quoted} AND document >= {first} AND document < {last}"
-            with store.stream(f"SELECT tokens {runs} ORDER BY document, run") as batches:
+            statement = (
+                "SELECT tokens FROM tokens WHERE corpus = $corpus AND document >= $first AND document < $last "
+                "ORDER BY document, run"
+            )
+            with store.stream(statement, {"corpus": id, "first": first, "last": last}) as batches:
                 for batch in batches:
                     file.write(batch.column(0).flatten().to_numpy())
             first = last

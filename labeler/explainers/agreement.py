@@ -11,7 +11,6 @@ from typing import Any
 import numpy
 
 from featurestore import BadRequest, Store
-from labeler.selection import quoted
 
 BATCH = 2048  # pairs of labels embedded at once
 SHOWN = 5  # features named of those that share a label
@@ -27,15 +26,15 @@ def find_disagreements(
 
     Raises BadRequest when no feature has labels of both.
     """
-    statement = f"""
+    statement = """
         SELECT a.dictionary || '/' || a.feature AS id, a.label AS label, b.label AS other
         FROM labels a JOIN labels b ON b.dictionary = a.dictionary AND b.feature = a.feature
-        WHERE a.explainer = {quoted(explainer)} AND b.explainer = {quoted(other)}
-          AND a.dictionary IN ({_join_names(dictionaries)})
+        WHERE a.explainer = $explainer AND b.explainer = $other AND a.dictionary IN $names
     """
+    parameters = {"explainer": explainer, "other": other, "names": list(dictionaries)}
     embed = store.embedder(embedder)
     best: list[tuple[float, str, str, str]] = []
-    with store.stream(statement) as batches:
+    with store.stream(statement, parameters) as batches:
         for batch in batches:
             ids, labels, others = (batch.column(name).to_pylist() for name in ("id", "label", "other"))
             texts = list(dict.fromkeys([*labels, *others]))
@@ -56,15 +55,17 @@ def find_repeated(store: Store, dictionaries: Sequence[str], explainer: str | No
 
     Rows have label, features, dictionaries, and the ids of some of the features.
     """
-    of = f"labels WHERE explainer = {quoted(explainer)} AND" if explainer else "features WHERE label IS NOT NULL AND"
+    source = "labels WHERE explainer = $explainer" if explainer else "features WHERE label IS NOT NULL"
+    parameters = {"names": list(dictionaries), "shown": SHOWN, "k": k}
     return _read_rows(
         store,
         f"""
         SELECT min(label) AS label, count(*) AS features, count(DISTINCT dictionary) AS dictionaries,
-               list(dictionary || '/' || feature ORDER BY dictionary, feature)[:{SHOWN}] AS some
-        FROM (SELECT dictionary, feature, label FROM {of} dictionary IN ({_join_names(dictionaries)}))
-        GROUP BY lower(trim(label)) HAVING count(*) > 1 ORDER BY features DESC, label LIMIT {k}
+               list(dictionary || '/' || feature ORDER BY dictionary, feature)[:$shown] AS some
+        FROM (SELECT dictionary, feature, label FROM {source} AND dictionary IN $names)
+        GROUP BY lower(trim(label)) HAVING count(*) > 1 ORDER BY features DESC, label LIMIT $k
         """,
+        parameters | ({"explainer": explainer} if explainer else {}),
     )
 
 
@@ -75,14 +76,15 @@ def find_contradicted(store: Store, dictionaries: Sequence[str], below: float, k
     """
     return _read_rows(
         store,
-        f"""
+        """
         SELECT s.dictionary || '/' || s.feature AS id, s.label, s.explainer, s.method, s.negatives, s.value, s.low,
                s.high, s.n, s.judge
         FROM scores s JOIN labels l ON l.dictionary = s.dictionary AND l.feature = s.feature AND l.label = s.label
                                    AND l.explainer = s.explainer
-        WHERE s.high < {float(below)} AND s.dictionary IN ({_join_names(dictionaries)})
-        ORDER BY s.high, s.value, id, s.method, s.negatives LIMIT {k}
+        WHERE s.high < $below AND s.dictionary IN $names
+        ORDER BY s.high, s.value, id, s.method, s.negatives LIMIT $k
         """,
+        {"below": float(below), "names": list(dictionaries), "k": k},
     )
 
 
@@ -95,14 +97,14 @@ def compute_costs(store: Store, dictionaries: Sequence[str]) -> list[dict[str, A
     """
     return _read_rows(
         store,
-        f"""
+        """
         WITH made AS (
             SELECT explainer, avg(tokens_in + tokens_out) AS tokens, avg(money) AS money
-            FROM labels WHERE dictionary IN ({_join_names(dictionaries)}) GROUP BY explainer),
+            FROM labels WHERE dictionary IN $names GROUP BY explainer),
         judged AS (
             SELECT explainer, method, judge, negatives, count(value) AS labels, avg(value) AS score,
                    any_value(baseline) AS chance, avg(coalesce(tokens_in, 0) + coalesce(tokens_out, 0)) AS tokens
-            FROM scores WHERE dictionary IN ({_join_names(dictionaries)}) GROUP BY explainer, method, judge, negatives)
+            FROM scores WHERE dictionary IN $names GROUP BY explainer, method, judge, negatives)
         SELECT j.explainer, j.method, j.negatives, j.judge, j.labels, j.score, j.chance,
                m.tokens AS tokens_a_label, j.tokens AS tokens_a_score,
                CASE WHEN j.score > j.chance THEN m.tokens / (100 * (j.score - j.chance)) END AS tokens_a_point,
@@ -110,16 +112,13 @@ def compute_costs(store: Store, dictionaries: Sequence[str]) -> list[dict[str, A
         FROM judged j LEFT JOIN made m ON m.explainer = j.explainer
         ORDER BY j.method, j.judge, j.negatives, tokens_a_point NULLS LAST, j.explainer
         """,
+        {"names": list(dictionaries)},
     )
 
 
-def _read_rows(store: Store, statement: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = store.sql(statement).to_pylist()
+def _read_rows(store: Store, statement: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = store.sql(statement, parameters).to_pylist()
     return rows
-
-
-def _join_names(dictionaries: Sequence[str]) -> str:
-    return ", ".join(quoted(name) for name in dictionaries)
 
 
 def _list_explainers(store: Store) -> str:

@@ -22,7 +22,6 @@ from labeler.scorers.examples import Material, Text
 from labeler.scorers.judge import build_row
 from labeler.scorers.methods import HARD, RANDOM, Result
 from labeler.scorers.sample import Target
-from labeler.selection import quoted
 
 METHOD = "embedding"
 TEXTS = 8  # of each kind: embedding them is most of the work
@@ -90,11 +89,10 @@ def _collect_work(
 
 def _read_scored(store: Store, embedder: str) -> set[tuple[Any, ...]]:
     """The labels that this embedder has scored, as `_identify` names them."""
-    statement = (
-        "SELECT dictionary, feature, label, explainer FROM stored.scores WHERE method = 'embedding' "
-        f"AND judge = {quoted(embedder)}"
+    table = store.sql(
+        "SELECT dictionary, feature, label, explainer FROM stored.scores WHERE method = 'embedding' AND judge = $judge",
+        {"judge": embedder},
     )
-    table = store.sql(statement)
     return set(zip(*(table[name].to_pylist() for name in table.column_names), strict=True))
 
 

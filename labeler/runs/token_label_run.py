@@ -38,18 +38,19 @@ def label_from_tokens(store: Store, dictionaries: Sequence[str], progress: Progr
 
 def _write_labels(store: Store, dictionary: str, progress: Progress) -> Iterator[tuple[int, str, int]]:
     """Feature, label and number of examples, for each feature that has examples."""
-    name = dictionary.replace("'", "''")
-    token_shares = _read_token_shares(store, name)
+    token_shares = _read_token_shares(store, dictionary)
     promoted = {
         row["feature"]: token_explainer.select_outstanding(
             [(effect["token"], effect["value"]) for effect in row["top_logits"] or []]
         )
-        for row in store.sql(f"SELECT feature, top_logits FROM stored.features WHERE dictionary = '{name}'").to_pylist()
+        for row in store.sql(
+            "SELECT feature, top_logits FROM stored.features WHERE dictionary = $name", {"name": dictionary}
+        ).to_pylist()
     }
     shares: dict[int, FiringShares] = {}
     counts: dict[int, int] = {}
     stage = progress(f"reading examples of {dictionary}", len(promoted))
-    for feature, firings in _read_firings(store, name):
+    for feature, firings in _read_firings(store, dictionary):
         shares[feature] = token_explainer.summarize(firings)
         counts[feature] = len(firings)
         stage(1)
@@ -62,15 +63,16 @@ def _write_labels(store: Store, dictionary: str, progress: Progress) -> Iterator
 def _read_token_shares(store: Store, name: str) -> dict[str, float]:
     """The share of each token (its text without outer spaces) among the tokens of the dictionary's corpus."""
     rows = store.sql(
-        f"""
-        WITH used AS (SELECT corpus, tokenizer FROM stored.dictionaries WHERE dictionary = '{name}'),
+        """
+        WITH used AS (SELECT corpus, tokenizer FROM stored.dictionaries WHERE dictionary = $name),
              counted AS (
                  SELECT t, count(*) AS n
                  FROM (SELECT unnest(tokens) AS t FROM stored.tokens WHERE corpus IN (SELECT corpus FROM used))
                  GROUP BY t)
         SELECT z.pieces[t + 1] AS piece, n FROM counted, stored.tokenizers z
         WHERE z.tokenizer IN (SELECT tokenizer FROM used)
-        """
+        """,
+        {"name": name},
     )
     total = sum(rows["n"].to_pylist()) or 1
     shares: dict[str, float] = collections.defaultdict(float)
@@ -91,11 +93,13 @@ def _read_corpus(store: Store, name: str) -> _Corpus | None:
     """The corpus of a dictionary; None when the store has no tokenizer for it."""
     runs = store.sql(
         "SELECT document, run, tokens FROM stored.tokens WHERE corpus IN "
-        f"(SELECT corpus FROM stored.dictionaries WHERE dictionary = '{name}') ORDER BY document, run"
+        "(SELECT corpus FROM stored.dictionaries WHERE dictionary = $name) ORDER BY document, run",
+        {"name": name},
     )
     pieces = store.sql(
         "SELECT pieces FROM stored.tokenizers WHERE tokenizer IN "
-        f"(SELECT tokenizer FROM stored.dictionaries WHERE dictionary = '{name}')"
+        "(SELECT tokenizer FROM stored.dictionaries WHERE dictionary = $name)",
+        {"name": name},
     )["pieces"].to_pylist()
     if not pieces:
         return None
@@ -109,12 +113,13 @@ def _read_corpus(store: Store, name: str) -> _Corpus | None:
 def _read_firings(store: Store, name: str) -> Iterator[tuple[int, list[Firing]]]:
     """Each feature with its examples that are not held out, as firings."""
     table = store.sql(
-        f"""
+        """
         SELECT feature, band = 'top' AS top, coalesce(weight, 1) * abs(activation) AS mass,
                position - start AS peak, e.document, start, e.length
         FROM stored.examples e JOIN stored.documents d ON d.corpus = e.corpus AND d.document = e.document
-        WHERE dictionary = '{name}' AND NOT held_out ORDER BY feature
-        """
+        WHERE dictionary = $name AND NOT held_out ORDER BY feature
+        """,
+        {"name": name},
     )
     # Windows are cut here: a join would copy a whole document, such as a novel, for each of its examples.
     corpus = _read_corpus(store, name)

@@ -16,7 +16,6 @@ import numpy
 
 from featurestore import BadRequest, BadStore, Example, Feature, NotFound, Store
 from labeler.explainers.llm_explainer import MissingEvidence, select_examples
-from labeler.selection import quoted
 
 TEXTS = 20  # of each kind, for one label
 FEWEST = 3  # positives without which nothing is scored
@@ -215,7 +214,8 @@ def _read_contexts(store: Store, dictionary: str) -> _Pool | None:
     rows = store.sql(
         "SELECT c.corpus, c.document, c.start, c.length, c.features, d.held_out FROM stored.contexts c "
         "JOIN stored.documents d ON d.corpus = c.corpus AND d.document = c.document "
-        f"WHERE c.dictionary = {quoted(dictionary)} ORDER BY d.held_out DESC, c.context LIMIT {2 * POOL}"
+        "WHERE c.dictionary = $dictionary ORDER BY d.held_out DESC, c.context LIMIT $rows",
+        {"dictionary": dictionary, "rows": 2 * POOL},
     )
     if not rows.num_rows:
         return None
@@ -232,8 +232,9 @@ def _read_contexts(store: Store, dictionary: str) -> _Pool | None:
 def _read_examples(store: Store, dictionary: str) -> _Pool:
     """Examples of a random sample of features, each known to be its feature's: for a store without contexts."""
     ids = store.sql(
-        f"SELECT dictionary || '/' || feature AS id FROM stored.features WHERE dictionary = {quoted(dictionary)} "
-        f"AND active_tokens > 0 ORDER BY hash(feature) LIMIT {POOLED_FEATURES}"
+        "SELECT dictionary || '/' || feature AS id FROM stored.features WHERE dictionary = $dictionary "
+        "AND active_tokens > 0 ORDER BY hash(feature) LIMIT $rows",
+        {"dictionary": dictionary, "rows": POOLED_FEATURES},
     )["id"].to_pylist()
     texts = [
         _build_text(example, page.feature)

@@ -9,7 +9,6 @@ import numpy
 
 from featurestore import Store
 from labeler.scorers import sample, statistics
-from labeler.selection import quoted
 
 
 class Figure(NamedTuple):
@@ -53,7 +52,8 @@ def compute_figures(store: Store, dictionary: str, explainer: str | None = None)
     rows = store.sql(
         "SELECT feature, label, method, negatives, judge, prompt, value, low, high, baseline, auc, n, failures, "
         "stopped, coalesce(tokens_in, 0) + coalesce(tokens_out, 0) AS tokens, money "
-        f"FROM scores WHERE dictionary = {quoted(name)} AND sampled ORDER BY feature"
+        "FROM scores WHERE dictionary = $name AND sampled ORDER BY feature",
+        {"name": name},
     ).to_pylist()
     groups = collections.defaultdict(list)
     for row in rows:

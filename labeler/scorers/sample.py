@@ -11,7 +11,6 @@ import numpy
 import pyarrow
 
 from featurestore import BadRequest, Store
-from labeler.selection import quoted
 
 Integers = numpy.ndarray[Any, numpy.dtype[numpy.int64]]
 Floats = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
@@ -51,26 +50,26 @@ def read_labels(
     similarity (the label's embedding score, null without one) and done (the methods by which `judge` scored it with one
     of `prompts`, or with none). Raises BadRequest when the SQL cannot be read.
     """
-    names = ", ".join(quoted(name) for name in dictionaries)
     condition = f"AND (\n{where}\n)" if where else ""
     first = f"{order}\n, " if order else ""
-    of = f"labels WHERE explainer = {quoted(explainer)}" if explainer else "features WHERE label IS NOT NULL"
-    known = ", ".join(["NULL", *map(quoted, prompts)])
+    source = "labels WHERE explainer = $explainer" if explainer else "features WHERE label IS NOT NULL"
+    parameters = {"names": list(dictionaries), "judge": judge, "prompts": list(prompts), "rows": limit}
     return store.sql(
         f"""
         SELECT f.dictionary, f.feature, l.label, l.explainer, f.density, e.similarity, d.done
         FROM (SELECT *, row_number() OVER (ORDER BY {first}dictionary, feature) AS place
-              FROM features WHERE dictionary IN ({names}) AND active_tokens > 0 {condition}) f
-        JOIN (SELECT dictionary, feature, label, explainer FROM {of} AND dictionary IN ({names})) l
+              FROM features WHERE dictionary IN $names AND active_tokens > 0 {condition}) f
+        JOIN (SELECT dictionary, feature, label, explainer FROM {source} AND dictionary IN $names) l
           ON l.dictionary = f.dictionary AND l.feature = f.feature
         LEFT JOIN (SELECT dictionary, feature, label, avg(value) AS similarity FROM scores
                    WHERE method = 'embedding' AND negatives = 'random' GROUP BY dictionary, feature, label) e
           ON e.dictionary = l.dictionary AND e.feature = l.feature AND e.label = l.label
         LEFT JOIN (SELECT dictionary, feature, label, list(DISTINCT method) AS done FROM stored.scores
-                   WHERE judge = {quoted(judge)} AND (prompt IS NULL OR prompt IN ({known})) GROUP BY ALL) d
+                   WHERE judge = $judge AND (prompt IS NULL OR prompt IN $prompts) GROUP BY ALL) d
           ON d.dictionary = l.dictionary AND d.feature = l.feature AND d.label = l.label
-        ORDER BY place {f"LIMIT {limit}" if limit is not None else ""}
-        """
+        ORDER BY place LIMIT $rows
+        """,
+        parameters | ({"explainer": explainer} if explainer else {}),
     )
 
 

@@ -6,7 +6,7 @@ import base64
 import binascii
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import numpy
@@ -173,14 +173,16 @@ def _sent(
 def _page(store: FeatureStore, where: str, limit: int, cursor: str | None) -> tuple[list[str], str | None]:
     """The ids of a page, and the cursor of the next. The statement is guarded as anybody's SQL is."""
     after = ""
+    parameters: dict[str, Any] = {"rows": limit + 1}
     if cursor is not None:
         last = _read(cursor)
-        name = last.dictionary.replace("'", "''")
-        after = f"WHERE dictionary > '{name}' OR (dictionary = '{name}' AND feature > {last.feature}) "
+        after = "WHERE dictionary > $last OR (dictionary = $last AND feature > $feature) "
+        parameters |= {"last": last.dictionary, "feature": last.feature}
     rows = store.sql(
         # Apart from the cursor's condition: "a) OR (b" would take that one apart, and pages would never end.
         f"FROM (SELECT dictionary, feature FROM features WHERE {condition(where)}) {after}"
-        f"ORDER BY dictionary, feature LIMIT {limit + 1}",
+        "ORDER BY dictionary, feature LIMIT $rows",
+        parameters,
         timeout=SECONDS,
     ).to_pylist()
     ids = [f"{row['dictionary']}/{row['feature']}" for row in rows[:limit]]

@@ -115,11 +115,10 @@ def blueprint(store: FeatureStore) -> Blueprint:
             raise BadRequest(f"state: '{state}' is not one of {', '.join(STATES)}")
         if not 1 <= number <= 1_000_000:
             raise BadRequest(f"page: {number} is not a page")
-        # The id was looked up, so it is no stranger's text.
-        mine = "dictionary = '{}'".format(one.dictionary.replace("'", "''"))
-        some = mine if state is None else f"{mine} AND state = '{state}'"
         states = _rows(
-            store, f"SELECT state, count(*) AS n, count(label) AS labelled FROM features WHERE {mine} GROUP BY 1"
+            store,
+            "SELECT state, count(*) AS n, count(label) AS labelled FROM features WHERE dictionary = $dictionary GROUP BY 1",
+            {"dictionary": one.dictionary},
         )
         counts = {row["state"]: row["n"] for row in states}
         return render_template(
@@ -129,13 +128,16 @@ def blueprint(store: FeatureStore) -> Blueprint:
             labelled=sum(row["labelled"] for row in states),
             rows=_rows(
                 store,
-                f"SELECT feature, label, density, max_activation, state FROM features WHERE {some} "
-                f"ORDER BY {ORDERS[order][1]}, feature LIMIT {PAGE} OFFSET {(number - 1) * PAGE}",
+                "SELECT feature, label, density, max_activation, state FROM features "
+                "WHERE dictionary = $dictionary AND ($state IS NULL OR state = $state) "
+                f"ORDER BY {ORDERS[order][1]}, feature LIMIT $rows OFFSET $first",
+                {"dictionary": one.dictionary, "state": state, "rows": PAGE, "first": (number - 1) * PAGE},
             ),
             densities=_rows(
                 store,
                 "SELECT floor(log10(density) * 4)::INTEGER AS bin, count(*) AS n FROM features "
-                f"WHERE {mine} AND density > 0 GROUP BY 1 ORDER BY 1",
+                "WHERE dictionary = $dictionary AND density > 0 GROUP BY 1 ORDER BY 1",
+                {"dictionary": one.dictionary},
             ),
             orders=ORDERS,
             states=STATES,
@@ -217,8 +219,8 @@ def _neighbours(store: FeatureStore, page: Feature) -> list[Any]:
         return []  # a zero decoder vector is near nothing
 
 
-def _rows(store: FeatureStore, statement: str) -> list[dict[str, Any]]:
-    return store.sql(statement, timeout=SQL_SECONDS).to_pylist()
+def _rows(store: FeatureStore, statement: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    return store.sql(statement, parameters, timeout=SQL_SECONDS).to_pylist()
 
 
 def _schema() -> list[tuple[str, list[Column]]]:
