@@ -15,7 +15,7 @@ from featurestore.extension.output import open_console
 from featurestore.progress import Progress, Stage, no_progress
 
 if TYPE_CHECKING:
-    from featurestore.maintenance.jobs import JobRecord
+    from featurestore.maintenance.job_records import JobRecord
 
 __all__ = ["Progress", "Stage", "no_progress", "show_progress"]
 
@@ -82,12 +82,12 @@ class _Record:
 
     def begin(self, description: str, total: int | None) -> Stage:
         """Begin a stage in the record."""
-        from featurestore.maintenance.jobs import recorded
+        from featurestore.maintenance.job_records import keep_record
         from featurestore.storage.locations import storage_at
 
         if not self._begun:
             self._begun = True
-            self._record = self._stack.enter_context(recorded(storage_at(self._store), self._kind, self._about))
+            self._record = self._stack.enter_context(keep_record(storage_at(self._store), self._kind, self._about))
         return (self._record.stage if self._record else no_progress)(description, total)
 
 

@@ -1,4 +1,4 @@
-"""The process of a job that a service started: python -m featurestore.store.job_process STORE JOB. See job_records.py."""
+"""The process of a job that a service started: python -m featurestore.store.job_process STORE JOB. See job_files.py."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ import sys
 import msgspec
 
 from featurestore.errors import FeatureStoreError
-from featurestore.maintenance import jobs
-from featurestore.maintenance.jobs import JobRecord
-from featurestore.progress import Progress, no_progress
+from featurestore.maintenance.job_files import read_job
+from featurestore.maintenance.job_records import JobRecord, keep_record
+from featurestore.progress import no_progress
 from featurestore.storage.local import LocalStorage
 from featurestore.storage.locations import storage_at
 from featurestore.store import Store
 
 log = logging.getLogger("featurestore.store.job_process")
+RESULT = ("commit", "files", "bytes", "problems", "leftovers", "leftover_bytes")  # fields of a check's result
 
 
 def main(location: str, id: str) -> int:
-    """Do the work of a job, and say so in its record; the exit status."""
+    """Do the work of a job, record its end, and return the exit status."""
     storage = storage_at(location)
     assert isinstance(storage, LocalStorage), location
-    asked = jobs.job(storage, id)
+    job = read_job(storage, id)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with jobs.recorded(storage, asked.kind, job=asked) as record, Store(location) as store:
-            _work(store, asked.kind, record)
+        with keep_record(storage, job.kind, job=job) as record, Store(location) as store:
+            _work(store, job.kind, record)
     except KeyboardInterrupt:
         return 130
     except FeatureStoreError as exc:
@@ -40,21 +41,21 @@ def main(location: str, id: str) -> int:
 
 
 def _work(store: Store, kind: str, record: JobRecord | None) -> None:
-    progress: Progress = no_progress if record is None else record.stage
+    progress = no_progress if record is None else record.stage
     lines: list[str] = []
     result = None
     if kind == "check":
-        found = store.check(progress)
-        lines = [f"{len(found.problems):,} problems in {found.files:,} parts" if found.problems else "whole"]
-        said = msgspec.to_builtins(found)
-        result = {name: said[name] for name in ("commit", "files", "bytes", "problems", "leftovers", "leftover_bytes")}
+        checked = store.check(progress)
+        lines = [f"{len(checked.problems):,} problems in {checked.files:,} parts" if checked.problems else "whole"]
+        fields = msgspec.to_builtins(checked)
+        result = {name: fields[name] for name in RESULT}
     else:
-        # An index is built of labels at their best: compacted first, as the command does.
+        # The label index is built from the best labels, so the store is compacted first, as the command does.
         lines = store.compact(progress)
         if kind == "index":
             lines += store.index(progress=progress)
     if record is not None:
-        record.did(lines or ["nothing to do"], result=result)
+        record.set_result(lines or ["nothing to do"], result=result)
 
 
 if __name__ == "__main__":

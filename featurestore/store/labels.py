@@ -1,4 +1,4 @@
-"""Labels and votes that people give, and the rule for the best label: checked against the dictionary, written in one commit."""
+"""Writes labels and votes that people give, and the rule for the best label. Each is checked, then written in one commit."""
 
 from __future__ import annotations
 
@@ -27,34 +27,36 @@ MOST_LABEL, MOST_NAME = 2000, 200  # characters
 def add_labels(
     directory: Directory, catalog: Catalog, given: Sequence[GivenLabel], tool: str, at: datetime.datetime
 ) -> int:
-    """Write these labels, all or none; the number of the commit.
+    """Write these labels, all or none; returns the number of the commit.
 
-    Raises BadRequest, NotFound where a feature is not there, Conflict when its dictionary is replaced meanwhile.
+    Raises BadRequest, NotFound for an unknown feature, and Conflict when its dictionary is replaced meanwhile.
     """
     if not given:
         raise BadRequest("labels: there are none")
     rows: dict[str, list[dict[str, Any]]] = {}
     seen: set[tuple[FeatureId, str]] = set()
-    for one in given:
-        id = catalog.feature_id(one.id)
-        explainer = one_line("explainer", one.explainer, MOST_NAME)
+    for label in given:
+        id = catalog.feature_id(label.id)
+        explainer = check_line("explainer", label.explainer, MOST_NAME)
         row = {
             "dictionary": id.dictionary,
             "feature": id.feature,
-            "label": one_line("label", one.label, MOST_LABEL),
+            "label": check_line("label", label.label, MOST_LABEL),
             "explainer": explainer,
-            "prompt": None if one.prompt is None else one_line("prompt", one.prompt, MOST_NAME),
-            "examples": one.examples,
+            "prompt": None if label.prompt is None else check_line("prompt", label.prompt, MOST_NAME),
+            "examples": label.examples,
             "tool": tool,
             "created_at": at,
         }
         if (id, explainer) in seen:
-            raise BadRequest(f"labels: {explainer} says two things of {one.id}; the newest counts, so send one")
+            raise BadRequest(f"labels: {explainer} says two things of {label.id}; the newest counts, so send one")
         seen.add((id, explainer))
         rows.setdefault(id.dictionary, []).append(row)
     with contextlib.closing(Writer(directory, tool)) as writer:
-        for dictionary, some in rows.items():
-            writer.add("labels", pyarrow.Table.from_pylist(some, schema.arrow_schema("labels")), key=dictionary)
+        for dictionary, dictionary_rows in rows.items():
+            writer.add(
+                "labels", pyarrow.Table.from_pylist(dictionary_rows, schema.arrow_schema("labels")), key=dictionary
+            )
         return writer.commit()
 
 
@@ -64,10 +66,10 @@ def vote(
     """Add a vote on one of a feature's `labels`. Raises NotFound or BadRequest."""
     if vote not in VOTES:
         raise BadRequest(f"vote: {vote} is not 1 (for the label), -1 (against it) or 0 (take the vote back)")
-    voter = one_line("voter", voter, MOST_NAME)
+    voter = check_line("voter", voter, MOST_NAME)
     if label.strip() not in labels:
-        there = "; ".join(f"'{one}'" for one in labels) or "none"
-        raise NotFound(f"{id} has no label '{label}'; its labels: {there}")
+        known = "; ".join(f"'{known_label}'" for known_label in labels) or "none"
+        raise NotFound(f"{id} has no label '{label}'; its labels: {known}")
     row = {"dictionary": id.dictionary, "feature": id.feature, "label": label.strip(), "vote": vote}
     row |= {"voter": voter, "tool": tool, "created_at": datetime.datetime.now(datetime.UTC)}
     with Writer(directory, tool) as writer:
@@ -75,7 +77,7 @@ def vote(
 
 
 def set_rule(directory: Directory, rule: str | None) -> None:
-    """Set the rule for best labels, or go back to that of schema.sql. Raises BadRequest when it is none."""
+    """Set the rule for best labels, or go back to that of schema.sql. Raises BadRequest when it is not valid."""
     if rule is not None and not rule.strip():
         raise BadRequest("rule: it is empty; name what ranks labels, as in: votes")
     if rule is not None:
@@ -94,8 +96,8 @@ def set_rule(directory: Directory, rule: str | None) -> None:
             writer.commit()
 
 
-def one_line(name: str, text: str, most: int) -> str:
-    """`text` without white space around it. Raises BadRequest where it is not one line of at most so many characters."""
+def check_line(name: str, text: str, most: int) -> str:
+    """Return `text` without white space around it. Raises BadRequest unless it is one line of at most `most` characters."""
     line = text.strip()
     if not line:
         raise BadRequest(f"{name}: it is empty")

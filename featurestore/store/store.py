@@ -1,7 +1,7 @@
-"""Store: the local implementation of the interface, composed of the rooms below it.
+"""Store: the local implementation of the interface, composed of the folders below it.
 
-Everything read from one snapshot of the directory is held by a View; when a commit appears, the next question gets
-a new one. A view is immutable, so any number of threads share it.
+A View holds everything that is read from one snapshot of the directory. After a commit the next question gets a new
+view. A view is immutable, so any number of threads share it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import pyarrow
 from featurestore.errors import BadRequest
 from featurestore.graphs import file_format, graph_store
 from featurestore.interface import FeatureStore
-from featurestore.maintenance import check, compact, jobs
-from featurestore.maintenance.check import Checked
-from featurestore.maintenance.jobs import JobRecord
+from featurestore.maintenance import check, compact, job_files, jobs, repair
+from featurestore.maintenance.findings import Checked
+from featurestore.maintenance.job_records import JobRecord, keep_record
 from featurestore.progress import Progress, no_progress
 from featurestore.query import Query
 from featurestore.search import activating, embedders, label_index, neighbours, token_index
@@ -41,7 +41,7 @@ from featurestore.tables.best_label import label_rule, stale_features
 from featurestore.tables.row_reader import Rows
 from featurestore.tables.writer import Writer
 from featurestore.values.dictionary import Dictionaries, StoreInfo
-from featurestore.values.feature import Feature, FeatureId, Features, GivenLabel, Scores
+from featurestore.values.feature import Feature, Features, GivenLabel, Scores
 from featurestore.values.graphs import Graph, GraphAdded, Graphs
 from featurestore.values.hits import Activating, Contrast, Duplicates, Hits, Neighbourhood
 from featurestore.values.jobs import Job, Jobs
@@ -66,48 +66,48 @@ class Store(FeatureStore):
         self._opened: dict[tuple[Any, ...], Any] = {}
 
     def isolate_sql(self, processes: int = 4, memory: int = 1_000_000_000) -> None:
-        """From now on run SQL that callers write in processes of its own: `processes` at once, each within `memory` bytes.
+        """Run the SQL that callers write in separate processes from now on: `processes` of them, each of `memory` bytes.
 
-        For a service: no statement can then take this process down or keep others waiting for long.
+        A service does so: no statement can then end the service's process, or keep others waiting for long.
         """
         self._workers = Workers(self.location, processes, memory)
 
-    def _sql(self, view: View, bound: BoundStatement, timeout: float | None) -> RowStream:
+    def _run_sql(self, view: View, bound: BoundStatement, timeout: float | None) -> RowStream:
         if self._workers is None:
             return view.engine.stream(*bound, timeout)
         return self._workers.stream(*bound, timeout or ISOLATED_SECONDS)
 
     @property
-    def _now(self) -> View:
+    def _current_view(self) -> View:
         with self._lock:
             snapshot = self._directory.snapshot(fresh=False)
             if self._view is None or self._view.snapshot is not snapshot:
                 if self._view is not None:
                     self._view.retire()
-                self._view = View(self._directory, snapshot, self._rows, self._sql, self._once)
+                self._view = View(self._directory, snapshot, self._rows, self._run_sql, self._open_once)
                 live = {part.file for part in snapshot.all()}
                 self._opened = {key: value for key, value in self._opened.items() if key[0] in live}
             return self._view
 
-    def _once(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
-        """An index's files are opened once, not at every commit of somebody else."""
-        found = self._opened.get(key)
-        if found is None:
-            found = self._opened[key] = make()
-        return found
+    def _open_once(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+        """Open an index's files once, and not again after every commit."""
+        value = self._opened.get(key)
+        if value is None:
+            value = self._opened[key] = make()
+        return value
 
     @property
     def version(self) -> str:
-        """Text that changes whenever anything in the store does."""
-        return f"{self._directory.created_at}-{self._now.snapshot.commit}"
+        """A text that changes with every commit."""
+        return f"{self._directory.created_at}-{self._current_view.snapshot.commit}"
 
     def info(self) -> StoreInfo:
-        view = self._now
-        parts: dict[str, list[Part]] = {}
+        view = self._current_view
+        parts_of_table: dict[str, list[Part]] = {}
         for part in sorted(view.snapshot.all(), key=lambda part: part.table):
-            parts.setdefault(part.table, []).append(part)
+            parts_of_table.setdefault(part.table, []).append(part)
         index = view.snapshot.parts("label_index")
-        rows = {table: sum(part.rows for part in those) for table, those in parts.items()}
+        rows = {table: sum(part.rows for part in parts) for table, parts in parts_of_table.items()}
         return StoreInfo(
             location=self.location,
             format=FORMAT,
@@ -118,39 +118,38 @@ class Store(FeatureStore):
             features=view.catalog.size,
             labels=rows.get("labels", 0),
             rows=rows,
-            bytes={table: sum(part.bytes for part in those) for table, those in parts.items()},
-            parts={table: len(those) for table, those in parts.items()},
+            bytes={table: sum(part.bytes for part in parts) for table, parts in parts_of_table.items()},
+            parts={table: len(parts) for table, parts in parts_of_table.items()},
             embedder=index[0].about["embedder_id"] if index else None,
             label_rule=label_rule(view.snapshot),
             notes=tuple(_notes(view.snapshot)),
         )
 
     def dictionaries(self) -> Dictionaries:
-        return Dictionaries(self._now.catalog.dictionaries)
+        return Dictionaries(self._current_view.catalog.dictionaries)
 
     def feature(self, id: str, examples: int | None = None) -> Feature:
         _check_examples(examples)
-        view = self._now
+        view = self._current_view
         return view.pages.page(id, examples)
 
     def evidence(self, ids: Sequence[str], examples: int | None = None) -> Iterator[Feature]:
-        """Pages without their labels, as they are read, in the order of ids within every 32: for those who make labels.
+        """Yield features without their labels, for explainers and judges; in the order of `ids`, 32 at a time.
 
-        Reading many is an order of magnitude quicker than `feature` for each, most of all in the order of their ids.
-        Raises as `feature` does.
+        Ten times as fast as `feature` for each of many ids, and fastest when the ids are sorted. Raises as `feature` does.
         """
-        view = self._now
+        view = self._current_view
         yield from view.pages.evidence([view.catalog.feature_id(id) for id in ids], examples)
 
     def windows(self, places: Sequence[tuple[str, int, int, int]]) -> list[tuple[str, ...]]:
-        """The text of the tokens of windows (corpus, document, start, length), as examples have it.
+        """Return the texts of the tokens of each window (corpus, document, start, length), as in examples.
 
         Raises BadStore when there is no such corpus or document.
         """
-        return self._now.pages.windows(places)
+        return self._current_view.pages.windows(places)
 
     def vector(self, id: str, target: int | None = None) -> numpy.ndarray:
-        return self._now.vector(id, target)
+        return self._current_view.vector(id, target)
 
     def features(self, ids: Sequence[str], examples: int | None = None) -> Features:
         _check_examples(examples)
@@ -158,28 +157,28 @@ class Store(FeatureStore):
 
     def features_where(self, where: str = "true", examples: int | None = None) -> Iterator[Feature]:
         _check_examples(examples)
-        view = self._now
+        view = self._current_view
         statement = f"SELECT dictionary, feature FROM features WHERE {condition(where)} ORDER BY dictionary, feature"
-        with self._sql(view, BoundStatement(statement, {}, {}), None) as found:
-            for batch in found:
+        with self._run_sql(view, BoundStatement(statement, {}, {}), None) as batches:
+            for batch in batches:
                 for row in batch.to_pylist():
                     yield view.pages.page(f"{row['dictionary']}/{row['feature']}", examples)
 
     def scores(self, id: str) -> Scores:
-        return Scores(self._now.pages.scores(id))
+        return Scores(self._current_view.pages.scores(id))
 
     def vectors(self, ids: Sequence[str]) -> numpy.ndarray:
-        view = self._now
-        found = [view.vector(id) for id in ids]
-        widths = sorted({len(row) for row in found})
+        view = self._current_view
+        rows = [view.vector(id) for id in ids]
+        widths = sorted({len(row) for row in rows})
         if len(widths) > 1:
             raise BadRequest(
                 f"ids: their vectors have several widths ({', '.join(map(str, widths))}): ask for each alone"
             )
-        return numpy.stack(found) if found else numpy.zeros((0, 0), dtype=numpy.float32)
+        return numpy.stack(rows) if rows else numpy.zeros((0, 0), dtype=numpy.float32)
 
     def run(self, query: Query) -> Hits:
-        return self._now.searcher.run(query)
+        return self._current_view.searcher.run(query)
 
     def sql(
         self,
@@ -188,18 +187,18 @@ class Store(FeatureStore):
         max_rows: int | None = None,
         timeout: float | None = None,
     ) -> pyarrow.Table:
-        with self.stream(statement, parameters, timeout) as found:
-            return gathered(found, max_rows)
+        with self.stream(statement, parameters, timeout) as rows:
+            return gathered(rows, max_rows)
 
     def stream(self, statement: str, parameters: Parameters | None = None, timeout: float | None = None) -> RowStream:
-        view = self._now
+        view = self._current_view
         bound = bind(statement, normalize(parameters), view.searcher.run, self.activating)
-        return self._sql(view, bound, timeout)
+        return self._run_sql(view, bound, timeout)
 
     def activating(
         self, text: str, dictionary: str | Sequence[str] | None = None, k: int = 10, order: str = "specific"
     ) -> Activating:
-        view = self._now
+        view = self._current_view
         return activating.activating(view.catalog, view.engine, text, dictionary, k, order)
 
     def contrast(
@@ -209,11 +208,11 @@ class Store(FeatureStore):
         dictionary: str | Sequence[str] | None = None,
         k: int = 10,
     ) -> Contrast:
-        view = self._now
+        view = self._current_view
         return activating.contrast(view.catalog, view.engine, texts, against, dictionary, k)
 
     def neighbourhood(self, id: str, k: int = 8, within: str | Sequence[str] = ()) -> Neighbourhood:
-        view = self._now
+        view = self._current_view
         return neighbours.neighbourhood(view.searcher, view.vector, id, k, within)
 
     def duplicates(
@@ -224,19 +223,19 @@ class Store(FeatureStore):
         k: int = 100,
         progress: Progress = no_progress,
     ) -> Duplicates:
-        view = self._now
+        view = self._current_view
         return neighbours.duplicates(
             view.catalog, view.pages, view.decoder_index, view.vectors, dictionary, against, cosine, k, progress
         )
 
     def graphs(self) -> Graphs:
-        return self._now.graphs.all()
+        return self._current_view.graphs.all()
 
     def graph(self, slug: str) -> Graph:
-        return self._now.graphs.graph(slug)
+        return self._current_view.graphs.graph(slug)
 
     def graph_file(self, slug: str) -> dict[str, Any]:
-        return self._now.graphs.file(slug)
+        return self._current_view.graphs.file(slug)
 
     def add_graph(
         self,
@@ -246,18 +245,18 @@ class Store(FeatureStore):
         replace: bool = False,
         tool: str | None = None,
     ) -> GraphAdded:
-        view, given = self._now, file_format.load(graph)
-        by = tool or "featurestore graph add"
-        return graph_store.add(self._directory, view.catalog, given, slug, map, replace, by, view.pages)
+        view, content = self._current_view, file_format.load(graph)
+        tool = tool or "featurestore graph add"
+        return graph_store.add(self._directory, view.catalog, content, slug, map, replace, tool, view.pages)
 
     def remove_graph(self, slug: str, tool: str | None = None) -> None:
         graph_store.remove(self._directory, slug, tool or "featurestore graph remove")
 
     def jobs(self) -> Jobs:
-        return jobs.jobs(self._directory.storage)
+        return job_files.read_jobs(self._directory.storage)
 
     def job(self, id: str) -> Job:
-        return jobs.job(self._directory.storage, id)
+        return job_files.read_job(self._directory.storage, id)
 
     def start_job(self, kind: str) -> Job:
         return jobs.start(self._directory.storage, kind)
@@ -265,30 +264,28 @@ class Store(FeatureStore):
     def cancel_job(self, id: str) -> Job:
         return jobs.cancel(self._directory.storage, id)
 
-    def recorded(self, kind: str, about: str = "") -> AbstractContextManager[JobRecord | None]:
-        """Keep account of the work inside among the store's jobs: a record to be told of progress, None where none is kept."""
-        return jobs.recorded(self._directory.storage, kind, about)
+    def keep_record(self, kind: str, about: str = "") -> AbstractContextManager[JobRecord | None]:
+        """Record the work inside among the store's jobs. Gives None where no record can be kept, as on object stores."""
+        return keep_record(self._directory.storage, kind, about)
 
     def add_labels(self, given: Sequence[GivenLabel], tool: str | None = None) -> int:
         at = datetime.datetime.now(datetime.UTC)
-        return labels.add_labels(self._directory, self._now.catalog, given, tool or labels.TOOL, at)
+        return labels.add_labels(self._directory, self._current_view.catalog, given, tool or labels.TOOL, at)
 
     def vote(self, id: str, label: str, vote: int, voter: str = "human", tool: str | None = None) -> None:
-        known = [one.label for one in self.feature(id, examples=0).labels]
-        labels.vote(self._directory, self._asked(id), known, label, vote, voter, tool or labels.TOOL)
+        known = [label.label for label in self.feature(id, examples=0).labels]
+        feature = self._current_view.catalog.feature_id(id)
+        labels.vote(self._directory, feature, known, label, vote, voter, tool or labels.TOOL)
 
     def set_label_rule(self, rule: str | None) -> None:
-        """Choose best labels by this SQL expression, see `label_rank` in schema.sql; None for the one that comes with us.
+        """Choose best labels by this SQL expression (see `label_rank` in schema.sql); None restores the default rule.
 
-        Raises BadRequest when it is none, or asks for what is not known of a label.
+        Raises BadRequest when it is not an expression over the columns of labels.
         """
         labels.set_rule(self._directory, rule)
 
-    def _asked(self, id: str) -> FeatureId:
-        return self._now.catalog.feature_id(id)
-
     def writer(self, tool: str) -> Writer:
-        """A writer to this store; `tool` is recorded as who wrote."""
+        """Return a writer to this store; `tool` is recorded as what wrote."""
         return Writer(self._directory, tool)
 
     def index(
@@ -297,52 +294,54 @@ class Store(FeatureStore):
         progress: Progress = no_progress,
         recall: float | None = None,
     ) -> list[str]:
-        """Build the indexes that are missing or stale; lines that say what was done.
+        """Build the indexes that are missing or stale; returns one line per thing done.
 
         `recall` is the share of the true nearest vectors that a search of a large space should find (default: as before,
-        or 0.95); what was reached on held-out queries is among the lines.
-        `embedder` is a setting of embed.py; None keeps the store's. `progress(description, total)` gives a function
-        that is called with each number of texts done. Raises Unavailable when the embedder is not at hand.
+        or 0.95); one of the lines has the recall that was reached on held-out queries. `embedder` is a model directory, a
+        hub name or openai:MODEL@BASE_URL; None keeps the store's. `progress(description, total)` begins a stage and
+        returns a function that is called with each number of steps done. Raises Unavailable when the embedder's package,
+        files or endpoint are missing.
         """
-        view = self._now
-        said: list[str] = []
+        view = self._current_view
+        lines: list[str] = []
         with self.writer("featurestore index") as writer:
             for space in sorted({d.space for d in view.catalog.dictionaries}):
                 line = build_decoder_index(writer, view.directory, view.snapshot, view.catalog, space, progress, recall)
-                said += [line] if line else []
-            said += label_index.build(writer, view.directory, view.snapshot, view.engine, embedder, progress)
-            said += token_index.build(writer, view.directory, view.snapshot, view.catalog, self._rows, progress)
-        return said
+                lines += [line] if line else []
+            lines += label_index.build(writer, view.directory, view.snapshot, view.engine, embedder, progress)
+            lines += token_index.build(writer, view.directory, view.snapshot, view.catalog, self._rows, progress)
+        return lines
 
     def embedder(self, setting: str | None = None) -> Embedder:
-        """What turns texts into vectors here: `setting` of embed.py, or that of the store's label index, or the default.
+        """Return the embedder named by `setting`, or that of the store's label index, or the default one.
 
-        Raises Unavailable when its package, files or endpoint are not at hand.
+        Raises Unavailable when its package, files or endpoint are missing.
         """
-        index = self._now.snapshot.parts("label_index")
+        index = self._current_view.snapshot.parts("label_index")
         return embedders.open_embedder(setting or (index[0].about["embedder"] if index else None) or embedders.DEFAULT)
 
     def compact(self, progress: Progress = no_progress) -> list[str]:
-        """Merge small label parts and copy the best labels beside the features; lines that say what was done."""
+        """Merge small label parts and copy the best labels beside the features; returns one line per thing done."""
         return compact.compact(self._directory, self._rows, "featurestore compact", progress)
 
     def remove(self, *ids: str) -> list[str]:
-        """Remove dictionaries with all that is theirs, in one commit; lines that say what went.
+        """Remove dictionaries with all their rows and indexes in one commit; returns one line per removed dictionary.
 
-        Raises NotFound, removing nothing, when one is not there.
+        Raises NotFound, and removes nothing, when one of them does not exist.
         """
-        return compact.remove(self._directory, self._now.catalog, ids, "featurestore remove")
+        return compact.remove(self._directory, self._current_view.catalog, ids, "featurestore remove")
 
     def check(self, progress: Progress = no_progress) -> Checked:
-        """Read every byte of the store and say what is wrong with it."""
+        """Read every byte of the store and return what is wrong with it."""
         return check.check(self._directory, progress)
 
     def repair(self, progress: Progress = no_progress) -> Checked:
-        """Check, remove leftovers, make again what can be made from the rest, and check again."""
-        said = check.repair(self._directory, check.check(self._directory), "featurestore check --repair")
-        if any(line.startswith(tuple(f"removed {name}" for name in check.INDEXES)) for line in said):
-            said += self.index(progress=progress)
-        return msgspec.structs.replace(check.check(self._directory, progress), repaired=tuple(said))
+        """Check, delete leftovers, build again what can be built from the rest, and check again."""
+        repairs = repair.repair(self._directory, check.check(self._directory), "featurestore check --repair")
+        lines = repairs.lines()
+        if repairs.removed_indexes:
+            lines += self.index(progress=progress)
+        return msgspec.structs.replace(check.check(self._directory, progress), repaired=tuple(lines))
 
     def close(self) -> None:
         with self._lock:
@@ -360,7 +359,7 @@ def _check_examples(examples: int | None) -> None:
 
 
 def _notes(snapshot: Snapshot) -> Iterator[str]:
-    """What the owner might want to do."""
+    """Yield what the store's owner should do, such as building an index."""
     index = snapshot.parts("label_index")
     if snapshot.parts("labels") and not index:
         yield "the labels are not indexed yet: run `featurestore index`"

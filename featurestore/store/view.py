@@ -1,4 +1,4 @@
-"""View: one snapshot of a store, opened for reading. It is immutable, so any number of threads share it."""
+"""View: one snapshot of a store, open for reading. It is immutable, so any number of threads share it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from featurestore.values.row_stream import RowStream
 
 
 class View:
-    """What is dear to open is opened when first asked for."""
+    """One snapshot of a store. The SQL engine and the indexes are opened when they are first used."""
 
     def __init__(self, directory: Directory, snapshot: Snapshot, rows: Rows, sql: Sql, once: Once):
         self.directory = directory
@@ -42,7 +42,7 @@ class View:
         self.pages = FeaturePages(rows, snapshot, shards, self.catalog, lambda: self.engine)
         self._decoder_vectors = DecoderVectors(directory, snapshot, self.catalog, shards)
         self.graphs = GraphReader(rows, snapshot, self.catalog, self.pages)
-        # Opening an index reads its file: once for each view.
+        # Opening an index reads its file, so it is done once per view.
         self.decoder_index = functools.cache(lambda space: DecoderIndex(directory, snapshot, self.catalog, space, once))
         self._label_index = functools.cache(lambda: LabelIndex(directory, snapshot, self.catalog, once))
         self._token_index = functools.cache(lambda: TokenIndex(directory, snapshot, self.catalog, once))
@@ -59,12 +59,14 @@ class View:
 
     @property
     def engine(self) -> Engine:
+        """The SQL engine over this snapshot."""
         with self._lock:
             if self._engine is None:
                 self._engine = Engine(self.directory, self.snapshot)
             return self._engine
 
     def vector(self, id: str, target: int | None = None) -> numpy.ndarray:
+        """Return a feature's decoder vector, (d_out,) float32, into layer `target` (default: the first it has)."""
         return self._decoder_vectors.of_feature(id, target)
 
     def vectors(self, dictionary: str) -> Iterator[numpy.ndarray]:
@@ -72,9 +74,9 @@ class View:
         return self._decoder_vectors.of_dictionary(dictionary)
 
     def retire(self) -> None:
-        """Let go of what is dear. Who still uses the view keeps what it holds, or opens it again.
+        """Close the engine and the indexes. Threads that still use this view keep what they hold, or open it again.
 
-        A view is part of cycles, so it lies about until the collector comes, and with it all it has opened.
+        Without this they would stay open until the garbage collector runs, since a view is part of reference cycles.
         """
         with self._lock:
             self._engine = None
@@ -82,6 +84,7 @@ class View:
             opened.cache_clear()
 
     def close(self) -> None:
+        """Close the SQL engine."""
         with self._lock:
             if self._engine is not None:
                 self._engine.close()

@@ -40,36 +40,16 @@ def tables() -> tuple[str, ...]:
     return tuple(match[1] for match in found if match)
 
 
-class _Table(NamedTuple):
-    """What batches of a table are built by."""
-
-    schema: pyarrow.Schema
-    key: tuple[str, ...]
-
-
 @functools.cache
-def _described() -> dict[str, _Table]:
-    # Of all tables at once: to make them takes longer than to ask.
+def _arrow_schemas() -> dict[str, pyarrow.Schema]:
+    # All tables at once: making them takes longer than reading their schemas.
     with _fresh() as con:
-        keys = con.execute(
-            "SELECT table_name, constraint_column_names FROM duckdb_constraints() "
-            "WHERE schema_name = 'stored' AND constraint_type = 'PRIMARY KEY'"
-        ).fetchall()
-        keyed = dict(keys)
-        return {
-            table: _Table(con.sql(f"FROM stored.{table} LIMIT 0").to_arrow_table().schema, tuple(keyed.get(table, ())))
-            for table in tables()
-        }
-
-
-def key_columns(table: str) -> tuple[str, ...]:
-    """The primary key of a stored table; empty where it has none."""
-    return _described()[table].key
+        return {table: con.sql(f"FROM stored.{table} LIMIT 0").to_arrow_table().schema for table in tables()}
 
 
 def arrow_schema(table: str) -> pyarrow.Schema:
     """The Arrow schema of a stored table."""
-    return _described()[table].schema
+    return _arrow_schemas()[table]
 
 
 @functools.cache

@@ -15,7 +15,7 @@ import pytest
 import featurestore
 from featurestore import BadStore, NotFound, UnsupportedVersion
 from featurestore.cli.main import main
-from featurestore.maintenance.check import REBUILT
+from featurestore.maintenance.findings import REBUILT
 from featurestore.storage import log
 from featurestore.storage.directory import Directory, fingerprint
 from featurestore.storage.log import Commit, Log

@@ -13,7 +13,8 @@ import pytest
 import featurestore
 from featurestore import BadRequest, Conflict, NotFound, Unavailable
 from featurestore.cli.main import main
-from featurestore.maintenance import jobs
+from featurestore.maintenance import job_files, jobs
+from featurestore.maintenance.job_records import keep_record
 from featurestore.storage.locations import storage_at
 from featurestore.web import Settings, create_app
 from featurestore.web.security import keys
@@ -24,7 +25,7 @@ HOLDING = """
 import sys, time
 from featurestore import connect
 store = connect(sys.argv[1])
-with store.recorded("harvest", "gpt2 8-res") as record:
+with store.keep_record("harvest", "gpt2 8-res") as record:
     advance = record.stage("harvesting tokens", 100)
     advance(40)
     record._say(force=True)
@@ -103,12 +104,12 @@ def test_work_that_fails_says_why_and_not_where(store):
 
 def test_one_of_a_kind_at_a_time(door, store):
     """While one of a kind holds its lock, whoever has it."""
-    held = jobs._locked(store._directory.storage, "check.alone")
+    held = job_files.lock(store._directory.storage, "check.alone")
     with pytest.raises(Conflict, match="one check at a time: another runs already"):
         door.start_job("check")
     os.close(held)
     assert ended(door, door.start_job("check").id).state == "done"
-    with store.recorded("compact") as record, pytest.raises(Conflict) as refused:
+    with store.keep_record("compact") as record, pytest.raises(Conflict) as refused:
         door.start_job("compact")
     assert str(refused.value) == f"one compact at a time: {record.job.id} runs already"
 
@@ -144,9 +145,9 @@ def test_work_that_was_killed_is_told_and_gone_on_with(store, by_hand):
     found = store.job(id)
     assert (found.state, found.done) == ("interrupted", 40)
     assert "run the same command again" in found.message
-    with store.recorded("harvest", "something else"):
+    with store.keep_record("harvest", "something else"):
         assert id in [one.id for one in store.jobs()]
-    with store.recorded("harvest", "gpt2 8-res"):
+    with store.keep_record("harvest", "gpt2 8-res"):
         assert id not in [one.id for one in store.jobs()]
 
 
@@ -233,16 +234,16 @@ def test_a_harvest_keeps_account_and_one_that_fails_leaves_no_store(tmp_path, in
 
 def test_a_record_does_not_bring_back_a_store_that_is_gone(tmp_path):
     featurestore.create(tmp_path / "s").close()
-    with jobs.recorded(storage_at(tmp_path / "s"), "check") as record:
+    with keep_record(storage_at(tmp_path / "s"), "check") as record:
         shutil.rmtree(tmp_path / "s")
         record.stage("checking", 3)
     assert not (tmp_path / "s").exists()
 
 
 def test_files_of_jobs_are_no_leftovers_and_old_ones_go(store, monkeypatch):
-    monkeypatch.setattr(jobs, "KEPT", 3)
+    monkeypatch.setattr(job_files, "MOST_ENDED", 3)
     for _ in range(6):
-        with store.recorded("check"):
+        with store.keep_record("check"):
             pass
     assert len(store.jobs()) == 4
     assert store.check().leftovers == ()
@@ -255,7 +256,7 @@ def test_where_nothing_can_be_kept_work_goes_on(store, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("featurestore.storage.local.LocalStorage.write", full)
-    with store.recorded("check") as record:
+    with store.keep_record("check") as record:
         assert record is None
     with pytest.raises(Unavailable, match="no job can be started: No space left on device"):
         store.start_job("check")
@@ -285,15 +286,15 @@ def test_object_stores_have_no_jobs():
     class Elsewhere:
         location = "s3://bucket/features"
 
-    assert jobs.jobs(Elsewhere()) == []
+    assert job_files.read_jobs(Elsewhere()) == []
     with pytest.raises(Unavailable, match="jobs are for stores in a directory"):
         jobs.start(Elsewhere(), "check")
-    with jobs.recorded(Elsewhere(), "check") as record:
+    with keep_record(Elsewhere(), "check") as record:
         assert record is None
 
 
 def test_a_path_is_not_told(tmp_path):
-    with tiny.write_tiny_store(tmp_path / "s", index=False) as store, store.recorded("check") as record:
-        record.did([f"cannot read {store.location}/features/x"])
+    with tiny.write_tiny_store(tmp_path / "s", index=False) as store, store.keep_record("check") as record:
+        record.set_result([f"cannot read {store.location}/features/x"])
         assert record.job.lines == ("cannot read s/features/x",)
     assert storage_at(tmp_path / "s").location == featurestore.connect(tmp_path / "s").location

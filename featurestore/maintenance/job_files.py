@@ -1,0 +1,155 @@
+"""The files of jobs in a store's directory, from which every process can read how far long work has come.
+
+    jobs/<id>.json     the job and its progress, written at most once a second
+    jobs/<id>.lock     locked as long as the job's process lives: a job that has not ended and holds no lock was interrupted
+    jobs/<id>.cancel   present once the job was asked to end
+    jobs/<kind>.alone  locked while a job of this kind works that a service started: one of a kind at a time
+
+Stores on an object store have none of these files: there is no lock that ends with its process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import errno
+import fcntl
+import os
+import re
+import uuid
+from pathlib import Path
+
+import msgspec
+
+from featurestore.errors import NotFound
+from featurestore.storage.base import JOBS, Storage
+from featurestore.storage.local import LocalStorage
+from featurestore.values.jobs import Job, Jobs
+
+MOST_ENDED = 30  # ended jobs whose files are kept
+ID = r"[a-z]+-[0-9a-f]{12}"
+
+
+class StoredJob(msgspec.Struct):
+    """The content of a job's file."""
+
+    job: Job
+    process: int
+    ours: bool  # started by a service, which may end it
+
+
+def new_job(kind: str, about: str) -> Job:
+    """Return a job that begins now, with a new id. Nothing is written."""
+    now = datetime.datetime.now(datetime.UTC)
+    return Job(id=f"{kind}-{uuid.uuid4().hex[:12]}", kind=kind, about=about, state="running", began=now, changed=now)
+
+
+def read_jobs(storage: Storage) -> Jobs:
+    """Return all jobs, the newest first."""
+    jobs = [read_state(storage, stored) for stored in _load_all(storage)]
+    return Jobs(sorted(jobs, key=lambda job: (job.began, job.id), reverse=True))
+
+
+def read_job(storage: Storage, id: str) -> Job:
+    """Return one job. Raises NotFound."""
+    return read_state(storage, load(storage, id))
+
+
+def read_state(storage: Storage, stored: StoredJob) -> Job:
+    """Return a job as it is now: its process may have died since it wrote its file."""
+    job = stored.job
+    if job.state == "running" and not is_locked(storage, job.id):
+        # It may have ended between the two looks.
+        job = load(storage, job.id).job
+        if job.state == "running":
+            job = msgspec.structs.replace(job, state="cancelled" if is_cancelled(storage, job.id) else "interrupted")
+    return msgspec.structs.replace(job, message=_message(job, stored.ours))
+
+
+def _message(job: Job, ours: bool) -> str:
+    steps = "" if not job.total else f", {job.done or 0:,} of {job.total:,}"
+    stage = f"{job.doing}{steps}" if job.doing else job.kind
+    if job.state == "running":
+        return stage
+    if job.state == "interrupted":
+        again = "start it again" if ours else "run the same command again"
+        return f"its process ended at: {stage}; {again}, it goes on with what it kept"
+    if job.error is not None:
+        return job.error.detail
+    return job.lines[-1] if job.lines else job.state
+
+
+def load(storage: Storage, id: str) -> StoredJob:
+    """Return the content of a job's file. Raises NotFound when there is none, or it is not readable."""
+    missing = NotFound(f"no job '{id:.80}': `featurestore jobs` lists those there are")
+    if not re.fullmatch(ID, id) or not isinstance(storage, LocalStorage):
+        raise missing
+    try:
+        return msgspec.json.decode(storage.read(f"{JOBS}/{id}.json"), type=StoredJob)
+    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+        raise missing from None
+
+
+def _load_all(storage: Storage) -> list[StoredJob]:
+    if not isinstance(storage, LocalStorage):
+        return []
+    jobs = []
+    for file in (storage.path / JOBS).glob("*.json"):
+        with contextlib.suppress(NotFound):  # deleted meanwhile, or not a job's file
+            jobs.append(load(storage, file.stem))
+    return jobs
+
+
+def save(storage: Storage, stored: StoredJob) -> None:
+    """Write a job's file. Raises OSError when that fails, or when the store was deleted."""
+    if not (Path(storage.location) / JOBS).is_dir():
+        # A new store is deleted again when its first work fails. The record of that work must not bring it back.
+        raise FileNotFoundError(errno.ENOENT, "the store is gone")
+    storage.write(f"{JOBS}/{stored.job.id}.json", msgspec.json.encode(stored))
+
+
+def forget(storage: Storage, id: str) -> None:
+    """Delete the files of a job."""
+    for suffix in ("json", "lock", "cancel"):
+        storage.delete(f"{JOBS}/{id}.{suffix}")
+
+
+def forget_old(storage: Storage, kind: str, about: str) -> None:
+    """Forget the oldest ended jobs, and interrupted ones of this kind and subject, which now go on."""
+    ended = [job for job in read_jobs(storage) if job.state != "running"]
+    for age, job in enumerate(ended):
+        if age >= MOST_ENDED or (job.state == "interrupted" and (job.kind, job.about) == (kind, about)):
+            forget(storage, job.id)
+
+
+def lock(storage: Storage, name: str) -> int:
+    """Create and lock a file; returns its descriptor. Raises BlockingIOError while another process holds the lock."""
+    path = Path(storage.location) / JOBS / name
+    path.parent.mkdir(exist_ok=True)
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def is_locked(storage: Storage, id: str) -> bool:
+    """Whether the process of a job lives."""
+    try:
+        descriptor = os.open(Path(storage.location) / JOBS / f"{id}.lock", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def is_cancelled(storage: Storage, id: str) -> bool:
+    """Whether a job was asked to end."""
+    return isinstance(storage, LocalStorage) and (storage.path / JOBS / f"{id}.cancel").exists()
