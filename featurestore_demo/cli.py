@@ -19,12 +19,10 @@ def demo(store: Path, host: str, port: int, no_serve: bool, tokens: int) -> None
 
     A second run reuses the store. Example: featurestore demo --port 8080
     """
-    from featurestore.cli.serve import serve_store
+    from featurestore.extension.serving import check_port, serve_store
     from featurestore_demo.build import build, show
 
     if not no_serve:
-        from featurestore.web import check_port
-
         check_port(host, port)  # before a minute is spent on building
     began = time.monotonic()
     for line in build(store, tokens):

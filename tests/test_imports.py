@@ -16,7 +16,8 @@ from tests.support import ROOT
 FLOORS = {
     "featurestore": [
         ["cli"],
-        ["extension", "web"],
+        ["extension"],
+        ["web"],
         ["store", "client"],
         ["maintenance", "graphs"],
         ["search"],

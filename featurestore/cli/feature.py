@@ -7,7 +7,6 @@ import datetime
 import click
 
 import featurestore
-from featurestore.cli.serve import serve_store  # noqa: F401 - the demo serves what it built
 from featurestore.extension.commands import json_option, store_option
 from featurestore.extension.output import format_cell, open_console, print_json_lines, print_table
 

@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 import featurestore
-from featurestore.cli.serve import serve_store  # noqa: F401 - the demo serves what it built
 from featurestore.extension.commands import json_option, store_option
 from featurestore.extension.output import print_json_lines, print_table
 from featurestore.extension.progress import show_progress

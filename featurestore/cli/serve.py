@@ -1,22 +1,13 @@
-"""The commands of whoever runs a service: serve, and keys for those who may ask it."""
+"""The commands for running a service: serve, and the keys that it asks for."""
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import logging
-import os
-import tempfile
-import threading
 from typing import Any
 
 import click
 
-import featurestore
 from featurestore.extension.commands import json_option, store_option
 from featurestore.extension.output import print_json_lines, print_table
-
-log = logging.getLogger("featurestore.web")
 
 
 @click.command()
@@ -43,84 +34,9 @@ def serve(store: str, **options: Any) -> None:
 
     Example: featurestore serve --store demo.features --port 8000
     """
+    from featurestore.extension.serving import serve_store
+
     serve_store(store, **options)
-
-
-def serve_store(
-    store: str,
-    host: str,
-    port: int,
-    threads: int = 8,
-    workers: int | None = None,
-    keys: str | None = None,
-    allow_host: tuple[str, ...] = (),
-    cors_origin: tuple[str, ...] = (),
-    access_log: str | None = None,
-    allow_writes: bool = False,
-) -> None:
-    """Serve until interrupted.
-
-    Raises Unavailable when Flask or the port is not to be had, NotFound without the keys, BadRequest where strangers could write.
-    """
-    with contextlib.ExitStack() as stack:
-        if workers:
-            # Counters of several processes meet in a folder, which has to be known before they are made.
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="featurestore-metrics-"))
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        try:
-            from featurestore import web
-        except ImportError as exc:
-            raise featurestore.Unavailable(f"serving needs {exc.name}: pip install 'featurestore[serve]'") from None
-        settings = web.Settings(
-            keys=web.keys_of(keys),
-            hosts=web.trusted_hosts(host, allow_host),
-            origins=frozenset(cors_origin),
-            threads=threads,
-            writes=allow_writes,
-            access_log=web.AccessLog(access_log) if access_log else None,
-        )
-        if allow_writes and settings.keys is None and not web.loopback(host):
-            raise featurestore.BadRequest(
-                f"--allow-writes: everybody who reaches {host} could write labels; name --keys, or listen on loopback"
-            )
-        if settings.keys is None and not web.loopback(host):
-            click.echo("without --keys, everybody who reaches this address can read the store and run SQL", err=True)
-        if workers:
-            featurestore.connect(store).close()  # a store that cannot be opened is told once, here
-            web.serve_workers(lambda listening: _serve_one(store, settings, listening), host, port, workers, store)
-        else:
-            web.check_port(host, port)
-            _serve_one(store, settings, host=host, port=port)
-
-
-def _serve_one(store: str, settings: Any, listening: Any = None, **address: Any) -> None:
-    from featurestore import web
-
-    with featurestore.connect(store) as opened:
-        if hasattr(opened, "isolate_sql"):  # a service of a service leaves that to the one behind it
-            opened.isolate_sql()
-        # The first search loads an embedder, which takes seconds: better before anybody waits for it.
-        warming = threading.Thread(target=_warm, args=(opened,))
-        warming.start()
-        try:
-            web.serve(opened, threads=settings.threads, settings=settings, listening=listening, **address)
-        finally:
-            warming.join()  # a thread inside torch must not outlive the interpreter
-            gc.unfreeze()  # else duckdb tells at the end of objects that leaked
-
-
-def _warm(store: featurestore.FeatureStore) -> None:
-    try:
-        store.search("warm", k=1)
-    except featurestore.FeatureStoreError:
-        pass  # whoever asks will be told
-    except Exception:
-        log.exception("warming up failed: the first search will do it")
-    # What is there by now stays: the collector need not look through it for what an answer left behind.
-    gc.collect()
-    gc.freeze()
-    # It looks at everything when what is new is a quarter of what is old: of little, then, and so old snapshots go soon.
-    gc.collect()
 
 
 keys_option = click.option("--keys", default="keys.json", show_default=True, metavar="FILE", help="The file of keys.")

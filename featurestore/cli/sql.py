@@ -10,7 +10,6 @@ import click
 import msgspec
 
 import featurestore
-from featurestore.cli.serve import serve_store  # noqa: F401 - the demo serves what it built
 from featurestore.errors import BadRequest
 from featurestore.extension.commands import json_option, store_option
 from featurestore.extension.output import print_table

@@ -4,6 +4,7 @@
     output.py       how commands print tables, JSON lines and cells
     progress.py     how commands show progress, and keep a record of it among the store's jobs
     ray_cluster.py  a Ray cluster, joined or started
+    serving.py      serving a store over HTTP
     text.py         one-line texts
 
 A package adds a command to `featurestore` with an entry point of the group `featurestore.commands`. Nothing here knows

@@ -216,7 +216,7 @@ def test_labels_are_added_in_python_too(store):
 
 
 def test_strangers_write_only_with_keys(store):
-    from featurestore.cli.serve import serve_store
+    from featurestore.extension.serving import serve_store
 
     with pytest.raises(featurestore.BadRequest, match="name --keys, or listen on loopback"):
         serve_store(store.location, "0.0.0.0", 0, allow_writes=True)
