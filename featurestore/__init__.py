@@ -129,7 +129,10 @@ def __getattr__(name: str) -> Any:
 
 
 def connect(location: str | Path) -> FeatureStore:
-    """The store in a directory, at an s3:// prefix, or behind a service's URL. Raises NotFound, UnsupportedVersion, BadStore or Unavailable."""
+    """Return the store in a directory, at an s3:// prefix, or behind a service's URL.
+
+    Raises NotFound, UnsupportedVersion, BadStore or Unavailable.
+    """
     if str(location).startswith(("http://", "https://")):
         from featurestore.client import Client
 
@@ -140,7 +143,7 @@ def connect(location: str | Path) -> FeatureStore:
 
 
 def create(path: str | Path) -> Store:
-    """A new, empty store in a directory or at an s3:// prefix. Raises Conflict when something is there already."""
+    """Create an empty store in a directory or at an s3:// prefix. Raises Conflict when something exists there already."""
     from featurestore.storage.directory import Directory
     from featurestore.store import Store
 

@@ -1,4 +1,4 @@
-"""The commands that show: one feature, the dictionaries, the store."""
+"""The commands that show one feature, the dictionaries and the store."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def feature(id: str, examples: int, store: str, as_json: bool) -> None:
 
 
 def show_feature(page: featurestore.Feature) -> None:
-    """Print a feature's page for people."""
+    """Print a feature's page."""
     from rich.text import Text
 
     out = open_console()
@@ -42,14 +42,14 @@ def show_feature(page: featurestore.Feature) -> None:
         out.print(Text(f"  {label.explainer}: {label.label}{votes}"))
     for score in page.scores:
         against = f" against {score.negatives}" if score.negatives else ""
-        found = "nothing judged" if score.value is None else f"{score.value:.2f} [{score.low:.2f}, {score.high:.2f}]"
+        value = "nothing judged" if score.value is None else f"{score.value:.2f} [{score.low:.2f}, {score.high:.2f}]"
         failed = f", {score.failures:,} failed" if score.failures else ""
         out.print(
-            Text(f"  {score.method}{against} of '{score.label}': {found}, n {score.n:,}{failed}, by {score.judge}")
+            Text(f"  {score.method}{against} of '{score.label}': {value}, n {score.n:,}{failed}, by {score.judge}")
         )
     for title, logits in (("raises", page.top_logits), ("lowers", page.bottom_logits)):
         if logits:
-            out.print(Text(f"{title}  " + "  ".join(f"{one.token!r} {one.value:+.2f}" for one in logits)))
+            out.print(Text(f"{title}  " + "  ".join(f"{effect.token!r} {effect.value:+.2f}" for effect in logits)))
     if page.histogram and any(page.histogram):
         out.print(Text("activations  " + spark(page.histogram)))
     band = None
@@ -66,7 +66,7 @@ def show_feature(page: featurestore.Feature) -> None:
 
 
 def spark(histogram: tuple[int, ...]) -> str:
-    """A histogram in one line of characters, from its first to its last bin that is not empty, with its ends."""
+    """Return a histogram in one line of characters, from its first to its last bin that is not empty, with its ends."""
     filled = [b for b, count in enumerate(histogram) if count]
     low, high = filled[0], filled[-1]
     most = max(histogram)
@@ -84,12 +84,12 @@ def dictionaries(store: str, as_json: bool) -> None:
     Example: featurestore dictionaries --store demo.features
     """
     with featurestore.connect(store) as opened:
-        found = opened.dictionaries()
+        rows = opened.dictionaries()
     if as_json:
-        print_json_lines(found)
+        print_json_lines(rows)
         return
     columns = ("dictionary", "kind", "architecture", "hook_point", "d_in", "d_sae", "tokens_counted", "space")
-    print_table([{name: getattr(one, name) for name in columns} for one in found])
+    print_table([{name: getattr(row, name) for name in columns} for row in rows])
 
 
 @click.command()
@@ -101,29 +101,29 @@ def info(store: str, as_json: bool) -> None:
     Example: featurestore info --store demo.features
     """
     with featurestore.connect(store) as opened:
-        found = opened.info()
+        info = opened.info()
     if as_json:
-        print_json_lines([found])
+        print_json_lines([info])
         return
     click.echo(
-        f"{found.location}: format {found.format}, {found.dictionaries} dictionaries, "
-        f"{found.features:,} features, {found.labels:,} labels, embedder {found.embedder or 'none'}"
+        f"{info.location}: format {info.format}, {info.dictionaries} dictionaries, "
+        f"{info.features:,} features, {info.labels:,} labels, embedder {info.embedder or 'none'}"
     )
-    changed = f", changed {_ago(found.changed_at)} by commit {found.commit:,}" if found.changed_at else ", empty"
-    click.echo(f"made {_ago(found.created_at)}{changed}")
-    click.echo(f"best label: the largest of {' '.join(found.label_rule.split())}")
+    changed = f", changed {_ago(info.changed_at)} by commit {info.commit:,}" if info.changed_at else ", empty"
+    click.echo(f"made {_ago(info.created_at)}{changed}")
+    click.echo(f"best label: the largest of {' '.join(info.label_rule.split())}")
     sizes = [
-        {"table": name, "rows": rows, "files": found.parts[name], "bytes": found.bytes[name]}
-        for name, rows in found.rows.items()
+        {"table": name, "rows": rows, "files": info.parts[name], "bytes": info.bytes[name]}
+        for name, rows in info.rows.items()
     ]
-    total = {"table": "all", "rows": None, "files": sum(found.parts.values()), "bytes": sum(found.bytes.values())}
+    total = {"table": "all", "rows": None, "files": sum(info.parts.values()), "bytes": sum(info.bytes.values())}
     print_table([*sizes, total])
-    for note in found.notes:
+    for note in info.notes:
         click.echo(note, err=True)
 
 
 def _ago(when: datetime.datetime | None) -> str:
-    """A time as people say it."""
+    """Return a time relative to now, in words."""
     if when is None:
         return "at an unknown time"
     seconds = (datetime.datetime.now(datetime.UTC) - when).total_seconds()

@@ -46,8 +46,8 @@ def add(file: str, slug: str | None, map_: tuple[str, ...], replace: bool, store
         print_json_lines([added])
         return
     click.echo(
-        f"{added.graph}: {added.nodes:,} nodes, {added.features:,} of them features, of which {added.in_store:,} are in the "
-        f"store and {added.labelled:,} have a label; {added.links:,} links"
+        f"{added.graph}: {added.nodes:,} nodes, {added.features:,} of them features, of which {added.in_store:,} are in "
+        f"the store and {added.labelled:,} have a label; {added.links:,} links"
     )
     for note in added.notes:
         click.echo(note, err=True)
@@ -62,12 +62,12 @@ def list_(store: str, as_json: bool) -> None:
     Example: featurestore graph list --store demo.features
     """
     with featurestore.connect(store) as opened:
-        found = opened.graphs()
+        graphs = opened.graphs()
     if as_json:
-        print_json_lines(found)
+        print_json_lines(graphs)
         return
     columns = ("graph", "prompt", "nodes", "features", "links", "scan")
-    print_table([{name: getattr(one, name) for name in columns} for one in found])
+    print_table([{name: getattr(graph, name) for name in columns} for graph in graphs])
 
 
 @graph.command()
@@ -86,18 +86,19 @@ def show(slug: str, as_file: bool, output: str | None, k: int, store: str, as_js
         if as_file or output:
             _write(opened.graph_file(slug), output)
             return
-        found = opened.graph(slug)
+        content = opened.graph(slug)
     if as_json:
-        print_json_lines([found])
+        print_json_lines([content])
         return
-    click.echo(f"{found.graph}: {found.prompt!r}, made with {found.scan}")
-    # influence is cumulative: the smallest is of the strongest node; logits have none, and are what is explained.
-    ordered = sorted(found.nodes, key=lambda node: (node.influence is not None, node.influence or 0.0))
+    click.echo(f"{content.graph}: {content.prompt!r}, made with {content.scan}")
+    # Influence is cumulative: the strongest node has the smallest. Logits, which the graph explains, have none.
+    ordered = sorted(content.nodes, key=lambda node: (node.influence is not None, node.influence or 0.0))
+    tokens = content.prompt_tokens
     rows = [
         {
             "id": node.id or node.node_id,
             "kind": node.kind,
-            "on": repr(found.prompt_tokens[node.position]) if node.position < len(found.prompt_tokens) else None,
+            "on": repr(tokens[node.position]) if node.position < len(tokens) else None,
             "activation": node.activation,
             "influence": node.influence,
             "label": node.label or node.clerp or None,
@@ -105,7 +106,7 @@ def show(slug: str, as_file: bool, output: str | None, k: int, store: str, as_js
         for node in ordered[:k]
     ]
     print_table(rows)
-    for note in found.notes:
+    for note in content.notes:
         click.echo(note, err=True)
 
 

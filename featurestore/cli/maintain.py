@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+import msgspec
 
 import featurestore
 from featurestore.extension.commands import build_index, connect_local, json_option, store_option
@@ -22,25 +23,25 @@ def check(repair: bool, store: str, as_json: bool) -> None:
     Example: featurestore check --store demo.features --repair
     """
     with connect_local(store) as opened, show_progress(store, "check") as progress:
-        found = opened.repair(progress) if repair else opened.check(progress)
+        checked = opened.repair(progress) if repair else opened.check(progress)
     if as_json:
-        print_json_lines([found])
+        print_json_lines([checked])
     else:
-        for line in found.repaired:
+        for line in checked.repaired:
             click.echo(line)
-        if found.problems:
-            print_table([{"file": one.file, "problem": one.problem, "remedy": one.remedy} for one in found.problems])
-        if found.leftovers:
+        if checked.problems:
+            print_table([msgspec.structs.asdict(finding) for finding in checked.problems])
+        if checked.leftovers:
             click.echo(
-                f"{len(found.leftovers):,} files ({found.leftover_bytes:,} bytes) were left by writers that were killed; "
-                "--repair removes them, and so does the next writer"
+                f"{len(checked.leftovers):,} files ({checked.leftover_bytes:,} bytes) were left by writers that were "
+                "killed; --repair removes them, and so does the next writer"
             )
-        count = len(found.problems)
+        count = len(checked.problems)
         verdict = f"{count:,} problem{'s' if count > 1 else ''}" if count else "whole"
         click.echo(
-            f"{found.location}: {found.files:,} parts, {found.bytes:,} bytes, commit {found.commit:,}: {verdict}"
+            f"{checked.location}: {checked.files:,} parts, {checked.bytes:,} bytes, commit {checked.commit:,}: {verdict}"
         )
-    if found.problems:
+    if checked.problems:
         raise click.exceptions.Exit(featurestore.BadStore.exit_code)
 
 
@@ -63,7 +64,7 @@ def compact(store: str) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @store_option
 def remove(ids: tuple[str, ...], yes: bool, store: str) -> None:
-    """Remove dictionaries with their features, examples, labels and vectors, and corpora nobody else uses.
+    """Remove dictionaries with their features, examples, labels and vectors, and corpora that no other dictionary uses.
 
     Example: featurestore remove pystdlib/2-res-2k --store demo.features
     """
@@ -85,7 +86,7 @@ def remove(ids: tuple[str, ...], yes: bool, store: str) -> None:
 @store_option
 @json_option
 def jobs(id: str | None, start: str | None, cancel: bool, store: str, as_json: bool) -> None:
-    """Long work on the store, running or of late: harvests, labelling, scoring, maintenance; or job ID alone.
+    """Long work on the store, running or of late: harvests, labelling, scoring, maintenance; or job ID aljob.
 
     Example: featurestore jobs --store demo.features
 
@@ -95,25 +96,25 @@ def jobs(id: str | None, start: str | None, cancel: bool, store: str, as_json: b
         raise featurestore.BadRequest("name one job, or what to --start; --cancel takes the ID of a job")
     with featurestore.connect(store) as opened:
         if start is not None:
-            found = [opened.start_job(start)]
+            rows = [opened.start_job(start)]
         elif id is not None:
-            found = [opened.cancel_job(id) if cancel else opened.job(id)]
+            rows = [opened.cancel_job(id) if cancel else opened.job(id)]
         else:
-            found = opened.jobs()
+            rows = opened.jobs()
     if as_json:
-        print_json_lines(found)
+        print_json_lines(rows)
         return
     print_table(
         [
             {
-                "id": one.id,
-                "state": one.state,
-                "began": one.began.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
-                "about": one.about or None,
-                "rows": one.rows,
-                "": one.message,
+                "id": job.id,
+                "state": job.state,
+                "began": job.began.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+                "about": job.about or None,
+                "rows": job.rows,
+                "": job.message,
             }
-            for one in found
+            for job in rows
         ]
     )
 

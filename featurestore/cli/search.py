@@ -15,37 +15,34 @@ from featurestore.extension.progress import show_progress
 
 
 def query_options(*names: str) -> Callable[[Any], Any]:
-    """The options that narrow and shape a search: these fields of Query, with its words for help."""
+    """Return a decorator that adds options for these fields of Query, with the fields' descriptions as help."""
     import msgspec
 
-    fields = {field.name: field for field in msgspec.structs.fields(featurestore.Query)}
-    described = msgspec.json.schema(featurestore.Query)["$defs"]["Query"]["properties"]
-    made = {
-        "k": lambda said: click.option(
-            "-k", "k", type=int, default=fields["k"].default, show_default=True, help=said["k"]
-        ),
-        "where": lambda said: click.option("--where", metavar="SQL", help=said["where"]),
-        "all": lambda said: click.option("--all", is_flag=True, help=said["all"]),
-        "opposite": lambda said: click.option("--opposite", is_flag=True, help=said["opposite"]),
-        "group": lambda said: click.option("--group/--no-group", default=None, help=said["group"]),
-        "cursor": lambda said: click.option("--cursor", metavar="NEXT", help=said["cursor"]),
-        "mode": lambda said: click.option("--mode", metavar="MODE", help="hybrid (default), semantic or keyword."),
-        "space": lambda said: click.option("--space", help=said["space"]),
+    properties = msgspec.json.schema(featurestore.Query)["$defs"]["Query"]["properties"]
+    help_of = {name: field["description"] for name, field in properties.items()}
+    defaults = {field.name: field.default for field in msgspec.structs.fields(featurestore.Query)}
+    settings: dict[str, dict[str, Any]] = {
+        "k": {"type": int, "default": defaults["k"], "show_default": True},
+        "where": {"metavar": "SQL"},
+        "all": {"is_flag": True},
+        "opposite": {"is_flag": True},
+        "group": {"default": None},
+        "cursor": {"metavar": "NEXT"},
+        "mode": {"metavar": "MODE", "help": "hybrid (default), semantic or keyword."},
+        "space": {},
+        **{name: {"multiple": True, "metavar": "ID"} for name in ("within", "unlike", "among")},
+        "over": {"multiple": True, "metavar": "WHERE"},
     }
+    flags = {"k": ("-k", "k"), "group": ("--group/--no-group",)}
 
-    def several(name: str) -> Callable[[dict[str, str]], Any]:
-        metavar = "WHERE" if name == "over" else "ID"
-        return lambda said: click.option(f"--{name}", multiple=True, metavar=metavar, help=said[name] + " Repeatable.")
-
-    made |= {name: several(name) for name in ("within", "unlike", "among", "over")}
-    said = {name: one["description"] for name, one in described.items()}
-
-    def add(command: Any) -> Any:
+    def add_options(command: Any) -> Any:
         for name in reversed(names):
-            command = made[name](said)(command)
+            repeatable = " Repeatable." if settings[name].get("multiple") else ""
+            option = {"help": help_of[name] + repeatable} | settings[name]
+            command = click.option(*flags.get(name, (f"--{name}",)), **option)(command)
         return command
 
-    return add
+    return add_options
 
 
 @click.command()
@@ -110,18 +107,18 @@ def contrast(
 
     Example: featurestore contrast --text "raise ValueError(x)" --text "raise KeyError" --against "return x"
     """
-    ours, theirs = [*texts, *_lines(texts_file)], [*against, *_lines(against_file)]
+    texts, against = (*texts, *_lines(texts_file)), (*against, *_lines(against_file))
     with featurestore.connect(store) as opened:
-        found = opened.contrast(ours, theirs, dictionary=list(dictionary) or None, k=k)
+        result = opened.contrast(texts, against, dictionary=list(dictionary) or None, k=k)
     if as_json:
-        print_json_lines(found.features)
+        print_json_lines(result.features)
     else:
         columns = ("id", "score", "mean", "mean_against", "fires", "fires_against", "label")
         print_table(
-            [{name: getattr(one, name) for name in columns} for one in found.features],
+            [{name: getattr(feature, name) for name in columns} for feature in result.features],
             {name: name.replace("_", " ") for name in columns},
         )
-    for note in found.notes:
+    for note in result.notes:
         click.echo(note, err=True)
 
 
@@ -149,16 +146,16 @@ def duplicates(dictionary: str, against: tuple[str, ...], cosine: float, k: int,
     Example: featurestore duplicates pystdlib/2-res-2k --against pystdlib/4-res-2k --cosine 0.7
     """
     with featurestore.connect(store) as opened, show_progress() as progress:
-        found = opened.duplicates(dictionary, list(against) or None, cosine, k, progress=progress)
+        result = opened.duplicates(dictionary, list(against) or None, cosine, k, progress=progress)
     if as_json:
-        print_json_lines(found.pairs)
+        print_json_lines(result.pairs)
     else:
         columns = ("id", "other", "cosine", "label", "other_label")
         print_table(
-            [{name: getattr(one, name) for name in columns} for one in found.pairs],
+            [{name: getattr(pair, name) for name in columns} for pair in result.pairs],
             {name: name.replace("_", " ") for name in columns},
         )
-    for note in found.notes:
+    for note in result.notes:
         click.echo(note, err=True)
 
 
@@ -174,14 +171,14 @@ def neighbourhood(id: str, k: int, within: tuple[str, ...], store: str, as_json:
     Example: featurestore neighbourhood pystdlib/2-res-2k/17 -k 4
     """
     with featurestore.connect(store) as opened:
-        found = opened.neighbourhood(id, k, within)
+        result = opened.neighbourhood(id, k, within)
     if as_json:
-        print_json_lines([found])
+        print_json_lines([result])
         return
-    labels = {node.id: node.label for node in found.nodes}
+    labels = {node.id: node.label for node in result.nodes}
     rows = [
-        {"source": one.source, "target": one.target, "cosine": one.cosine, "label": labels[one.target]}
-        for one in found.edges
+        {"source": edge.source, "target": edge.target, "cosine": edge.cosine, "label": labels[edge.target]}
+        for edge in result.edges
     ]
     print_table(rows, {"source": "from", "target": "to", "cosine": "cosine", "label": "label of the latter"})
 
@@ -216,20 +213,20 @@ def activating(text: str, dictionary: tuple[str, ...], k: int, order: str, store
     Example: featurestore activating "def __init__(self, name):"
     """
     with featurestore.connect(store) as opened:
-        found = opened.activating(text, dictionary=list(dictionary) or None, k=k, order=order)
+        result = opened.activating(text, dictionary=list(dictionary) or None, k=k, order=order)
     if as_json:
-        print_json_lines(found.features)
+        print_json_lines(result.features)
     else:
         rows = [
             {
                 "id": feature.id,
                 "activation": feature.activation,
                 "of max": feature.activation / feature.max_activation if feature.max_activation else None,
-                "token": repr(found.tokens[feature.token]),
+                "token": repr(result.tokens[feature.token]),
                 "label": feature.label,
             }
-            for feature in found.features
+            for feature in result.features
         ]
         print_table(rows)
-    for note in found.notes:
+    for note in result.notes:
         click.echo(note, err=True)

@@ -56,8 +56,8 @@ def sql(
     if form is not None:
         from featurestore.sql import export
 
-        with featurestore.connect(store) as opened, opened.stream(statement, parameters, timeout) as found:
-            rows = export.write(found, form, output, max_rows)
+        with featurestore.connect(store) as opened, opened.stream(statement, parameters, timeout) as batches:
+            rows = export.write(batches, form, output, max_rows)
         if output:
             click.echo(f"{rows:,} rows in {output}", err=True)
         return

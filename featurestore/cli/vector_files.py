@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from featurestore.display.text import first_line
 from featurestore.errors import BadRequest, NotFound, Unavailable
 
 if TYPE_CHECKING:
@@ -16,14 +17,14 @@ _NAMED = re.compile(rf"(?P<file>.*(?:{'|'.join(map(re.escape, SUFFIXES))}))(?::(
 
 
 def is_file(text: str) -> bool:
-    """Whether a text names such a file, rather than a feature."""
+    """Whether a text names a file of vectors, rather than a feature."""
     return _NAMED.fullmatch(text) is not None
 
 
 def read(text: str) -> numpy.ndarray:
-    """The vector, (d,) float32, in the file that `FILE`, `FILE:NAME` or `FILE:NAME:ROW` names; NAME may be left empty.
+    """Return the vector, (d,) float32, that `FILE`, `FILE:NAME` or `FILE:NAME:ROW` names; NAME may be empty.
 
-    Raises NotFound for a file, tensor or row that is not there, BadRequest for what is no single vector of numbers, and
+    Raises NotFound for a missing file, tensor or row, BadRequest for anything but a single vector of numbers, and
     Unavailable when the package that reads the format is not installed.
     """
     named = _NAMED.fullmatch(text)
@@ -37,32 +38,33 @@ def read(text: str) -> numpy.ndarray:
     if name:
         if name not in tensors:
             raise NotFound(f"{path} has no tensor '{name}'; there are: {', '.join(tensors)}")
-        found = tensors[name]
+        tensor = tensors[name]
     elif len(tensors) == 1:
-        found = next(iter(tensors.values()))
+        tensor = next(iter(tensors.values()))
     else:
         raise BadRequest(f"{path} has {len(tensors)} tensors; say which, as in {path}:{next(iter(tensors), 'NAME')}")
-    return _vector(text, found, named["row"])
+    return _vector(text, tensor, named["row"])
 
 
-def _vector(text: str, found: Any, row: str | None) -> numpy.ndarray:
+def _vector(text: str, tensor: Any, row: str | None) -> numpy.ndarray:
     import numpy
 
-    if not isinstance(found, numpy.ndarray) or found.dtype.kind not in "fiu":
+    if not isinstance(tensor, numpy.ndarray) or tensor.dtype.kind not in "fiu":
         raise BadRequest(f"{text} does not hold numbers")
     if row is not None:
-        if found.ndim != 2 or int(row) >= len(found):
-            raise NotFound(f"{text}: there is no row {row} in an array of shape {found.shape}")
-        found = found[int(row)]
-    elif found.ndim == 2 and 1 in found.shape:
-        found = found.reshape(-1)
-    if found.ndim != 1 or not len(found):
-        raise BadRequest(f"{text} has shape {found.shape}; one vector is wanted, or a row's number as in FILE::0")
-    return found.astype(numpy.float32)
+        if tensor.ndim != 2 or int(row) >= len(tensor):
+            raise NotFound(f"{text}: there is no row {row} in an array of shape {tensor.shape}")
+        tensor = tensor[int(row)]
+    elif tensor.ndim == 2 and 1 in tensor.shape:
+        tensor = tensor.reshape(-1)
+    if tensor.ndim != 1 or not len(tensor):
+        raise BadRequest(f"{text} has shape {tensor.shape}; one vector is wanted, or a row's number as in FILE::0")
+    vector: numpy.ndarray = tensor.astype(numpy.float32)
+    return vector
 
 
 def _tensors(path: Path) -> dict[str, Any]:
-    """The arrays of a file by name; a file of one has it under no name."""
+    """Return the arrays of a file by name; the array of a .npy file has an empty name."""
     if path.suffix == ".npy":
         return {"": _npy(path)}
     return _safetensors(path) if path.suffix == ".safetensors" else _torch(path)
@@ -107,13 +109,12 @@ def _torch(path: Path) -> dict[str, Any]:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as exc:  # torch raises whatever the unpickler meets
-        first = str(exc).strip().splitlines()[0][:200]
-        raise BadRequest(f"{path} is no file of tensors that loads safely (weights_only): {first}") from None
+        raise BadRequest(f"{path} is no file of tensors that loads safely (weights_only): {first_line(exc)}") from None
     if isinstance(loaded, torch.Tensor):
         loaded = {"": loaded}
     if not isinstance(loaded, dict):
         raise BadRequest(f"{path} holds a {type(loaded).__name__}; a tensor, or tensors by name, are wanted")
-    return {str(name): _array(one) for name, one in loaded.items()}
+    return {str(name): _array(value) for name, value in loaded.items()}
 
 
 def _array(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A Ray cluster joined for a while, or started on this machine. Knows nothing of what is done there."""
+"""Connects to a Ray cluster, or starts one on this machine. Knows nothing of the work that is done there."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
+from featurestore.display.text import first_line
 from featurestore.errors import Unavailable
 
 
 @contextlib.contextmanager
-def joined(address: str, processors: int | None = None) -> Iterator[Any]:
-    """The module ray, connected to the cluster at an address ("host:port", "auto" for the one of this machine), or to one
-    of so many processors that is started here and ends with this ("local"). One that is connected already is used, and
-    stays.
+def connect_cluster(address: str, processors: int | None = None) -> Iterator[Any]:
+    """Give the module ray, connected to the cluster at `address`: "host:port", "auto" (the cluster of this machine) or "local".
+
+    "local" starts a cluster of `processors` processors here, which ends with the context. A connection that exists already
+    is used, and stays open.
 
     Raises Unavailable when Ray is not installed or no cluster answers.
     """
@@ -34,7 +36,7 @@ def joined(address: str, processors: int | None = None) -> Iterator[Any]:
             _check_answers(address)
             ray.init(address=address, **quiet)
     except (OSError, ValueError, RuntimeError) as exc:
-        raise Unavailable(f"no Ray cluster answers at {address}: {str(exc).splitlines()[0][:200]}") from None
+        raise Unavailable(f"no Ray cluster answers at {address}: {first_line(exc)}") from None
     try:
         yield ray
     finally:
@@ -42,7 +44,7 @@ def joined(address: str, processors: int | None = None) -> Iterator[Any]:
 
 
 def _check_answers(address: str) -> None:
-    """Raises OSError when nobody listens at host:port: Ray itself would ask for minutes."""
+    """Raise OSError when nothing listens at host:port: Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()

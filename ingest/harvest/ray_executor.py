@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 
 from featurestore import BadRequest, FeatureStoreError, Unavailable
-from featurestore.extension.ray_cluster import joined
+from featurestore.extension.ray_cluster import connect_cluster
 from ingest.corpus.corpus import Corpus
 from ingest.harvest import shards
 from ingest.harvest.executor import Span
@@ -138,7 +138,7 @@ def connected(address: str, workers: int | None) -> Iterator[Link]:
     There are as many workers as asked, or one for each GPU, or for each processor where there is none. Raises
     Unavailable when Ray is not installed or does not answer.
     """
-    with joined(address, workers) as ray:
+    with connect_cluster(address, workers) as ray:
         there = ray.cluster_resources()
         gpus = int(there.get("GPU", 0))
         yield Link(ray, gpus, workers or gpus or max(1, int(there.get("CPU", 1))))

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from featurestore import BadRequest, Unavailable
-from featurestore.extension.ray_cluster import joined
+from featurestore.extension.ray_cluster import connect_cluster
 from featurestore.extension.text import first_line
 from labeler.llm.completions import Answer, Messages
 from labeler.llm.endpoint import CONCURRENCY, Endpoint
@@ -172,7 +172,7 @@ def serve_on_ray(
     """
     key = secrets.token_hex(16)  # letters and digits: an argument that begins with "-" would be read as another option
     words = _split_command(command, model, key)
-    with joined(address) as ray:
+    with connect_cluster(address) as ray:
         gpus = (1.0 if ray.cluster_resources().get("GPU") else 0.0) if gpus is None else gpus
         count = _count_replicas(ray.cluster_resources(), count, gpus)
         start_actor = ray.remote(num_gpus=gpus, num_cpus=0 if gpus else 1)(Server)

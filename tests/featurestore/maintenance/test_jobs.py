@@ -28,7 +28,7 @@ store = connect(sys.argv[1])
 with store.keep_record("harvest", "gpt2 8-res") as record:
     advance = record.stage("harvesting tokens", 100)
     advance(40)
-    record._say(force=True)
+    record._update(force=True)
     print(store.jobs()[0].id, flush=True)
     time.sleep(600)
 """
