@@ -11,7 +11,8 @@ PROCESSES = multiprocessing.get_context("spawn")
 
 
 def apart(work: Callable[..., Any], *arguments: Any) -> None:
-    """Runs it there and waits; ends this process too when it fails. What it finds goes into a dict of PROCESSES.Manager()."""
+    """Runs it there and waits; ends this process too when it fails. What it finds goes into a dict of
+    PROCESSES.Manager()."""
     process = PROCESSES.Process(target=work, args=arguments)
     process.start()
     process.join()

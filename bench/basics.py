@@ -1,7 +1,8 @@
 """What docs/design.md says of speed, each figure beside its peer in the same run: `python -m bench.basics [--json]`.
 
 Builds the demo store in a temporary directory and serves it; then times a nearest-vector query against NumPy, a
-feature's page, a search by meaning against embedding its text alone, and the schema's gate against writing Parquet unchecked.
+feature's page, a search by meaning against embedding its text alone, and the schema's gate against writing Parquet
+unchecked.
 """
 
 from __future__ import annotations

@@ -158,7 +158,8 @@ class Usearch(Engine):
 
 
 class LanceDB(Engine):
-    """LanceDB with IVF_PQ, a code byte for each 8 dimensions, and refining by the full vectors; `effort` is its probes."""
+    """LanceDB with IVF_PQ, a code byte for each 8 dimensions, and refining by the full vectors; `effort` is its
+    probes."""
 
     name, module, efforts, on_disk = "lancedb", "lancedb", EFFORTS, True
 
@@ -217,5 +218,6 @@ ENGINES: tuple[type[Engine], ...] = (Ours, Exact, Hnswlib, Usearch, LanceDB)
 
 
 def draws(first: int, count: int) -> numpy.ndarray:
-    """A number in [0, 1) for each row, float32: rows below s are a random filter of selectivity s. first is a file's."""
+    """A number in [0, 1) for each row, float32: rows below s are a random filter of selectivity s. first is a
+    file's."""
     return numpy.random.default_rng((7, first)).random(count, dtype=numpy.float32)

@@ -1,13 +1,16 @@
-"""python -m bench.harvest: the harvest of a whole dictionary beside the model and encoder alone, and beside its peers.
+"""python -m bench.harvest: the harvest of a whole dictionary beside the model and encoder alone, and beside its
+peers.
 
-A random model of GPT-2 small's shape and a JumpReLU dictionary whose thresholds make some 60 features fire on a token, over tokens
-drawn by Zipf's law. (a) is the bare loop: forward to the hook, encode, nothing kept; timed before and after the rest. (b) is our
-harvest with every statistic, example, logit effect and the writing of the store, of few tokens and of many: what both have in common
-does not depend on the corpus. All see the same tokens, each in a process of its own. SAEDashboard is run on the few tokens by
---peer-python, a Python that has it, on two numbers of features; what the whole dictionary takes it is their line prolonged.
+A random model of GPT-2 small's shape and a JumpReLU dictionary whose thresholds make some 60 features fire on a
+token, over tokens drawn by Zipf's law. (a) is the bare loop: forward to the hook, encode, nothing kept; timed before
+and after the rest. (b) is our harvest with every statistic, example, logit effect and the writing of the store, of
+few tokens and of many: what both have in common does not depend on the corpus. All see the same tokens, each in a
+process of its own. SAEDashboard is run on the few tokens by --peer-python, a Python that has it, on two numbers of
+features; what the whole dictionary takes it is their line prolonged.
 docs/harvest.md says how to set its environment up.
 
---flat measures peak memory on corpora of growing size, with a small model, since only the number of tokens matters there.
+--flat measures peak memory on corpora of growing size, with a small model, since only the number of tokens matters
+there.
 """
 
 from __future__ import annotations
@@ -136,7 +139,8 @@ def ours(work: Path, asked: argparse.Namespace, found: Any, tokens: int, name: s
 
 
 def theirs(work: Path, asked: argparse.Namespace, seconds: float) -> dict[str, Any]:
-    """SAEDashboard's time for the whole dictionary over the few tokens, prolonged from two numbers of features, beside ours."""
+    """SAEDashboard's time for the whole dictionary over the few tokens, prolonged from two numbers of features,
+    beside ours."""
     text = asked.context - 1
     ids = numpy.load(work / "ids.npy")[: asked.few_tokens // text * text].reshape(-1, text)
     numpy.save(work / "tokens.npy", numpy.pad(ids, ((0, 0), (1, 0))).astype(numpy.int64))
@@ -242,8 +246,10 @@ def _compared(work: Path, asked: argparse.Namespace, found: Any) -> dict[str, An
         figures["peers"] = {"sae-dashboard": peer}
         runs = ", ".join(f"{one['seconds']:.0f} s for {one['features']} features" for one in peer["runs"])
         print(
-            f"sae-dashboard over {peer['tokens']:,} tokens: {peer['with_model']['seconds']:.0f} s with the model; without it {runs}; "
-            f"so {peer['whole_dictionary_s']:,.0f} s for the whole dictionary: {peer['whole_dictionary_ratio']:.0f} times ours "
+            f"sae-dashboard over {peer['tokens']:,} tokens: {peer['with_model']['seconds']:.0f} s with the model; "
+            f"without it {runs}; "
+            f"so {peer['whole_dictionary_s']:,.0f} s for the whole dictionary: {peer['whole_dictionary_ratio']:.0f} "
+            "times ours "
             f"(target 50); peak {peer['peak_rss_mb']:.0f} MB"
         )
     return figures

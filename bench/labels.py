@@ -139,12 +139,14 @@ def main() -> None:
     figures["limit_requests_per_s"] = asked.concurrency / asked.latency
     figures["ratio"] = figures["requests_per_s"] / figures["limit_requests_per_s"]
     print(
-        f"{asked.concurrency} requests at once, answered in {asked.latency:g} s: {figures['requests_per_s']:.1f} a second, "
+        f"{asked.concurrency} requests at once, answered in {asked.latency:g} s: {figures['requests_per_s']:.1f} a "
+        "second, "
         f"limit {figures['limit_requests_per_s']:.1f}, ratio {figures['ratio']:.3f} (target {TARGET}); "
         f"{figures['cpu_ms_per_request']:.1f} ms of processor each"
     )
     print(
-        f"{figures['memory_features']:,} features by a judge in the process: {figures['memory_features_per_s']:.0f} a second, "
+        f"{figures['memory_features']:,} features by a judge in the process: {figures['memory_features_per_s']:.0f} "
+        "a second, "
         f"peak {figures['peak_rss_mb']:.0f} MB; without mapped files: "
         + ", ".join(f"{mb:.0f} after {int(done):,}" for done, mb in figures["anonymous_mb"].items())
     )

@@ -1,12 +1,13 @@
 """Searching labels over HTTP, end to end: `python -m bench.meaning [--features N] [--data PATH] [--json]`.
 
-Builds a store of that many labelled features (bench/synthetic.py; no examples), serves it on a loopback port, and asks by text, each
-time another one: parsing, embedding the query on the CPU, both label indexes, fusion, labels of the hits, JSON. Printed
-beside it is the time of embedding the query alone, and the processor time that the service takes for a query, which other work on
-the machine adds little to. The service has answered other texts before, as one that has run for a while; how long the first of
-them took is printed too. The labels' own vectors are drawn, in clusters, instead of embedded, which
-would take hours for millions; what is asked of the index is the same.
-With --data the store is kept there; one whose making was interrupted is gone on with. With --json the last line is one object.
+Builds a store of that many labelled features (bench/synthetic.py; no examples), serves it on a loopback port, and
+asks by text, each time another one: parsing, embedding the query on the CPU, both label indexes, fusion, labels of
+the hits, JSON. Printed beside it is the time of embedding the query alone, and the processor time that the service
+takes for a query, which other work on the machine adds little to. The service has answered other texts before, as
+one that has run for a while; how long the first of them took is printed too. The labels' own vectors are drawn, in
+clusters, instead of embedded, which would take hours for millions; what is asked of the index is the same. With
+--data the store is kept there; one whose making was interrupted is gone on with. With --json the last line is one
+object.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ ORDER BY dictionary, feature, labels.explainer
 
 
 class Drawn:
-    """An embedder's name, with vectors drawn around those that it gives some texts, so that queries lie as they would."""
+    """An embedder's name, with vectors drawn around those that it gives some texts, so that queries lie as they
+    would."""
 
     def __init__(self, real: embedders.Embedder):
         self.setting, self.id = real.setting, real.id
@@ -101,14 +103,16 @@ def main() -> None:
             service.terminate()
             service.wait()
     print(
-        f"{given.features:,} labels: written in {found['store_s']:.0f} s, compacted in {found['compact_s']:.0f} s, indexed in {found['index_s']:.0f} s"
+        f"{given.features:,} labels: written in {found['store_s']:.0f} s, compacted in {found['compact_s']:.0f} s, "
+        f"indexed in {found['index_s']:.0f} s"
     )
     print(f"embedding the query alone: p50 {found['embedding_ms']:.1f} ms (load {os.getloadavg()[0]:.1f})")
     print(f"nearest labels of {QUERIES} texts: recall@10 {found['recall_at_10']:.3f}")
     for mode in ("started", *MODES):
         one = found[mode]
         print(
-            f"{'hybrid, just started' if mode == 'started' else mode:20} over HTTP: p50 {one['p50_ms']:.1f} ms, p95 {one['p95_ms']:.1f} ms, "
+            f"{'hybrid, just started' if mode == 'started' else mode:20} over HTTP: p50 {one['p50_ms']:.1f} ms, p95 "
+            f"{one['p95_ms']:.1f} ms, "
             f"of the service's processor {one['processor_ms']:.1f} ms"
         )
     if given.json:
@@ -116,8 +120,8 @@ def main() -> None:
 
 
 def recall(path: Path, queries: numpy.ndarray) -> float:
-    """Recall at 10 of the labels' index for queries, (q, d), under the filter that a search has unless it is told otherwise,
-    against a comparison with all labels."""
+    """Recall at 10 of the labels' index for queries, (q, d), under the filter that a search has unless it is told
+    otherwise, against a comparison with all labels."""
     (file,) = path.glob("label_index/*/*/vectors.npy")
     labels = numpy.load(file, mmap_mode="r")
     index = vectors.VectorIndex(file.parent / "index.faiss", [labels])

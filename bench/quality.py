@@ -1,12 +1,12 @@
 """Whether searches find what is meant: `python -m bench.quality [--store PATH] [--pairs FILE] [--json]`.
 
-Each line of the pairs' file has a query and, behind a tab, the ids of the features that answer it (any of them counts). The
-pairs that come with the project (bench/data/demo_queries.tsv) are of the demo store, and were written from features'
-examples and logits without looking at a ranking; give a file of your own for a store of your own. A feature that the demo
-calls by an index alone may stand as such, with --dictionary.
+Each line of the pairs' file has a query and, behind a tab, the ids of the features that answer it (any of them
+counts). The pairs that come with the project (bench/data/demo_queries.tsv) are of the demo store, and were written
+from features' examples and logits without looking at a ranking; give a file of your own for a store of your own. A
+feature that the demo calls by an index alone may stand as such, with --dictionary.
 
-Printed are hit@10 and MRR (of the first 100), with the standard error over queries, of the ways to search there are beside
-exact cosines of embeddings and TF-IDF over the same labels. With --json the last line is one object.
+Printed are hit@10 and MRR (of the first 100), with the standard error over queries, of the ways to search there are
+beside exact cosines of embeddings and TF-IDF over the same labels. With --json the last line is one object.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """Nearest vectors side by side: `python -m bench.search [--features N] [--dim D] [--json]`.
 
-Builds clustered vectors shaped like decoder directions (bench/decoders.py), then runs our index and each peer that is
-installed on the same files and queries, each in a process of its own, peers at the least effort that reaches our recall.
-Prints build time, memory, latency and recall, without filters and with random ones. `--sizes 100000,1000000` runs ours
-at several sizes and says what the growth means for larger ones. With --json the last line is one object.
+Builds clustered vectors shaped like decoder directions (bench/decoders.py), then runs our index and each peer that
+is installed on the same files and queries, each in a process of its own, peers at the least effort that reaches our
+recall. Prints build time, memory, latency and recall, without filters and with random ones. `--sizes 100000,1000000`
+runs ours at several sizes and says what the growth means for larger ones. With --json the last line is one object.
 
-Queries are new draws from the families the vectors are of. All are asked once untimed and once timed, one at a time, so
-the vectors that are compared exactly are in the system's memory, as they are in a service that has run for a while.
+Queries are new draws from the families the vectors are of. All are asked once untimed and once timed, one at a time,
+so the vectors that are compared exactly are in the system's memory, as they are in a service that has run for a
+while.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""The service under load, beside a bare Flask route in the same run: `python -m bench.serve [--json] [--features N]`.
+"""The service under load, beside a bare Flask route in the same run: `python -m bench.serve [--json] [--features
+N]`.
 
-Builds a synthetic store, serves it with `featurestore serve --workers 1` and a bare Flask route with waitress, and asks both over
-loopback from one process of several connections. Prints each endpoint's throughput and times at saturation, the page's p99
-at half of it, and the errors of mixed load during which another process writes labels and the workers are replaced.
+Builds a synthetic store, serves it with `featurestore serve --workers 1` and a bare Flask route with waitress, and
+asks both over loopback from one process of several connections. Prints each endpoint's throughput and times at
+saturation, the page's p99 at half of it, and the errors of mixed load during which another process writes labels and
+the workers are replaced.
 """
 
 from __future__ import annotations
@@ -129,8 +131,8 @@ def beside(bare: int, port: int, pages: Iterator[str], seconds: float) -> tuple[
 
 
 def grown(memory: list[dict[str, float]]) -> float:
-    """By how much the last quarter's median is above that of the quarter before, in which the new workers warmed up: how many of
-    the processes for SQL there are at a moment is chance."""
+    """By how much the last quarter's median is above that of the quarter before, in which the new workers warmed up:
+    how many of the processes for SQL there are at a moment is chance."""
     last, before = memory[-SAMPLES // 4 :], memory[-SAMPLES // 2 : -SAMPLES // 4]
     return statistics.median(one["service"] for one in last) - statistics.median(one["service"] for one in before)
 
@@ -187,9 +189,11 @@ def load(
 def mixed_load(
     process: subprocess.Popen[str], port: int, store: Path, asked: dict[str, Iterator[str]], seconds: float
 ) -> tuple[int, list[dict[str, float]]]:
-    """Requests that fail while all endpoints are asked, another process writes, and the workers are replaced half-way.
+    """Requests that fail while all endpoints are asked, another process writes, and the workers are replaced
+    half-way.
 
-    A refusal with Retry-After is no error; a client asks again. And the service's memory at SAMPLES times, evenly spaced.
+    A refusal with Retry-After is no error; a client asks again. And the service's memory at SAMPLES times, evenly
+    spaced.
     """
     each = [asked[name] for name in ("feature", "feature", "vector", "nearest", "dictionaries", "sql")]
     lock = threading.Lock()
@@ -265,8 +269,8 @@ def wait_ready(port: int) -> None:
 
 
 def memory_of(process: int) -> dict[str, float]:
-    """Memory of a process and all below it, in MB, without files they have mapped, which is the system's (Linux): of the
-    whole `service`, and of it what runs strangers' `sql`."""
+    """Memory of a process and all below it, in MB, without files they have mapped, which is the system's (Linux): of
+    the whole `service`, and of it what runs strangers' `sql`."""
     found = {"service": 0.0, "sql": 0.0}
     for one in [process, *_descendants(process)]:
         with suppress(OSError):  # it ended meanwhile
@@ -299,7 +303,8 @@ def told(found: dict[str, Any]) -> str:
     """The figures as lines."""
     lines = [
         f"bare Flask route     {found['bare_rps']:10,.0f} requests a second",
-        f"feature page         {found['page_rps']:10,.0f} ({found['page_ratio']:.0%} of it, {min(found['page_ratios']):.0%} to {max(found['page_ratios']):.0%} in {TURNS} turns; target 25 %)",
+        f"feature page         {found['page_rps']:10,.0f} ({found['page_ratio']:.0%} of it, "
+        f"{min(found['page_ratios']):.0%} to {max(found['page_ratios']):.0%} in {TURNS} turns; target 25 %)",
         f"  at half of that    {found['page_half_p99_ms']:10.1f} ms p99 (target 50)",
     ]
     for name, one in found["endpoints"].items():

@@ -32,7 +32,8 @@ AGGREGATES = {
     "density outliers": "SELECT dictionary, feature, density FROM {f} ORDER BY density DESC LIMIT 20",
     "histogram of log density": "SELECT floor(log10(density) * 4), count(*) FROM {f} WHERE density > 0 GROUP BY 1",
     "labelled share by dictionary": "SELECT dictionary, avg(has_label::INT) FROM {f} GROUP BY dictionary",
-    "quantiles of the maximum by layer": "SELECT layer, quantile_cont(max_activation, [0.1, 0.5, 0.9]) FROM {f} GROUP BY 1",
+    "quantiles of the maximum by layer": "SELECT layer, quantile_cont(max_activation, [0.1, 0.5, 0.9]) FROM {f} "
+    "GROUP BY 1",
     "labels with a word": "SELECT count(*) FROM {f} WHERE label LIKE '%kato%' AND density < 0.001",
     "most frequent labels": "SELECT label, count(*) n FROM {f} GROUP BY label ORDER BY n DESC, label LIMIT 10",
     "rare and strong": "SELECT count(*) FROM {f} WHERE density < 1e-5 AND max_activation > 20",
@@ -86,7 +87,8 @@ def measure(folder: Path, features: int, dim: int) -> dict[str, Any]:
     many = pages(store, features)
     peer = plain_page(store, features)
     said(
-        f"page of a feature    p50 {many[0]:.1f} ms, p95 {many[1]:.1f} ms at {features:,} features; p50 {few[0]:.1f} ms at "
+        f"page of a feature    p50 {many[0]:.1f} ms, p95 {many[1]:.1f} ms at {features:,} features; p50 {few[0]:.1f} "
+        "ms at "
         f"100,000 ({many[0] / few[0]:.2f}x); plain DuckDB on the same files, statistics alone: {peer:.0f} ms"
     )
     figures |= {
@@ -121,7 +123,8 @@ def sizes(info: featurestore.StoreInfo, features: int) -> dict[str, Any]:
     said(
         f"bytes per feature    {plain:,.0f} (statistics {of['features']:,.0f}, the copy for pages "
         f"{of['feature_rows']:,.0f}, labels {of['labels']:,.0f}); "
-        f"with 20 examples of 64 tokens {plain + of['examples'] + shared:,.0f}; vectors {of.get('decoder_vectors', 0):,.0f}"
+        f"with 20 examples of 64 tokens {plain + of['examples'] + shared:,.0f}; vectors "
+        f"{of.get('decoder_vectors', 0):,.0f}"
     )
     return {
         "bytes_per_feature": round(plain, 1),

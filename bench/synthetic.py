@@ -1,4 +1,5 @@
-"""A store of any size with the shapes of a real one: heavy-tailed densities, logit effects, 20 examples of 64 tokens, labels."""
+"""A store of any size with the shapes of a real one: heavy-tailed densities, logit effects, 20 examples of 64
+tokens, labels."""
 
 from __future__ import annotations
 

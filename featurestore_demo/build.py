@@ -75,12 +75,14 @@ def build(path: Path, tokens: int = TOKENS) -> list[str]:
                 f"{report.documents:,} documents in {report.seconds:.0f} s"
             )
         unlabelled = store.sql(
-            "SELECT dictionary FROM dictionaries ANTI JOIN (SELECT DISTINCT dictionary FROM stored.labels) USING (dictionary)"
+            "SELECT dictionary FROM dictionaries ANTI JOIN (SELECT DISTINCT dictionary FROM stored.labels) USING "
+            "(dictionary)"
         )["dictionary"].to_pylist()
         if unlabelled:
             labelled = label_from_tokens(store, unlabelled, progress)
             said.append(
-                f"labelled {labelled.labelled:,} features from token statistics; {labelled.skipped:,} are dead or fire in "
+                f"labelled {labelled.labelled:,} features from token statistics; {labelled.skipped:,} are dead or "
+                "fire in "
                 "documents held out only"
             )
         said += build_index(store, progress)

@@ -1,4 +1,5 @@
-"""The text the demo is made of: the source and documentation of the Python standard library, read where Python keeps it.
+"""The text the demo is made of: the source and documentation of the Python standard library, read where Python keeps
+it.
 
 Nothing of it is copied into the project. Every CPython carries it, so the demo needs no download.
 """

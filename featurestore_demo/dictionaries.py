@@ -1,8 +1,8 @@
 """The demo's dictionaries: trained with BatchTopK and an auxiliary loss, saved as JumpReLU in SAELens's format.
 
-BatchTopK keeps the k x batch largest activations of a batch (Bussmann et al. 2024); at the end one threshold is set that
-gives the same mean number of active features, so every token is encoded by itself. Dead features are given the residue
-to explain (AuxK, Gao et al. 2024), and those that stay dead are pointed at what is explained worst.
+BatchTopK keeps the k x batch largest activations of a batch (Bussmann et al. 2024); at the end one threshold is set
+that gives the same mean number of active features, so every token is encoded by itself. Dead features are given the
+residue to explain (AuxK, Gao et al. 2024), and those that stay dead are pointed at what is explained worst.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ def train(
 ) -> dict[str, torch.Tensor]:
     """Train on inputs x (tokens, d_in) and what to give for them, y (tokens, d_out); the tensors to be saved.
 
-    Continues from the checkpoint in `work`; batches depend on seed and step only. Raises Conflict when the checkpoint is
-    of another run, or was trained on what another model gave.
+    Continues from the checkpoint in `work`; batches depend on seed and step only. Raises Conflict when the
+    checkpoint is of another run, or was trained on what another model gave.
     """
     subtract = plan.hook_point_out is None
     scale_x = float(x[:CALIBRATION].float().square().mean().sqrt())
@@ -105,7 +105,8 @@ def train(
     optimiser = torch.optim.Adam(sae.parameters(), lr=peak, betas=(0.9, 0.999))
     silent = torch.zeros(D_SAE, dtype=torch.long)  # tokens since each feature fired
     run = {"plan": list(plan), "seed": seed, "steps": steps, "tokens": len(x)}
-    # The scales stand for the activations: another model's, or another corpus's, have others. Rounded, because the order
+    # The scales stand for the activations: another model's, or another corpus's, have others. Rounded, because the
+    # order
     # of a sum, and with it the last digits, depends on the number of threads.
     run["scales"] = [round(scale_x, 3), round(scale_y, 3)]
     checkpoint, first = work / f"{plan.source}.pt", 0
@@ -159,7 +160,8 @@ def train(
 def _revive(
     sae: Dictionary, optimiser: torch.optim.Adam, silent: torch.Tensor, inputs: torch.Tensor, residue: torch.Tensor
 ) -> None:
-    """Point dead features at the inputs that are explained worst (Bricken et al. 2023), with Adam's memory of them cleared."""
+    """Point dead features at the inputs that are explained worst (Bricken et al. 2023), with Adam's memory of them
+    cleared."""
     dead = (silent > DEAD_AFTER).nonzero().squeeze(1)[: len(inputs)]
     if not len(dead):
         return

@@ -56,7 +56,8 @@ def measure(model_folder: Path, dictionary_folder: Path) -> dict[str, Any]:
 
 @torch.inference_mode()
 def loss_recovered(model: Model, sae: Sae, corpus: Corpus) -> dict[str, float]:
-    """Nats per token as it is, with the dictionary's output put in place of what it stands for, and with zeros there."""
+    """Nats per token as it is, with the dictionary's output put in place of what it stands for, and with zeros
+    there."""
     contexts = corpus.contexts(language_model.CONTEXT - 1)[:SPLICED_CONTEXTS]
     runs = [corpus.run(c).astype(numpy.int64) for c in contexts]
     rows = torch.stack([torch.from_numpy(numpy.r_[0, run]) for run in runs if len(run) == len(runs[0])])
@@ -113,7 +114,9 @@ def show(report: dict[str, Any]) -> str:
     ]
     for name, one in report["dictionaries"].items():
         lines.append(
-            f"| `{name}` | `{one['hook_point']}` | {one['d_sae']:,} | {one['l0']:.1f} | {one['variance_explained']:.3f} "
-            f"| {100 * one['dead_fraction']:.2f} % | {100 * one['silent_on_held_out']:.2f} % | {one['loss_increase']:.3f} | {100 * one['loss_recovered']:.1f} % |"
+            f"| `{name}` | `{one['hook_point']}` | {one['d_sae']:,} | {one['l0']:.1f} | "
+            f"{one['variance_explained']:.3f} "
+            f"| {100 * one['dead_fraction']:.2f} % | {100 * one['silent_on_held_out']:.2f} % | "
+            f"{one['loss_increase']:.3f} | {100 * one['loss_recovered']:.1f} % |"
         )
     return "\n".join(lines)

@@ -1,8 +1,9 @@
 """Times SAEDashboard on some features of a dictionary: run by bench.harvest with a Python that has sae-dashboard.
 
-`python dashboard.py WORK`: WORK holds model/ and sae/ (SAELens's format), tokens.npy (contexts, length) and shape.json. Nothing is
-fetched: the model's weights are converted here. It keeps what the model gives on disk, so the model runs in the first of the runs
-alone, which is over the fewest features; then come all numbers of features. Prints one JSON object of the runs.
+`python dashboard.py WORK`: WORK holds model/ and sae/ (SAELens's format), tokens.npy (contexts, length) and
+shape.json. Nothing is fetched: the model's weights are converted here. It keeps what the model gives on disk, so the
+model runs in the first of the runs alone, which is over the fewest features; then come all numbers of features.
+Prints one JSON object of the runs.
 """
 
 import json

@@ -157,7 +157,7 @@ def tokenise(
 
 
 def _write(documents: Documents, file: TokenFile, most: int, stage: Stage) -> tuple[list[str], list[int]]:
-    """Writes the first `most` tokens to the file. Returns documents' names and lengths; raises BadRequest without any."""
+    """Writes the first `most` tokens to the file. Returns names and lengths; raises BadRequest without documents."""
     names: list[str] = []
     lengths: list[int] = []
     left = most

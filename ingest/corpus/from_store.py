@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy
 
@@ -12,11 +12,14 @@ from ingest.corpus.corpus import Corpus
 from ingest.corpus.token_file import TokenFile
 from ingest.model.vocabulary import token_bytes, tokenizer_id
 
+if TYPE_CHECKING:
+    from featurestore import Store
+
 TOGETHER = 4_000_000  # tokens read at a time
 HASH = re.compile("[0-9a-f]{16}")  # ids of corpora tokenised here; other programs may name theirs as they like
 
 
-def read_corpus(store: Any, id: str, tokenizer: Any) -> Corpus:
+def read_corpus(store: Store, id: str, tokenizer: Any) -> Corpus:
     """Returns the corpus `id` of a store, for a model with this `tokenizer`.
 
     Documents keep their numbers, names and tokens, so that a harvest recognises the corpus. Raises NotFound, naming the
@@ -64,7 +67,7 @@ def read_corpus(store: Any, id: str, tokenizer: Any) -> Corpus:
     return corpus
 
 
-def corpora(store: Any) -> list[dict[str, Any]]:
+def corpora(store: Store) -> list[dict[str, Any]]:
     """Returns the corpora of a store, ordered by id: its id, tokenizer, number of documents and number of tokens."""
     return store.sql(
         "SELECT corpus, any_value(tokenizer) AS tokenizer, count(*) AS documents, sum(length)::BIGINT AS tokens "
