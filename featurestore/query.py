@@ -1,7 +1,8 @@
-"""The one question every search asks: Python, the command line and HTTP all build this value, here, and only here."""
+"""Query: what a search looks for. Python, the command line and HTTP build this one value, which is checked here."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -17,7 +18,7 @@ _Ids = Annotated[tuple[str, ...], Meta(max_length=MAX_K)]
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What to look for. Exactly one of `text`, `near` and `vector` says it; the rest narrows and shapes the answer."""
+    """What to look for. Exactly one of `text`, `near` and `vector` is given; the rest narrows and shapes the answer."""
 
     text: Annotated[_Text | None, Meta(description="Words to find in labels.")] = None
     near: Annotated[
@@ -37,8 +38,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     over: Annotated[
         tuple[Literal["labels", "tokens", "logits"], ...],
         Meta(
-            description="Where text is looked for: labels, the tokens that top examples fire on, the tokens whose logits "
-            "are raised most. By default in labels, and in hybrid mode in tokens too."
+            description="Where text is looked for: labels, the tokens that top examples fire on, the tokens whose "
+            "logits are raised most. By default in labels, and in hybrid mode in tokens too."
         ),
     ] = ()
     space: Annotated[
@@ -61,36 +62,48 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     cursor: Annotated[_Text | None, Meta(description="The `next` of the page before.")] = None
 
     @classmethod
-    def of(cls, strict: bool = True, **fields: Any) -> Query:
-        """The query with these fields (None means not given). Raises BadRequest, naming the field, when they make none."""
-        given = {name: value for name, value in fields.items() if value is not None}
+    def of(cls, fields: Mapping[str, Any], *, strict: bool = True) -> Query:
+        """Returns the query with these fields; None stands for a field that is not given.
+
+        With `strict=False` numbers and truth values may be written as strings. Raises BadRequest, naming the field, for
+        fields that make no query.
+        """
+        unknown = [name for name in fields if name not in cls.__struct_fields__]
+        if unknown:
+            raise BadRequest(f"Object contains unknown field `{unknown[0]}`")
+        values = {name: value for name, value in fields.items() if value is not None}
         # `within="model/source"` reads better than a tuple of one, so both are taken.
-        given |= {name: (given[name],) for name in MANY if isinstance(given.get(name), str)}
+        values |= {name: (values[name],) for name in MANY if isinstance(values.get(name), str)}
         try:
-            query = msgspec.convert(given, cls, strict=strict)
+            query = msgspec.convert(values, cls, strict=strict)
         except msgspec.ValidationError as exc:
             what, _, where = str(exc).partition(" - at `$.")
             raise BadRequest(f"{where.rstrip('`')}: {what}" if where else what) from None
-        return query._checked()
+        query._check()
+        return query
 
     @classmethod
-    def from_text(cls, given: dict[str, list[str]]) -> Query:
-        """The query in a URL's or a shell's words: every value a string, several for a field that takes many."""
-        repeated = [name for name, values in given.items() if name not in MANY and len(values) > 1]
-        if repeated:
-            raise BadRequest(f"{repeated[0]}: given {len(given[repeated[0]])} times, takes one value")
-        fields: dict[str, Any] = {name: values if name in MANY else values[0] for name, values in given.items()}
+    def from_text(cls, texts: Mapping[str, Sequence[str]]) -> Query:
+        """Returns the query of a URL or a shell, where every value is a string and a field has a list of them.
+
+        Raises BadRequest as `of` does, and for a field of one value that has several.
+        """
+        fields: dict[str, Any] = {}
+        for name, values in texts.items():
+            if name in cls.__struct_fields__ and name not in MANY and len(values) > 1:
+                raise BadRequest(f"{name}: given {len(values)} times, takes one value")
+            fields[name] = values if name in MANY else values[0]
         if "vector" in fields:
             fields["vector"] = fields["vector"].split(",")
         if str(fields.get("group")).lower() == "null":  # which msgspec would take for a field that is not given
             raise BadRequest("group: 'null' is neither true nor false")
-        return cls.of(strict=False, **fields)
+        return cls.of(fields, strict=False)
 
-    def _checked(self) -> Query:
-        asked = [name for name in ("text", "near", "vector") if getattr(self, name) not in (None, ())]
-        if len(asked) != 1:
-            found = " and ".join(asked) if asked else "none of them"
-            raise BadRequest(f"a query takes exactly one of text, near and vector; given: {found}")
+    def _check(self) -> None:
+        subjects = [name for name in ("text", "near", "vector") if getattr(self, name) not in (None, ())]
+        if len(subjects) != 1:
+            listed = " and ".join(subjects) if subjects else "none of them"
+            raise BadRequest(f"a query takes exactly one of text, near and vector; given: {listed}")
         if self.text is not None:
             if not self.text.strip():
                 raise BadRequest("text: nothing to search for, the text is empty")
@@ -102,24 +115,23 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
                     f"mode: semantic is about labels; {self.over[-1]} are searched by words (mode keyword)"
                 )
         elif self.mode is not None or self.over:
-            name = "mode" if self.mode else "over"
-            said = self.mode or ", ".join(self.over)
-            raise BadRequest(f"{name}: {said} says how text is matched, but the query has no text")
+            name, value = ("mode", self.mode) if self.mode else ("over", ", ".join(self.over))
+            raise BadRequest(f"{name}: {value} says how text is matched, but the query has no text")
         if self.vector is not None and not any(self.vector):
             raise BadRequest("vector: all its numbers are zero, so it has no direction")
         # Decoder vectors are compared in 32 bits, where larger numbers are infinite.
         if self.vector is not None and not all(abs(x) <= MAX_FLOAT32 for x in self.vector):
             raise BadRequest("vector: every number must be finite; NaN or infinity found")
-        return self
 
     @property
     def grouped(self) -> bool:
-        """Whether near-identical hits are shown as one."""
+        """Whether hits of the same label and nearly the same decoder vector are shown as one."""
         return self.text is not None and not self.among if self.group is None else self.group
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields that were given, as JSON-ready values."""
-        return msgspec.to_builtins(self)
+        """Returns the fields that differ from their defaults, as values that JSON has a form for."""
+        fields: dict[str, Any] = msgspec.to_builtins(self)
+        return fields
 
 
 # The fields that take several values.

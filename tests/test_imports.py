@@ -28,7 +28,7 @@ FLOORS = {
         ["interface", "wire"],
         ["values"],
         ["display", "query", "progress"],
-        ["conventions", "errors"],
+        ["conventions", "errors", "retry_after"],
     ],
     "ingest": [
         ["cli"],

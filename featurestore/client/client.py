@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+import functools
+import inspect
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 import msgspec
 
@@ -13,131 +14,140 @@ from featurestore.client.transport import Transport, Wire
 from featurestore.errors import BadRequest
 from featurestore.graphs import file_format
 from featurestore.interface import FeatureStore
-from featurestore.progress import Progress, no_progress
 from featurestore.query import Query
-from featurestore.values.dictionary import Dictionaries, Dictionary, StoreInfo
-from featurestore.values.feature import Feature, FeatureId, Features, GivenLabel, Label, Score, Scores
-from featurestore.values.graphs import Graph, GraphAdded, Graphs, GraphSummary
-from featurestore.values.hits import Activating, Contrast, Duplicates, Hit, Hits, Neighbourhood
-from featurestore.values.jobs import Job, Jobs
+from featurestore.values.dictionary import Dictionaries
+from featurestore.values.feature import Feature, Features, GivenLabel, Scores
+from featurestore.values.graphs import GraphAdded, Graphs
+from featurestore.values.hits import Hits
+from featurestore.values.jobs import Jobs
 from featurestore.values.parameters import Parameters, normalize, to_json
 from featurestore.values.row_stream import RowStream
+from featurestore.wire import limits, questions, requests
+from featurestore.wire.question import Question
 
 if TYPE_CHECKING:
     import numpy
     import pyarrow
 
-# The most rows one SQL answer of a service holds; asked for where the caller sets no limit.
-MOST_ROWS = 100_000
-# The most features a service gives in one answer, and how many whole pages are asked for at once.
-MOST_IDS = 1000
-PAGES = 100
+Given = ParamSpec("Given")
+Answer = TypeVar("Answer")
+Value = TypeVar("Value")
+
+
+@overload
+def ask(
+    method: Callable[Concatenate[FeatureStore, Given], Answer], question: Question[Any, Answer]
+) -> Callable[Concatenate[FeatureStore, Given], Answer]: ...
+@overload
+def ask(
+    method: Callable[Concatenate[FeatureStore, Given], Value],
+    question: Question[Any, Answer],
+    value_of: Callable[[Answer], Value],
+) -> Callable[Concatenate[FeatureStore, Given], Value]: ...
+def ask(
+    method: Callable[..., Any], question: Question[Any, Any], value_of: Callable[[Any], Any] | None = None
+) -> Callable[..., Any]:
+    """Returns the client's form of a store's method: its arguments fill the question's path and request.
+
+    The first argument is the id where the path has one; arguments that the request has no field for stay here.
+    `value_of` gives the method's value from the answer, where they differ.
+    """
+    signature = inspect.signature(method)
+
+    @functools.wraps(method)
+    def _call(self: Client, *args: Any, **kwargs: Any) -> Any:
+        bound = signature.bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        arguments = dict(bound.arguments)
+        id = list(arguments.values())[1] if question.parts else None
+        answer = self._http.ask(question, question.request(arguments), id)
+        return answer if value_of is None else value_of(answer)
+
+    _call.__dict__.pop("__isabstractmethod__", None)  # which `wraps` copies from the interface
+    return _call
 
 
 class Client(FeatureStore):
     """The store behind a URL. Safe to share between threads."""
 
     def __init__(self, url: str, transport: Wire | None = None, timeout: float = 60.0, retries: int = 3):
-        """Raises BadRequest when `url` is none; whether something answers there shows with the first question.
+        """Raises BadRequest for a malformed `url`; whether a service answers there shows with the first question.
 
-        A key is taken from the URL (`https://any:KEY@host`) or from $FEATURESTORE_KEY. `timeout` is how many seconds an answer,
-        or the next piece of it, may take. A service that is busy, restarting or not there is asked again `retries` times,
-        after pauses that double or that it names itself.
+        A key is taken from the URL (`https://any:KEY@host`) or from $FEATURESTORE_KEY. `timeout` is how many seconds an
+        answer, or the next piece of it, may take. A service that is busy, restarting or unreachable is asked again
+        `retries` times, after pauses that double or that it names itself. `transport` takes the place of the network.
         """
         self._http = Transport(url, transport, timeout, retries)
         self.location = self._http.location
 
-    def info(self) -> StoreInfo:
-        return self._http.get("info", StoreInfo)
+    info = ask(FeatureStore.info, questions.INFO)
+    dictionaries = ask(
+        FeatureStore.dictionaries, questions.DICTIONARIES, lambda answer: Dictionaries(answer.dictionaries)
+    )
+    feature = ask(FeatureStore.feature, questions.FEATURE)
+    scores = ask(FeatureStore.scores, questions.SCORES, lambda answer: Scores(answer.scores))
+    activating = ask(FeatureStore.activating, questions.ACTIVATING)
+    contrast = ask(FeatureStore.contrast, questions.CONTRAST)
+    neighbourhood = ask(FeatureStore.neighbourhood, questions.NEIGHBOURHOOD)
+    duplicates = ask(FeatureStore.duplicates, questions.DUPLICATES)
+    graphs = ask(FeatureStore.graphs, questions.GRAPHS, lambda answer: Graphs(answer.graphs))
+    graph = ask(FeatureStore.graph, questions.GRAPH)
+    graph_file = ask(FeatureStore.graph_file, questions.GRAPH_FILE)
+    remove_graph = ask(FeatureStore.remove_graph, questions.REMOVE_GRAPH, lambda answer: None)
+    vote = ask(FeatureStore.vote, questions.VOTE, lambda answer: None)
+    jobs = ask(FeatureStore.jobs, questions.JOBS, lambda answer: Jobs(answer.jobs))
+    job = ask(FeatureStore.job, questions.JOB)
+    start_job = ask(FeatureStore.start_job, questions.START_JOB)
+    cancel_job = ask(FeatureStore.cancel_job, questions.CANCEL_JOB)
 
-    def dictionaries(self) -> Dictionaries:
-        return Dictionaries(self._http.get("dictionaries", _Dictionaries).dictionaries)
-
-    def feature(self, id: str, examples: int | None = None) -> Feature:
-        return self._http.get(f"features/{_path(id)}", Feature, {} if examples is None else {"examples": examples})
+    def run(self, query: Query) -> Hits:
+        """As the interface says."""
+        answer = self._http.ask(questions.NEAREST if query.text is None else questions.SEARCH, query)
+        return Hits(answer.query, answer.hits, answer.notes, answer.next)
 
     def vector(self, id: str, target: int | None = None) -> numpy.ndarray:
+        """As the interface says."""
         import numpy
 
-        which = {} if target is None else {"target": target}
-        return numpy.asarray(self._http.get(f"vectors/{_path(id)}", _Vector, which).vector, dtype=numpy.float32)
-
-    def features(self, ids: Sequence[str], examples: int | None = None) -> Features:
-        more = {} if examples is None else {"examples": examples}
-        # As JSON, which becomes Features in a third of the time that rows of Arrow take.
-        asked = [self._http.post("features", {"ids": some, **more}, _Features) for some in _batches_of(ids)]
-        return Features(one for answer in asked for one in answer.features)
-
-    def features_where(self, where: str = "true", examples: int | None = None) -> Iterator[Feature]:
-        """As the interface says, a hundred in a request; what is written meanwhile may be seen by the later ones."""
-        asked: dict[str, Any] = {"where": where, "limit": PAGES} | ({} if examples is None else {"examples": examples})
-        while True:
-            page = self._http.post("features", asked, _Features)
-            yield from page.features
-            if page.next is None:
-                return
-            asked["cursor"] = page.next
-
-    def scores(self, id: str) -> Scores:
-        return Scores(self._http.get(f"scores/{_path(id)}", _Scores).scores)
+        answer = self._http.ask(questions.VECTOR, requests.VectorRequest(target=target), id)
+        return numpy.asarray(answer.vector, dtype=numpy.float32)
 
     def vectors(self, ids: Sequence[str]) -> numpy.ndarray:
+        """As the interface says, 1,000 in a request."""
         import numpy
 
-        found = [self._vectors(some) for some in _batches_of(ids)]
-        widths = sorted({rows.shape[1] for rows in found})
+        parts = [self._vectors(batch) for batch in _batches_of(ids)]
+        widths = sorted({rows.shape[1] for rows in parts})
         if len(widths) > 1:
             raise BadRequest(
                 f"ids: their vectors have several widths ({', '.join(map(str, widths))}): ask for each alone"
             )
-        return numpy.concatenate(found) if found else numpy.zeros((0, 0), dtype=numpy.float32)
+        return numpy.concatenate(parts) if parts else numpy.zeros((0, 0), dtype=numpy.float32)
 
-    def _vectors(self, ids: list[str]) -> numpy.ndarray:
-        # As they are: bits of directions hardly compress, and trying takes longer than sending them.
-        column = self._http.table("vectors", {"ids": ids}, encoding="identity").column("vector").combine_chunks()
+    def _vectors(self, ids: tuple[str, ...]) -> numpy.ndarray:
+        # Uncompressed: bits of directions hardly compress, and trying takes longer than sending them.
+        table = self._http.table(questions.VECTORS, requests.VectorsRequest(ids=ids), encoding="identity")
+        column = table.column("vector").combine_chunks()
         return column.flatten().to_numpy().reshape(len(ids), -1)
 
-    def run(self, query: Query) -> Hits:
-        found = self._http.post("search" if query.text is not None else "nearest", query.to_dict(), _Found)
-        return Hits(found.query, found.hits, found.notes, found.next)
+    def features(self, ids: Sequence[str], examples: int | None = None) -> Features:
+        """As the interface says, 1,000 in a request."""
+        # As JSON, which becomes Features in a third of the time that rows of Arrow take.
+        answers = [
+            self._http.ask(questions.FEATURES, requests.FeaturesRequest(ids=batch, examples=examples))
+            for batch in _batches_of(ids)
+        ]
+        return Features(feature for answer in answers for feature in answer.features)
 
-    def activating(
-        self, text: str, dictionary: str | Sequence[str] | None = None, k: int = 10, order: str = "specific"
-    ) -> Activating:
-        fields: dict[str, Any] = {"text": text, "k": k, "order": order}
-        if dictionary:
-            fields["dictionary"] = [dictionary] if isinstance(dictionary, str) else list(dictionary)
-        return self._http.post("activating", fields, Activating)
-
-    def contrast(
-        self,
-        texts: Sequence[str],
-        against: Sequence[str],
-        dictionary: str | Sequence[str] | None = None,
-        k: int = 10,
-    ) -> Contrast:
-        fields: dict[str, Any] = {"texts": _listed(texts), "against": _listed(against), "k": k}
-        if dictionary:
-            fields["dictionary"] = [dictionary] if isinstance(dictionary, str) else list(dictionary)
-        return self._http.post("contrast", fields, Contrast)
-
-    def neighbourhood(self, id: str, k: int = 8, within: str | Sequence[str] = ()) -> Neighbourhood:
-        only = [within] if isinstance(within, str) else list(within)
-        return self._http.get(f"neighbourhood/{_path(id)}", Neighbourhood, {"k": k, "within": only})
-
-    def duplicates(
-        self,
-        dictionary: str,
-        against: str | Sequence[str] | None = None,
-        cosine: float = 0.9,
-        k: int = 100,
-        progress: Progress = no_progress,
-    ) -> Duplicates:
-        """As the interface says, of dictionaries of at most 65,536 features; a service tells nothing of its progress."""
-        fields: dict[str, Any] = {"dictionary": dictionary, "cosine": cosine, "k": k}
-        if against is not None:
-            fields["against"] = [against] if isinstance(against, str) else list(against)
-        return self._http.post("duplicates", fields, Duplicates)
+    def features_where(self, where: str = "true", examples: int | None = None) -> Iterator[Feature]:
+        """As the interface says, a hundred in a request; later requests may see what is written meanwhile."""
+        request = requests.FeaturesRequest(where=where, limit=limits.FEATURES_A_PAGE, examples=examples)
+        while True:
+            page = self._http.ask(questions.FEATURES, request)
+            yield from page.features
+            if page.next is None:
+                return
+            request = msgspec.structs.replace(request, cursor=page.next)
 
     def sql(
         self,
@@ -146,36 +156,29 @@ class Client(FeatureStore):
         max_rows: int | None = None,
         timeout: float | None = None,
     ) -> pyarrow.Table:
-        """As the interface says, and the service has limits of its own: 100,000 rows (more are cut off, and the
-        metadata says so) and 30 seconds."""
-        fields: dict[str, Any] = {"sql": statement, "max_rows": MOST_ROWS if max_rows is None else max_rows}
-        if parameters is not None:
-            fields["parameters"] = to_json(normalize(parameters))
-        if timeout:
-            fields["timeout"] = timeout
+        """As the interface says, within the limits of a service: 30 seconds, and 100,000 rows (more are cut off, and
+        the metadata says so).
+        """
+        request = requests.SqlRequest(
+            sql=statement,
+            parameters=_encode(parameters),
+            max_rows=limits.MOST_ROWS if max_rows is None else max_rows,
+            timeout=timeout or None,
+        )
         # The service stops the query; waiting ends later, so that its answer arrives.
-        return self._http.table("sql", fields, max(self._http.timeout, (timeout or 0) + 10))
+        return self._http.table(questions.SQL, request, max(self._http.timeout, (timeout or 0) + 10))
 
     def stream(self, statement: str, parameters: Parameters | None = None, timeout: float | None = None) -> RowStream:
         """As the interface says; the service's limit on time, 30 seconds, holds for all of it."""
-        fields: dict[str, Any] = {"sql": statement, "stream": True} | ({"timeout": timeout} if timeout else {})
-        if parameters is not None:
-            fields["parameters"] = to_json(normalize(parameters))
-        return RowStream(self._rows(fields))
+        request = requests.SqlRequest(
+            sql=statement, parameters=_encode(parameters), stream=True, timeout=timeout or None
+        )
+        return RowStream(self._rows(request))
 
-    def _rows(self, fields: dict[str, Any]) -> Generator[Any, None, None]:
-        with self._http.batches("sql", fields) as reader:
+    def _rows(self, request: requests.SqlRequest) -> Generator[Any, None, None]:
+        with self._http.batches(questions.SQL, request) as reader:
             yield reader.schema
             yield from reader
-
-    def graphs(self) -> Graphs:
-        return Graphs(self._http.get("graphs", _Graphs).graphs)
-
-    def graph(self, slug: str) -> Graph:
-        return self._http.get(f"graphs/{quote(slug, safe='')}", Graph)
-
-    def graph_file(self, slug: str) -> dict[str, Any]:
-        return self._http.get(f"graphs/{quote(slug, safe='')}/file", dict[str, Any])
 
     def add_graph(
         self,
@@ -186,89 +189,31 @@ class Client(FeatureStore):
         tool: str | None = None,
     ) -> GraphAdded:
         """As the interface says, where the service takes writes; of at most 100 MB."""
-        given = file_format.load(graph)
-        # What is no graph is told here, in the same words, and not sent.
-        name = file_format.parse(given, slug).slug
-        fields = {"graph": given, "map": list(map), "replace": replace}
-        return self._http.write(f"graphs/{name}", fields, GraphAdded, "PUT", repeatable=replace)
-
-    def remove_graph(self, slug: str, tool: str | None = None) -> None:
-        self._http.write(f"graphs/{quote(slug, safe='')}", None, dict[str, Any], "DELETE")
+        content = file_format.load(graph)
+        # What is no graph is refused here, in the same words, and not sent.
+        name = file_format.parse(content, slug).slug
+        request = requests.GraphRequest(graph=content, map=tuple(map), replace=replace)
+        return self._http.ask(questions.PUT_GRAPH, request, name, repeatable=replace)
 
     def add_labels(self, given: Sequence[GivenLabel], tool: str | None = None) -> int:
+        """As the interface says; raises BadRequest for more than 1,000 labels too."""
         if not given:
             raise BadRequest("labels: there are none")
-        if len(given) > MOST_IDS:
-            raise BadRequest(f"labels: {len(given):,} are more than the {MOST_IDS:,} that a service writes at once")
-        return self._http.write("labels", {"labels": list(given)}, _Written).commit
-
-    def vote(self, id: str, label: str, vote: int, voter: str = "human", tool: str | None = None) -> None:
-        self._http.write(f"votes/{_path(id)}", {"label": label, "vote": vote, "voter": voter}, _Labels)
-
-    def jobs(self) -> Jobs:
-        return Jobs(self._http.get("jobs", _Jobs).jobs)
-
-    def job(self, id: str) -> Job:
-        return self._http.get(f"jobs/{quote(id, safe='')}", Job)
-
-    def start_job(self, kind: str) -> Job:
-        return self._http.write("jobs", {"kind": kind}, Job)
-
-    def cancel_job(self, id: str) -> Job:
-        return self._http.write(f"jobs/{quote(id, safe='')}", None, Job, "DELETE")
+        most = limits.MOST_LABELS
+        if len(given) > most:
+            raise BadRequest(f"labels: {len(given):,} are more than the {most:,} that a service writes at once")
+        labels = tuple(requests.LabelOf(**msgspec.structs.asdict(label)) for label in given)
+        return self._http.ask(questions.LABEL_MANY, requests.LabelsRequest(labels=labels)).commit
 
     def close(self) -> None:
+        """Close the connections."""
         self._http.close()
 
 
-class _Dictionaries(msgspec.Struct):
-    dictionaries: list[Dictionary]
+def _encode(parameters: Parameters | None) -> Any:
+    return None if parameters is None else to_json(normalize(parameters))
 
 
-class _Scores(msgspec.Struct):
-    scores: list[Score]
-
-
-class _Graphs(msgspec.Struct):
-    graphs: list[GraphSummary]
-
-
-class _Jobs(msgspec.Struct):
-    jobs: list[Job]
-
-
-class _Vector(msgspec.Struct):
-    vector: list[float]
-
-
-class _Features(msgspec.Struct):
-    features: list[Feature]
-    next: str | None = None
-
-
-class _Written(msgspec.Struct):
-    commit: int
-
-
-class _Labels(msgspec.Struct):
-    labels: list[Label]
-
-
-class _Found(msgspec.Struct):
-    query: Query
-    hits: tuple[Hit, ...]
-    notes: tuple[str, ...]
-    next: str | None
-
-
-def _listed(texts: Sequence[str]) -> Any:
-    return texts if isinstance(texts, str) else list(texts)
-
-
-def _batches_of(ids: Sequence[str]) -> list[list[str]]:
-    return [list(ids[at : at + MOST_IDS]) for at in range(0, len(ids), MOST_IDS)]
-
-
-def _path(id: str) -> str:
-    parsed = FeatureId.parse(id)
-    return f"{quote(parsed.dictionary, safe='/')}/{parsed.feature}"
+def _batches_of(ids: Sequence[str]) -> list[tuple[str, ...]]:
+    most = limits.MOST_IDS
+    return [tuple(ids[first : first + most]) for first in range(0, len(ids), most)]

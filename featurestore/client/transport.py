@@ -1,9 +1,7 @@
-"""Requests to a service: what is sent again and when, whose errors are whose, and bodies read as they come."""
+"""Transport: questions sent to a service, sent again where that is safe, and errors of the service raised as ours."""
 
 from __future__ import annotations
 
-import datetime
-import email.utils
 import io
 import os
 import random
@@ -11,21 +9,26 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx2
 import msgspec
 
 from featurestore.errors import BadRequest, FeatureStoreError, Unavailable, error_of
+from featurestore.retry_after import parse_retry_after
+from featurestore.wire.question import ARROW, Question
 
-T = TypeVar("T")
-# What a test, or who embeds a service, may put in the place of the network.
+if TYPE_CHECKING:
+    import pyarrow
+
+Takes = TypeVar("Takes", bound=msgspec.Struct)
+Gives = TypeVar("Gives")
+# What tests and programs that embed a service may put in the place of the network.
 Wire = httpx2.BaseTransport
-ARROW = "application/vnd.apache.arrow.stream"
 JSON = {"Content-Type": "application/json"}
 # A busy or restarting service is asked again after pauses of 0.2, 0.4, 0.8 ... seconds, or those that it names.
 FIRST_PAUSE = 0.2
-MOST_PAUSE = 10.0  # who has to wait longer is told so instead
+MOST_PAUSE = 10.0  # a longer wait is an error instead
 GATEWAYS = (502, 503, 504)
 
 
@@ -33,10 +36,10 @@ class Transport:
     """Requests below one URL. Safe to share between threads."""
 
     def __init__(self, url: str, wire: Wire | None, timeout: float, retries: int):
-        """Raises BadRequest when `url` is none. `timeout` (s) is for each wait; `retries` are tries after the first."""
+        """Raises BadRequest for a malformed `url`. `timeout` (s) is for each wait; `retries` follow the first try."""
         if retries < 0:
             raise BadRequest(f"retries: {retries} is not a number of tries")
-        url, key = _without_key(url)
+        url, key = _split_key(url)
         self.location = url.rstrip("/")
         self.timeout = timeout
         self._retries = retries
@@ -50,51 +53,58 @@ class Transport:
         except httpx2.InvalidURL as exc:
             raise BadRequest(f"'{url}' is not a URL of a service, as http://127.0.0.1:8000 is: {exc}") from None
 
-    def get(self, path: str, type_: type[T], params: dict[str, Any] | None = None) -> T:
-        """The JSON answer to a GET, as a value of `type_`."""
-        return self._decoded(self.send("GET", path, params=params), type_)
+    def ask(
+        self, question: Question[Takes, Gives], request: Takes, id: str | None = None, repeatable: bool | None = None
+    ) -> Gives:
+        """Returns the JSON answer to a question as the type that it gives.
 
-    def post(self, path: str, fields: dict[str, Any], type_: type[T]) -> T:
-        """The JSON answer to a question that is too large for a URL, as a value of `type_`."""
-        return self._decoded(self.send("POST", path, content=msgspec.json.encode(fields), headers=JSON), type_)
-
-    def write(
-        self,
-        path: str,
-        fields: dict[str, Any] | None,
-        type_: type[T],
-        method: str = "POST",
-        repeatable: bool = False,
-    ) -> T:
-        """The JSON answer to what changes something, which is not sent again where it may have been taken.
-
-        Unless it is `repeatable`: to do it twice is to do it once.
+        A question that writes is not sent again where the service may have taken it, unless it is `repeatable`: asking
+        twice does no more than asking once. Raises as `send` does.
         """
-        body: dict[str, Any] = {} if fields is None else {"content": msgspec.json.encode(fields), "headers": JSON}
-        return self._decoded(self.send(method, path, repeatable=repeatable, **body), type_)
+        method = question.methods[-1]
+        body: dict[str, Any] = {}
+        if method in ("POST", "PUT"):
+            body = {"content": msgspec.json.encode(request), "headers": JSON}
+        elif method == "GET":
+            body = {"params": msgspec.to_builtins(request)}
+        if repeatable is None:
+            repeatable = question.scope != "write"
+        answer = self.send(method, question.url(id), repeatable=repeatable, **body)
+        try:
+            return msgspec.json.decode(answer.content, type=question.gives)
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            raise self._strange(exc) from None
 
     def table(
-        self, path: str, fields: dict[str, Any], timeout: float | None = None, encoding: str | None = None
-    ) -> Any:
-        """The Arrow answer to a question, as a pyarrow.Table; `encoding` is how it may be compressed on its way."""
-        with self.batches(path, fields, timeout, encoding) as reader:
+        self,
+        question: Question[Takes, Any],
+        request: Takes,
+        timeout: float | None = None,
+        encoding: str | None = None,
+    ) -> pyarrow.Table:
+        """Returns the Arrow answer to a question; `encoding` is how it may be compressed on its way."""
+        with self.batches(question, request, timeout, encoding) as reader:
             return reader.read_all()
 
     @contextmanager
     def batches(
-        self, path: str, fields: dict[str, Any], timeout: float | None = None, encoding: str | None = None
-    ) -> Iterator[Any]:
-        """The Arrow answer to a question as a pyarrow.RecordBatchReader, while it comes.
+        self,
+        question: Question[Takes, Any],
+        request: Takes,
+        timeout: float | None = None,
+        encoding: str | None = None,
+    ) -> Iterator[pyarrow.RecordBatchReader]:
+        """Yields the Arrow answer to a question as a reader of batches, while it comes.
 
-        It is asked for again until it begins; an answer that breaks off raises Unavailable.
+        The question is asked again until its answer begins; an answer that breaks off raises Unavailable.
         """
         import pyarrow
 
         answer = self.send(
-            "POST",
-            path,
+            question.methods[-1],
+            question.url(),
             stream=True,
-            content=msgspec.json.encode(fields),
+            content=msgspec.json.encode(request),
             headers=JSON | {"Accept": ARROW} | ({"Accept-Encoding": encoding} if encoding else {}),
             timeout=self.timeout if timeout is None else timeout,
         )
@@ -113,10 +123,10 @@ class Transport:
     def send(
         self, method: str, path: str, *, stream: bool = False, repeatable: bool = True, **request: Any
     ) -> httpx2.Response:
-        """A successful answer; with `stream` its body is still to be read, and closing it is up to the caller.
+        """Returns a successful answer; with `stream` the caller reads its body, and closes it.
 
-        `repeatable` says that asking twice does no more than asking once, as all questions do; else a request is sent again
-        only where it surely was not taken. Raises what the service says is wrong, or Unavailable.
+        A request that is not `repeatable` (asking twice would do more than asking once) is sent again only where the
+        service surely did not take it. Raises the error that the service answers with, or Unavailable.
         """
         for left in range(self._retries, -1, -1):
             pause = min(FIRST_PAUSE * 2 ** (self._retries - left), MOST_PAUSE)
@@ -136,7 +146,7 @@ class Transport:
                     return answer
                 if stream:
                     answer.read()
-                later = _retry_after(answer)
+                later = parse_retry_after(answer.headers.get("Retry-After", ""))
                 refused = answer.status_code in (429, 503) and later is not None
                 # Our own errors are final, unless they say when to ask again; a gateway's have no code.
                 lost = answer.status_code in GATEWAYS and _code(answer) is None and repeatable
@@ -148,7 +158,7 @@ class Transport:
         raise AssertionError("the last try returns or raises")
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._http.close()
 
     def _error(self, answer: httpx2.Response, later: float | None) -> FeatureStoreError:
@@ -162,18 +172,13 @@ class Transport:
         error.retry_after = later
         return error
 
-    def _decoded(self, answer: httpx2.Response, type_: type[T]) -> T:
-        try:
-            return msgspec.json.decode(answer.content, type=type_)
-        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-            raise self._strange(exc) from None
-
     def _too_slow(self) -> Unavailable:
         return Unavailable(f"{self.location} took too long to answer")
 
     def _strange(self, exc: Exception) -> Unavailable:
         return Unavailable(
-            f"{self.location} answers with something else than is asked: is it a featurestore service of this version? ({exc})"
+            f"{self.location} answers with something else than is asked: is it a featurestore service of this version? "
+            f"({exc})"
         )
 
 
@@ -185,9 +190,11 @@ class _Body(io.RawIOBase):
         self._left = memoryview(b"")
 
     def readable(self) -> bool:
+        """Returns True: io.BufferedReader asks."""
         return True
 
     def readinto(self, buffer: Any) -> int:
+        """Fill `buffer` with the next bytes. Returns how many; 0 at the end."""
         while not self._left:
             chunk = next(self._chunks, None)
             if chunk is None:
@@ -198,31 +205,18 @@ class _Body(io.RawIOBase):
         return size
 
 
-def _without_key(url: str) -> tuple[str, str | None]:
-    """The URL as it may be shown, and the key."""
-    found = re.fullmatch(r"(https?://)[^/@]*?:([^/@]+)@(.*)", url)
-    if found:
-        return found[1] + found[3], found[2]
+def _split_key(url: str) -> tuple[str, str | None]:
+    """Returns the URL as it may be shown, and the key of the URL or else of the environment."""
+    match = re.fullmatch(r"(https?://)[^/@]*?:([^/@]+)@(.*)", url)
+    if match:
+        return match[1] + match[3], match[2]
     return url, os.environ.get("FEATURESTORE_KEY")
 
 
-def _retry_after(answer: httpx2.Response) -> float | None:
-    """Seconds that an answer asks to wait (RFC 9110, 10.2.3: a number of them, or a date)."""
-    text = answer.headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"[0-9]+", text):
-        return float(text)
-    try:
-        then = email.utils.parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    if then.tzinfo is None:
-        then = then.replace(tzinfo=datetime.UTC)
-    return max(0.0, (then - datetime.datetime.now(datetime.UTC)).total_seconds())
-
-
 def _code(answer: httpx2.Response) -> str | None:
+    """Returns the code of a featurestore service's error; None for the answer of another program."""
     try:
-        found = answer.json()
-        return found["code"] if isinstance(found, dict) and isinstance(found.get("detail"), str) else None
+        problem = answer.json()
+        return str(problem["code"]) if isinstance(problem, dict) and isinstance(problem.get("detail"), str) else None
     except (ValueError, KeyError):
         return None

@@ -31,14 +31,16 @@ def neighbourhood(
     if not 1 <= k <= MOST_NEAR:
         raise BadRequest(f"k: {k} is not between 1 and {MOST_NEAR}")
     only = (within,) if isinstance(within, str) else tuple(within)
-    near = searcher.run(Query.of(near=id, k=k, within=only))
+    near = searcher.run(Query.of({"near": id, "k": k, "within": only}))
     nodes: dict[str, Hit] = {hit.id: hit for hit in near}
     edges = {(id, hit.id): hit.score for hit in near}
     for hit in near:
-        for other in searcher.run(Query.of(near=hit.id, k=k, within=only)):
+        for other in searcher.run(Query.of({"near": hit.id, "k": k, "within": only})):
             edges[hit.id, other.id] = other.score
             nodes.setdefault(other.id, other)
-    centre = searcher.run(Query.of(vector=vector(id).tolist(), space=searcher.space_of(id), among=(id,), k=1, all=True))
+    centre = searcher.run(
+        Query.of({"vector": vector(id).tolist(), "space": searcher.space_of(id), "among": (id,), "k": 1, "all": True})
+    )
     nodes.pop(id, None)
     # The score of every node is its cosine to the centre, in the second ring too.
     direction = vectors.unit(vector(id)[None])[0]
@@ -77,8 +79,8 @@ def duplicates(
     others = _others(catalog, dictionary, against)
     if not others:
         raise BadRequest(f"against: no other dictionary of the store lives in {space}; name {dictionary} itself")
-    choice = catalog.choice(Query.of(text="-", within=(dictionary,)))
-    choice_of_others = catalog.choice(Query.of(text="-", within=tuple(others)))
+    choice = catalog.choice(Query.of({"text": "-", "within": (dictionary,)}))
+    choice_of_others = catalog.choice(Query.of({"text": "-", "within": tuple(others)}))
     index, first = decoder_index(space), catalog.run(dictionary).start
     stage = progress(f"comparing {dictionary}", catalog.dictionary(dictionary).d_sae)
     pairs: dict[Hashable, _Pair] = {}

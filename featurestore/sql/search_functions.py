@@ -179,9 +179,9 @@ def _found(
     if unknown:
         raise BadRequest(f"SQL: {name}(...) does not take {unknown[0]}")
     if name == "nearest":
-        query = Query.of(**{"vector" if _is_vector(of) else "near": of}, **fields)
+        query = Query.of({"vector" if _is_vector(of) else "near": of} | fields)
     else:
-        query = Query.of(text=of, mode=MODES[name], group=False, **fields)  # SQL groups as it likes
+        query = Query.of({"text": of, "mode": MODES[name], "group": False} | fields)  # SQL groups as it likes
     return _hits_table(run(query))
 
 

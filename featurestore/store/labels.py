@@ -18,10 +18,10 @@ from featurestore.tables import schema
 from featurestore.tables.best_label import RULE_KEY, RULE_TABLE
 from featurestore.tables.writer import Writer
 from featurestore.values.feature import FeatureId, GivenLabel
+from featurestore.wire.limits import MOST_LABEL, MOST_NAME
 
 TOOL = "featurestore label"
 VOTES = (-1, 0, 1)
-MOST_LABEL, MOST_NAME = 2000, 200  # characters
 
 
 def add_labels(

@@ -13,8 +13,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from featurestore.errors import BadRequest, FeatureStoreError, NotFound
 from featurestore.interface import FeatureStore
-from featurestore.web import describe
-from featurestore.web.api import ROUTES
+from featurestore.web import api, describe
 from featurestore.web.pages import views
 from featurestore.web.responses import problem
 from featurestore.web.security.guard import Guard
@@ -38,10 +37,8 @@ def create_app(store: FeatureStore, settings: Settings | None = None) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     Guard(app, store, settings)
-    families = [make(store) for make in ROUTES] + [describe.health(store)]
-    for family in families:
-        app.register_blueprint(family.blueprint)
-    app.register_blueprint(describe.documents([one for family in families for one in family.operations]))
+    app.register_blueprint(api.blueprint(store))
+    app.register_blueprint(describe.documents())
     app.register_blueprint(views.blueprint(store))
 
     @app.errorhandler(FeatureStoreError)

@@ -1,66 +1,43 @@
-"""What the service says of itself: whether it lives and is ready, its OpenAPI document, and that document to be read."""
+"""What the service says of itself: its OpenAPI document, that document as a page, and its metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 from flask import Blueprint, Response, render_template
 
 import featurestore
-from featurestore.errors import FeatureStoreError, Unavailable
-from featurestore.interface import FeatureStore
-from featurestore.web import metrics, responses
-from featurestore.web.api.models import Health, Nothing
+from featurestore.errors import FeatureStoreError
+from featurestore.web import metrics, requests, responses
 from featurestore.web.api.openapi import document
-from featurestore.web.api.routes import Operation, Routes
+from featurestore.wire.questions import QUESTIONS
+from featurestore.wire.requests import Nothing
 
 
-def health(store: FeatureStore) -> Routes:
-    """For whoever restarts a service, and whoever sends requests to it."""
-    api = Routes("health", prefix="")
-
-    @api.add("/healthz", gives=Health, scope="")
-    def healthz(asked: Nothing) -> Health:
-        """The process is alive."""
-        return Health("ok")
-
-    @api.add("/readyz", gives=Health, scope="")
-    def readyz(asked: Nothing) -> Health:
-        """The store can be read: send requests here."""
-        try:
-            store.dictionaries()
-        except FeatureStoreError as exc:
-            raise Unavailable(f"not ready: {exc}") from None
-        return Health("ok")
-
-    return api
-
-
-def documents(operations: Sequence[Operation]) -> Blueprint:
-    """/openapi.json, and /docs for people: drawn from the same document, with nothing fetched from elsewhere."""
-    made = Blueprint("documents", __name__)
+def documents() -> Blueprint:
+    """Returns the routes of /openapi.json, of /docs (the same document as a page) and of /metrics."""
+    routes = Blueprint("documents", __name__)
 
     @cache
     def whole() -> dict[str, Any]:
-        return document(operations, featurestore.__version__)
+        return document(QUESTIONS, featurestore.__version__)
 
-    @made.get("/openapi.json")
+    @routes.get("/openapi.json")
     def openapi() -> Response:
-        responses.given()
+        requests.read(Nothing)
         return responses.json(whole())
 
-    @made.get("/docs")
+    @routes.get("/docs")
     def docs() -> str:
-        responses.given()
+        requests.read(Nothing)
         return render_template("docs.html", document=whole(), kind=_kind, errors=_errors())
 
-    @made.get("/metrics")
+    @routes.get("/metrics")
     def measured() -> Response:
         return Response(metrics.exposition(), content_type=metrics.CONTENT_TYPE)
 
-    return made
+    return routes
 
 
 def _errors() -> list[type[FeatureStoreError]]:

@@ -6,13 +6,12 @@ journal and the budget.
 
 from __future__ import annotations
 
-import datetime
-import email.utils
 import os
 from collections.abc import Callable
 from typing import Any
 
 from featurestore import BadRequest, FeatureStoreError, Unavailable
+from featurestore.extension.retry_after import parse_retry_after
 from featurestore.extension.text import first_line
 from labeler.llm.completions import (
     Answer,
@@ -208,25 +207,16 @@ class Endpoint:
         if exc.status_code == 429:
             error = f"{self.name} keeps refusing for too many requests; lower --concurrency ({line})"
         if exc.status_code in BUSY:
-            return PassingFailure(Unavailable(error), True, parse_retry_after(exc.response.headers))
+            return PassingFailure(Unavailable(error), True, _read_pause(exc.response.headers))
         if exc.status_code in AGAIN or exc.status_code >= 500:
             # `transformers serve` says no more than this of a model it cannot find.
             return PassingFailure(Unavailable(f"{error} (is '{self.model}' a model it serves?)"))
         return RequestRefused(f"{self.name} refuses the request: {line}")
 
 
-def parse_retry_after(headers: Any) -> float | None:
-    """Seconds that the endpoint asks to wait (RFC 9110, 10.2.3: a number or a date), or None."""
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        value = headers.get(name)
-        if not value:
-            continue
-        try:
-            return max(0.0, float(value) * unit)
-        except ValueError:
-            try:
-                at = email.utils.parsedate_to_datetime(value)
-                return max(0.0, (at - datetime.datetime.now(datetime.UTC)).total_seconds())
-            except (ValueError, TypeError):
-                continue
-    return None
+def _read_pause(headers: Any) -> float | None:
+    """Returns the seconds that the endpoint asks to wait; None where it does not say."""
+    milliseconds = parse_retry_after(headers.get("retry-after-ms") or "")
+    if milliseconds is not None:
+        return milliseconds / 1000
+    return parse_retry_after(headers.get("retry-after") or "")

@@ -71,7 +71,7 @@ def test_local_and_remote_are_one_interface():
 
 @pytest.mark.parametrize("fields", QUERIES)
 def test_equal_hits(local, remote, fields):
-    query = Query.of(**fields)
+    query = Query.of(fields)
     found = remote.run(query)
     assert found == local.run(query)
     assert len(found) > 0
@@ -103,7 +103,7 @@ def test_equal_batches(local, remote):
 @pytest.mark.parametrize("where", ["true", "layer = 1 -- all of it", "feature % 5 = 0) OR (state = 'dead'", "false"])
 @pytest.mark.parametrize("pages", [3, 100])
 def test_equal_features_one_after_another(local, remote, where, pages, monkeypatch):
-    monkeypatch.setattr("featurestore.client.PAGES", pages)
+    monkeypatch.setattr("featurestore.wire.limits.FEATURES_A_PAGE", pages)
     ids = local.sql(
         f"SELECT dictionary || '/' || feature AS id FROM features WHERE ({where}\n) ORDER BY dictionary, feature"
     )
@@ -112,7 +112,7 @@ def test_equal_features_one_after_another(local, remote, where, pages, monkeypat
 
 
 def test_features_are_read_as_they_are_taken(local, url, monkeypatch):
-    monkeypatch.setattr("featurestore.client.PAGES", 5)
+    monkeypatch.setattr("featurestore.wire.limits.FEATURES_A_PAGE", 5)
     asked = []
 
     def counting(environ, start_response):

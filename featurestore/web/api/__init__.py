@@ -1,6 +1,9 @@
-"""The programs' doors: one module for each family of routes. A new module is one more name in ROUTES."""
+"""How the service answers the questions of `featurestore.wire`, where it does more than ask the store.
 
-from featurestore.web.api import batches, graphs, jobs, labels, questions, v1
+Knows Flask; knows nothing of pages, keys or lanes. A new module is one more import here.
+"""
 
-# Each makes the Routes of its module over a store.
-ROUTES = (v1.routes, batches.routes, labels.routes, questions.routes, graphs.routes, jobs.routes)
+from featurestore.web.api import batches, graphs, health, jobs, labels, searches, sql, values  # noqa: F401 - they bind
+from featurestore.web.api.routes import blueprint
+
+__all__ = ["blueprint"]

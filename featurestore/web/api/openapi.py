@@ -9,10 +9,22 @@ from typing import Any
 
 import msgspec
 
-from featurestore.web.api.models import Problem
-from featurestore.web.api.routes import JSON, Operation
+from featurestore.wire.answers import Problem
+from featurestore.wire.question import Question
 
 REF = "#/components/schemas/{name}"
+JSON = "application/json"
+# Classes by other names in the document; besides, a `...Request` is a `...Asked` there.
+SCHEMA_NAMES = {
+    "DictionariesAnswer": "Dictionaries",
+    "ExamplesAnswer": "ExamplesFound",
+    "FeaturesAnswer": "Features",
+    "LabelsAnswer": "Labels",
+    "ScoresAnswer": "Scores",
+    "SearchAnswer": "Found",
+    "VectorAnswer": "Vector",
+    "VectorsAnswer": "Vectors",
+}
 PARTS = {
     "model": {"type": "string", "pattern": r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$"},
     "source": {"type": "string", "pattern": r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$"},
@@ -34,18 +46,17 @@ REFUSALS = {
 }
 
 
-def document(operations: Iterable[Operation], version: str) -> dict[str, Any]:
-    """The document of these operations, as JSON takes it."""
-    operations = list(operations)
-    types = list({id(type_): type_ for one in operations for type_ in (one.takes, one.gives)}.values())
+def document(questions: Iterable[Question[Any, Any]], version: str) -> dict[str, Any]:
+    """Returns the document of these questions, as JSON takes it."""
+    questions = list(questions)
+    types = list({id(type_): type_ for question in questions for type_ in (question.takes, question.gives)}.values())
     _, components = msgspec.json.schema_components([*types, Problem], ref_template=REF)
-    # Through JSON: tuples become lists.
-    schemas = {name: _nulls(schema) for name, schema in msgspec.json.decode(msgspec.json.encode(components)).items()}
+    schemas = {_schema_name(name): _with_nulls(schema) for name, schema in _as_json(components).items()}
     paths: dict[str, dict[str, Any]] = {}
-    for one in operations:
-        path = one.prefix + re.sub("<([a-z]+)>", r"{\1}", one.path)
-        made = paths.setdefault(path, {})
-        made |= {method.lower(): _operation(one, method, schemas) for method in one.methods}
+    for question in questions:
+        path = question.prefix + re.sub("<([a-z]+)>", r"{\1}", question.path)
+        methods = paths.setdefault(path, {})
+        methods |= {method.lower(): _operation(question, method, schemas) for method in question.methods}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -63,59 +74,84 @@ def document(operations: Iterable[Operation], version: str) -> dict[str, Any]:
             },
             "responses": {
                 code: {
-                    "description": said,
+                    "description": description,
                     "content": {"application/problem+json": {"schema": {"$ref": REF.format(name="Problem")}}},
                 }
-                for code, said in REFUSALS.items()
+                for code, description in REFUSALS.items()
             },
         },
     }
 
 
-def _operation(one: Operation, method: str, schemas: dict[str, Any]) -> dict[str, Any]:
-    asked = _asked(one, schemas)
-    made: dict[str, Any] = {
-        "operationId": f"{method.lower()}_{one.name}",
-        "summary": one.summary,
-        "tags": [one.scope],
-        "parameters": [_part(name) for name in re.findall("<([a-z]+)>", one.path)],
-        "responses": {str(one.status): _answer(one)}
+def _operation(question: Question[Any, Any], method: str, schemas: dict[str, Any]) -> dict[str, Any]:
+    request = _request_schema(question, schemas)
+    operation: dict[str, Any] = {
+        "operationId": f"{method.lower()}_{question.name}",
+        "summary": question.summary,
+        "tags": [question.scope],
+        "parameters": [_path_parameter(name) for name in question.parts],
+        "responses": {str(question.status): _answer(question)}
         | {code: {"$ref": f"#/components/responses/{code}"} for code in REFUSALS},
     }
     if method in ("POST", "PUT"):
-        made["requestBody"] = {"required": True, "content": {JSON: {"schema": asked}}}
+        operation["requestBody"] = {"required": True, "content": {JSON: {"schema": request}}}
     else:
-        made["parameters"] += [
-            _parameter(name, schema, name in asked.get("required", ())) for name, schema in asked["properties"].items()
+        operation["parameters"] += [
+            _query_parameter(name, schema, name in request.get("required", ()))
+            for name, schema in request["properties"].items()
         ]
-    return made
+    return operation
 
 
-def _asked(one: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
-    """The schema of what the route takes: its type's, narrowed to the route."""
-    schema = copy.deepcopy(schemas[one.takes.__name__])
-    for name in one.without:
+def _request_schema(question: Question[Any, Any], schemas: dict[str, Any]) -> dict[str, Any]:
+    """Returns the schema of the type that the question takes, narrowed to the question."""
+    schema: dict[str, Any] = copy.deepcopy(schemas[_schema_name(question.takes.__name__)])
+    for name in question.without:
         schema["properties"].pop(name, None)
-    for name in one.requires:
+    for name in question.requires:
         schema["properties"][name] = _without_null(schema["properties"][name])
-    schema["required"] = sorted({*schema.get("required", ()), *one.requires})
+    schema["required"] = sorted({*schema.get("required", ()), *question.requires})
     return schema
 
 
-def _answer(one: Operation) -> dict[str, Any]:
-    (schema,), _ = msgspec.json.schema_components([one.gives], ref_template=REF)
-    content: dict[str, Any] = {JSON: {"schema": schema}}
-    return {"description": one.summary, "content": content | {form: {} for form in one.media}}
+def _answer(question: Question[Any, Any]) -> dict[str, Any]:
+    (schema,), _ = msgspec.json.schema_components([question.gives], ref_template=REF)
+    content: dict[str, Any] = {JSON: {"schema": _as_json(schema)}}
+    return {"description": question.summary, "content": content | {form: {} for form in question.media}}
 
 
-def _part(name: str) -> dict[str, Any]:
+def _schema_name(name: str) -> str:
+    """Returns the document's name of a class: generated clients use it, so it stays when a class is renamed."""
+    return SCHEMA_NAMES.get(name) or re.sub("Request$", "Asked", name)
+
+
+def _as_json(value: Any) -> Any:
+    """Returns schemas as JSON has them: lists in the place of tuples, and the document's names of classes."""
+    return _rename(msgspec.json.decode(msgspec.json.encode(value)))
+
+
+def _rename(part: Any) -> Any:
+    if isinstance(part, list):
+        return [_rename(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    renamed = {key: _rename(item) for key, item in part.items()}
+    if isinstance(part.get("$ref"), str):
+        head, _, name = part["$ref"].rpartition("/")
+        renamed["$ref"] = f"{head}/{_schema_name(name)}"
+    if isinstance(part.get("title"), str):
+        renamed["title"] = _schema_name(part["title"])
+    return renamed
+
+
+def _path_parameter(name: str) -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "schema": PARTS.get(name, {"type": "string"})}
 
 
-def _parameter(name: str, schema: dict[str, Any], required: bool) -> dict[str, Any]:
-    """A field of the request in the URL, where there is no null."""
+def _query_parameter(name: str, schema: dict[str, Any], required: bool) -> dict[str, Any]:
+    """Returns a field of the request as it stands in the URL, where there is no null."""
     plain = _without_null(schema)
-    made = {
+    parameter = {
         "name": name,
         "in": "query",
         "required": required,
@@ -124,26 +160,26 @@ def _parameter(name: str, schema: dict[str, Any], required: bool) -> dict[str, A
     }
     if plain.get("type") == "array":
         # One field for each value; numbers are shorter with commas.
-        made |= {"style": "form", "explode": plain["items"].get("type") != "number"}
-    return made
+        parameter |= {"style": "form", "explode": plain["items"].get("type") != "number"}
+    return parameter
 
 
-def _nulls(schema: dict[str, Any]) -> dict[str, Any]:
-    """A schema of a request in which every field that may be left out may be null too, which means the same."""
+def _with_nulls(schema: dict[str, Any]) -> dict[str, Any]:
+    """Returns a request's schema in which every optional field may be null too, which means that it is not given."""
     if schema.get("additionalProperties") is not False:
         return schema
-    made = copy.deepcopy(schema)
-    for name, one in made["properties"].items():
-        if name in schema.get("required", ()) or any(kind == {"type": "null"} for kind in one.get("anyOf", ())):
+    nullable = copy.deepcopy(schema)
+    for name, field in nullable["properties"].items():
+        if name in schema.get("required", ()) or any(kind == {"type": "null"} for kind in field.get("anyOf", ())):
             continue
-        aside = {key: one.pop(key) for key in ("description", "default") if key in one}
-        made["properties"][name] = aside | {"anyOf": [one, {"type": "null"}]}
-    return made
+        around = {key: field.pop(key) for key in ("description", "default") if key in field}
+        nullable["properties"][name] = around | {"anyOf": [field, {"type": "null"}]}
+    return nullable
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    made = copy.deepcopy(schema)
-    kinds = [kind for kind in made.pop("anyOf", ()) if kind != {"type": "null"}]
-    if made.get("default", 0) is None:
-        del made["default"]
-    return made | (kinds[0] if len(kinds) == 1 else {"anyOf": kinds} if kinds else {})
+    plain = copy.deepcopy(schema)
+    kinds = [kind for kind in plain.pop("anyOf", ()) if kind != {"type": "null"}]
+    if plain.get("default", 0) is None:
+        del plain["default"]
+    return plain | (kinds[0] if len(kinds) == 1 else {"anyOf": kinds} if kinds else {})

@@ -1,117 +1,83 @@
-"""Registering a route once: how it is answered, what it takes and gives, and who may ask how often.
-
-A module of questions makes a `Routes`, adds functions to it, and is listed in `api/__init__.py`; the application registers
-its blueprint, and the OpenAPI document is made of its operations. Nothing else has to be told of a new route.
-"""
+"""Routes: a question of `featurestore.wire` is answered by the function bound to it, or else by the store's method."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Concatenate, TypeVar, get_origin
 
 import msgspec
 from flask import Blueprint, Response, g
 
-from featurestore.web import responses
-from featurestore.web.api.models import Nothing
+from featurestore.interface import FeatureStore
+from featurestore.web import requests, responses
 from featurestore.web.travel import Answers
+from featurestore.wire import questions
+from featurestore.wire.question import Question
 
-JSON = "application/json"
+Takes = TypeVar("Takes", bound=msgspec.Struct)
+Gives = TypeVar("Gives")
+# Takes the store, the request and, where the path has one, the id; returns what the question gives, or a Response.
+Handler = Callable[..., Any]
 
-
-class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a route beside its function.
-
-    `lane` says with which requests it queues (limits.py), `scope` which right a key needs for it. `requires` and `without`
-    are fields of `takes` that this route cannot do without, or refuses. `media` are forms of the answer beside JSON. An
-    answer that is `tagged` changes with the store only, and is not sent again to who has it. `most` is how many bytes the
-    request's body may have, where that is not what all of them may; `status` what an answer has that is no error.
-    """
-
-    path: str  # with the parts that vary in <>, below `prefix`
-    prefix: str
-    name: str
-    summary: str
-    methods: tuple[str, ...]
-    takes: type
-    gives: Any
-    requires: tuple[str, ...]
-    without: tuple[str, ...]
-    media: tuple[str, ...]
-    scope: str
-    lane: str
-    tagged: bool
-    most: int | None
-    status: int
+HANDLERS: dict[str, Handler] = {}
 
 
-class Routes:
-    """Routes below one prefix: a Flask blueprint, and the operations it answers."""
+def answers(
+    question: Question[Takes, Gives],
+) -> Callable[
+    [Callable[Concatenate[FeatureStore, Takes, ...], Gives | Response]],
+    Callable[Concatenate[FeatureStore, Takes, ...], Gives | Response],
+]:
+    """Bind a function to the question that it answers."""
 
-    def __init__(self, name: str, prefix: str = "/v1"):
-        self.blueprint = Blueprint(name, __name__, url_prefix=prefix)
-        self.prefix = prefix
-        self.operations: list[Operation] = []
-        self._answers = Answers()
+    def _bind(
+        handler: Callable[Concatenate[FeatureStore, Takes, ...], Gives | Response],
+    ) -> Callable[Concatenate[FeatureStore, Takes, ...], Gives | Response]:
+        HANDLERS[question.name] = handler
+        return handler
 
-    def add(
-        self,
-        path: str,
-        *,
-        gives: Any,
-        takes: type = Nothing,
-        methods: tuple[str, ...] = ("GET",),
-        requires: tuple[str, ...] = (),
-        without: tuple[str, ...] = (),
-        media: tuple[str, ...] = (),
-        scope: str = "read",
-        lane: str = "light",
-        tagged: bool = False,
-        most: int | None = None,
-        status: int = 200,
-    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Answer `path` with a function of the request (a value of `takes`) and of the parts of the path that vary.
+    return _bind
 
-        What it returns is sent as JSON, unless it is a Response. Its docstring's first line is the summary in the document.
-        """
 
-        def registered(answer: Callable[..., Any]) -> Callable[..., Any]:
-            operation = Operation(
-                path=path,
-                prefix=self.prefix,
-                name=answer.__name__,
-                summary=(answer.__doc__ or answer.__name__).strip().splitlines()[0],
-                methods=methods,
-                takes=takes,
-                gives=gives,
-                requires=requires,
-                without=without,
-                media=media,
-                scope=scope,
-                lane=lane,
-                tagged=tagged,
-                most=most,
-                status=status,
-            )
+def blueprint(store: FeatureStore) -> Blueprint:
+    """Returns the routes of every question, answered for `store`."""
+    routes = Blueprint("api", __name__)
+    bodies = Answers()
+    for question in questions.QUESTIONS:
+        view = _make_view(store, question, bodies)
+        routes.add_url_rule(question.prefix + question.path, question.name, view, methods=list(question.methods))
+    return routes
 
-            @functools.wraps(answer)
-            def view(**parts: str) -> Response:
-                tag = g.get("tag")
-                body = self._answers.get(tag)
-                if body is not None:
-                    return Response(body, mimetype=JSON)
-                found = answer(responses.read(takes), **parts)
-                if isinstance(found, Response):
-                    return found
-                encoded = responses.json(found, status)
-                if tag is not None:
-                    self._answers.keep(tag, encoded.get_data())
-                return encoded
 
-            view.operation = operation  # type: ignore[attr-defined]
-            self.operations.append(operation)
-            self.blueprint.add_url_rule(path, answer.__name__, view, methods=list(methods))
+def _make_view(store: FeatureStore, question: Question[Any, Any], bodies: Answers) -> Callable[..., Response]:
+    """Returns a view that reads a request, calls the handler and encodes the answer; `question` is its declaration."""
+    handler = HANDLERS.get(question.name) or _call_store(question)
+    names = question.parts
+
+    def _view(**parts: str) -> Response:
+        tag = g.get("tag")
+        body = bodies.get(tag)
+        if body is not None:
+            return Response(body, mimetype="application/json")
+        id = ("/".join(parts[name] for name in names),) if names else ()
+        answer = handler(store, requests.read(question.takes), *id)
+        if isinstance(answer, Response):
             return answer
+        encoded = responses.json(answer, question.status)
+        if tag is not None:
+            bodies.keep(tag, encoded.get_data())
+        return encoded
 
-        return registered
+    _view.question = question  # type: ignore[attr-defined]
+    return _view
+
+
+def _call_store(question: Question[Any, Any]) -> Handler:
+    """Returns a function that asks the store's method of the question's name; a list becomes the answer's one field."""
+    plain_type = get_origin(question.gives) or question.gives
+
+    def _call(store: FeatureStore, request: msgspec.Struct, *id: str) -> Any:
+        value = getattr(store, question.name)(*id, **msgspec.structs.asdict(request))
+        return value if isinstance(value, plain_type) else question.gives(value)
+
+    return _call

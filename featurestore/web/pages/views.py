@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import msgspec
 from flask import Blueprint, Response, make_response, redirect, render_template, request
 
 from featurestore.display.charts import draw_activations, draw_densities
@@ -15,14 +17,15 @@ from featurestore.display.tokens import Run, find_bars, show_whitespace, split_r
 from featurestore.errors import BadRequest, FeatureStoreError
 from featurestore.interface import FeatureStore
 from featurestore.query import Query
-from featurestore.store.labels import MOST_LABEL
 from featurestore.tables.schema import Column, columns
 from featurestore.values.feature import Feature, GivenLabel
 from featurestore.web.api import labels
-from featurestore.web.api.v1 import SQL_SECONDS
 from featurestore.web.pages.examples import QUERIES, SEARCHES, TEXTS
 from featurestore.web.pages.neighbourhood import drawing
-from featurestore.web.responses import given, query_of, rows, text, whole
+from featurestore.web.requests import read
+from featurestore.web.responses import rows
+from featurestore.wire.limits import MOST_LABEL, SQL_SECONDS
+from featurestore.wire.requests import Nothing, Request
 
 NEIGHBOURS = 8
 PAGE = 50  # features of a dictionary shown at once
@@ -34,7 +37,41 @@ ORDERS = {
     "index": ("by index", "feature"),
 }
 STATES = ("live", "always-on", "dead", "unharvested")
-FILTERS = {"number": format_value, "percent": format_percent, "visible": show_whitespace}  # of templates
+FILTERS: dict[str, Callable[..., str]] = {
+    "number": format_value,
+    "percent": format_percent,
+    "visible": show_whitespace,
+}  # of templates
+
+
+class NeighbourhoodFields(Request, frozen=True):
+    """The fields of a neighbourhood's page."""
+
+    k: int = NEIGHBOURS
+
+
+class DictionaryFields(Request, frozen=True):
+    """The fields of a dictionary's page."""
+
+    order: str = "density"
+    page: int = 1
+    state: str | None = None
+
+
+class TextFields(Request, frozen=True):
+    """The fields of the page of a text; `feature` is the one whose activations are shown."""
+
+    text: str = ""
+    dictionary: str | None = None
+    order: str = "specific"
+    k: int = 20
+    feature: str | None = None
+
+
+class SqlFields(Request, frozen=True):
+    """The fields of the page of a statement."""
+
+    sql: str = ""
 
 
 def blueprint(store: FeatureStore) -> Blueprint:
@@ -57,7 +94,7 @@ def blueprint(store: FeatureStore) -> Blueprint:
             more = {"info": store.info(), "examples": SEARCHES, "texts": TEXTS, "queries": _some(QUERIES, 4)}
             return render_template("home.html", **shown, **more)
         try:
-            query = query_of(fields, text=True)
+            query = Query.from_text(fields)
             shown["hits"] = hits = store.run(query)
         except FeatureStoreError as exc:
             return make_response(render_template("home.html", **shown | {"error": str(exc)}), exc.status)
@@ -73,7 +110,7 @@ def blueprint(store: FeatureStore) -> Blueprint:
 
     @pages.get("/features/<model>/<source>/<index>")
     def feature(model: str, source: str, index: str) -> str:
-        given()
+        read(Nothing)
         page = store.feature(f"{model}/{source}/{index}")
         dictionary = store.dictionary(page.dictionary)
         bands = _bands(page)
@@ -95,20 +132,20 @@ def blueprint(store: FeatureStore) -> Blueprint:
         if set(fields) != {"label"} or len(fields["label"]) != 1:
             raise BadRequest("the form has one field, label")
         id = f"{model}/{source}/{index}"
-        store.add_labels([GivenLabel(id=id, label=fields["label"][0])], labels.who(store))
+        store.add_labels([GivenLabel(id=id, label=fields["label"][0])], labels.name_writer(store))
         return redirect(f"/features/{quote(id)}", 303)
 
     @pages.get("/neighbourhood/<model>/<source>/<index>")
     def neighbourhood(model: str, source: str, index: str) -> str:
-        k = given(k=whole).get("k", NEIGHBOURS)
+        k = read(NeighbourhoodFields).k
         found = store.neighbourhood(f"{model}/{source}/{index}", k)
         return render_template("neighbourhood.html", found=found, drawing=drawing(found), k=k)
 
     @pages.get("/dictionaries/<model>/<source>")
     def dictionary(model: str, source: str) -> str:
-        asked = given(order=text, page=whole, state=text)
+        asked = read(DictionaryFields)
         one = store.dictionary(f"{model}/{source}")
-        order, number, state = asked.get("order", "density"), asked.get("page", 1), asked.get("state")
+        order, number, state = asked.order, asked.page, asked.state
         if order not in ORDERS:
             raise BadRequest(f"order: '{order}' is not one of {', '.join(ORDERS)}")
         if state is not None and state not in STATES:
@@ -149,33 +186,31 @@ def blueprint(store: FeatureStore) -> Blueprint:
 
     @pages.get("/text")
     def text_page() -> Any:
-        asked = given(text=text, dictionary=text, order=text, k=whole, feature=text)
+        asked = read(TextFields)
         shown: dict[str, Any] = {"dictionaries": store.dictionaries(), "asked": asked, "examples": TEXTS}
-        if not asked.get("text", "").strip():
+        if not asked.text.strip():
             return render_template("text.html", found=None, chosen=None, error=None, **shown)
-        k, order = asked.get("k", 20), asked.get("order", "specific")
         try:
-            found = store.activating(asked["text"], asked.get("dictionary") or None, k, order)
+            found = store.activating(asked.text, asked.dictionary or None, asked.k, asked.order)
         except FeatureStoreError as exc:
             page = render_template("text.html", found=None, chosen=None, error=str(exc), **shown)
             return make_response(page, exc.status)
-        chosen = next((one for one in found.features if one.id == asked.get("feature")), None)
+        chosen = next((one for one in found.features if one.id == asked.feature), None)
         chosen = chosen or (found.features[0] if found.features else None)
-        again = {name: value for name, value in asked.items() if name != "feature" and value != ""}
+        again = {name: value for name, value in msgspec.structs.asdict(asked).items() if value and name != "feature"}
         return render_template(
             "text.html",
             found=found,
             chosen=chosen,
             error=None,
             show=lambda id: f"/text?{urlencode(again | {'feature': id})}#on-text",
-            json=f"/v1/activating?{urlencode(again | {'k': k})}",
+            json=f"/v1/activating?{urlencode(again)}",
             **shown,
         )
 
     @pages.get("/sql")
     def sql() -> Any:
-        asked = given(sql=text)
-        statement = asked.get("sql", "").strip()
+        statement = read(SqlFields).sql.strip()
         shown = {"statement": statement, "schema": _schema(), "examples": QUERIES, "table": None, "error": None}
         if not statement:
             return render_template("sql.html", **shown)
@@ -214,7 +249,7 @@ def _runs(example: Any, largest: float | None) -> list[Run]:
 
 def _neighbours(store: FeatureStore, page: Feature) -> list[Any]:
     try:
-        return list(store.run(Query.of(near=page.id, k=NEIGHBOURS)))
+        return list(store.run(Query.of({"near": page.id, "k": NEIGHBOURS})))
     except BadRequest:
         return []  # a zero decoder vector is near nothing
 

@@ -16,11 +16,11 @@ from flask import Flask, Response, current_app, g, request
 from featurestore.errors import BadRequest, Forbidden
 from featurestore.interface import FeatureStore
 from featurestore.web import metrics, travel
-from featurestore.web.api.routes import Operation
 from featurestore.web.logs import Line, request_id
 from featurestore.web.security.limits import Lanes, Quotas
 from featurestore.web.serving import dispatch
 from featurestore.web.settings import Settings
+from featurestore.wire.question import Question
 
 # Every answer has these, whoever makes it.
 HEADERS = {
@@ -41,7 +41,7 @@ PAGE_LANES = {
 # Forms that write: a browser fills them in for its user, so only our own pages may send them.
 FORMS = {"pages.label"}
 # What anybody may see: what the service is, not what it holds.
-OPEN = {"static", "documents.openapi", "documents.docs", "health.healthz", "health.readyz"}
+OPEN = {"static", "documents.openapi", "documents.docs"}
 CORS_SECONDS = "600"
 
 
@@ -70,8 +70,8 @@ class Guard:
             return _preflight() if origin else None
         operation = _operation()
         scope, lane = _needs(operation)
-        if operation is not None and operation.most is not None:
-            request.max_content_length = operation.most
+        if operation is not None and operation.most_bytes is not None:
+            request.max_content_length = operation.most_bytes
         if scope == "write":
             self._check_write()
         g.may_write = self._settings.writes
@@ -121,7 +121,7 @@ class Guard:
             # Other types can be sent by any site's form, unasked.
             raise BadRequest("Content-Type: what is written is sent as application/json")
 
-    def _unchanged(self, operation: Operation | None) -> Response | None:
+    def _unchanged(self, operation: Question[Any, Any] | None) -> Response | None:
         """304 where the reader has this answer already."""
         if operation is None or not operation.tagged:
             return None
@@ -203,13 +203,15 @@ def _host_of(header: str) -> str:
     return (found[1] or found[3]).lower() if found else ""
 
 
-def _operation() -> Operation | None:
+def _operation() -> Question[Any, Any] | None:
     """What the request asks for, where that is no page."""
-    found: Operation | None = getattr(current_app.view_functions.get(request.endpoint or ""), "operation", None)
-    return found
+    question: Question[Any, Any] | None = getattr(
+        current_app.view_functions.get(request.endpoint or ""), "question", None
+    )
+    return question
 
 
-def _needs(operation: Operation | None) -> tuple[str, str]:
+def _needs(operation: Question[Any, Any] | None) -> tuple[str, str]:
     """The scope and the lane of the request; no scope where anybody may ask."""
     endpoint = request.endpoint
     if endpoint is None or endpoint in OPEN:

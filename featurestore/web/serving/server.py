@@ -40,9 +40,9 @@ def serve(
     """
     from waitress.server import create_server
 
-    from featurestore.web.api.graphs import MOST
     from featurestore.web.app import MAX_BODY, create_app
     from featurestore.web.serving.dispatch import Dispatcher
+    from featurestore.wire.limits import MOST_GRAPH
 
     shared = listening is not None
     # Bound here, so that a busy port is told before anything starts; port 0 takes a free one.
@@ -54,7 +54,7 @@ def serve(
         sockets=[listening],
         _dispatcher=Dispatcher(threads),
         ident="featurestore",
-        max_request_body_size=2 * MAX_BODY if settings is None or not settings.writes else MOST + MAX_BODY,
+        max_request_body_size=2 * MAX_BODY if settings is None or not settings.writes else MOST_GRAPH + MAX_BODY,
         connection_limit=1000,
         channel_timeout=60,
     )

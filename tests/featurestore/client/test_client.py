@@ -11,10 +11,10 @@ import pytest
 from waitress.server import create_server
 
 import featurestore
-from featurestore import BadRequest, TooManyRequests, Unavailable
-from featurestore.client import Client, client, transport
+from featurestore import BadRequest, TooManyRequests, Unavailable, retry_after
+from featurestore.client import Client, transport
 from featurestore.web import create_app
-from featurestore.web.api import v1
+from featurestore.wire import limits
 
 
 @pytest.fixture
@@ -107,12 +107,11 @@ def test_other_statuses_are_named():
 
 
 def test_sql_takes_as_much_as_the_service_gives(local):
-    assert client.MOST_ROWS == v1.MOST_ROWS
     with Client("http://x", transport=httpx2.WSGITransport(app=create_app(local))) as remote:
-        statement = f"SELECT range FROM range({v1.MAX_ROWS + 1})"
+        statement = f"SELECT range FROM range({limits.DEFAULT_ROWS + 1})"
         assert remote.sql(statement).equals(local.sql(statement))
-        cut = remote.sql(f"SELECT range FROM range({v1.MOST_ROWS + 1})")
-        assert (cut.num_rows, cut.schema.metadata) == (v1.MOST_ROWS, {b"featurestore.truncated": b"100000"})
+        cut = remote.sql(f"SELECT range FROM range({limits.MOST_ROWS + 1})")
+        assert (cut.num_rows, cut.schema.metadata) == (limits.MOST_ROWS, {b"featurestore.truncated": b"100000"})
 
 
 def test_a_query_past_its_time_fails_alike(local):
@@ -172,7 +171,7 @@ def test_a_date_says_when_too(pauses, monkeypatch):
         def now(cls, zone):
             return cls(2026, 10, 21, 7, 27, 55, tzinfo=zone)
 
-    monkeypatch.setattr(transport.datetime, "datetime", Clock)
+    monkeypatch.setattr(retry_after.datetime, "datetime", Clock)
     store, _ = answers(refusal(503, **{"Retry-After": then}), httpx2.Response(200, json=NONE_THERE))
     assert store.dictionaries() == []
     assert pauses == [5.0]
@@ -268,7 +267,7 @@ def test_vectors_travel_as_their_bits(local, monkeypatch):
         seen.append((environ["HTTP_ACCEPT"], environ["HTTP_ACCEPT_ENCODING"]))
         return app(environ, start_response)
 
-    monkeypatch.setattr(client, "MOST_IDS", 3)
+    monkeypatch.setattr(limits, "MOST_IDS", 3)
     ids = [f"tiny/0-res/{n}" for n in range(7)]
     with Client("http://x", transport=httpx2.WSGITransport(app=watching)) as remote:
         numpy.testing.assert_array_equal(remote.vectors(ids), local.vectors(ids))
@@ -287,7 +286,7 @@ class Missing:
 sys.meta_path.insert(0, Missing())
 import featurestore
 from click.testing import CliRunner
-from featurestore.cli import main
+from featurestore.cli.main import main
 
 url = sys.argv[1]
 with featurestore.connect(url) as store:
@@ -296,8 +295,10 @@ with featurestore.connect(url) as store:
     print(len(store.info().rows), len(store.dictionaries()), len(hits), store.feature(id).id == id)
     print(store.vector(id).shape, store.vectors([id, id]).shape, len(store.features([id])))
     print(len(list(store.features_where("feature < 3"))), len(store.nearest(id)), len(store.rerank("x", [id])))
-    print(store.sql("SELECT count(*) AS n FROM features").to_pylist(), store.stream("SELECT 1 AS n").read_all().num_rows)
-    print(len(store.neighbourhood(id).nodes) > 1, store.duplicates("tiny/0-res").compared, len(next(store.pages(text="self"))))
+    counted = store.sql("SELECT count(*) AS n FROM features").to_pylist()
+    print(counted, store.stream("SELECT 1 AS n").read_all().num_rows)
+    first_page = next(store.pages(text="self"))
+    print(len(store.neighbourhood(id).nodes) > 1, store.duplicates("tiny/0-res").compared, len(first_page))
     for ask in (lambda: store.activating("x"), lambda: store.contrast(["x"], ["y"])):
         try:
             ask()

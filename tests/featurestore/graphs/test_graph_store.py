@@ -2,11 +2,13 @@
 
 import json
 
+import msgspec
 import pytest
 
 from featurestore import BadRequest, Conflict, NotFound
 from featurestore.cli.main import main
 from featurestore.web import Settings, create_app
+from featurestore.wire import questions
 from tests.support import tiny
 from tests.support.attribution_graphs import feature, graph
 
@@ -181,7 +183,10 @@ def test_only_who_may_write_does_so_and_only_so_much(store, monkeypatch):
     assert http.put("/v1/graphs/large", json=large).status_code == 200
     refused = http.post("/v1/labels", json={"labels": [{"id": "tiny/0-res/3", "label": "x" * 11_000_000}]})
     assert (refused.status_code, refused.json["detail"]) == (413, "the request is larger than 10,000,000 bytes")
-    monkeypatch.setattr("featurestore.web.api.graphs.MOST", 1000)
+    small = tuple(
+        msgspec.structs.replace(question, most_bytes=question.most_bytes and 1000) for question in questions.QUESTIONS
+    )
+    monkeypatch.setattr(questions, "QUESTIONS", small)
     http = create_app(store, Settings(writes=True)).test_client()
     assert http.put("/v1/graphs/colons", json=asked).status_code == 413
 

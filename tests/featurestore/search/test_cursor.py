@@ -12,7 +12,7 @@ def store(either):
     return either
 
 
-QUERY = Query.of(text="self", k=2)
+QUERY = Query.of({"text": "self", "k": 2})
 
 
 def test_deeper_rankings_add_what_was_not_shown():
@@ -42,9 +42,9 @@ def test_a_cursor_says_where_its_page_begins():
     notes = []
     assert start_of(QUERY, 3, notes) == 0
     cursor = cursor_at(QUERY, 3, 40)
-    assert start_of(Query.of(text="self", k=2, cursor=cursor), 3, notes) == 40
+    assert start_of(Query.of({"text": "self", "k": 2, "cursor": cursor}), 3, notes) == 40
     assert notes == []
-    assert start_of(Query.of(text="self", k=2, cursor=cursor), 4, notes) == 40
+    assert start_of(Query.of({"text": "self", "k": 2, "cursor": cursor}), 4, notes) == 40
     assert notes == ["the store has changed since the page before, so hits may be missing here or come twice"]
 
 
@@ -57,13 +57,13 @@ def test_pages_end():
     ("cursor", "words"),
     [
         ("forged!", "'forged!' is no cursor"),
-        (cursor_at(Query.of(text="other", k=2), 3, 2), "it belongs to another query"),
+        (cursor_at(Query.of({"text": "other", "k": 2}), 3, 2), "it belongs to another query"),
         (cursor_at(QUERY, 3, -1), "pages end after 100,000 hits"),
     ],
 )
 def test_other_cursors_are_refused(cursor, words):
     with pytest.raises(BadRequest, match=words):
-        start_of(Query.of(text="self", k=2, cursor=cursor), 3, [])
+        start_of(Query.of({"text": "self", "k": 2, "cursor": cursor}), 3, [])
 
 
 @pytest.mark.parametrize(

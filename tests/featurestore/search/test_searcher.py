@@ -100,7 +100,7 @@ def test_hits_carry_the_best_label(store):
 )
 def test_questions_that_cannot_be_answered(store, fields, kind, words):
     with pytest.raises(kind, match=words):
-        store.run(Query.of(**fields))
+        store.run(Query.of(fields))
 
 
 def _cut(file):
@@ -174,4 +174,4 @@ def test_a_given_set_is_ranked_by_a_text(store):
 )
 def test_questions_that_make_no_sense(store, fields, words):
     with pytest.raises(BadRequest, match=words):
-        store.run(Query.of(**fields))
+        store.run(Query.of(fields))

@@ -67,17 +67,17 @@ def test_unknown_features_are_named(catalog):
 
 
 def test_a_choice_leaves_out_dead_and_always_on_features(catalog):
-    choice = catalog.choice(Query.of(text="x"))
+    choice = catalog.choice(Query.of({"text": "x"}))
     assert choice.count == 26
     assert not choice.mask[[DEAD, ALWAYS_ON]].any()
     assert choice.notes == ("left out: 1 dead and 1 always-on features (all=true shows them)",)
-    assert catalog.choice(Query.of(text="x", all=True)).count == 28
-    assert catalog.choice(Query.of(text="x", within=("tiny/b",))).notes == ()
+    assert catalog.choice(Query.of({"text": "x", "all": True})).count == 28
+    assert catalog.choice(Query.of({"text": "x", "within": ("tiny/b",)})).notes == ()
 
 
 def test_every_part_of_a_filter_counts(catalog):
     def numbers(**fields):
-        return numpy.flatnonzero(catalog.choice(Query.of(text="x", **fields)).mask).tolist()
+        return numpy.flatnonzero(catalog.choice(Query.of({"text": "x", **fields})).mask).tolist()
 
     assert numbers(within=("tiny/b",)) == [24, 25, 26, 27]
     assert numbers(among=("tiny/a/3", "tiny/b/0")) == [3, 24]
@@ -87,12 +87,12 @@ def test_every_part_of_a_filter_counts(catalog):
 
 
 def test_equal_filters_share_a_choice_and_old_ones_go(catalog):
-    first = catalog.choice(Query.of(text="x", where="layer = 0"))
-    assert catalog.choice(Query.of(text="y", k=3, where="layer = 0")) is first
+    first = catalog.choice(Query.of({"text": "x", "where": "layer = 0"}))
+    assert catalog.choice(Query.of({"text": "y", "k": 3, "where": "layer = 0"})) is first
     assert len(catalog.statements) == 1
     for number in range(KEPT_CHOICES):
-        catalog.choice(Query.of(text="x", among=(f"tiny/a/{number}",)))
-    assert catalog.choice(Query.of(text="x", where="layer = 0")) is not first
+        catalog.choice(Query.of({"text": "x", "among": (f"tiny/a/{number}",)}))
+    assert catalog.choice(Query.of({"text": "x", "where": "layer = 0"})) is not first
 
 
 def test_what_is_derived_of_a_choice_is_kept():

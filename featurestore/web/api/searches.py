@@ -1,0 +1,50 @@
+"""/v1/search, /v1/nearest, /v1/rerank and /v1/duplicates: answers with the query in them, and limits of a service."""
+
+from __future__ import annotations
+
+from featurestore.errors import BadRequest
+from featurestore.interface import FeatureStore
+from featurestore.query import Query
+from featurestore.values.hits import Duplicates, Hits
+from featurestore.web.api.routes import answers
+from featurestore.wire import limits, questions
+from featurestore.wire.answers import SearchAnswer
+from featurestore.wire.requests import DuplicatesRequest, RerankRequest
+
+
+@answers(questions.SEARCH)
+def search(store: FeatureStore, query: Query) -> SearchAnswer:
+    """Answer a query by text. Raises BadRequest for a query by vectors."""
+    if query.text is None:
+        raise BadRequest("text: say what to search for; /v1/nearest takes near or vector")
+    return _answer(store.run(query))
+
+
+@answers(questions.NEAREST)
+def nearest(store: FeatureStore, query: Query) -> SearchAnswer:
+    """Answer a query by vectors. Raises BadRequest for a query by text."""
+    if query.text is not None:
+        raise BadRequest("text: /v1/nearest takes near (a feature's id) or vector; /v1/search takes text")
+    return _answer(store.run(query))
+
+
+@answers(questions.RERANK)
+def rerank(store: FeatureStore, request: RerankRequest) -> SearchAnswer:
+    """Rank the given features by how well their labels match the text."""
+    return _answer(store.rerank(request.text, request.features, mode=request.mode))
+
+
+@answers(questions.DUPLICATES)
+def duplicates(store: FeatureStore, request: DuplicatesRequest) -> Duplicates:
+    """Compare a dictionary's features with others. Raises BadRequest for one too large for a service."""
+    d_sae = store.dictionary(request.dictionary).d_sae
+    if d_sae > limits.MOST_COMPARED:
+        raise BadRequest(
+            f"dictionary: {request.dictionary} has {d_sae:,} features; a service compares {limits.MOST_COMPARED:,} "
+            "at most. Run `featurestore duplicates` beside the store"
+        )
+    return store.duplicates(request.dictionary, request.against, request.cosine, request.k)
+
+
+def _answer(hits: Hits) -> SearchAnswer:
+    return SearchAnswer(hits.query, hits.hits, hits.notes, hits.next)

@@ -1,0 +1,36 @@
+"""/v1/sql: rows of a statement as JSON, or in other forms as they come."""
+
+from __future__ import annotations
+
+from flask import Response, request
+
+from featurestore.errors import BadRequest
+from featurestore.interface import FeatureStore
+from featurestore.sql import export
+from featurestore.values.parameters import from_json
+from featurestore.web import responses
+from featurestore.web.api.routes import answers
+from featurestore.wire import limits, questions
+from featurestore.wire.question import ARROW
+from featurestore.wire.requests import SqlRequest
+
+
+@answers(questions.SQL)
+def sql(store: FeatureStore, statement: SqlRequest) -> Response:
+    """Run one SELECT. Raises BadRequest for more rows than an answer may hold, where they are not streamed."""
+    timeout = min(statement.timeout or limits.SQL_SECONDS, limits.SQL_SECONDS)
+    parameters = from_json(statement.parameters)
+    as_arrow = ARROW in request.accept_mimetypes.values()
+    if statement.format is not None or (as_arrow and statement.stream):
+        form = statement.format or "arrow"
+        export.check(form)
+        return responses.stream(store.stream(statement.sql, parameters, timeout), form, statement.max_rows)
+    max_rows = limits.DEFAULT_ROWS if statement.max_rows is None else statement.max_rows
+    if max_rows > limits.MOST_ROWS:
+        raise BadRequest(
+            f"max_rows: {max_rows} is more than {limits.MOST_ROWS:,}; give a format, and rows are streamed"
+        )
+    table = store.sql(statement.sql, parameters, max_rows, timeout)
+    answer = responses.arrow(table) if as_arrow else responses.json(responses.rows(table))
+    answer.headers["Vary"] = "Accept"
+    return answer

@@ -1,0 +1,28 @@
+"""/v1/info and /v1/vectors/...: values whose JSON is not what the store returns."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from featurestore.interface import FeatureStore
+from featurestore.values.dictionary import StoreInfo
+from featurestore.web.api.routes import answers
+from featurestore.wire import questions
+from featurestore.wire.answers import VectorAnswer
+from featurestore.wire.requests import Nothing, VectorRequest
+
+
+@answers(questions.INFO)
+def info(store: FeatureStore, request: Nothing) -> StoreInfo:
+    """Returns what the store holds; of its location only the last name, which tells nothing of the server's disk."""
+    held = store.info()
+    name = re.split(r"[/\\]", held.location.rstrip("/\\"))[-1] or "store"
+    return msgspec.structs.replace(held, location=name)
+
+
+@answers(questions.VECTOR)
+def vector(store: FeatureStore, request: VectorRequest, id: str) -> VectorAnswer:
+    """Returns a feature's decoder vector as a list of numbers."""
+    return VectorAnswer(id, store.vector(id, request.target).tolist())

@@ -1,0 +1,92 @@
+"""The fields of a request as a value of one type, from its URL or its JSON body. Unknown fields are refused."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar, cast
+
+import msgspec
+from flask import request
+
+from featurestore.errors import BadRequest
+from featurestore.query import Query
+from featurestore.wire.question import fields_of, kinds_of
+
+T = TypeVar("T", bound=msgspec.Struct)
+TRUTH = {"true": True, "false": False}
+
+
+def read(type_: type[T]) -> T:
+    """Returns the request's fields as a value of `type_`; a field that is null counts as not given.
+
+    Raises BadRequest, naming the field.
+    """
+    in_url = request.method not in ("POST", "PUT")
+    if issubclass(type_, Query):
+        query = Query.from_text(request.args.to_dict(flat=False)) if in_url else Query.of(_decode_body())
+        return cast(T, query)
+    fields = fields_of(type_)
+    values = _parse_url(type_) if in_url else _decode_body()
+    unknown = sorted(set(values) - set(fields))
+    if unknown:
+        raise BadRequest(f"unknown field '{unknown[0]}'; there are: {', '.join(fields) or 'none here'}")
+    values = {name: value for name, value in values.items() if value is not None}
+    for name, field in fields.items():
+        if field.required and name not in values:
+            raise BadRequest(f"{name}: say {_describe(field)}")
+    try:
+        return msgspec.convert(values, type_, strict=not in_url)
+    except msgspec.ValidationError as exc:
+        what, _, where = str(exc).partition(" - at `$.")
+        name = where.partition("[")[0].rstrip("`")
+        raise BadRequest(f"{name}: {values.get(name)!r:.200} cannot be read ({what[0].lower()}{what[1:]})") from None
+
+
+def _decode_body() -> dict[str, Any]:
+    """Returns the JSON object of the request's body. Raises BadRequest, also when the URL has fields besides."""
+    if request.args:
+        raise BadRequest(f"{next(iter(request.args))}: a POST takes its fields from the JSON body, not from the URL")
+    try:
+        body = msgspec.json.decode(request.get_data() or b"{}")
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise BadRequest(f"the body is not JSON: {exc}") from None
+    if not isinstance(body, dict):
+        raise BadRequest("the body is not a JSON object")
+    return body
+
+
+def _parse_url(type_: type[msgspec.Struct]) -> dict[str, Any]:
+    """Returns the values of the URL's fields, by their types in `type_`.
+
+    They are lists of strings where a field takes several values, decoded JSON where it takes an object, truth values
+    where it takes one, else strings.
+    """
+    fields: dict[str, Any] = {}
+    if not request.query_string:
+        return fields
+    for name, values in request.args.to_dict(flat=False).items():
+        kinds = kinds_of(type_, name)
+        if dict in kinds and len(values) == 1:
+            fields[name] = _decode_json(name, values[0])
+            continue
+        several = tuple in kinds or (list in kinds and dict not in kinds)
+        if name in fields_of(type_) and len(values) > 1 and not several:
+            raise BadRequest(f"{name}: given {len(values)} times, takes one value")
+        fields[name] = values if several else values[0]
+        if bool in kinds and values[0] in TRUTH:
+            fields[name] = TRUTH[values[0]]
+    return fields
+
+
+def _decode_json(name: str, text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        raise BadRequest(f"{name}: {text!r:.200} cannot be read (expected JSON)") from None
+
+
+def _describe(field: msgspec.structs.FieldInfo) -> str:
+    """Returns what a field is for, in the words of its type."""
+    for meta in getattr(field.type, "__metadata__", ()):
+        if isinstance(meta, msgspec.Meta) and meta.description:
+            return meta.description[0].lower() + meta.description[1:].rstrip(".")
+    return "what it is"

@@ -1,0 +1,229 @@
+"""What questions take. The service checks requests against these types, and the OpenAPI document is made of them.
+
+A bound that the store itself checks, in its own words, is only described here (`describe`): one message for all doors.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from featurestore.query import MAX_K
+from featurestore.values.jobs import KINDS
+from featurestore.wire.limits import MOST_IDS, MOST_LABEL, MOST_LABELS, MOST_NAME, MOST_ROWS, MOST_SQL, MOST_TEXT
+
+
+def describe(description: str, **schema: Any) -> Meta:
+    """Returns what the document says of a field, its bounds included, without checking them here."""
+    return Meta(description=description, extra_json_schema=schema)
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Base of what a request holds; a field that is null counts as not given."""
+
+
+class Nothing(Request, frozen=True):
+    """No fields."""
+
+
+class FeatureRequest(Request, frozen=True):
+    """How much of a feature's page."""
+
+    examples: Annotated[int | None, describe("At most this many examples of each band.", minimum=0)] = None
+
+
+class ActivatingRequest(Request, frozen=True):
+    """Which features fire on a text."""
+
+    text: Annotated[str, Meta(description="Which text to run the model on.", max_length=MOST_TEXT)]
+    dictionary: Annotated[
+        tuple[str, ...] | None, Meta(description="Only these dictionaries; all of the one model unless given.")
+    ] = None
+    k: Annotated[int, describe("How many features.", minimum=1, maximum=1000)] = 10
+    order: Annotated[
+        str,
+        describe(
+            "specific: activation over the feature's largest, weighted against dense features. activation: as it is.",
+            enum=["specific", "activation"],
+        ),
+    ] = "specific"
+
+
+class VectorRequest(Request, frozen=True):
+    """Which of a feature's decoder vectors."""
+
+    target: Annotated[
+        int | None, Meta(description="Of a cross-layer transcoder, the layer written to; the first unless given.")
+    ] = None
+
+
+class RerankRequest(Request, frozen=True):
+    """A given set of features, and the text to rank them by."""
+
+    text: Annotated[str, Meta(description="What to rank by.", max_length=4000)]
+    features: Annotated[tuple[str, ...], Meta(description="The features' ids.", max_length=MAX_K)]
+    mode: Annotated[
+        Literal["hybrid", "semantic", "keyword"] | None,
+        Meta(description="By meaning, by words, or both (the default)."),
+    ] = None
+
+
+class ContrastRequest(Request, frozen=True):
+    """Two sets of texts to tell apart."""
+
+    texts: Annotated[tuple[str, ...], describe("Texts that features should fire on.", minItems=1, maxItems=200)]
+    against: Annotated[tuple[str, ...], describe("Texts that they should not.", minItems=1, maxItems=200)]
+    dictionary: Annotated[
+        tuple[str, ...] | None, Meta(description="Only these dictionaries; all of the one model unless given.")
+    ] = None
+    k: Annotated[int, describe("How many features.", minimum=1, maximum=1000)] = 10
+
+
+class NeighbourhoodRequest(Request, frozen=True):
+    """How far around a feature."""
+
+    k: Annotated[int, describe("Nearest features of each.", minimum=1, maximum=50)] = 8
+    within: Annotated[tuple[str, ...], Meta(description="Only these dictionaries (model/source) or models.")] = ()
+
+
+class DuplicatesRequest(Request, frozen=True):
+    """Which dictionaries to compare."""
+
+    dictionary: Annotated[str, Meta(description="The dictionary whose features are looked for in others.")]
+    against: Annotated[
+        tuple[str, ...] | None, Meta(description="Other dictionaries of its space; all of them unless given.")
+    ] = None
+    cosine: Annotated[float, describe("Pairs of at least this cosine.", minimum=-1, maximum=1)] = 0.9
+    k: Annotated[int, describe("How many pairs.", minimum=1, maximum=10_000)] = 100
+
+
+class SqlRequest(Request, frozen=True):
+    """A statement and the form of its rows."""
+
+    sql: Annotated[str, Meta(description="Which SELECT to run.", max_length=MOST_SQL)]
+    parameters: Annotated[
+        dict[str, Any] | list[Any] | None,
+        Meta(
+            description="Values of the statement's parameters: an object for $name, a list for ? and $1. "
+            'In a URL as JSON. A time is {"timestamp": "2026-01-02T03:04:05Z"}.'
+        ),
+    ] = None
+    max_rows: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description=f"At most this many rows: 10,000 unless given, {MOST_ROWS:,} at most where not streamed."),
+    ] = None
+    timeout: Annotated[
+        Annotated[float, Meta(gt=0)] | None,
+        Meta(description="Seconds after which the statement is stopped; 30 unless given and at most."),
+    ] = None
+    format: Annotated[
+        str | None,
+        describe(
+            "All rows, streamed as they come in this form (json: a line for each row).",
+            enum=["json", "csv", "arrow", "parquet", None],
+        ),
+    ] = None
+    stream: Annotated[bool | None, Meta(description="With Accept: Arrow, all rows as they come.")] = None
+
+
+_Ids = Annotated[
+    Annotated[tuple[str, ...], Meta(max_length=MOST_IDS)] | None,
+    Meta(description="Which features: model/source/index each."),
+]
+
+
+class SelectionRequest(Request, frozen=True):
+    """Features by their ids, or those for which a condition holds."""
+
+    ids: _Ids = None
+    where: Annotated[
+        Annotated[str, Meta(max_length=4000)] | None,
+        Meta(description="Instead of ids: an SQL condition over the view `features`, a page of `limit` at a time."),
+    ] = None
+    limit: Annotated[int, Meta(description="Features of a page, with where.", ge=1, le=MOST_IDS)] = 100
+    cursor: Annotated[str | None, Meta(description="`next` of the page before; the first page without.")] = None
+    examples: Annotated[int | None, describe("At most this many examples of each band.", minimum=0)] = None
+
+
+class FeaturesRequest(SelectionRequest, frozen=True):
+    """Whole pages of features, by their ids or a condition."""
+
+
+class ExamplesRequest(SelectionRequest, frozen=True):
+    """Examples of features, by their ids or a condition."""
+
+    band: Annotated[str | None, Meta(description="Of this band only: top, or an interval as in [1, 2).")] = None
+
+
+class VectorsRequest(Request, frozen=True):
+    """Decoder vectors by ids."""
+
+    ids: Annotated[tuple[str, ...], Meta(description="Which features: model/source/index each.", max_length=MOST_IDS)]
+
+
+class GraphRequest(Request, frozen=True):
+    """An attribution graph to keep."""
+
+    graph: Annotated[
+        dict[str, Any], Meta(description="What its file holds, as circuit-tracer writes it: metadata, nodes, links.")
+    ]
+    map: Annotated[
+        tuple[str, ...],
+        Meta(description="The dictionaries of its features: 12=model/source, or model/{layer}-source for every layer."),
+    ] = ()
+    replace: Annotated[bool, Meta(description="In the place of the graph of this name; else that is a conflict.")] = (
+        False
+    )
+
+
+class JobRequest(Request, frozen=True):
+    """Which work to start."""
+
+    kind: Annotated[str, describe("What to do: index (compacts first), compact or check.", enum=list(KINDS))]
+
+
+_Text = Annotated[str, describe("What the feature means: one line.", minLength=1, maxLength=MOST_LABEL)]
+_Explainer = Annotated[
+    str, describe("Who says so: human, or the name of a model. It replaces what they said before.", maxLength=MOST_NAME)
+]
+_Prompt = Annotated[str | None, Meta(description="Name and version of the prompt or method, as in pairs/1.")]
+_Examples = Annotated[
+    Annotated[int, Meta(ge=0, le=2**31 - 1)] | None, Meta(description="How many examples were looked at.")
+]
+
+
+class LabelRequest(Request, frozen=True):
+    """A label of the feature in the path."""
+
+    label: _Text
+    explainer: _Explainer = "human"
+    prompt: _Prompt = None
+    examples: _Examples = None
+
+
+class LabelOf(Request, frozen=True):
+    """A label of a feature."""
+
+    id: Annotated[str, Meta(description="The feature: model/source/index.")]
+    label: _Text
+    explainer: _Explainer = "human"
+    prompt: _Prompt = None
+    examples: _Examples = None
+
+
+class LabelsRequest(Request, frozen=True):
+    """Labels of several features."""
+
+    labels: Annotated[
+        tuple[LabelOf, ...], Meta(description="All are written, or none.", min_length=1, max_length=MOST_LABELS)
+    ]
+
+
+class VoteRequest(Request, frozen=True):
+    """A vote on one of the labels of the feature in the path."""
+
+    label: _Text
+    vote: Annotated[int, describe("1 for it, -1 against it, 0 to take the vote back.", minimum=-1, maximum=1)]
+    voter: Annotated[str, describe("Who votes; a voter's newest vote counts.", maxLength=MOST_NAME)] = "human"
