@@ -35,7 +35,7 @@ ALLOWED = {
         "listed": "files, quoted by the one function there: CREATE VIEW takes no parameters",
         "_reading(name, parquet[name])": "a SELECT of the line above",
     },
-    "featurestore/web/api/batches.py": {"condition(where)": CONDITION, "after": "a condition of one constant text"},
+    "featurestore/web/api/batches.py": {"condition(where)": CONDITION},
     "featurestore/web/pages/views.py": {"ORDERS[order][1]": "one of a few constant orders"},
     "labeler/explainers/agreement.py": {"source": "one of two constant texts"},
     "labeler/runs/row_buffer.py": {"table": OURS},
