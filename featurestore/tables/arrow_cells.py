@@ -36,6 +36,7 @@ CODES = {
     "f8": "d",
 }
 MICROSECONDS = {"s": 1_000_000, "ms": 1000, "us": 1}
+CODECS = {0: "LZ4", 1: "ZSTD"}  # as Arrow numbers them
 SHORT, INT, LONG = struct.Struct("<H"), struct.Struct("<i"), struct.Struct("<q")
 
 
@@ -112,11 +113,17 @@ class Cells:
     """The batches of an Arrow file. Safe to share between threads."""
 
     def __init__(self, source: Any):
-        """`source` is a path, which is mapped, an open file, or bytes. Raises BadStore when it cannot be read."""
+        """`source` is a path, which is mapped, an open file, or bytes.
+
+        Raises BadStore when it cannot be read, or holds a type or a compression that this module does not know.
+        """
+        self._source = source
         try:
             whole = _whole(source)
             self._reader = pyarrow.ipc.open_file(source if whole is None else whole)
             self.count: int = self._reader.num_record_batches
+            for field in self._reader.schema:
+                _check_type(source, field.name, field.type)
             self.batch: Callable[[int], Batch]
             if whole is None:
                 self.batch = functools.lru_cache(KEPT_READ)(lambda n: _copied(self._reader.get_batch(n)))
@@ -124,6 +131,8 @@ class Cells:
                 self._memory = memoryview(whole)
                 self._blocks = _blocks(self._memory)
                 self.batch = functools.lru_cache(KEPT_MAPPED)(self._mapped)
+                if self.count:
+                    self.batch(0)
             self.sample = pyarrow.StructArray.from_arrays(*self._first())
         except (OSError, ValueError, struct.error, pyarrow.ArrowException) as exc:
             raise BadStore(f"{source} cannot be read; run `featurestore check --repair` ({exc})") from None
@@ -136,6 +145,7 @@ class Cells:
 
     def _mapped(self, number: int) -> Batch:
         at, length = self._blocks[number]
+        _check_codec(self._source, self._memory, at)
         return _read(self._memory, at, at + length)
 
     def table(self) -> pyarrow.Table:
@@ -158,11 +168,48 @@ def _blocks(memory: memoryview) -> list[tuple[int, int]]:
     ]
 
 
+def _check_type(source: Any, name: str, kind: pyarrow.DataType) -> None:
+    """Raise BadStore unless `column_of` can read a column of this type."""
+    types, known = pyarrow.types, True
+    if types.is_list(kind):
+        _check_type(source, f"{name}[]", kind.value_type)
+    elif types.is_struct(kind):
+        for field in kind:
+            _check_type(source, f"{name}.{field.name}", field.type)
+    elif types.is_timestamp(kind):
+        known = kind.unit in MICROSECONDS
+    elif types.is_dictionary(kind):
+        known = types.is_string(kind.value_type)
+    else:
+        known = types.is_string(kind) or types.is_integer(kind) or types.is_floating(kind)
+    if not known:
+        raise BadStore(
+            f"{source}: column '{name}' is of type {kind}, which pages cannot read; run `featurestore check --repair`"
+        )
+
+
+def _check_codec(source: Any, memory: memoryview, at: int) -> None:
+    """Raise BadStore when the buffers of the batch that begins there are compressed: numbers are read as they lie."""
+    compression = _field(memory, _batch(memory, at), 3)
+    if compression:
+        table = _table(memory, compression)
+        codec = _field(memory, table, 0)
+        name = CODECS.get(memory[codec] if codec else 0, "an unknown codec")
+        raise BadStore(
+            f"{source}: its batches are compressed with {name}, and pages read uncompressed ones; "
+            "run `featurestore check --repair`"
+        )
+
+
+def _batch(memory: memoryview, at: int) -> int:
+    """Return where the description of the batch that begins there lies."""
+    head = _field(memory, _table(memory, at + 8), 2)
+    return head + INT.unpack_from(memory, head)[0]
+
+
 def _read(memory: memoryview, at: int, body: int) -> Batch:
     """The batch that begins there, of which the buffers lie in `body`."""
-    message = _table(memory, at + 8)
-    head = _field(memory, message, 2)
-    batch = head + INT.unpack_from(memory, head)[0]
+    batch = _batch(memory, at)
     rows = _field(memory, batch, 0)
     count, first = _vector(memory, batch, 2)
     flat = numpy.frombuffer(memory, numpy.int64, 2 * count, first).tolist()

@@ -88,3 +88,47 @@ def test_what_is_no_arrow_file_is_told(tmp_path):
     path.write_bytes(b"ARROW1" + bytes(100))
     with pytest.raises(featurestore.BadStore, match=r"rows\.arrow cannot be read"):
         arrow_cells.Cells(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "column"),
+    [
+        (pyarrow.bool_(), [True, None], "odd"),
+        (pyarrow.date32(), [1, 2], "odd"),
+        (pyarrow.large_string(), ["a", "b"], "odd"),
+        (pyarrow.binary(), [b"a", b"b"], "odd"),
+        (pyarrow.null(), [None, None], "odd"),
+        (pyarrow.timestamp("ns"), [1, 2], "odd"),
+        (pyarrow.list_(pyarrow.float32(), 1), [[1.0], [2.0]], "odd"),
+        (pyarrow.list_(pyarrow.bool_()), [[True], []], r"odd\[\]"),
+        (pyarrow.list_(pyarrow.struct({"inner": pyarrow.bool_()})), [[], []], r"odd\[\]\.inner"),
+        (pyarrow.dictionary(pyarrow.int8(), pyarrow.int64()), [1, 2], "odd"),
+    ],
+)
+@pytest.mark.parametrize("rows", [2, 0])
+def test_a_type_that_is_not_known_is_refused_by_name(tmp_path, kind, values, column, rows):
+    table = pyarrow.table({"whole": [1, 2], "odd": pyarrow.array(values, kind)}).slice(0, rows)
+    path = written(tmp_path / "rows.arrow", table)
+    words = rf"rows\.arrow: column '{column}' is of type .+, which pages cannot read; run `featurestore check --repair`"
+    for source in (path, path.open("rb")):
+        if source is path:
+            with pytest.raises(featurestore.BadStore, match=words):
+                arrow_cells.Cells(source)
+        else:
+            with source, pytest.raises(featurestore.BadStore, match=f"column '{column}' is of type"):
+                arrow_cells.Cells(source)
+
+
+@pytest.mark.parametrize(("codec", "name"), [("lz4", "LZ4"), ("zstd", "ZSTD")])
+def test_a_compressed_file_is_refused_and_not_read_as_other_numbers(tmp_path, codec, name):
+    path = tmp_path / "rows.arrow"
+    options = pyarrow.ipc.IpcWriteOptions(compression=codec)
+    with pyarrow.ipc.new_file(str(path), TABLE.schema, options=options) as writer:
+        writer.write_table(TABLE, max_chunksize=3)
+    with pytest.raises(featurestore.BadStore, match=rf"rows\.arrow: its batches are compressed with {name}"):
+        arrow_cells.Cells(path)
+    # Over a network Arrow itself reads a batch, and gives it uncompressed.
+    with path.open("rb") as file:
+        read = arrow_cells.Cells(file)
+        columns, _ = arrow_cells.columns_of(read.sample, -1)
+        assert columns["whole"].read(read.batch(0), 0, 3) == [1, 2, -3]
