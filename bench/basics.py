@@ -1,13 +1,14 @@
 """What docs/design.md says of speed, each figure beside its peer in the same run: `python -m bench.basics [--json]`.
 
 Builds the demo store in a temporary directory and serves it; then times a nearest-vector query against NumPy, a
-feature's page, a search by meaning against embedding its text alone, and the schema's gate against writing Parquet
-unchecked.
+feature's page, a row of it against pyarrow's reader, a search by meaning against embedding its text alone, and the
+schema's gate against writing Parquet unchecked.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import socket
 import statistics
@@ -22,10 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy
+import pyarrow
 import pyarrow.parquet
 
 import featurestore
 from featurestore.search import embedders
+from featurestore.storage.directory import Directory
+from featurestore.tables import feature_rows
 from featurestore.tables.schema import Gate
 
 
@@ -105,13 +109,35 @@ def measure(path: Path) -> dict[str, float]:
     return found
 
 
+def page_rows(path: Path) -> dict[str, float]:
+    """One row of features read where it lies, beside pyarrow's reader, opened before and mapped too; ms for each."""
+    directory = Directory(path)
+    file = directory.local(directory.snapshot().parts("feature_rows")[0])
+    ours = feature_rows.FeatureRows(file)
+    # 50 rows far apart, so that neither finds its batch open.
+    places = itertools.cycle(range(0, ours.table().num_rows, feature_rows.BATCH_ROWS))
+    theirs = pyarrow.ipc.open_file(pyarrow.memory_map(str(file)))
+
+    def peer() -> dict[str, Any]:
+        batch, row = divmod(next(places), feature_rows.BATCH_ROWS)
+        return theirs.get_batch(batch).slice(row, 1).to_pylist()[0]
+
+    first = next(places)
+    batch, row = divmod(first, feature_rows.BATCH_ROWS)
+    assert repr(ours.row(first)) == repr(theirs.get_batch(batch).slice(row, 1).to_pylist()[0])
+    return {
+        "page_row_ms": milliseconds(lambda: ours.row(next(places)), 200),
+        "page_row_pyarrow_ms": milliseconds(peer, 200),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.basics", description=__doc__)
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "demo.features"
-        found = demo_seconds(path) | measure(path)
+        found = demo_seconds(path) | measure(path) | page_rows(path)
     rows = [
         ("demo: command to first answer", found["demo_first_s"], "s", "limit 90", 90.0),
         ("demo: second start", found["demo_again_s"], "s", "the first", found["demo_first_s"]),
@@ -124,6 +150,7 @@ def main() -> None:
             found["search_embedding_alone_ms"],
         ),
         ("a feature's page", found["page_ms"], "ms", "limit 10", 10.0),
+        ("one row of a page", found["page_row_ms"], "ms", "pyarrow's reader", found["page_row_pyarrow_ms"]),
         (
             "gate, 100,000 examples",
             found["gate_ms_per_100k_examples"],
