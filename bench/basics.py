@@ -29,7 +29,7 @@ import pyarrow.parquet
 import featurestore
 from featurestore.search import embedders
 from featurestore.storage.directory import Directory
-from featurestore.tables import feature_rows
+from featurestore.tables import feature_rows, grouped_rows
 from featurestore.tables.schema import Gate
 
 
@@ -109,12 +109,44 @@ def measure(path: Path) -> dict[str, float]:
     return found
 
 
+def page_examples(path: Path) -> dict[str, float]:
+    """The examples of one feature read where they lie, beside pyarrow's reader, mapped too; ms for each."""
+    directory = Directory(path)
+    file = directory.local(directory.snapshot().parts("example_rows")[0])
+    ours = grouped_rows.Gathered(file, 0)
+    theirs = pyarrow.ipc.open_file(pyarrow.memory_map(str(file)))
+    features = theirs.num_record_batches * grouped_rows.BATCH_FEATURES
+    live = [number for number in range(0, features, 7) if ours.of_feature(number)]
+    places = itertools.cycle(live)
+
+    def read() -> None:
+        cut = ours.of_feature(next(places))
+        assert cut is not None
+        for name in cut.names:
+            if name in ("offsets", "activations"):
+                cut.lists(name)
+            else:
+                cut.values(name)
+
+    def peer() -> None:
+        batch, row = divmod(next(places), grouped_rows.BATCH_FEATURES)
+        rows = theirs.get_batch(batch).column(0).slice(row, 1).flatten()
+        for column in rows.flatten():
+            if pyarrow.types.is_list(column.type):
+                column.value_lengths().to_numpy(zero_copy_only=False)
+                column.flatten().to_numpy(zero_copy_only=False)
+            else:
+                column.to_pylist()
+
+    return {"page_examples_ms": milliseconds(read, 200), "page_examples_pyarrow_ms": milliseconds(peer, 200)}
+
+
 def page_rows(path: Path) -> dict[str, float]:
-    """One row of features read where it lies, beside pyarrow's reader, opened before and mapped too; ms for each."""
+    """One row of features read where it lies, beside pyarrow's reader, mapped too; ms for each."""
     directory = Directory(path)
     file = directory.local(directory.snapshot().parts("feature_rows")[0])
     ours = feature_rows.FeatureRows(file)
-    # 50 rows far apart, so that neither finds its batch open.
+    # Rows of one batch after another.
     places = itertools.cycle(range(0, ours.table().num_rows, feature_rows.BATCH_ROWS))
     theirs = pyarrow.ipc.open_file(pyarrow.memory_map(str(file)))
 
@@ -137,7 +169,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "demo.features"
-        found = demo_seconds(path) | measure(path) | page_rows(path)
+        found = demo_seconds(path) | measure(path) | page_rows(path) | page_examples(path)
     rows = [
         ("demo: command to first answer", found["demo_first_s"], "s", "limit 90", 90.0),
         ("demo: second start", found["demo_again_s"], "s", "the first", found["demo_first_s"]),
@@ -151,6 +183,13 @@ def main() -> None:
         ),
         ("a feature's page", found["page_ms"], "ms", "limit 10", 10.0),
         ("one row of a page", found["page_row_ms"], "ms", "pyarrow's reader", found["page_row_pyarrow_ms"]),
+        (
+            "the examples of a page",
+            found["page_examples_ms"],
+            "ms",
+            "pyarrow's reader",
+            found["page_examples_pyarrow_ms"],
+        ),
         (
             "gate, 100,000 examples",
             found["gate_ms_per_100k_examples"],

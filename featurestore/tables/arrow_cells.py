@@ -1,8 +1,11 @@
 """Rows of an Arrow file read where they lie in memory, a few cells at a time.
 
-Arrow's own way to a row is by its batch: to open one of a score of columns takes as long as all else of a page, and thousands
-that are kept open take memory. Here a cell is a few looks at the mapped file, by what stands before each batch of where its
-buffers lie: https://arrow.apache.org/docs/format/Columnar.html and, of how that is written, https://flatbuffers.dev/internals
+pyarrow's reader opens a whole batch to give one row. Beside it, this module reads a row of 24 columns in 0.68 of the time
+and the examples of a feature in 0.14 (`python -m bench.basics`, the lines with "pyarrow's reader").
+
+A cell is a few looks at the mapped file, by the description before each batch of where its buffers are:
+https://arrow.apache.org/docs/format/Columnar.html and, for its encoding, https://flatbuffers.dev/internals.
+Types and compressions that this module does not know are refused with BadStore: they would be read as other numbers.
 """
 
 from __future__ import annotations
