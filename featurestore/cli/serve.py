@@ -78,7 +78,7 @@ def list_(keys: str, as_json: bool) -> None:
 
     rows = [
         {"id": key.id, "name": key.name, "scopes": ", ".join(key.scopes), "rate": key.rate, "at_once": key.at_once}
-        for key in kept.listed(keys)
+        for key in kept.list_keys(keys)
     ]
     print_json_lines(rows) if as_json else print_table(rows)
 

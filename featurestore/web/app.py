@@ -1,4 +1,4 @@
-"""The service: a Flask application over any FeatureStore, JSON under /v1 and pages for a browser."""
+"""The application: every route over one store, behind the guard, with errors as problem documents or pages."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from featurestore.errors import BadRequest, FeatureStoreError, NotFound
 from featurestore.interface import FeatureStore
-from featurestore.web import api, describe
-from featurestore.web.pages import views
+from featurestore.web import api, metrics
+from featurestore.web.pages.blueprint import PAGES, create_pages, render_error
+from featurestore.web.pages.docs import create_docs
 from featurestore.web.responses import problem
 from featurestore.web.security.guard import Guard
 from featurestore.web.security.keys import VARIABLE, Keys
@@ -25,7 +26,7 @@ log = logging.getLogger("featurestore.web")
 
 
 def create_app(store: FeatureStore, settings: Settings | None = None) -> Flask:
-    """The application that answers for `store`, protected as `settings` say."""
+    """Return the application that answers for `store`, protected as `settings` say."""
     settings = settings or Settings()
     app = Flask(
         "featurestore.web",
@@ -36,50 +37,60 @@ def create_app(store: FeatureStore, settings: Settings | None = None) -> Flask:
     )
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    Guard(app, store, settings)
+    Guard(app, store, settings, {page.endpoint: page for page in PAGES})
     app.register_blueprint(api.blueprint(store))
-    app.register_blueprint(describe.documents())
-    app.register_blueprint(views.blueprint(store))
-
-    @app.errorhandler(FeatureStoreError)
-    def refused(exc: FeatureStoreError) -> Response:
-        return _error(exc, exc.status)
-
-    @app.errorhandler(HTTPException)
-    def misdirected(exc: HTTPException) -> Response:
-        status = exc.code or 500
-        if status == 404:
-            return _error(NotFound(f"nothing is at {request.path}"), 404)
-        text = {
-            405: f"{request.method} is not taken at {request.path}",
-            413: f"the request is larger than {request.max_content_length:,} bytes",
-        }.get(status, exc.description or http.HTTPStatus(status).phrase)
-        answer = _error(BadRequest(text), status)
-        if isinstance(exc, MethodNotAllowed) and exc.valid_methods:
-            answer.headers["Allow"] = ", ".join(sorted(exc.valid_methods))
-        return answer
-
-    @app.errorhandler(Exception)
-    def failed(exc: Exception) -> Response:
-        log.exception("%s %s failed", request.method, request.path)
-        return _error(FeatureStoreError("something failed inside the service; its log says what"), 500)
-
+    app.register_blueprint(create_docs())
+    app.register_blueprint(create_pages(store))
+    app.add_url_rule("/metrics", "metrics", _answer_metrics)
+    app.register_error_handler(FeatureStoreError, _answer_known)
+    app.register_error_handler(HTTPException, _answer_http)
+    app.register_error_handler(Exception, _answer_failure)
     return app
 
 
 def keys_of(path: str | None) -> Keys | None:
-    """The keys to ask for: those of a file, or of the environment; None where there are neither."""
+    """Return the keys of a file, else those of the environment variable $FEATURESTORE_KEYS; None without either."""
     if path:
         return Keys(path)
     return Keys(text=os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None
 
 
-def _error(exc: FeatureStoreError, status: int) -> Response:
-    """A problem document for programs, a page for people."""
+def _answer_metrics() -> Response:
+    return Response(metrics.render(), content_type=metrics.CONTENT_TYPE)
+
+
+def _answer_known(exc: FeatureStoreError) -> Response:
+    """Answer for an error that the package raises on purpose."""
+    return _answer_error(exc, exc.status)
+
+
+def _answer_http(exc: HTTPException) -> Response:
+    """Answer for an error of HTTP that Flask found: no such path, another method, too large a body."""
+    status = exc.code or 500
+    if status == 404:
+        return _answer_error(NotFound(f"nothing is at {request.path}"), 404)
+    text = {
+        405: f"{request.method} is not taken at {request.path}",
+        413: f"the request is larger than {request.max_content_length:,} bytes",
+    }.get(status, exc.description or http.HTTPStatus(status).phrase)
+    answer = _answer_error(BadRequest(text), status)
+    if isinstance(exc, MethodNotAllowed) and exc.valid_methods:
+        answer.headers["Allow"] = ", ".join(sorted(exc.valid_methods))
+    return answer
+
+
+def _answer_failure(exc: Exception) -> Response:
+    """Answer for an unexpected error: its traceback goes to the log, the answer shows nothing of it."""
+    log.exception("%s %s failed", request.method, request.path)
+    return _answer_error(FeatureStoreError("something failed inside the service; its log says what"), 500)
+
+
+def _answer_error(exc: FeatureStoreError, status: int) -> Response:
+    """Return a problem document for programs, a page for people."""
     if request.path.startswith("/v1") or not request.accept_mimetypes.accept_html:
         answer = problem(exc, status)
     else:
-        answer = views.error_page(exc, status)
+        answer = render_error(exc, status)
     if exc.retry_after is not None:
         answer.headers["Retry-After"] = str(max(1, math.ceil(exc.retry_after)))
     if status == 401:

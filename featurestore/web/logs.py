@@ -1,4 +1,4 @@
-"""The access log: a JSON line for each request. Neither query strings nor headers are written, so no secret gets in."""
+"""The access log: a JSON line for each request, without its query string and headers, which may hold secrets."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import IO
 import msgspec
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """One request. `ms` is the time to the answer's first byte; `bytes` is null where an answer is streamed."""
+class LogEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One request. `ms` is the time to the answer's first byte; `bytes` is null for an answer that is streamed."""
 
     time: datetime.datetime
     request: str
@@ -28,27 +28,28 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AccessLog:
-    """Lines to a file, or to standard error where it is called -."""
+    """A file of lines, which threads may share."""
 
     def __init__(self, path: str):
+        """Open the file at `path` to append to it; - is standard error."""
         self._file: IO[bytes] = sys.stderr.buffer if path == "-" else Path(path).open("ab", buffering=0)  # noqa: SIM115
         self._lock = threading.Lock()
 
-    def write(self, line: Line) -> None:
-        """Add a line, whole."""
-        text = msgspec.json.encode(line) + b"\n"
+    def write(self, entry: LogEntry) -> None:
+        """Append one line; lines of several threads do not mix."""
+        text = msgspec.json.encode(entry) + b"\n"
         with self._lock:
             self._file.write(text)
             self._file.flush()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; standard error stays open."""
         if self._file is not sys.stderr.buffer:
             self._file.close()
 
 
-def request_id(given: str | None) -> str:
-    """The id a caller gave its request, if it is one that can stand in a log; a new one else."""
-    if given and re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", given):
-        return given
+def choose_request_id(header: str | None) -> str:
+    """Return the value of an X-Request-Id header if it is fit for a log, else 16 random hexadecimal digits."""
+    if header and re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", header):
+        return header
     return secrets.token_hex(8)

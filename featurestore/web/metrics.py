@@ -1,4 +1,4 @@
-"""What Prometheus reads at /metrics. Several worker processes share counters where $PROMETHEUS_MULTIPROC_DIR is set."""
+"""What Prometheus reads at /metrics. Worker processes share counters where $PROMETHEUS_MULTIPROC_DIR is set."""
 
 from __future__ import annotations
 
@@ -25,38 +25,38 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
 @functools.cache
-def _answers(route: str, status: int) -> Counter:
+def _count_of(route: str, status: int) -> Counter:
     # Finding a child by its labels takes as long as counting with it.
     return _requests.labels(route, str(status))
 
 
 @functools.cache
-def _times(route: str) -> Histogram:
+def _seconds_of(route: str) -> Histogram:
     return _seconds.labels(route)
 
 
-def began() -> None:
-    """A request came."""
+def begin_request() -> None:
+    """Count a request that came."""
     _under_way.inc()
 
 
-def ended() -> None:
-    """It was answered, or broke off."""
+def end_request() -> None:
+    """Count a request that was answered or broken off."""
     _under_way.dec()
 
 
-def answered(route: str, status: int, seconds: float) -> None:
-    """A request to a route (its rule, so that there are few of them) got this answer."""
-    _answers(route, status).inc()
-    _times(route).observe(seconds)
+def record_answer(route: str, status: int, seconds: float) -> None:
+    """Count an answer and the seconds until its first byte. `route` is the rule of the route: there are few of them."""
+    _count_of(route, status).inc()
+    _seconds_of(route).observe(seconds)
     if status == 429:
         _refused.labels(route).inc()
 
 
-def exposition() -> bytes:
-    """All of it in Prometheus's text format."""
+def render() -> bytes:
+    """Return all metrics in Prometheus's text format."""
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         shared = CollectorRegistry()
-        MultiProcessCollector(shared)
+        MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
         return generate_latest(shared)
     return generate_latest(_registry)

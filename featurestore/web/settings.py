@@ -1,4 +1,4 @@
-"""What whoever serves a store decides: who may ask, from where, how much."""
+"""How a service is protected: who may ask, from where, and how much at once."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How a service is protected. The defaults suit an application inside a test or behind another one.
 
-    `keys`: who may ask (None: everybody). `hosts`: names a request's Host header may have (None: any).
-    `origins`: pages of other sites whose scripts may read answers. `threads`: requests served at once, of which costly
-    ones get a part. `writes`: whether labels and graphs may be written, and maintenance started.
+    `keys`: who may ask (None: everybody). `hosts`: names that the Host header of a request may have (None: any).
+    `origins`: other sites whose scripts may read answers. `threads`: requests served at once; costly ones get a part of
+    them. `writes`: whether labels and graphs may be written, and maintenance started.
     """
 
     keys: Keys | None = None
@@ -31,7 +31,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def loopback(host: str) -> bool:
-    """Whether an address to listen on is reached from this machine only."""
+    """Return whether only this machine can reach a service that listens on `host`."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -39,8 +39,11 @@ def loopback(host: str) -> bool:
 
 
 def trusted_hosts(host: str, more: tuple[str, ...] = ()) -> frozenset[str] | None:
-    """The Host headers to answer for when listening on `host`: on loopback only its names, so that a stranger's domain
-    that is pointed at 127.0.0.1 (DNS rebinding) is refused; elsewhere those that are named, or any."""
+    """Return the names in Host headers that a service listening on `host` answers for; None for any name.
+
+    On loopback these are its own names and `more`, so that another domain that resolves to 127.0.0.1 (DNS rebinding) is
+    refused. Elsewhere they are `more`, or any name if `more` is empty.
+    """
     if loopback(host):
         return LOCAL_NAMES | {host, *more}
     return frozenset(more) or None

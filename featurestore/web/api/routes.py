@@ -10,7 +10,7 @@ from flask import Blueprint, Response, g
 
 from featurestore.interface import FeatureStore
 from featurestore.web import requests, responses
-from featurestore.web.travel import Answers
+from featurestore.web.answer_cache import AnswerCache
 from featurestore.wire import questions
 from featurestore.wire.question import Question
 
@@ -42,14 +42,14 @@ def answers(
 def blueprint(store: FeatureStore) -> Blueprint:
     """Returns the routes of every question, answered for `store`."""
     routes = Blueprint("api", __name__)
-    bodies = Answers()
+    bodies = AnswerCache()
     for question in questions.QUESTIONS:
         view = _make_view(store, question, bodies)
         routes.add_url_rule(question.prefix + question.path, question.name, view, methods=list(question.methods))
     return routes
 
 
-def _make_view(store: FeatureStore, question: Question[Any, Any], bodies: Answers) -> Callable[..., Response]:
+def _make_view(store: FeatureStore, question: Question[Any, Any], bodies: AnswerCache) -> Callable[..., Response]:
     """Returns a view that reads a request, calls the handler and encodes the answer; `question` is its declaration."""
     handler = HANDLERS.get(question.name) or _call_store(question)
     names = question.parts
@@ -65,7 +65,7 @@ def _make_view(store: FeatureStore, question: Question[Any, Any], bodies: Answer
             return answer
         encoded = responses.json(answer, question.status)
         if tag is not None:
-            bodies.keep(tag, encoded.get_data())
+            bodies.put(tag, encoded.get_data())
         return encoded
 
     _view.question = question  # type: ignore[attr-defined]

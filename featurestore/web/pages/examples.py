@@ -1,4 +1,4 @@
-"""Questions to begin with, shown on the pages."""
+"""Searches, texts and statements to begin with, which the pages offer."""
 
 SEARCHES = ("exception handling", "import statements", "method self argument", "numbers", "closing brackets")
 
@@ -15,7 +15,8 @@ QUERIES = {
         "SELECT dictionary, feature, density, label\nFROM features WHERE state = 'live'\nORDER BY density DESC LIMIT 20"
     ),
     "Tokens most features promote": (
-        "SELECT top_logits[1].token AS token, count(*) AS features\nFROM features GROUP BY 1 ORDER BY features DESC LIMIT 20"
+        "SELECT top_logits[1].token AS token, count(*) AS features\n"
+        "FROM features GROUP BY 1 ORDER BY features DESC LIMIT 20"
     ),
     "Strongest examples": (
         "SELECT dictionary, feature, activation, array_to_string(tokens, '') AS text\n"

@@ -18,7 +18,10 @@ from featurestore.client import Client
 from featurestore.sql.export import FORMATS
 from featurestore.web import create_app
 
-STATEMENT = "SELECT f.* EXCLUDE (histogram), h.score FROM keyword('exception', k := 20) h JOIN features f USING (dictionary, feature) ORDER BY h.rank"
+STATEMENT = (
+    "SELECT f.* EXCLUDE (histogram), h.score FROM keyword('exception', k := 20) h "
+    "JOIN features f USING (dictionary, feature) ORDER BY h.rank"
+)
 MANY = "SELECT range AS n, 'row ' || range AS text FROM range(50000)"
 
 

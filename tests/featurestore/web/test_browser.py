@@ -143,7 +143,10 @@ def test_pages_work_without_javascript(chromium, url):
 # WCAG 2: (L1 + 0.05) / (L2 + 0.05) of relative luminances; 4.5 is wanted of text.
 CONTRASTS = """() => {
   const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
-  const over = (front, back) => { const a = front[3] ?? 1; return [0, 1, 2].map(i => a * front[i] + (1 - a) * back[i]); };
+  const over = (front, back) => {
+    const a = front[3] ?? 1;
+    return [0, 1, 2].map(i => a * front[i] + (1 - a) * back[i]);
+  };
   const channel = (c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
   const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
   const found = {};

@@ -1,4 +1,4 @@
-"""What SECURITY.md promises, tried: keys, scopes, quotas, lanes, hosts, origins, headers, paths, and what logs keep to themselves."""
+"""What SECURITY.md promises, tried: keys, scopes, quotas, lanes, hosts, origins, headers, paths and logs."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def bearer(key):
     return {"Authorization": f"Bearer {key}"}
 
 
-# --- keys ----------------------------------------------------------------------------------------------------------------
+# --- keys -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_file_of_keys_holds_no_key(made):
@@ -44,7 +44,7 @@ def test_a_file_of_keys_holds_no_key(made):
     kept = path.read_text()
     assert not any(text in kept or text.split("_", 2)[2] in kept for text in texts)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert [key.name for key in keys.listed(path)] == ["reader", "analyst"]
+    assert [key.name for key in keys.list_keys(path)] == ["reader", "analyst"]
 
 
 def test_a_key_opens_its_scopes_and_no_more(store, made):
@@ -112,7 +112,7 @@ def test_keys_from_the_environment_and_files_that_hold_none(made, tmp_path):
         keys.create(path, "x", ("root",))
 
 
-# --- limits --------------------------------------------------------------------------------------------------------------
+# --- limits -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_keys_rate_and_number_at_once():
@@ -200,7 +200,7 @@ def test_a_stream_holds_its_turn_to_the_last_row(store):
     assert codes == {429, 200}
 
 
-# --- hosts, origins, headers ---------------------------------------------------------------------------------------------
+# --- hosts, origins, headers ------------------------------------------------------------------------------------------
 
 
 def test_a_domain_pointed_at_loopback_is_refused(store):
@@ -245,7 +245,7 @@ def test_headers_and_policy_are_on_every_answer(store):
         assert headers["Referrer-Policy"] == "no-referrer"
 
 
-# --- paths, addresses, secrets -------------------------------------------------------------------------------------------
+# --- paths, addresses, secrets ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -358,7 +358,7 @@ def test_metrics_count_requests_by_route(store):
     assert under_way() == before  # the request that asks, and streams that other tests left open
 
 
-# --- what travels --------------------------------------------------------------------------------------------------------
+# --- what travels -----------------------------------------------------------------------------------------------------
 
 
 def test_what_has_not_changed_is_not_sent_again(tmp_path):
@@ -380,19 +380,6 @@ def test_what_has_not_changed_is_not_sent_again(tmp_path):
         for path, tag in tags.items():
             assert changed.get(path, headers={"If-None-Match": tag}).status_code == 200
         assert "ETag" not in http.get("/v1/features/tiny/0-res/99").headers
-
-
-def test_kept_answers_are_those_asked_for_last():
-    from featurestore.web.travel import Answers
-
-    answers = Answers(most=25)
-    for name in ("a", "b"):
-        answers.keep(name, name.encode() * 10)
-    assert answers.get("a") == b"a" * 10
-    answers.keep("c", b"c" * 10)
-    assert [answers.get(name) is not None for name in ("a", "b", "c", None)] == [True, False, True, False]
-    answers.keep("a", b"x" * 15)
-    assert (answers.get("a"), answers.get("c")) == (b"x" * 15, b"c" * 10)
 
 
 def test_an_answer_kept_is_the_answer_computed(store, monkeypatch):

@@ -63,11 +63,11 @@ def test_one_that_is_held_up_keeps_nobody_waiting(dispatcher: Dispatcher) -> Non
 
 
 def test_one_that_steps_aside_keeps_nobody_waiting(dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch, "HELD_UP", 3600.0)
+    monkeypatch.setattr(dispatch, "BLOCKED", 3600.0)
     go_on = threading.Event()
 
     def costly() -> None:
-        dispatch.aside()
+        dispatch.step_aside()
         go_on.wait(30)
 
     first, second = Task(costly), Task(lambda: None)
@@ -80,12 +80,12 @@ def test_one_that_steps_aside_keeps_nobody_waiting(dispatcher: Dispatcher, monke
 
 
 def test_everything_is_done_once(dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch, "HELD_UP", 0.001)
+    monkeypatch.setattr(dispatch, "BLOCKED", 0.001)
     draw = random.Random(0)
 
     def some() -> None:
         if draw.random() < 0.2:
-            dispatch.aside()
+            dispatch.step_aside()
         time.sleep(draw.choice((0, 0, 0.0005, 0.003)))
 
     tasks = [Task(some) for _ in range(2000)]
@@ -123,4 +123,4 @@ def test_it_ends(dispatcher: Dispatcher) -> None:
 
 
 def test_elsewhere_nobody_steps_aside() -> None:
-    dispatch.aside()
+    dispatch.step_aside()

@@ -1,4 +1,4 @@
-"""Several services over one store: what one of them, or a writer beside them, commits is what all of them answer next."""
+"""Several services over one store: what any of them, or a writer beside them, commits, all of them answer next."""
 
 import http.client
 import json

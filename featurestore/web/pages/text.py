@@ -1,0 +1,63 @@
+"""The page of a text: which features fire on it, and on which of its tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+from flask import render_template
+from flask.typing import ResponseReturnValue
+
+from featurestore.errors import FeatureStoreError
+from featurestore.interface import FeatureStore
+from featurestore.values.hits import Activating, ActiveFeature
+from featurestore.web.pages.examples import TEXTS
+from featurestore.web.pages.page import Page
+from featurestore.web.requests import read
+from featurestore.wire.requests import Request
+
+
+class TextFields(Request, frozen=True):
+    """The fields of the page; `feature` is the id of the feature whose activations are shown on the text."""
+
+    text: str = ""
+    dictionary: str | None = None
+    order: str = "specific"
+    k: int = 20
+    feature: str | None = None
+
+
+def show_text(store: FeatureStore) -> ResponseReturnValue:
+    """Return the form for a text and, with one, the features that fire on it."""
+    fields = read(TextFields)
+    context: dict[str, Any] = {
+        "dictionaries": store.dictionaries(),
+        "fields": fields,
+        "examples": TEXTS,
+        "answer": None,
+        "chosen": None,
+        "error": None,
+    }
+    if not fields.text.strip():
+        return render_template("text.html", **context)
+    try:
+        answer = store.activating(fields.text, fields.dictionary or None, fields.k, fields.order)
+    except FeatureStoreError as exc:
+        return render_template("text.html", **context | {"error": str(exc)}), exc.status
+    again = {name: value for name, value in msgspec.structs.asdict(fields).items() if value and name != "feature"}
+    return render_template(
+        "text.html",
+        **context | {"answer": answer, "chosen": _choose(answer, fields.feature)},
+        show=lambda id: f"/text?{urlencode(again | {'feature': id})}#on-text",
+        json=f"/v1/activating?{urlencode(again)}",
+    )
+
+
+def _choose(answer: Activating, id: str | None) -> ActiveFeature | None:
+    """Return the feature of the answer with this id, else its first one; None when nothing fires."""
+    first = answer.features[0] if answer.features else None
+    return next((feature for feature in answer.features if feature.id == id), first)
+
+
+PAGES = (Page("/text", show_text, lane="activating", has_blank_form=True),)
