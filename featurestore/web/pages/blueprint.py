@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 from flask import Blueprint, Response, make_response, render_template
 
@@ -22,7 +23,7 @@ PAGES: tuple[Page, ...] = (
     *text.PAGES,
     *sql.PAGES,
 )
-FILTERS = {"number": format_value, "percent": format_percent, "visible": show_whitespace}
+FILTERS: dict[str, Callable[..., str]] = {"number": format_value, "percent": format_percent, "visible": show_whitespace}
 FUNCTIONS = (draw_activations, draw_densities, find_bars, split_runs)
 
 
