@@ -29,7 +29,11 @@ import numpy
 from bench import synthetic
 from labeler.llm.journal import Journal, key_of
 
-ANSWER = {"reply": '{"label": "names of exceptions after raise"}' + " because they follow it" * 20, "in": 812, "out": 31}
+ANSWER = {
+    "reply": '{"label": "names of exceptions after raise"}' + " because they follow it" * 20,
+    "in": 812,
+    "out": 31,
+}
 CONNECTIONS = 4
 SECONDS = 6.0  # of load, for each server and turn
 TURNS = 3
@@ -191,7 +195,11 @@ def _ask(
 
     A request is lost when its connection ends before the status line, also when it is asked again over a new one.
     """
-    end, counts, lock = time.monotonic() + seconds, {"answered": 0.0, "lost": 0.0, "replacements": 0.0}, threading.Lock()
+    end, counts, lock = (
+        time.monotonic() + seconds,
+        {"answered": 0.0, "lost": 0.0, "replacements": 0.0},
+        threading.Lock(),
+    )
 
     def run(first: int) -> None:
         connection, number = http.client.HTTPConnection("127.0.0.1", port, timeout=30), first
