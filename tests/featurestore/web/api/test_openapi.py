@@ -36,7 +36,7 @@ def activations(dictionaries, text):
 @pytest.fixture(scope="module")
 def app(tiny_store):
     with featurestore.connect(tiny_store) as store, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("featurestore.search.activating._activations", lambda: activations)
+        patch.setattr("featurestore.search.activating._model_runner", lambda: activations)
         yield create_app(store)
 
 
