@@ -1,7 +1,7 @@
 """Train the demo's tokenizer, language model and dictionaries again: `python -m featurestore_demo.train all`.
 
-Every stage is reproducible by its seed. A run that was stopped continues from its last checkpoint in demo/work/ when
-it is started again; a checkpoint of other settings is refused.
+Every stage is reproducible by its seed. A run that was stopped continues from its last checkpoint in
+featurestore_demo/work/ when it is started again; a checkpoint of other settings is refused.
 """
 
 from __future__ import annotations
