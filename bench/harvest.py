@@ -37,7 +37,7 @@ import featurestore
 from bench.apart import PROCESSES, apart
 from ingest import weights
 from ingest.corpus.corpus import Corpus
-from ingest.harvest.forward_pass import TILE_TOKENS, Pass
+from ingest.harvest.forward_pass import TILE_TOKENS, ForwardPass
 from ingest.harvest.harvest import harvest
 from ingest.model.model import Model
 from ingest.model.vocabulary import token_bytes
@@ -110,8 +110,10 @@ def alone(work: Path, asked: argparse.Namespace, found: Any) -> None:
     model, sae = Model(str(work / "model")), weights.read(work / "sae")
     corpus = corpus_of(work, model, asked.alone_tokens)
     point = model.hook_point(sae.hook_point)
-    the_pass = Pass(model, {"x": sae}, {"x": point}, corpus, corpus.contexts(asked.context - 1), [0], max_norm=0)
-    inputs = [the_pass.contexts[unit] for unit in the_pass.units]
+    forward_pass = ForwardPass(
+        model, {"x": sae}, {"x": point}, corpus, corpus.contexts(asked.context - 1), [0], max_norm=0
+    )
+    inputs = [forward_pass.contexts[unit] for unit in forward_pass.units]
     step = encode.TILE_ELEMENTS // TILE_TOKENS  # as quick as it goes: slices stay in the cache
     with torch.inference_mode():
         for n, batch in enumerate([inputs[0], *inputs]):

@@ -47,6 +47,7 @@ def build(path: Path, tokens: int = TOKENS) -> list[str]:
     try:
         from ingest import weights
         from ingest.harvest.harvest import harvest
+        from ingest.harvest.plan import HarvestOptions
         from ingest.model.model import Model
         from labeler.runs.token_label_run import label_from_tokens
     except ImportError as exc:
@@ -66,8 +67,7 @@ def build(path: Path, tokens: int = TOKENS) -> list[str]:
                 saes,
                 sample(),
                 model_id=MODEL_ID,
-                max_tokens=tokens,
-                replace=True,
+                options=HarvestOptions(max_tokens=tokens, replace=True),
                 progress=progress,
             )
             said.append(

@@ -1,11 +1,11 @@
-"""Which features of harvested dictionaries fire on a new text: the model and weights are found where they were."""
+"""Activations of stored dictionaries on a new text, computed with the model and weights where the harvest found them."""
 
 from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy
 
@@ -16,59 +16,70 @@ if TYPE_CHECKING:
     from ingest.sae import Sae
 
 MAX_TOKENS = 2000
-Found = dict[str, tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]]
+# By dictionary: feature (int32), token (int32) and activation (float32) of each non-zero activation, (n,) each.
+Activations = dict[str, tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]]
 
-_lock = threading.Lock()  # one text at a time: the model's hooks are not to be shared
+_lock = threading.Lock()  # one text at a time: threads cannot share the hooks of a model
 
 
-def activations(dictionaries: Sequence[Dictionary], text: str) -> tuple[list[str], Found]:
-    """The text's tokens, and for each dictionary the (feature, token, activation) of every non-zero activation: three
-    arrays, int32, int32 and float32.
+def activations(dictionaries: Sequence[Dictionary], text: str) -> tuple[list[str], Activations]:
+    """Return the tokens of a text, and the non-zero activations of each dictionary by its id.
 
     `dictionaries` are of one model. The text is cut into contexts as a harvest cuts documents. Raises Unavailable when
-    torch, the model or the weights are not at hand or have changed, BadRequest when the text is too long.
+    torch, the model or the weights are missing or have changed, BadRequest when the text is empty or too long.
     """
     try:
-        import torch
-
         from ingest.model.vocabulary import token_bytes
-        from ingest.statistics.encode import encode_active
+        from ingest.statistics import encode  # noqa: F401 - needs torch
     except ImportError as exc:
         raise Unavailable(f"running a model needs {exc.name}: pip install 'featurestore[harvest]'") from None
-    model = _model(dictionaries[0])
+    model = _find_model(dictionaries[0])
     with _lock:
         ids = model.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         if len(ids) > MAX_TOKENS:
             raise BadRequest(f"text: it has {len(ids):,} tokens; {MAX_TOKENS:,} at most are run at once")
         if not ids:
             raise BadRequest("text: the tokenizer makes no token of it")
-        saes = {dictionary.dictionary: _sae(dictionary) for dictionary in dictionaries}
-        points = {name: model.hook_point(*sae.reads) for name, sae in saes.items()}
-        found: dict[str, list[tuple[Any, Any, Any]]] = {name: [] for name in saes}
-        # Dictionaries harvested in contexts of one kind share the model's runs.
+        saes = {dictionary.dictionary: _find_sae(dictionary) for dictionary in dictionaries}
+        # Dictionaries harvested in contexts of one kind share the runs of the model.
         kinds: dict[tuple[int, tuple[int, ...]], list[str]] = {}
         for dictionary in dictionaries:
             bos = tuple(model.begin(saes[dictionary.dictionary].prepend_bos))
             kinds.setdefault((dictionary.context_size or model.max_context, bos), []).append(dictionary.dictionary)
+        activations: Activations = {}
         for (size, bos), names in kinds.items():
-            unique = list({points[name].name: points[name] for name in names}.values())
-            for start in range(0, len(ids), size - len(bos)):
-                run = ids[start : start + size - len(bos)]
-                read = model.read(torch.tensor([[*bos, *run]]), unique)
-                for name in names:
-                    inputs = read[points[name].name][0, len(bos) :]
-                    feature, position, value = encode_active(saes[name], inputs, 0, saes[name].d_sae)
-                    found[name].append((feature.numpy(), position.numpy() + start, value.numpy()))
+            activations |= _run_contexts(model, {name: saes[name] for name in names}, ids, bos, size)
         pieces = token_bytes(model.tokenizer)
-    tokens = [pieces[id].decode("utf-8", errors="replace") for id in ids]
-    joined: Found = {}
-    for name, parts in found.items():
-        features, places, values = map(numpy.concatenate, zip(*parts, strict=True))
-        joined[name] = (features.astype(numpy.int32), places.astype(numpy.int32), values)
-    return tokens, joined
+    return [pieces[id].decode("utf-8", errors="replace") for id in ids], activations
 
 
-def _model(dictionary: Dictionary) -> Model:
+def _run_contexts(
+    model: Model, saes: Mapping[str, Sae], ids: list[int], bos: tuple[int, ...], size: int
+) -> Activations:
+    """Run the model over `ids` in contexts of `size` tokens, BOS included; return activations by dictionary."""
+    import torch
+
+    from ingest.statistics.encode import encode_active
+
+    points = {name: model.hook_point(*sae.reads) for name, sae in saes.items()}
+    unique = list({point.name: point for point in points.values()}.values())
+    parts: dict[str, list[tuple[numpy.ndarray, ...]]] = {name: [] for name in saes}
+    for start in range(0, len(ids), size - len(bos)):
+        run = ids[start : start + size - len(bos)]
+        values = model.read(torch.tensor([[*bos, *run]]), unique)
+        for name, sae in saes.items():
+            inputs = values[points[name].name][0, len(bos) :]
+            feature, position, value = encode_active(sae, inputs, 0, sae.d_sae)
+            parts[name].append((feature.numpy(), position.numpy() + start, value.numpy()))
+    activations: Activations = {}
+    for name, columns in parts.items():
+        features, places, values_of_text = map(numpy.concatenate, zip(*columns, strict=True))
+        activations[name] = (features.astype(numpy.int32), places.astype(numpy.int32), values_of_text)
+    return activations
+
+
+def _find_model(dictionary: Dictionary) -> Model:
+    """Return the model of a dictionary. Raises Unavailable when it is missing or has changed."""
     if dictionary.model_location is None:
         raise Unavailable(f"the store does not say where the model of {dictionary.dictionary} is")
     try:
@@ -83,7 +94,8 @@ def _model(dictionary: Dictionary) -> Model:
     return model
 
 
-def _sae(dictionary: Dictionary) -> Sae:
+def _find_sae(dictionary: Dictionary) -> Sae:
+    """Return the weights of a dictionary. Raises Unavailable when they are missing or have changed."""
     if dictionary.weights_location is None:
         raise Unavailable(f"the store does not say where the weights of {dictionary.dictionary} are")
     try:

@@ -1,4 +1,4 @@
-"""Sae: one trained dictionary, whatever format it came in. Encodes and decodes; knows nothing of models or stores."""
+"""Sae: one trained dictionary, of any format. Encodes and decodes; knows nothing of models and stores."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 
 ACTIVATIONS = ("relu", "jumprelu", "topk", "abstopk", "groupmax", "gated")
 NORMS = ("none", "scale", "l2", "layer_norm")
-TILE = 32_000_000  # tokens x features held at once while the top of all features is looked for: 128 MB
+TILE = 32_000_000  # tokens x features held at once while the top-k of all features is searched: 128 MB
 
 
 class Top(NamedTuple):
-    """A token's k strongest features of a whole dictionary: two arrays (t, k). Activations may be 0."""
+    """The k strongest features of a whole dictionary on t tokens: two tensors (t, k). Activations may be 0."""
 
     activations: torch.Tensor
     features: torch.Tensor
@@ -22,16 +22,17 @@ class Top(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sae:
-    """Weights and what is needed to use them. Shapes: d_in read, d_out written, n = d_sae features, T layers written to.
+    """Weights and what is needed to use them. Shapes: d_in read, d_out written, n = d_sae features, T layers written
+    to.
 
-    Encoding: x' = norm(x) - b_dec (where `subtract_b_dec`), pre = x' W_enc + b_enc, then
-    relu: relu(pre); jumprelu: relu(pre) where pre > threshold (BatchTopK at inference is this with one threshold for all);
-    topk: the k largest of relu(pre); abstopk: the k largest in magnitude, with their signs; groupmax: the largest of
-    relu(pre) in each of k runs of n/k features; gated: relu(e^r_mag * x' W_enc + b_mag) where x' W_enc + b_enc > 0 (b_enc
-    holds the gate's bias). `signed` leaves out the relu in topk and jumprelu.
-    norm: none; scale: x * scale; l2: x sqrt(d_in) / |x|; layer_norm: (x - mean) / (std + 1e-5), std over d_in - 1.
-    Sources: Rajamanoharan et al. 2024 (gated, jumprelu), Gao et al. 2024 (topk), Bussmann et al. 2024 (BatchTopK), and
-    for what they left open the code of those who publish weights, named in ingest/weights.
+    Encoding: x' = norm(x) - b_dec (where `subtract_b_dec`), pre = x' W_enc + b_enc, then relu: relu(pre); jumprelu:
+    relu(pre) where pre > threshold (BatchTopK at inference is this with one threshold for all); topk: the k largest of
+    relu(pre); abstopk: the k largest in magnitude, with their signs; groupmax: the largest of relu(pre) in each of k
+    runs of n/k features; gated: relu(e^r_mag * x' W_enc + b_mag) where x' W_enc + b_enc > 0 (b_enc holds the gate's
+    bias). `signed` leaves out the relu in topk and jumprelu. norm: none; scale: x * scale; l2: x sqrt(d_in) / |x|;
+    layer_norm: (x - mean) / (std + 1e-5), std over d_in - 1. Sources: Rajamanoharan et al. 2024 (gated, jumprelu), Gao
+    et al. 2024 (topk), Bussmann et al. 2024 (BatchTopK), and for what they left open the code of those who publish
+    weights, named in ingest/weights.
 
     The large matrices may be of any floating type (lean reading leaves them mapped in their file); sums are in float32.
     """
@@ -79,19 +80,22 @@ class Sae:
 
     @property
     def d_in(self) -> int:
+        """Width of the inputs."""
         return self.W_enc.shape[0]
 
     @property
     def d_sae(self) -> int:
+        """Number of features."""
         return self.W_enc.shape[1]
 
     @property
     def d_out(self) -> int:
+        """Width of what is written, to each layer when cross-layer."""
         return self.W_dec.shape[-1]
 
     @property
     def reads(self) -> tuple[str, bool, bool]:
-        """Where it reads and what of it, as Model.hook_point takes it."""
+        """Arguments of Model.hook_point for the place where it reads."""
         return self.hook_point, self.centred, self.fold_value_biases
 
     @property
@@ -102,7 +106,9 @@ class Sae:
     @functools.cached_property
     def decoder_norms(self) -> torch.Tensor:
         """(n,) float32 norms of decoder vectors; of all layers' together when cross-layer."""
-        return torch.linalg.vector_norm(self.W_dec, dim=tuple(range(1, self.W_dec.ndim)), dtype=torch.float32)
+        dims = tuple(range(1, self.W_dec.ndim))
+        norms: torch.Tensor = torch.linalg.vector_norm(self.W_dec, dim=dims, dtype=torch.float32)
+        return norms
 
     @functools.cached_property
     def W_dec_total(self) -> torch.Tensor:
@@ -110,7 +116,7 @@ class Sae:
         return self.W_dec if self.targets is None else self.W_dec.sum(dim=1)
 
     def to(self, device: str) -> Sae:
-        """The same on another device."""
+        """Return the same on another device."""
         moved: dict[str, Any] = {
             field.name: value.to(device)
             for field in dataclasses.fields(self)
@@ -119,8 +125,10 @@ class Sae:
         return dataclasses.replace(self, **moved)
 
     def part(self, first: int, last: int) -> Sae:
-        """The weights of features first .. last - 1 alone. What ranks features against others (k, groups) stays as it is:
-        a part is for looking at vectors."""
+        """Return the weights of features first .. last - 1 alone.
+
+        What ranks features against others (k, groups) stays as it is, so a part does not encode: it is for its vectors.
+        """
         if (first, last) == (0, self.d_sae):
             return self
         of_features = ("b_enc", "W_dec", "threshold", "r_mag", "b_mag", "rank_norms")
@@ -132,36 +140,37 @@ class Sae:
         return dataclasses.replace(self, W_enc=self.W_enc[:, first:last].clone(), **cut)
 
     def encode(self, x: torch.Tensor, start: int = 0, stop: int | None = None, top: Top | None = None) -> torch.Tensor:
-        """Activations (t, stop - start) of features start to stop on inputs x (t, d_in), float32. Default: of all.
+        """Return float32 activations (t, stop - start) of features start .. stop - 1 (default: all) on inputs x (t,
+        d_in).
 
-        What is in a top-k depends on all features; who encodes slice after slice passes `top(x)` to find it only once.
+        A top-k depends on all features: to encode several slices, pass `top(x)`, so that it is computed once.
         """
         stop = self.d_sae if stop is None else stop
         if self.activation in ("topk", "abstopk"):
             values, features = top or self.top(x)
-            found = values.new_zeros(len(values), stop - start)
+            activations = values.new_zeros(len(values), stop - start)
             if (start, stop) == (0, self.d_sae):
-                return found.scatter_(1, features, values)
+                return activations.scatter_(1, features, values)
             inside = (features >= start) & (features < stop)
-            return found.scatter_add_(1, (features - start).clamp(0, stop - start - 1), values.where(inside, 0))
-        x = self._prepared(x)
+            return activations.scatter_add_(1, (features - start).clamp(0, stop - start - 1), values.where(inside, 0))
+        x = self._normalise(x)
         if self.activation == "groupmax":
             return self._groupmax(x, start, stop)
         if self.activation == "gated":
             assert self.r_mag is not None and self.b_mag is not None
-            raw = x @ self._encoder(start, stop)
+            raw: torch.Tensor = x @ self._encoder(start, stop)
             gate = raw + self.b_enc[start:stop] > 0
             return raw.mul_(self.r_mag[start:stop].exp()).add_(self.b_mag[start:stop]).relu_() * gate
         pre = self._pre(x, start, stop)
         if self.activation == "relu":
             return pre.relu_()
-        # In place and in one pass: at this size memory is what takes the time.
+        # In place and in one pass: at this size, memory limits the speed.
         return pre.masked_fill_(pre <= (self._bar if self._bar.ndim == 0 else self._bar[start:stop]), 0)
 
     def top(self, x: torch.Tensor) -> Top:
-        """The k strongest of all features on inputs x (t, d_in), found slice by slice: no (t, n) array beyond a tile."""
+        """Return the k strongest of all features on inputs x (t, d_in). Works by slices: never holds more than a tile."""
         assert self.k is not None
-        x = self._prepared(x)
+        x = self._normalise(x)
         step = max(self.k, TILE // max(len(x), 1))
         best: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None  # rank, activation, feature
         for start in range(0, self.d_sae, step):
@@ -173,13 +182,13 @@ class Sae:
                 pre = ranked
             if self.activation == "abstopk":
                 ranked = ranked.abs()
-            some = ranked.topk(min(self.k, stop - start), dim=1)
-            found = (some.values, pre.gather(1, some.indices), some.indices + start)
+            slice_top = ranked.topk(min(self.k, stop - start), dim=1)
+            candidates = (slice_top.values, pre.gather(1, slice_top.indices), slice_top.indices + start)
             if best is not None:
-                both = [torch.cat(pair, dim=1) for pair in zip(best, found, strict=True)]
+                both = [torch.cat(pair, dim=1) for pair in zip(best, candidates, strict=True)]
                 order = both[0].topk(min(self.k, both[0].shape[1]), dim=1).indices
-                found = (both[0].gather(1, order), both[1].gather(1, order), both[2].gather(1, order))
-            best = found
+                candidates = (both[0].gather(1, order), both[1].gather(1, order), both[2].gather(1, order))
+            best = candidates
         assert best is not None
         keeps_sign = self.signed or self.activation == "abstopk"
         return Top(best[1] if keeps_sign else best[1].relu(), best[2])
@@ -188,10 +197,10 @@ class Sae:
         assert self.k is not None
         size = self.d_sae // self.k
         first, last = start // size * size, -(-stop // size) * size  # whole groups
-        groups = self._pre(x, first, last).relu_().unflatten(1, (-1, size))
+        groups = self._pre(x, first, last).relu_().view(len(x), -1, size)
         highest = groups.max(dim=2, keepdim=True)
-        found = torch.zeros_like(groups).scatter_(2, highest.indices, highest.values).flatten(1)
-        return found[:, start - first : stop - first]
+        activations = torch.zeros_like(groups).scatter_(2, highest.indices, highest.values).flatten(1)
+        return activations[:, start - first : stop - first]
 
     def _encoder(self, start: int, stop: int) -> torch.Tensor:
         return self.W_enc[:, start:stop].float()
@@ -201,12 +210,12 @@ class Sae:
 
     @functools.cached_property
     def _bar(self) -> torch.Tensor:
-        """What a pre-activation must exceed: (n,) or ()."""
+        """(n,) or (): what a pre-activation must exceed."""
         assert self.threshold is not None
         bar = self.threshold if self.rank_norms is None else self.threshold / self.rank_norms
         return bar if self.signed else bar.clamp(min=0)  # thresholds below 0 still need the relu
 
-    def _prepared(self, x: torch.Tensor) -> torch.Tensor:
+    def _normalise(self, x: torch.Tensor) -> torch.Tensor:
         x = x.float()
         if self.norm == "layer_norm":
             x = (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + 1e-5)
@@ -217,24 +226,27 @@ class Sae:
         return x - self.b_dec if self.subtract_b_dec else x
 
     def decode(self, activations: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """What the dictionary writes, (t, d_out), given activations (t, n) and the inputs x (t, d_in) they came from.
+        """Return what the dictionary writes, (t, d_out), given activations (t, n) and the inputs x (t, d_in) they came
+        from.
 
-        Cross-layer: what it adds to each layer, (t, T, d_out), without b_dec, which belongs to the layer and not to those
-        who write to it; the skip is added at the first.
+        Cross-layer: what it adds to each layer, (t, T, d_out), without b_dec, which belongs to the layer and not to its
+        writers; the skip is added at the first.
         """
-        return self.completed(self.contribution(activations), x)
+        return self.complete(self.contribution(activations), x)
 
     def contribution(self, activations: torch.Tensor, start: int = 0) -> torch.Tensor:
-        """What features start onwards add to the output, given their activations (t, some): (t, d_out), cross-layer
-        (t, T, d_out). Contributions of slices add up to those of all."""
+        """Return what features from `start` on add to the output: (t, d_out), cross-layer (t, T, d_out).
+
+        `activations` are theirs, (t, number of features). Contributions of slices add up to those of all.
+        """
         stop = start + activations.shape[1]
         if self.rescale_by_decoder_norm:
             activations = activations / self.decoder_norms[start:stop]
         out = activations @ self.W_dec[start:stop].float().flatten(1)
-        return out.unflatten(1, self.W_dec.shape[1:])
+        return out.view(len(out), *self.W_dec.shape[1:])
 
-    def completed(self, out: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """All features' contribution with what else is written: bias and skip, in the units of the output."""
+    def complete(self, out: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """Return the contribution of all features with bias and skip added, in the units of the output."""
         if self.targets is None:
             out = out + self.b_dec
         if self.W_skip is not None:
@@ -244,7 +256,8 @@ class Sae:
         if self.norm == "layer_norm":
             return out * (x.std(-1, keepdim=True) + 1e-5) + x.mean(-1, keepdim=True)
         if self.norm == "l2":
-            return out * (x.norm(dim=-1, keepdim=True) / self.d_in**0.5)
+            norm: torch.Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+            return out * (norm / self.d_in**0.5)
         if self.norm == "scale":
             return out / (self.scale if self.scale_out is None else self.scale_out)
         return out

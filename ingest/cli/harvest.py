@@ -1,21 +1,33 @@
-"""`featurestore harvest`."""
+"""`featurestore harvest`: its options fill a plan."""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from featurestore import BadRequest, create
+from featurestore import BadRequest, Progress, create
 from featurestore.extension.commands import build_index, connect_local, json_option, store_option
 from featurestore.extension.output import print_json_lines, print_table
 from featurestore.extension.progress import show_progress
+from featurestore.extension.text import first_line
 from ingest.cli.corpus_options import choose_corpus, corpus_options
 from ingest.cli.inspect import import_torch
+
+if TYPE_CHECKING:
+    from featurestore import Store
+    from ingest.corpus.corpus import Corpus
+    from ingest.harvest.harvest import HarvestReport
+    from ingest.harvest.plan import HarvestOptions
+    from ingest.harvest.resources import Resources
+    from ingest.model.model import Model
+    from ingest.sae import Sae
+
+CORPUS_OPTIONS = ("texts", "corpus_id", "tokens", "pack", "drop_duplicates")
 
 
 @click.command()
@@ -25,7 +37,7 @@ from ingest.cli.inspect import import_torch
 @click.option("--model-id", metavar="NAME", help="What the model is called in ids. Default: the directory's name.")
 @click.option(
     "--weights",
-    "weights_given",
+    "weights_options",
     required=True,
     multiple=True,
     metavar="[SOURCE=]PLACE",
@@ -33,14 +45,20 @@ from ingest.cli.inspect import import_torch
     "directory's name). Repeatable.",
 )
 @corpus_options
-@click.option("--context", type=click.IntRange(2), help="Tokens the model sees at once. Default: as in training.")
+@click.option(
+    "--context",
+    "context_size",
+    type=click.IntRange(2),
+    help="Tokens the model sees at once. Default: as in training.",
+)
 @click.option(
     "--max-norm",
     type=click.FloatRange(min=0),
     default=10.0,
     show_default=True,
     metavar="TIMES",
-    help="Leave out tokens whose input is so many times as long as the median of their context: attention sinks. 0: none.",
+    help="Leave out tokens whose input is so many times as long as the median of their context: attention sinks. "
+    "0: none.",
 )
 @click.option(
     "--exclude-special", is_flag=True, help="Leave out the tokenizer's special tokens, as chat templates have."
@@ -65,26 +83,14 @@ from ingest.cli.inspect import import_torch
 def harvest(
     model_path: str | None,
     model_id: str | None,
-    weights_given: tuple[str, ...],
-    texts: tuple[str, ...],
-    corpus_id: str | None,
-    tokens: int | None,
-    pack: int | None,
-    drop_duplicates: bool,
-    context: int | None,
-    max_norm: float,
-    exclude_special: bool,
-    memory: int | None,
+    weights_options: tuple[str, ...],
     lean: bool,
     fresh: bool,
-    ray: str | None,
-    workers: int | None,
-    seed: int,
     device: str,
-    replace: bool,
     no_index: bool,
     store: str,
     as_json: bool,
+    **values: Any,
 ) -> None:
     """Run a model over texts once and store every statistic and example of its dictionaries' features.
 
@@ -95,53 +101,20 @@ def harvest(
     featurestore harvest --store my.features --model ./gpt2 --weights 8-res=./sae-l8 --text ./books --tokens 1000000
     """
     import_torch()
-    from ingest import weights
-    from ingest.harvest.harvest import harvest as run
-    from ingest.harvest.harvest import harvest_weights
-    from ingest.harvest.resources import MEMORY
     from ingest.model.model import Model
-    from ingest.weights.listing import split_name
 
-    if (texts or corpus_id) and not model_path:
+    if (values["texts"] or values["corpus_id"]) and not model_path:
         raise BadRequest("a harvest runs a model over the texts: name it with --model DIR")
-    if workers and not ray:
+    if values["workers"] and not values["ray"]:
         raise BadRequest("--workers says how many of a cluster's count: name the cluster with --ray, or --ray local")
-    saes = {}
-    for given in weights_given:
-        source, path = split_name(given)
-        if source in saes:
-            raise BadRequest(f"two dictionaries are called {source}: name them, as in --weights other={path}")
-        saes[source] = weights.read(path, lean=lean)
-    name = model_id or (Path(model_path).resolve().name if model_path else _one_name(saes))
-    corpus_of = choose_corpus(texts, corpus_id, tokens, pack, drop_duplicates)
+    saes = _read_weights(weights_options, lean)
+    name = model_id or (Path(model_path).resolve().name if model_path else _find_model_name(saes))
+    corpus_values = {option: values.pop(option) for option in CORPUS_OPTIONS}
+    make_corpus = choose_corpus(**corpus_values)
     model = Model(model_path, check_device(device)) if model_path else None
-    report = None
-    with show_progress(store, "harvest", _about(model_path, model_id, weights_given)) as progress:
-        with store_to_write(store) as target:
-            if corpus_of is None or model is None:
-                harvest_weights(target, saes, model_id=name, model=model, replace=replace, progress=progress)
-            else:
-                kept = None if store.startswith("s3://") else Path(store.rstrip("/") + ".harvest")
-                if fresh and kept:
-                    shutil.rmtree(kept, ignore_errors=True)
-                report = run(
-                    target,
-                    model,
-                    saes,
-                    lambda tokenizer: corpus_of(target, tokenizer, progress),
-                    model_id=name,
-                    context_size=context,
-                    seed=seed,
-                    max_norm=max_norm,
-                    exclude_special=exclude_special,
-                    replace=replace,
-                    memory=memory << 30 if memory else MEMORY,
-                    checkpoint=kept,
-                    ray=ray,
-                    workers=workers,
-                    progress=progress,
-                    tell=show_plan,
-                )
+    with show_progress(store, "harvest", _describe(model_path, model_id, weights_options)) as progress:
+        with open_store(store) as target:
+            report = _harvest(target, model, saes, make_corpus, name, _make_options(store, fresh, values), progress)
         lines = [] if no_index else build_index(connect_local(store), progress)
     if as_json:
         print_json_lines([vars(report)] if report else [{"dictionaries": [f"{name}/{source}" for source in saes]}])
@@ -154,71 +127,126 @@ def harvest(
         click.echo(line, err=True)
 
 
-def _about(model_path: str | None, model_id: str | None, weights_given: tuple[str, ...]) -> str:
-    """Names of the model and its dictionaries, without the paths of their files."""
-    sources = [one.partition("=")[0] if "=" in one else Path(one).name for one in weights_given]
+def _read_weights(weights_options: tuple[str, ...], lean: bool) -> dict[str, Sae]:
+    """Return dictionaries by source. Raises BadRequest when two have one name."""
+    from ingest import weights
+    from ingest.weights.listing import split_name
+
+    saes: dict[str, Sae] = {}
+    for option in weights_options:
+        source, path = split_name(option)
+        if source in saes:
+            raise BadRequest(f"two dictionaries are called {source}: name them, as in --weights other={path}")
+        saes[source] = weights.read(path, lean=lean)
+    return saes
+
+
+def _make_options(store: str, fresh: bool, values: dict[str, Any]) -> HarvestOptions:
+    """Return the options of a harvest into `store`, whose checkpoint is beside it."""
+    from ingest.harvest.plan import HarvestOptions
+
+    checkpoint = None if store.startswith("s3://") else Path(store.rstrip("/") + ".harvest")
+    if fresh and checkpoint:
+        shutil.rmtree(checkpoint, ignore_errors=True)
+    memory = values.pop("memory")
+    if memory:
+        values["memory"] = memory << 30
+    return HarvestOptions(checkpoint=checkpoint, **values)
+
+
+def _harvest(
+    store: Store,
+    model: Model | None,
+    saes: dict[str, Sae],
+    make_corpus: Callable[[Any, Any, Progress], Corpus] | None,
+    model_id: str,
+    options: HarvestOptions,
+    progress: Progress,
+) -> HarvestReport | None:
+    """Harvest over the corpus and return the report; without a corpus store what the weights say, and return None."""
+    from ingest.harvest.harvest import harvest
+    from ingest.harvest.weight_harvest import harvest_weights
+
+    if make_corpus is None or model is None:
+        harvest_weights(store, saes, model_id=model_id, model=model, replace=options.replace, progress=progress)
+        return None
+    return harvest(
+        store,
+        model,
+        saes,
+        lambda tokenizer: make_corpus(store, tokenizer, progress),
+        model_id=model_id,
+        options=options,
+        progress=progress,
+        announce=show_resources,
+    )
+
+
+def _describe(model_path: str | None, model_id: str | None, weights_options: tuple[str, ...]) -> str:
+    """Return the names of the model and its dictionaries, without the paths of their files."""
+    sources = [option.partition("=")[0] if "=" in option else Path(option).name for option in weights_options]
     model = model_id or (Path(model_path).name if model_path else "")
     return " ".join(word for word in (model, *sources) if word)
 
 
 def check_device(device: str) -> str:
-    """The device, if torch has it. Raises BadRequest."""
+    """Return the device. Raises BadRequest when torch does not have it."""
     import torch
 
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as exc:
-        first = str(exc).strip().splitlines()[0][:200]
-        raise BadRequest(f"device '{device}' is not to be had here: {first}") from None
+        raise BadRequest(f"device '{device}' is not to be had here: {first_line(exc)}") from None
     return device
 
 
 @contextlib.contextmanager
-def store_to_write(store: str) -> Iterator[Any]:
-    """The store; if nothing is at the path it is made, and gone again when what was to be written failed."""
+def open_store(store: str) -> Iterator[Store]:
+    """Open the store, or create it if there is none; a new store is removed again when nothing was written to it."""
     if store.startswith(("http://", "https://")) or Path(store).exists():
         yield connect_local(store)
         return
-    made = create(store)
+    new_store = create(store)
     try:
-        yield made
+        yield new_store
     except BaseException:
-        if made.info().commit == 0:
+        if new_store.info().commit == 0:
             shutil.rmtree(store)
         raise
 
 
-def _one_name(saes: dict[str, Any]) -> str:
-    """What the dictionaries' model is called. Raises BadRequest when they do not say, or not the same."""
+def _find_model_name(saes: dict[str, Sae]) -> str:
+    """Return the name of the model that all dictionaries name. Raises BadRequest when they do not, or disagree."""
     names = {Path(sae.model_name).name for sae in saes.values() if sae.model_name}
     if len(names) != 1:
-        said = " and ".join(sorted(names)) or "none"
-        raise BadRequest(f"the weights name {said} as their model: say what it is called with --model-id NAME")
+        listed = " and ".join(sorted(names)) or "none"
+        raise BadRequest(f"the weights name {listed} as their model: say what it is called with --model-id NAME")
     return names.pop()
 
 
-def show_plan(plan: Any) -> None:
-    """Print what a harvest takes, before it is done."""
-    from ingest.harvest.resources import said
+def show_resources(needed: Resources) -> None:
+    """Print the memory and disk that a harvest takes, before it begins."""
+    from ingest.harvest.resources import format_bytes
 
-    rounds = f" in {plan.rounds} rounds" if plan.rounds > 1 else ""
-    beside = f" and up to {said(plan.beside)} beside it meanwhile" if plan.beside else ""
+    rounds = f" in {needed.rounds} rounds" if needed.rounds > 1 else ""
+    beside = f" and up to {format_bytes(needed.beside)} beside it meanwhile" if needed.beside else ""
     click.echo(
-        f"{plan.features:,} features over {plan.tokens:,} tokens{rounds} take {said(plan.counts)} of memory for counts and up "
-        f"to {said(plan.examples)} for examples; of disk up to {said(plan.stored)} in the store{beside}",
+        f"{needed.features:,} features over {needed.tokens:,} tokens{rounds} take {format_bytes(needed.counts)} of memory "
+        f"for counts and up to {format_bytes(needed.examples)} for examples; of disk up to {format_bytes(needed.stored)} "
+        f"in the store{beside}",
         err=True,
     )
 
 
-def show_report(report: Any) -> None:
-    """Print what a harvest did."""
+def show_report(report: HarvestReport) -> None:
+    """Print what a harvest counted."""
     held_out = f", {report.held_out_documents:,} of them held out" if report.held_out_documents else ""
     empty = f"; {report.empty_documents:,} empty documents were left out" if report.empty_documents else ""
     again = f"; {report.duplicate_documents:,} with the tokens of an earlier one" if report.duplicate_documents else ""
     resumed = f", {report.resumed:.0%} of it done before" if report.resumed else ""
     click.echo(
-        f"corpus {report.corpus}: {report.tokens:,} tokens of {report.documents:,} documents{held_out}, in {report.contexts:,} contexts with "
-        f"{report.padding:,} tokens of padding{empty}{again}; {report.seconds:.1f} s{resumed}"
+        f"corpus {report.corpus}: {report.tokens:,} tokens of {report.documents:,} documents{held_out}, in "
+        f"{report.contexts:,} contexts with {report.padding:,} tokens of padding{empty}{again}; {report.seconds:.1f} s{resumed}"
     )
     print_table(
         [

@@ -1,88 +1,100 @@
-"""Who counts and writes: this process here, a cluster's workers in cluster.py. Both are asked the same things."""
+"""Executors: who counts units and writes shards. This process here; the workers of a cluster in ray_executor."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ingest.harvest import shards
-from ingest.harvest.forward_pass import Cache, Counted, Pass
+from ingest.harvest.forward_pass import FeatureStatistics, ForwardPass, InputCache
+
+if TYPE_CHECKING:
+    from featurestore import Writer
 
 Span = tuple[int, int]  # first feature, and the one after the last
+Handle = Any  # of a value: the value itself, or a cluster's reference to it
+Call = tuple[Any, ...]  # arguments of a function
 
 
-class Crew(Protocol):
-    """Counts units, and then works on shards of what is counted.
+class Executor(Protocol):
+    """Counts units of a corpus, then calls functions on shards of the statistics.
 
-    A shard or another value that many calls want is handed about by a handle: the value itself, or where it lies. Calls
-    are given handles as arguments and their functions the values.
+    Values that many calls need are passed by handle: callers pass handles as arguments, and functions receive the
+    values.
     """
 
-    device: str  # where functions find it best to work
+    device: str  # where functions work fastest
 
-    def begin(self, spans: Mapping[str, Span], found: Iterable[tuple[str, Counted]]) -> None:
-        """Count these spans of features from now on, going on from `found`: (source, shard) in order."""
+    def begin(self, spans: Mapping[str, Span], statistics: Iterable[tuple[str, FeatureStatistics]]) -> None:
+        """Begin to count these spans of features, going on from `statistics`: (source, shard) in order."""
 
-    def count(self, todo: list[int]) -> Iterator[list[int]]:
-        """Count units; their numbers as they are counted."""
+    def count(self, units: list[int]) -> Iterator[list[int]]:
+        """Count units, and yield their numbers as they are done."""
         ...
 
-    def shards(self) -> Iterator[tuple[str, Any]]:
-        """What is counted since `begin`: (source, handle of a shard), in order."""
+    def shards(self) -> Iterator[tuple[str, Handle]]:
+        """Yield (source, handle of a shard) of the statistics since `begin`, in order."""
         ...
 
-    def hold(self, value: Any) -> Any:
-        """A handle for a value."""
-
-    def value(self, handle: Any) -> Any:
-        """What a handle is for."""
-
-    def run(self, function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
-        """What a function gives for each call's arguments, in order."""
+    def put(self, value: Any) -> Handle:
+        """Return a handle of a value."""
         ...
 
-    def write(self, writer: Any, function: Callable[..., None], calls: Iterable[tuple[Any, ...]]) -> None:
-        """Have a function add to a writer what it makes of each call's arguments, which follow the writer."""
+    def get(self, handle: Handle) -> Any:
+        """Return the value of a handle."""
+        ...
+
+    def map(self, function: Callable[..., Any], calls: Iterable[Call]) -> Iterator[Any]:
+        """Yield what a function returns for the arguments of each call, in order."""
+        ...
+
+    def write(self, writer: Writer, function: Callable[..., None], calls: Iterable[Call]) -> None:
+        """Call `function(writer, *call)` for each call, and keep what it adds to the writer."""
 
 
-class Alone:
-    """This process. With a cache, what dictionaries read is kept for the rounds after the first."""
+class LocalExecutor:
+    """This process. With a cache, inputs of dictionaries are kept for the rounds after the first."""
 
-    def __init__(self, the_pass: Pass, cache: Cache | None):
-        self._pass, self._cache = the_pass, cache
-        self._counted: dict[str, Counted] = {}
-        self.device = the_pass.model.device
+    def __init__(self, forward_pass: ForwardPass, cache: InputCache | None):
+        self._pass, self._cache = forward_pass, cache
+        self._statistics: dict[str, FeatureStatistics] = {}
+        self.device = forward_pass.model.device
 
-    def begin(self, spans: Mapping[str, Span], found: Iterable[tuple[str, Counted]]) -> None:
-        parts: dict[str, list[Counted]] = {}
-        for source, part in found:
-            parts.setdefault(source, []).append(part)
-        self._counted = (
-            {source: shards.join(some, self.device) for source, some in parts.items()}
-            if parts
-            else self._pass.nothing(spans)
-        )
+    def begin(self, spans: Mapping[str, Span], statistics: Iterable[tuple[str, FeatureStatistics]]) -> None:
+        """Begin to count these spans of features, going on from `statistics`."""
+        parts: dict[str, list[FeatureStatistics]] = {}
+        for source, shard in statistics:
+            parts.setdefault(source, []).append(shard)
+        if parts:
+            self._statistics = {source: shards.join_shards(pieces, self.device) for source, pieces in parts.items()}
+        else:
+            self._statistics = self._pass.begin(spans)
 
-    def count(self, todo: list[int]) -> Iterator[list[int]]:
-        for number in todo:
-            self._pass.count(self._pass.units[number], self._counted, self._cache)
+    def count(self, units: list[int]) -> Iterator[list[int]]:
+        """Count units, and yield the number of each."""
+        for number in units:
+            self._pass.count(self._pass.units[number], self._statistics, self._cache)
             yield [number]
 
-    def shards(self) -> Iterator[tuple[str, Counted]]:
-        for source, counted in self._counted.items():
-            for part in shards.cut(counted):
-                yield source, part
+    def shards(self) -> Iterator[tuple[str, FeatureStatistics]]:
+        """Yield (source, shard) of the statistics so far."""
+        for source, statistics in self._statistics.items():
+            for shard in shards.cut_shards(statistics):
+                yield source, shard
 
-    def hold(self, value: Any) -> Any:
+    def put(self, value: Any) -> Handle:
+        """Return the value."""
         return value
 
-    def value(self, handle: Any) -> Any:
+    def get(self, handle: Handle) -> Any:
+        """Return the handle, which is the value."""
         return handle
 
-    def run(self, function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
-        for call in calls:
-            yield function(*call)
+    def map(self, function: Callable[..., Any], calls: Iterable[Call]) -> Iterator[Any]:
+        """Yield what a function returns for the arguments of each call."""
+        return (function(*call) for call in calls)
 
-    def write(self, writer: Any, function: Callable[..., None], calls: Iterable[tuple[Any, ...]]) -> None:
+    def write(self, writer: Writer, function: Callable[..., None], calls: Iterable[Call]) -> None:
+        """Call `function(writer, *call)` for each call."""
         for call in calls:
             function(writer, *call)

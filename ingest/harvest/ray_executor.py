@@ -1,8 +1,8 @@
-"""The harvest on a Ray cluster: workers count units of the corpus, and tasks merge and write shards of features.
+"""The executor on a Ray cluster: workers count units of the corpus, and tasks merge and write shards of features.
 
-A unit counts once its worker gave up what it counted. Until then it is that worker's, and when that dies it goes back to
-those that are to be done, so the result is that of one worker, whoever died and however often. What was given up lies in the
-cluster's memory, or on its disks, in shards of features; this process only has handles of it.
+A unit is done once the worker's statistics are collected. If a worker dies before, its units are counted again by
+others, so the result is that of one worker, however many die. Collected shards stay in the cluster's memory or on its
+disks; this process only has references to them.
 """
 
 from __future__ import annotations
@@ -10,306 +10,231 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
-import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
-
-from featurestore import BadRequest, FeatureStoreError, Unavailable
-from featurestore.extension.ray_cluster import connect_cluster
-from ingest.corpus.corpus import Corpus
+from featurestore import FeatureStoreError, Unavailable
+from featurestore.extension import ray_cluster
+from featurestore.extension.text import first_line
 from ingest.harvest import shards
-from ingest.harvest.executor import Span
-from ingest.harvest.forward_pass import Counted, Pass
-from ingest.harvest.malloc import give_back_large_arrays
-from ingest.model.model import Model
+from ingest.harvest.executor import Call, Handle, Span
+from ingest.harvest.forward_pass import FeatureStatistics, ForwardPass
+from ingest.harvest.ray_worker import THREADS, PassRecipe, Worker, call_function, make_parts, merge_shards
 from ingest.sae import Sae
 
-TOGETHER = 2  # units a worker is given at once: it never waits, and stops soon when asked to
-COLLECTED = 64  # units after which a worker gives up what it counted: what its death may cost
-THREADS = 1  # of a worker
-PIECES = 4  # of one shard that are merged at once: they lie in one machine's memory
-DEATHS = 3  # of workers, for each of them, or of those who do a task, before it is no accident
+if TYPE_CHECKING:
+    from featurestore import Writer
+
+TOGETHER = 2  # units of one call of a worker: it never waits, and stops soon when asked to
+COLLECTED = 64  # units after which a worker's statistics are collected: its death costs at most these
+PIECES = 4  # of one shard that are merged at once: they are in the memory of one machine
+DEATHS = 3  # of workers, for each of them, or of the processes of one task, before an error is raised
 
 
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """What a worker needs to build the pass where it is."""
-
-    model_location: str
-    model_hash: str
-    reads: Mapping[str, tuple[str, bool, bool]]  # each dictionary's, see Sae.reads
-    context_size: int
-    bos: list[int]
-    seed: int
-    max_norm: float
-    special: tuple[int, ...]
-    unit_tokens: int
-
-    def build(self, saes: Mapping[str, Sae], corpus: Corpus, device: str) -> Pass:
-        """The pass, with a model loaded here. Raises BadRequest when it is not the driver's."""
-        model = Model(self.model_location, device)
-        if model.hash != self.model_hash:
-            raise BadRequest(
-                f"the model at {self.model_location} is another one on a worker ({model.hash}, not {self.model_hash}): "
-                "put the same files on all machines"
-            )
-        return Pass(
-            model,
-            {source: sae.to(device) for source, sae in saes.items()},
-            {source: model.hook_point(*reads) for source, reads in self.reads.items()},
-            corpus,
-            corpus.contexts(self.context_size),
-            self.bos,
-            self.seed,
-            self.max_norm,
-            self.special,
-            self.unit_tokens,
-        )
-
-
-class Worker:
-    """Counts units where Ray put it, on a GPU if it was given one."""
-
-    def __init__(self, task: Task, saes: Mapping[str, Sae], corpus: Corpus, device: str, threads: int):
-        give_back_large_arrays()
-        torch.set_num_threads(threads)
-        # Built with the first units: what fails then is told as what fails later is.
-        self._build = functools.cache(lambda: task.build(saes, corpus, device))
-        self._counted: dict[str, Counted] = {}
-
-    def count(self, units: list[int], spans: Mapping[str, tuple[int, int]]) -> list[int]:
-        """Count units; their numbers."""
-        the_pass = self._build()
-        if not self._counted:
-            self._counted = the_pass.nothing(spans)
-        for number in units:
-            the_pass.count(the_pass.units[number], self._counted)
-        return units
-
-    def collect(self) -> list[Counted | None]:
-        """What was counted since it was last asked, in shards; before them None, so that who waits need not take any."""
-        counted, self._counted = self._counted, {}
-        return [None, *(part for one in counted.values() for part in shards.cut(one))]
-
-
-def merged(*parts: Counted) -> Counted:
-    """What several workers counted of one shard."""
-    whole = parts[0]
-    for part in parts[1:]:
-        whole.merge(part)
-    return whole
-
-
-def made(threads: int, helper: Any, function: Callable[..., None], *call: Any) -> list[Any]:
-    """The parts that a function adds to a writer, made where Ray put this."""
-    torch.set_num_threads(threads)
-    return helper.make(lambda writer: function(writer, *call))
-
-
-def called(threads: int, function: Callable[..., Any], *call: Any) -> Any:
-    """What a function gives where Ray put this."""
-    torch.set_num_threads(threads)
-    return function(*call)
-
-
-@dataclasses.dataclass(eq=False)
-class _Hand:
-    """A worker as the driver sees it."""
-
-    actor: Any
-    counted: list[int] = dataclasses.field(default_factory=list)  # not collected yet
-    doing: list[int] = dataclasses.field(default_factory=list)
-
-
-class Link(NamedTuple):
+class Cluster(NamedTuple):
     """A cluster that answers."""
 
-    ray: Any
+    ray: Any  # the module, connected
     gpus: int
     workers: int
 
 
 @contextlib.contextmanager
-def connected(address: str, workers: int | None) -> Iterator[Link]:
-    """The cluster at an address, "auto" for the one of this machine, or "local" for one that is started here, and ended.
+def connect_cluster(address: str, workers: int | None) -> Iterator[Cluster]:
+    """Connect to the cluster at an address, to that of this machine ("auto"), or start one for the time ("local").
 
-    There are as many workers as asked, or one for each GPU, or for each processor where there is none. Raises
-    Unavailable when Ray is not installed or does not answer.
+    There are `workers` workers, or one per GPU, or one per processor if there are no GPUs. Raises Unavailable when Ray
+    is not installed or does not answer.
     """
-    with connect_cluster(address, workers) as ray:
-        there = ray.cluster_resources()
-        gpus = int(there.get("GPU", 0))
-        yield Link(ray, gpus, workers or gpus or max(1, int(there.get("CPU", 1))))
+    with ray_cluster.connect_cluster(address, workers) as ray:
+        resources = ray.cluster_resources()
+        gpus = int(resources.get("GPU", 0))
+        yield Cluster(ray, gpus, workers or gpus or max(1, int(resources.get("CPU", 1))))
 
 
-class Cluster:
-    """A cluster's workers as a crew."""
+@dataclasses.dataclass(eq=False)
+class _WorkerState:
+    """A worker as this process sees it. Its units are numbers."""
 
-    def __init__(self, link: Link, the_pass: Pass, saes: Mapping[str, Sae]):
-        self._ray = ray = link.ray
-        self._pass = the_pass
-        self._count = link.workers
-        self._share: dict[str, Any] = {"num_gpus": 1} if link.gpus else {"num_cpus": 1}
-        self.device = "cuda" if link.gpus else "cpu"
-        task = Task(
-            the_pass.model.location,
-            the_pass.model.hash,
+    actor: Any
+    counted: list[int] = dataclasses.field(default_factory=list)  # not collected yet
+    running: list[int] = dataclasses.field(default_factory=list)
+
+
+class RayExecutor:
+    """The workers of a cluster as an executor."""
+
+    def __init__(self, cluster: Cluster, forward_pass: ForwardPass, saes: Mapping[str, Sae]):
+        self._ray = ray = cluster.ray
+        self._workers = cluster.workers
+        self._share: dict[str, Any] = {"num_gpus": 1} if cluster.gpus else {"num_cpus": 1}
+        self.device = "cuda" if cluster.gpus else "cpu"
+        recipe = PassRecipe(
+            forward_pass.model.location,
+            forward_pass.model.hash,
             {source: sae.reads for source, sae in saes.items()},
-            int(the_pass.contexts.length.max()),
-            the_pass.bos,
-            the_pass.seed,
-            the_pass.max_norm,
-            the_pass.special,
-            the_pass.unit_tokens,
+            int(forward_pass.contexts.length.max()),
+            forward_pass.bos,
+            forward_pass.seed,
+            forward_pass.max_norm,
+            forward_pass.special,
+            forward_pass.unit_tokens,
         )
-        # Once into the cluster's memory, which the workers of a machine share.
-        given = (task, ray.put(dict(saes)), ray.put(the_pass.corpus), self.device, THREADS)
-        remote: Any = ray.remote(**self._share)  # type: ignore[call-overload]
-        self._hire = lambda: _Hand(remote(Worker).remote(*given))
+        # Put into the cluster's memory once: the workers of a machine share it.
+        arguments = (recipe, ray.put(dict(saes)), ray.put(forward_pass.corpus), self.device, THREADS)
+        remote: Any = ray.remote(**self._share)
+        self._start_worker = lambda: _WorkerState(remote(Worker).remote(*arguments))
         self._deaths = 0
         self._spans: Mapping[str, Span] = {}
         self._pieces: dict[tuple[str, int], list[Any]] = {}  # of each shard (source, first feature), in order
-        # Workers hold the processors meanwhile: a task that asked for one would wait for their end.
-        self._merged = self._task(merged, num_cpus=0, scheduling_strategy="SPREAD")
+        # Workers occupy the processors meanwhile: a task that needed one would wait until they end.
+        self._merge_task = self._make_task(merge_shards, num_cpus=0, scheduling_strategy="SPREAD")
         self._merging: list[Any] = []
 
-    def begin(self, spans: Mapping[str, Span], found: Iterable[tuple[str, Counted]]) -> None:
+    def begin(self, spans: Mapping[str, Span], statistics: Iterable[tuple[str, FeatureStatistics]]) -> None:
+        """Begin to count these spans of features, going on from `statistics`: (source, shard)."""
         self._spans = spans
         self._pieces = {
-            (source, at): [] for source, (first, last) in spans.items() for at in range(first, last, shards.SHARD)
+            (source, start): [] for source, (first, last) in spans.items() for start in range(first, last, shards.SHARD)
         }
-        for source, part in found:
-            self._pieces[source, part.first].append(self.hold(part))
+        for source, shard in statistics:
+            self._pieces[source, shard.first].append(self.put(shard))
 
-    def count(self, todo: list[int]) -> Iterator[list[int]]:
-        """Count units; their numbers as they are given up. Raises what a worker raised, or Unavailable when workers die
-        again and again."""
-        left = collections.deque(todo)
-        hands = [self._hire() for _ in range(min(self._count, len(todo)))]
-        running: dict[Any, _Hand] = {}
-        collecting: dict[Any, list[Any]] = {}
+    def count(self, units: list[int]) -> Iterator[list[int]]:
+        """Count units, and yield their numbers as they are collected.
 
-        def go_on(hand: _Hand) -> None:
-            if left and len(hand.counted) < COLLECTED:
-                hand.doing = [left.popleft() for _ in range(min(TOGETHER, len(left)))]
-                running[hand.actor.count.remote(hand.doing, self._spans)] = hand
-            elif hand.counted:
-                ticket, *parts = hand.actor.collect.options(num_returns=1 + len(self._pieces)).remote()
-                collecting[ticket] = parts
-                running[ticket] = hand
-
+        Raises what a worker raised, or Unavailable when workers die again and again.
+        """
+        queue = collections.deque(units)
+        workers = [self._start_worker() for _ in range(min(self._workers, len(units)))]
+        running: dict[Any, _WorkerState] = {}  # by the reference of its call
+        collecting: dict[Any, list[Any]] = {}  # references of shards, by that of the call
         try:
-            for hand in hands:
-                go_on(hand)
+            self._give_work(workers, queue, running, collecting)
             while running:
-                (ticket,), _ = self._ray.wait(list(running), num_returns=1)
-                hand = running.pop(ticket)
+                (call,), _ = self._ray.wait(list(running), num_returns=1)
+                worker, collected = running.pop(call), collecting.pop(call, None)
                 try:
-                    self._ray.get(ticket)
+                    self._ray.get(call)
                 except self._ray.exceptions.RayActorError as exc:
-                    left.extendleft([*hand.counted, *hand.doing])
-                    hands.remove(hand)
-                    hand = self._replace(exc)
-                    hands.append(hand)
+                    queue.extendleft([*worker.counted, *worker.running])
+                    workers[workers.index(worker)] = self._replace_worker(exc)
                 except self._ray.exceptions.RayTaskError as exc:
-                    raise _cause(exc) from None
+                    raise _find_cause(exc) from None
                 else:
-                    if ticket in collecting:
-                        for pieces, part in zip(self._pieces.values(), collecting[ticket], strict=True):
-                            pieces.append(part)
-                        self._merge(PIECES)
-                        done, hand.counted = hand.counted, []
-                        yield done
+                    if collected is None:
+                        worker.counted += worker.running
+                        worker.running = []
                     else:
-                        hand.counted += hand.doing
-                        hand.doing = []
-                collecting.pop(ticket, None)
-                go_on(hand)
-                if left:  # of a worker that died, while the others were waiting for nothing
-                    for idle in [one for one in hands if one not in running.values()]:
-                        go_on(idle)
+                        self._add_pieces(collected)
+                        done, worker.counted = worker.counted, []
+                        yield done
+                self._give_work(workers, queue, running, collecting)
         finally:
-            for hand in hands:
-                self._ray.kill(hand.actor)
+            for worker in workers:
+                self._ray.kill(worker.actor)
 
-    def _replace(self, exc: Exception) -> _Hand:
+    def _give_work(
+        self,
+        workers: list[_WorkerState],
+        queue: collections.deque[int],
+        running: dict[Any, _WorkerState],
+        collecting: dict[Any, list[Any]],
+    ) -> None:
+        """Have each idle worker count the next units, or collect its statistics if there are none or it has many."""
+        for worker in workers:
+            if worker in running.values():
+                continue
+            if queue and len(worker.counted) < COLLECTED:
+                worker.running = [queue.popleft() for _ in range(min(TOGETHER, len(queue)))]
+                running[worker.actor.count.remote(worker.running, self._spans)] = worker
+            elif worker.counted:
+                call, *collected = worker.actor.collect.options(num_returns=1 + len(self._pieces)).remote()
+                running[call], collecting[call] = worker, collected
+
+    def _add_pieces(self, collected: list[Any]) -> None:
+        for pieces, piece in zip(self._pieces.values(), collected, strict=True):
+            pieces.append(piece)
+        self._merge(PIECES)
+
+    def _replace_worker(self, exc: Exception) -> _WorkerState:
         self._deaths += 1
-        if self._deaths > DEATHS * self._count:
-            raise _dying(exc) from None
-        return self._hire()
+        if self._deaths > DEATHS * self._workers:
+            raise _explain_deaths(exc) from None
+        return self._start_worker()
 
     def _merge(self, least: int) -> None:
-        """Have shards of so many pieces merged, as many at once as there are workers."""
+        """Merge shards of at least `least` pieces, as many at once as there are workers."""
         for pieces in self._pieces.values():
             if len(pieces) < least:
                 continue
             if self._merging:
-                under_way, full = len(self._merging), len(self._merging) >= self._count
-                done, self._merging = self._ray.wait(self._merging, num_returns=under_way, timeout=0, fetch_local=False)
+                count, full = len(self._merging), len(self._merging) >= self._workers
+                done, self._merging = self._ray.wait(self._merging, num_returns=count, timeout=0, fetch_local=False)
                 if full and not done:
                     _, self._merging = self._ray.wait(self._merging, num_returns=1, fetch_local=False)
-            pieces[:] = [self._merged.remote(*pieces)]
+            pieces[:] = [self._merge_task.remote(*pieces)]
             self._merging += pieces
 
-    def shards(self) -> Iterator[tuple[str, Any]]:
+    def shards(self) -> Iterator[tuple[str, Handle]]:
+        """Yield (source, handle of a shard) of the statistics so far."""
         self._merge(2)
         for (source, _), (piece,) in self._pieces.items():
             yield source, piece
 
-    def hold(self, value: Any) -> Any:
+    def put(self, value: Any) -> Handle:
+        """Put a value into the cluster's memory and return its reference."""
         return self._ray.put(value)
 
-    def value(self, handle: Any) -> Any:
-        """What a handle is for. Raises what a task raised, or Unavailable when it came to nothing."""
+    def get(self, handle: Handle) -> Any:
+        """Return the value of a reference. Raises what its task raised, or Unavailable when the value was lost."""
         try:
             return self._ray.get(handle)
         except self._ray.exceptions.RayTaskError as exc:
-            raise _cause(exc) from None
+            raise _find_cause(exc) from None
         except self._ray.exceptions.WorkerCrashedError as exc:
-            raise _dying(exc) from None
+            raise _explain_deaths(exc) from None
         except self._ray.exceptions.ObjectLostError as exc:
             raise Unavailable(
                 "a machine of the cluster was lost with what had been counted there; run the same command again: "
-                f"it goes on from what is kept ({_first_line(exc)})"
+                f"it goes on from what is kept ({first_line(exc, 300)})"
             ) from None
 
-    def run(self, function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
-        return self._results(called, ((function, *call) for call in calls))
+    def map(self, function: Callable[..., Any], calls: Iterable[Call]) -> Iterator[Any]:
+        """Yield what a function returns for the arguments of each call, in order."""
+        return self._run_tasks(call_function, ((function, *call) for call in calls))
 
-    def write(self, writer: Any, function: Callable[..., None], calls: Iterable[tuple[Any, ...]]) -> None:
+    def write(self, writer: Writer, function: Callable[..., None], calls: Iterable[Call]) -> None:
+        """Call `function(writer, *call)` on the cluster for each call, and adopt the parts that it writes."""
         helper = writer.helper()
-        for parts in self._results(made, ((helper, function, *call) for call in calls)):
+        for parts in self._run_tasks(make_parts, ((helper, function, *call) for call in calls)):
             writer.adopt(parts)
 
-    def _results(self, function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
-        """What tasks give, in order; there are as many under way as workers, so that their arguments find room."""
-        task = self._task(function, **self._share)
-        waiting: collections.deque[Any] = collections.deque()
+    def _run_tasks(self, function: Callable[..., Any], calls: Iterable[Call]) -> Iterator[Any]:
+        """Yield the results of tasks in order; as many run at once as there are workers, so that arguments find memory."""
+        task = self._make_task(function, **self._share)
+        running: collections.deque[Any] = collections.deque()
         try:
             for call in calls:
-                if len(waiting) == self._count:
-                    yield self.value(waiting.popleft())
-                waiting.append(task.remote(THREADS, *call))
-            while waiting:
-                yield self.value(waiting.popleft())
+                if len(running) == self._workers:
+                    yield self.get(running.popleft())
+                running.append(task.remote(THREADS, *call))
+            while running:
+                yield self.get(running.popleft())
         finally:
-            for one in waiting:
-                self._ray.cancel(one, force=True)
+            for reference in running:
+                self._ray.cancel(reference, force=True)
 
-    def _task(self, function: Callable[..., Any], **options: Any) -> Any:
-        """A function as a task that is done again when who does it dies."""
+    def _make_task(self, function: Callable[..., Any], **options: Any) -> Any:
+        """Return a function as a task that is run again when its process dies."""
         return self._ray.remote(max_retries=DEATHS, **options)(function)
 
 
-def _cause(exc: Any) -> Exception:
-    return exc.cause if isinstance(exc.cause, FeatureStoreError) else exc
+def _find_cause(exc: Any) -> Exception:
+    """Return our error that a task raised, or Ray's own if it is no error of ours."""
+    cause: Exception = exc.cause if isinstance(exc.cause, FeatureStoreError) else exc
+    return cause
 
 
-def _dying(exc: Exception) -> Unavailable:
-    return Unavailable(f"the cluster's workers die again and again: {_first_line(exc)}")
-
-
-def _first_line(exc: Exception) -> str:
-    return (str(exc).strip().splitlines() or [type(exc).__name__])[0][:300]
+def _explain_deaths(exc: Exception) -> Unavailable:
+    return Unavailable(f"the cluster's workers die again and again: {first_line(exc, 300)}")

@@ -1,5 +1,7 @@
-"""What is counted of a span of features, cut into shards of features and put together again: what workers give up, what
-is kept on disk, and what is written."""
+"""Shards: statistics of a span of features, cut at fixed features and joined again.
+
+Workers return shards, checkpoints hold them, and each is written as one part of the store.
+"""
 
 from __future__ import annotations
 
@@ -8,96 +10,96 @@ from typing import Any
 
 import numpy
 
-from ingest.harvest.forward_pass import Counted
+from ingest.harvest.forward_pass import FeatureStatistics
 from ingest.statistics.coactivity import ContextSample, join_samples
 from ingest.statistics.examples import OCTAVES
 
-SHARD = 65_536  # features of one part
+SHARD = 65_536  # features
 
-# Cells of examples that a feature has, and drawn rows, which all features share.
+# Cells of examples per feature; and samples, whose rows all features share.
 CELLS = {"top": 2, "sample": 2 * OCTAVES}
-DRAWN = ("contexts", "tokens")
+SAMPLES = ("contexts", "tokens")
 
 State = dict[str, numpy.ndarray]
 
 
-def cut(counted: Counted, size: int = 0) -> Iterator[Counted]:
-    """What is counted, by shards of the dictionary, in order."""
-    size = size or SHARD
-    if counted.last - counted.first <= size:
-        yield counted
+def cut_shards(statistics: FeatureStatistics, size: int = SHARD) -> Iterator[FeatureStatistics]:
+    """Yield the shards of `statistics`, of `size` features each, in order."""
+    if statistics.last - statistics.first <= size:
+        yield statistics
         return
-    state = counted.state()
-    for first in range(counted.first, counted.last, size):
-        last = min(first + size, counted.last)
-        some = _part(state, first - counted.first, last - counted.first)
-        yield Counted.of_state(
-            some | {"span": numpy.array([first, last])}, counted.accumulator.seed, counted.accumulator.device
-        )
+    state, accumulator = statistics.state(), statistics.accumulator
+    for first in range(statistics.first, statistics.last, size):
+        last = min(first + size, statistics.last)
+        part = _cut_state(state, first - statistics.first, last - statistics.first)
+        part["span"] = numpy.array([first, last])
+        yield FeatureStatistics.from_state(part, accumulator.seed, accumulator.device)
 
 
-def join(parts: Sequence[Counted], device: str) -> Counted:
-    """What `cut` has cut, in its order."""
+def join_shards(parts: Sequence[FeatureStatistics], device: str) -> FeatureStatistics:
+    """Return the statistics that `cut_shards` cut into these parts, on `device`."""
     if len(parts) == 1 and parts[0].accumulator.device == device:
         return parts[0]
-    firsts = [one.first - parts[0].first for one in parts]
-    states = [one.state() for one in parts]
+    firsts = [part.first - parts[0].first for part in parts]
+    states = [part.state() for part in parts]
     whole: State = {
         "span": numpy.array([parts[0].first, parts[-1].last]),
         "counts": states[0]["counts"],
     }
     for name in states[0]:
-        what, _, column = name.partition(".")
-        if what == "tally":
-            whole[name] = numpy.concatenate([state[name] for state in states], axis=_features_axis(column))
-        elif what in CELLS:
-            of_all = [
-                state[name] + first * CELLS[what] if column == "cell" else state[name]
-                for first, state in zip(firsts, states, strict=True)
+        table, _, column = name.partition(".")
+        if table == "tally":
+            whole[name] = numpy.concatenate([state[name] for state in states], axis=_find_feature_axis(column))
+        elif table in CELLS:
+            offsets = [first * CELLS[table] if column == "cell" else 0 for first in firsts]
+            arrays = [
+                state[name] + offset if offset else state[name] for offset, state in zip(offsets, states, strict=True)
             ]
-            whole[name] = numpy.concatenate(of_all)
-    for what in DRAWN:
-        drawn = join_samples([(first, _columns(state, what)) for first, state in zip(firsts, states, strict=True)])
-        whole |= {f"{what}.{column}": getattr(drawn, column) for column in ContextSample.column_types()}
-    return Counted.of_state(whole, parts[0].accumulator.seed, device)
+            whole[name] = numpy.concatenate(arrays)
+    for table in SAMPLES:
+        sample = join_samples(
+            [(first, _read_sample(state, table)) for first, state in zip(firsts, states, strict=True)]
+        )
+        whole |= {f"{table}.{column}": getattr(sample, column) for column in ContextSample.column_types()}
+    return FeatureStatistics.from_state(whole, parts[0].accumulator.seed, device)
 
 
-def _part(state: State, first: int, last: int) -> State:
-    """The state of features first .. last - 1, counted from the state's first."""
-    found: State = {"counts": state["counts"]}
+def _cut_state(state: State, first: int, last: int) -> State:
+    """Return the state of features first .. last - 1 of `state`, renumbered from 0."""
+    part: State = {"counts": state["counts"]}
     for name, values in state.items():
-        what, _, column = name.partition(".")
-        if what == "tally":
-            found[name] = values[:, first:last] if _features_axis(column) else values[first:last]
-    for what, cells in CELLS.items():
-        begin, end = numpy.searchsorted(state[f"{what}.cell"], [first * cells, last * cells])
-        ends = numpy.concatenate([[0], numpy.cumsum(state[f"{what}.counts"])])
-        columns = {name.partition(".")[2]: values for name, values in state.items() if name.startswith(f"{what}.")}
+        table, _, column = name.partition(".")
+        if table == "tally":
+            part[name] = values[:, first:last] if _find_feature_axis(column) else values[first:last]
+    for table, cells in CELLS.items():
+        begin, end = numpy.searchsorted(state[f"{table}.cell"], [first * cells, last * cells])
+        ends = numpy.concatenate([[0], numpy.cumsum(state[f"{table}.counts"])])
+        columns = {name.partition(".")[2]: values for name, values in state.items() if name.startswith(f"{table}.")}
         for column, values in columns.items():
             is_list = column in ("offsets", "values")
-            found[f"{what}.{column}"] = values[ends[begin] : ends[end]] if is_list else values[begin:end]
-        found[f"{what}.cell"] = found[f"{what}.cell"] - first * cells
-    for what in DRAWN:
-        some = _within(_columns(state, what), first, last)
-        found |= {f"{what}.{column}": getattr(some, column) for column in ContextSample.column_types()}
-    return found
+            part[f"{table}.{column}"] = values[ends[begin] : ends[end]] if is_list else values[begin:end]
+        part[f"{table}.cell"] = part[f"{table}.cell"] - first * cells
+    for table in SAMPLES:
+        sample = _select_features(_read_sample(state, table), first, last)
+        part |= {f"{table}.{column}": getattr(sample, column) for column in ContextSample.column_types()}
+    return part
 
 
-def _features_axis(column: str) -> int:
-    """Which axis of a tally's array goes over features: exact sums are two rows of words."""
+def _find_feature_axis(column: str) -> int:
+    """Return the axis of features in a tally's array: exact sums are two rows of words."""
     return 1 if column.startswith("sum") else 0
 
 
-def _columns(state: State, what: str) -> ContextSample:
-    return ContextSample(**{column: state[f"{what}.{column}"] for column in ContextSample.column_types()})
+def _read_sample(state: State, table: str) -> ContextSample:
+    return ContextSample(**{column: state[f"{table}.{column}"] for column in ContextSample.column_types()})
 
 
-def _within(drawn: ContextSample, first: int, last: int) -> ContextSample:
-    """The same rows with the features first .. last - 1 only, numbered from 0."""
-    inside = (drawn.features >= first) & (drawn.features < last)
-    row = numpy.repeat(numpy.arange(len(drawn)), drawn.counts)
-    columns: dict[str, Any] = {column: getattr(drawn, column) for column in ContextSample.column_types()}
-    columns["counts"] = numpy.bincount(row[inside], minlength=len(drawn)).astype(drawn.counts.dtype)
-    columns["features"] = (drawn.features[inside] - first).astype(drawn.features.dtype)
-    columns["peaks"] = drawn.peaks[inside]
+def _select_features(sample: ContextSample, first: int, last: int) -> ContextSample:
+    """Return the same rows with features first .. last - 1 only, renumbered from 0."""
+    inside = (sample.features >= first) & (sample.features < last)
+    row = numpy.repeat(numpy.arange(len(sample)), sample.counts)
+    columns: dict[str, Any] = {column: getattr(sample, column) for column in ContextSample.column_types()}
+    columns["counts"] = numpy.bincount(row[inside], minlength=len(sample)).astype(sample.counts.dtype)
+    columns["features"] = (sample.features[inside] - first).astype(sample.features.dtype)
+    columns["peaks"] = sample.peaks[inside]
     return ContextSample(**columns)

@@ -1,25 +1,29 @@
-"""Dictionaries into a store: everything that was counted, or what weights alone say."""
+"""Adds dictionaries to a store: their statistics, or what their weights alone say."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow
 
 from ingest.corpus.corpus import Corpus
 from ingest.harvest import store_rows
-from ingest.harvest.executor import Crew
-from ingest.harvest.forward_pass import Counted, Counts
+from ingest.harvest.executor import Executor, Handle
+from ingest.harvest.forward_pass import FeatureStatistics, TokenCounts
 from ingest.harvest.shards import SHARD
 from ingest.harvest.store_rows import Coactivity, Unembedding
 from ingest.model.model import Model
 from ingest.sae import Sae
-from ingest.statistics import coactivity
+from ingest.statistics.coactivity import ContextSample, find_coactive, join_samples
+
+if TYPE_CHECKING:
+    from featurestore import Writer
+    from ingest.harvest.plan import HarvestPlan
 
 
-def write_corpus(writer: Any, corpus: Corpus) -> None:
+def write_corpus(writer: Writer, corpus: Corpus) -> None:
     """Add a corpus and its tokenizer, unless the store has them."""
     if not writer.has("tokenizers", corpus.tokenizer_id):
         writer.add("tokenizers", corpus.tokenizer_table(), key=corpus.tokenizer_id)
@@ -27,82 +31,84 @@ def write_corpus(writer: Any, corpus: Corpus) -> None:
         writer.add_corpus(corpus.id, corpus.document_table(), corpus.data)
 
 
-class Survey(NamedTuple):
-    """What is wanted of a shard for what is said of a whole dictionary."""
+class DictionaryReport(NamedTuple):
+    """What a harvest counted for one dictionary."""
+
+    counted: int  # tokens
+    excluded: dict[str, int]  # tokens that are not counted, by cause
+    dead: int  # features that are never active
+    l0: float  # mean number of features active on a counted token
+
+
+class ShardSummary(NamedTuple):
+    """What a shard contributes to the figures of its whole dictionary."""
 
     first: int
-    counts: Counts
+    counts: TokenCounts
     dead: int
-    active: int  # activations counted
-    drawn: dict[str, coactivity.ContextSample]
+    active: int  # activations above zero
+    samples: dict[str, ContextSample]
 
 
-def survey(shard: Counted) -> Survey:
-    """A shard's survey."""
-    firing = shard.accumulator.tally.active_tokens
-    drawn = shard.accumulator.sampler.samples()
-    return Survey(shard.first, shard.counts, int((firing == 0).sum()), int(firing.sum()), drawn)
+def summarise_shard(shard: FeatureStatistics) -> ShardSummary:
+    """Return the summary of a shard."""
+    active_tokens = shard.accumulator.tally.active_tokens
+    samples = shard.accumulator.sampler.samples()
+    return ShardSummary(shard.first, shard.counts, int((active_tokens == 0).sum()), int(active_tokens.sum()), samples)
 
 
-def write_counted(
-    writer: Any,
-    crew: Crew,
-    model_id: str,
+def write_statistics(
+    writer: Writer,
+    executor: Executor,
+    plan: HarvestPlan,
     source: str,
-    sae: Sae,
-    model: Model,
-    corpus: Corpus,
-    shards: Callable[[], Iterator[Any]],
-    settings: dict[str, Any],
-    bos: int,
-    unembedding: Any,
-) -> dict[str, Any]:
-    """Add one dictionary from what is counted of it, of whose shards the crew has handles; what a report says of it.
+    find_shards: Callable[[], Iterator[Handle]],
+    unembedding: Handle | None,
+) -> DictionaryReport:
+    """Add one dictionary with its statistics, and report them.
 
-    `bos` is how many BOS tokens the model saw, `settings` what is to be recorded, `unembedding` a handle as well.
+    `find_shards` yields handles of its shards in order, each time it is called; `unembedding` is a handle too.
     """
-    name = f"{model_id}/{source}"
-    surveys = list(crew.run(survey, ((shard,) for shard in shards())))
-    counts = surveys[0].counts
+    name, sae, corpus = f"{plan.model_id}/{source}", plan.dictionaries[source], plan.forward_pass.corpus
+    summaries: list[ShardSummary] = list(executor.map(summarise_shard, ((shard,) for shard in find_shards())))
+    counts = summaries[0].counts
+    bos = len(plan.forward_pass.contexts) * len(plan.forward_pass.bos)
     excluded = {"bos": bos, "special": counts.special, "sinks": counts.sinks}
-    drawn = {
-        what: coactivity.join_samples([(one.first, one.drawn[what]) for one in surveys])
-        for what in ("contexts", "tokens")
+    samples = {
+        kind: join_samples([(summary.first, summary.samples[kind]) for summary in summaries])
+        for kind in ("contexts", "tokens")
     }
-    row = store_rows.dictionary_row(
-        model_id,
+    row = store_rows.make_dictionary_row(
+        plan.model_id,
         source,
         sae,
-        model,
+        plan.forward_pass.model,
         tokenizer=corpus.tokenizer_id,
         corpus=corpus.id,
-        context_size=settings["context_size"],
+        context_size=plan.context_size,
         tokens_counted=counts.tokens,
         tokens_excluded=sum(excluded.values()),
-        settings=json.dumps(settings | {"excluded": excluded, "coactive_tokens": len(drawn["tokens"])}),
+        settings=json.dumps(plan.settings | {"excluded": excluded, "coactive_tokens": len(samples["tokens"])}),
     )
     writer.add("dictionaries", pyarrow.Table.from_pylist([row]), key=name)
-    writer.add("contexts", store_rows.contexts(name, corpus.id, drawn["contexts"]), key=name)
-    pairs = crew.hold(Coactivity(*coactivity.find_coactive(drawn["tokens"], sae.d_sae)))
+    writer.add("contexts", store_rows.make_context_rows(name, corpus.id, samples["contexts"]), key=name)
+    pairs = executor.put(Coactivity(*find_coactive(samples["tokens"], sae.d_sae)))
     spans = [(first, min(first + SHARD, sae.d_sae)) for first in range(0, sae.d_sae, SHARD)]
-    crew.write(
-        writer,
-        add_shard,
-        (
-            (name, first, sae.part(first, last), crew.device, unembedding, corpus.id, shard, pairs)
-            for (first, last), shard in zip(spans, shards(), strict=True)
-        ),
+    calls = (
+        (name, first, sae.part(first, last), executor.device, unembedding, corpus.id, shard, pairs)
+        for (first, last), shard in zip(spans, find_shards(), strict=True)
     )
-    dead, active = (sum(getattr(one, what) for one in surveys) for what in ("dead", "active"))
-    return {"counted": counts.tokens, "excluded": excluded, "dead": dead, "l0": active / max(1, counts.tokens)}
+    executor.write(writer, add_shard, calls)
+    dead, active = sum(summary.dead for summary in summaries), sum(summary.active for summary in summaries)
+    return DictionaryReport(counts.tokens, excluded, dead, active / max(1, counts.tokens))
 
 
 def write_weights(
-    writer: Any, model_id: str, source: str, sae: Sae, model: Model | None, unembedding: Unembedding | None
+    writer: Writer, model_id: str, source: str, sae: Sae, model: Model | None, unembedding: Unembedding | None
 ) -> None:
     """Add one dictionary with what its weights alone say."""
     name = f"{model_id}/{source}"
-    row = store_rows.dictionary_row(model_id, source, sae, model)
+    row = store_rows.make_dictionary_row(model_id, source, sae, model)
     writer.add("dictionaries", pyarrow.Table.from_pylist([row]), key=name)
     device = str(unembedding.matrix.device) if unembedding else "cpu"
     for first in range(0, sae.d_sae, SHARD):
@@ -110,23 +116,26 @@ def write_weights(
 
 
 def add_shard(
-    writer: Any,
+    writer: Writer,
     name: str,
     first: int,
     sae: Sae,
     device: str,
     unembedding: Unembedding | None,
     corpus: str = "",
-    counted: Counted | None = None,
+    statistics: FeatureStatistics | None = None,
     pairs: Coactivity | None = None,
 ) -> None:
-    """Add the parts of a shard of a dictionary: features from `first`, of which `sae` has the weights and `counted` and
-    `pairs` what is counted in a corpus, if anything. Effects on logits are worked out on `device`."""
+    """Add one shard of a dictionary: features from `first` on, of which `sae` has the weights.
+
+    `statistics` and `pairs` are those of a corpus, if there is one. Effects on logits are computed on `device`.
+    """
     shard = first // SHARD
-    known = store_rows.of_weights(name, first, sae, unembedding and unembedding.to(device))
-    if counted is not None and pairs is not None:
-        known |= store_rows.statistics(counted) | {"coactive": store_rows.coactive(pairs, first, first + sae.d_sae)}
-    writer.add("features", pyarrow.table(known), key=name, shard=shard)
+    columns = store_rows.make_weight_columns(name, first, sae, unembedding and unembedding.to(device))
+    if statistics is not None and pairs is not None:
+        coactive = store_rows.make_coactive_column(pairs, first, first + sae.d_sae)
+        columns |= store_rows.make_statistics_columns(statistics) | {"coactive": coactive}
+    writer.add("features", pyarrow.table(columns), key=name, shard=shard)
     writer.add_vectors(name, sae.W_dec.float().cpu().numpy(), shard=shard, targets=sae.targets)
-    if counted is not None:
-        writer.add("examples", store_rows.examples(name, corpus, counted), key=name, shard=shard)
+    if statistics is not None:
+        writer.add("examples", store_rows.make_example_rows(name, corpus, statistics), key=name, shard=shard)

@@ -117,7 +117,7 @@ def _through(sae: Sae, x: torch.Tensor, fired: torch.Tensor, decoded: bool) -> t
         if decoded:
             part = sae.contribution(activations, start)
             out = part if out is None else out + part
-    return sae.completed(out, x) if out is not None else None
+    return sae.complete(out, x) if out is not None else None
 
 
 def measure(sae: Sae, model: Model, corpus: Corpus) -> dict[str, Any]:

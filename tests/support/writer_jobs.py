@@ -13,6 +13,7 @@ from featurestore.progress import no_progress
 from ingest import weights
 from ingest.harvest import forward_pass
 from ingest.harvest.harvest import harvest
+from ingest.harvest.plan import HarvestOptions
 from ingest.model.model import Model
 from labeler.llm.completions import Answer
 from labeler.llm.rate_limit import RateLimit
@@ -45,7 +46,9 @@ def harvesting(store: str, world: str) -> None:
         model = Model(os.path.join(world, "model"))
         saes = {"1-res": weights.read(Path(world) / "1-res"), "2-res": weights.read(Path(world) / "2-res")}
         kept = None if store.startswith("s3://") else Path(store + ".harvest")
-        harvest(opened, model, saes, small_models.TEXTS, model_id="small", checkpoint=kept, every=0)
+        harvest(
+            opened, model, saes, small_models.TEXTS, model_id="small", options=HarvestOptions(checkpoint=kept, every=0)
+        )
 
 
 def importing(store: str, world: str) -> None:

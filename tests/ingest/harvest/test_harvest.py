@@ -12,6 +12,7 @@ from featurestore import BadRequest, Conflict
 from featurestore.cli.main import main
 from ingest import weights
 from ingest.harvest.harvest import harvest
+from ingest.harvest.plan import HarvestOptions
 from ingest.model.model import Model
 from tests.support import small_models
 
@@ -221,7 +222,14 @@ def test_second_harvest_is_a_conflict_unless_replaced(world, tmp_path):
     harvest(store, model, {"1-res": saes["1-res"]}, small_models.TEXTS, model_id="small")
     with pytest.raises(Conflict, match="small/1-res already"):
         harvest(store, model, {"1-res": saes["1-res"]}, small_models.TEXTS, model_id="small")
-    harvest(store, model, {"1-res": saes["1-res"]}, small_models.TEXTS[:1], model_id="small", replace=True)
+    harvest(
+        store,
+        model,
+        {"1-res": saes["1-res"]},
+        small_models.TEXTS[:1],
+        model_id="small",
+        options=HarvestOptions(replace=True),
+    )
     assert store.dictionary("small/1-res").tokens_counted == len(small_models.TEXTS[0][1])
     assert store.info().features == 20
 
@@ -268,7 +276,7 @@ def test_an_interrupted_harvest_leaves_the_store_as_it_was(world, tmp_path, monk
     def interrupt(*arguments, **keywords):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ingest.harvest.store_rows.examples", interrupt)
+    monkeypatch.setattr("ingest.harvest.store_rows.make_example_rows", interrupt)
     with pytest.raises(KeyboardInterrupt):
         harvest(store, model, saes, small_models.TEXTS, model_id="small")
     assert store.info().commit == 0

@@ -19,10 +19,12 @@ from ingest import weights
 from ingest.corpus import corpus as corpora
 from ingest.harvest import forward_pass, resources, store_rows
 from ingest.harvest.checkpoint import Checkpoint
-from ingest.harvest.forward_pass import Cache, Counted, Inputs, Pass
-from ingest.harvest.harvest import harvest, harvest_weights
-from ingest.harvest.resources import rounds
-from ingest.harvest.shards import SHARD, cut, join
+from ingest.harvest.forward_pass import FeatureStatistics, ForwardPass, InputCache, Inputs
+from ingest.harvest.harvest import harvest
+from ingest.harvest.plan import HarvestOptions
+from ingest.harvest.resources import split_into_rounds
+from ingest.harvest.shards import SHARD, cut_shards, join_shards
+from ingest.harvest.weight_harvest import harvest_weights
 from ingest.model.model import Model
 from ingest.statistics.accumulator import BYTES_PER_FEATURE
 from tests.support import small_models
@@ -77,8 +79,15 @@ def stopped_before_writing(model, saes, folder):
     """The checkpoint of a harvest that ended before it wrote."""
     kept = folder / "kept"
     with pytest.MonkeyPatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("ingest.harvest.harvest._write", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
-        harvest(a_store(folder / "a"), model, saes, TEXTS, model_id="small", checkpoint=kept, every=0)
+        patched.setattr("ingest.harvest.harvest._write_store", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+        harvest(
+            a_store(folder / "a"),
+            model,
+            saes,
+            TEXTS,
+            model_id="small",
+            options=HarvestOptions(checkpoint=kept, every=0),
+        )
     return kept
 
 
@@ -87,7 +96,7 @@ def test_an_interrupted_harvest_goes_on_where_it_stopped(world, small_units, tmp
     whole = a_store(tmp_path / "whole")
     harvest(whole, model, saes, TEXTS, model_id="small")
     store, kept = a_store(tmp_path / "store"), tmp_path / "kept"
-    count, calls = Pass.count, []
+    count, calls = ForwardPass.count, []
 
     def interrupted(self, unit, counted, cache=None):
         calls.append(unit.start)
@@ -95,12 +104,12 @@ def test_an_interrupted_harvest_goes_on_where_it_stopped(world, small_units, tmp
             raise KeyboardInterrupt
         count(self, unit, counted, cache)
 
-    monkeypatch.setattr(Pass, "count", interrupted)
+    monkeypatch.setattr(ForwardPass, "count", interrupted)
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
-            harvest(store, model, saes, TEXTS, model_id="small", checkpoint=kept, every=0)
+            harvest(store, model, saes, TEXTS, model_id="small", options=HarvestOptions(checkpoint=kept, every=0))
         assert store.info().commit == 0
-    report = harvest(store, model, saes, TEXTS, model_id="small", checkpoint=kept, every=0)
+    report = harvest(store, model, saes, TEXTS, model_id="small", options=HarvestOptions(checkpoint=kept, every=0))
     done = [start for n, start in enumerate(calls, 1) if n not in (3, 4, 9)]
     assert len(done) == len(set(done)), "a unit was counted twice"
     assert 0 < report.resumed < 1
@@ -112,7 +121,14 @@ def test_a_checkpoint_of_another_harvest_is_not_taken(world, small_units, tmp_pa
     _, model, saes = world
     kept = stopped_before_writing(model, saes, tmp_path)
     for n, changed in enumerate(({"seed": 1}, {"max_norm": 0.0}, {"context_size": 9}, {"exclude_special": True})):
-        report = harvest(a_store(tmp_path / f"b{n}"), model, saes, TEXTS, model_id="small", checkpoint=kept, **changed)
+        report = harvest(
+            a_store(tmp_path / f"b{n}"),
+            model,
+            saes,
+            TEXTS,
+            model_id="small",
+            options=HarvestOptions(checkpoint=kept, **changed),
+        )
         assert report.resumed == 0
     assert len(list(kept.iterdir())) == 1  # the first one's is there still
 
@@ -123,7 +139,14 @@ def test_a_damaged_checkpoint_is_told(world, small_units, tmp_path):
     file = next(kept.rglob("*.npz"))
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(BadStore, match="cannot be read .* delete it to begin anew"):
-        harvest(featurestore.connect(tmp_path / "a"), model, saes, TEXTS, model_id="small", checkpoint=kept)
+        harvest(
+            featurestore.connect(tmp_path / "a"),
+            model,
+            saes,
+            TEXTS,
+            model_id="small",
+            options=HarvestOptions(checkpoint=kept),
+        )
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 7])
@@ -131,25 +154,25 @@ def test_workers_over_disjoint_units_in_any_order_count_the_same(world, small_un
     _, model, saes = world
     corpus = corpora.tokenise(model.tokenizer, TEXTS)
     points = {source: model.hook_point(sae.hook_point) for source, sae in saes.items()}
-    the_pass = Pass(model, saes, points, corpus, corpus.contexts(small_models.CONTEXT - 1), [model.bos])
+    whole_pass = ForwardPass(model, saes, points, corpus, corpus.contexts(small_models.CONTEXT - 1), [model.bos])
     spans = {source: (0, sae.d_sae) for source, sae in saes.items()}
-    alone = the_pass.nothing(spans)
-    for unit in the_pass.units:
-        the_pass.count(unit, alone)
+    alone = whole_pass.begin(spans)
+    for unit in whole_pass.units:
+        whole_pass.count(unit, alone)
     parts = []
-    for mine in numpy.array_split(numpy.random.default_rng(workers).permutation(len(the_pass.units)), workers):
-        counted = the_pass.nothing(spans)
+    for mine in numpy.array_split(numpy.random.default_rng(workers).permutation(len(whole_pass.units)), workers):
+        counted = whole_pass.begin(spans)
         for number in mine:
-            the_pass.count(the_pass.units[number], counted)
-        parts.append({source: Counted.of_state(one.state(), seed=0) for source, one in counted.items()})
+            whole_pass.count(whole_pass.units[number], counted)
+        parts.append({source: FeatureStatistics.from_state(one.state(), seed=0) for source, one in counted.items()})
     for source in saes:
         merged = parts[0][source]
         for part in parts[1:]:
             merged.merge(part[source])
-        assert store_rows.examples(source, corpus.id, merged).equals(
-            store_rows.examples(source, corpus.id, alone[source])
+        assert store_rows.make_example_rows(source, corpus.id, merged).equals(
+            store_rows.make_example_rows(source, corpus.id, alone[source])
         )
-        ours, theirs = store_rows.statistics(merged), store_rows.statistics(alone[source])
+        ours, theirs = store_rows.make_statistics_columns(merged), store_rows.make_statistics_columns(alone[source])
         for name, column in ours.items():
             assert (
                 numpy.array_equal(column, theirs[name])
@@ -162,28 +185,31 @@ def test_what_is_counted_is_cut_into_shards_and_joined_again(world, small_units)
     _, model, saes = world
     corpus = corpora.tokenise(model.tokenizer, TEXTS)
     points = {source: model.hook_point(sae.hook_point) for source, sae in saes.items()}
-    the_pass = Pass(model, saes, points, corpus, corpus.contexts(small_models.CONTEXT - 1), [model.bos])
+    whole_pass = ForwardPass(model, saes, points, corpus, corpus.contexts(small_models.CONTEXT - 1), [model.bos])
     spans = {"1-res": (0, 20)}
-    whole, half = the_pass.nothing(spans), the_pass.nothing(spans)
-    for number, unit in enumerate(the_pass.units):
-        the_pass.count(unit, whole)
+    whole, half = whole_pass.begin(spans), whole_pass.begin(spans)
+    for number, unit in enumerate(whole_pass.units):
+        whole_pass.count(unit, whole)
         if number % 2:
-            the_pass.count(unit, half)
-    parts = list(cut(whole["1-res"], 7))
+            whole_pass.count(unit, half)
+    parts = list(cut_shards(whole["1-res"], 7))
     assert [(part.first, part.last) for part in parts] == [(0, 7), (7, 14), (14, 20)]
-    rows, columns = store_rows.examples("d", "c", whole["1-res"]), store_rows.statistics(whole["1-res"])
+    rows, columns = (
+        store_rows.make_example_rows("d", "c", whole["1-res"]),
+        store_rows.make_statistics_columns(whole["1-res"]),
+    )
     for part in parts:
         some = rows.filter([part.first <= feature < part.last for feature in rows["feature"].to_pylist()])
-        assert store_rows.examples("d", "c", part).equals(some)
-        for name, column in store_rows.statistics(part).items():
+        assert store_rows.make_example_rows("d", "c", part).equals(some)
+        for name, column in store_rows.make_statistics_columns(part).items():
             assert column.tolist() == columns[name][part.first : part.last].tolist()
         assert part.counts == whole["1-res"].counts
     same(pickle.loads(pickle.dumps(parts[1])), parts[1])
-    same(join(parts, "cpu"), whole["1-res"])
+    same(join_shards(parts, "cpu"), whole["1-res"])
     # Joined, it can be counted on.
-    again = {"1-res": join(list(cut(half["1-res"], 7)), "cpu")}
-    for unit in the_pass.units[::2]:
-        the_pass.count(unit, again)
+    again = {"1-res": join_shards(list(cut_shards(half["1-res"], 7)), "cpu")}
+    for unit in whole_pass.units[::2]:
+        whole_pass.count(unit, again)
     same(again["1-res"], whole["1-res"])
 
 
@@ -197,10 +223,17 @@ def same(one, other):
 def test_dictionaries_wider_than_memory_are_counted_in_rounds(world, tmp_path):
     root, model, _ = world
     wide = weights.read(small_models.write_sae(root / "wide", hook=HOOK, d_sae=WIDE, seed=3, silent=MOST))
-    assert rounds({"wide": WIDE}, memory=1) == [{"wide": (0, SHARD)}, {"wide": (SHARD, WIDE)}]
+    assert split_into_rounds({"wide": WIDE}, memory=1) == [{"wide": (0, SHARD)}, {"wide": (SHARD, WIDE)}]
     stores = [a_store(tmp_path / "one"), a_store(tmp_path / "many")]
     for store, memory in zip(stores, (8 << 30, 1), strict=True):
-        harvest(store, model, {"wide": wide}, small_models.TEXTS[:2], model_id="small", memory=memory)
+        harvest(
+            store,
+            model,
+            {"wide": wide},
+            small_models.TEXTS[:2],
+            model_id="small",
+            options=HarvestOptions(memory=memory),
+        )
     one, many = map(content, stores)
     assert one == many
     assert sum(table == "features" for table, _, _ in one) == 2
@@ -210,7 +243,7 @@ def test_rounds_hold_every_feature_once():
     for memory in (1, 3 * SHARD * 8192, 100 * SHARD * 8192):
         sizes = {"a": 10, "b": 5 * SHARD + 7, "c": SHARD, "d": 3}
         spans = {source: [] for source in sizes}
-        for one in rounds(sizes, memory):
+        for one in split_into_rounds(sizes, memory):
             assert sum(last - first for first, last in one.values()) <= max(SHARD, memory // 8192)
             for source, span in one.items():
                 spans[source].append(span)
@@ -234,7 +267,9 @@ def test_attention_sinks_and_special_tokens_are_left_out_and_counted(world, tmp_
     counted = {}
     for n, given in enumerate(({}, {"exclude_special": True}, {"max_norm": 0})):
         store = featurestore.create(tmp_path / f"s{n}")
-        report = harvest(store, model, {"1-res": saes["1-res"]}, texts, model_id="small", **given)
+        report = harvest(
+            store, model, {"1-res": saes["1-res"]}, texts, model_id="small", options=HarvestOptions(**given)
+        )
         one = store.dictionary("small/1-res")
         counted[n] = report.counted["small/1-res"]
         assert one.tokens_counted == counted[n]
@@ -290,7 +325,7 @@ def test_no_space_is_told_before_any_work(world, tmp_path, monkeypatch):
     store = featurestore.create(tmp_path / "store")
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1, 1, 1000))
-    monkeypatch.setattr(Pass, "count", lambda *given: pytest.fail("the model ran"))
+    monkeypatch.setattr(ForwardPass, "count", lambda *given: pytest.fail("the model ran"))
     with pytest.raises(
         Unavailable,
         match=f"no space: the harvest writes some .* MB to {store.location}, but there is 0.0 MB left",
@@ -309,17 +344,31 @@ def test_no_space_for_what_is_kept_is_told_before_any_work(world, small_units, t
     try:
         store = featurestore.create(tmp_path / "store")
         with monkeypatch.context() as patched:
-            patched.setattr(Pass, "count", lambda *given: pytest.fail("the model ran"))
+            patched.setattr(ForwardPass, "count", lambda *given: pytest.fail("the model ran"))
             with pytest.raises(Unavailable, match=f"no space: .* MB to {mounted}/store.harvest, but there is 0.2 MB"):
-                harvest(store, model, saes, TEXTS, model_id="small", checkpoint=mounted / "store.harvest")
+                harvest(
+                    store,
+                    model,
+                    saes,
+                    TEXTS,
+                    model_id="small",
+                    options=HarvestOptions(checkpoint=mounted / "store.harvest"),
+                )
         assert not list(mounted.iterdir())
         # What was not foreseen, since others fill the disk meanwhile, is told as well.
-        monkeypatch.setattr("ingest.harvest.resources.check", lambda wanted: None)
+        monkeypatch.setattr("ingest.harvest.resources.check_space", lambda wanted: None)
         (mounted / "another's").write_bytes(bytes(195 << 10))
         with pytest.raises(Unavailable, match="what is counted cannot be kept in .* goes on from what was kept before"):
-            harvest(store, model, saes, TEXTS, model_id="small", checkpoint=mounted / "store.harvest", every=0)
+            harvest(
+                store,
+                model,
+                saes,
+                TEXTS,
+                model_id="small",
+                options=HarvestOptions(checkpoint=mounted / "store.harvest", every=0),
+            )
         with pytest.raises(Unavailable, match="what the dictionaries read cannot be kept in .* goes on from there"):
-            Cache(mounted / "inputs", "cpu").put(
+            InputCache(mounted / "inputs", "cpu").put(
                 slice(0, 1), {"a": Inputs(torch.zeros(9000), *[torch.zeros(0)] * 2, 0, 0)}
             )
         assert not list((mounted / "inputs").iterdir())
@@ -336,12 +385,18 @@ def test_no_more_is_kept_than_was_foreseen(world, tmp_path, monkeypatch):
 
     def watched(self, *given):
         write(self, *given)
-        lay.append(resources.lying(self.folder))
+        lay.append(resources.measure_folder(self.folder))
 
     monkeypatch.setattr(Checkpoint, "write", watched)
     store, kept = featurestore.create(tmp_path / "store"), tmp_path / "kept"
     harvest(
-        store, model, {"wide": wide}, TEXTS[:2], model_id="m", memory=1, checkpoint=kept, every=0, tell=plans.append
+        store,
+        model,
+        {"wide": wide},
+        TEXTS[:2],
+        model_id="m",
+        announce=plans.append,
+        options=HarvestOptions(memory=1, checkpoint=kept, every=0),
     )
     (plan,) = plans
     assert (plan.features, plan.rounds, plan.tokens) == (WIDE, 2, sum(len(text) for _, text in TEXTS[:2]) + 1)
@@ -383,4 +438,4 @@ def test_harvests_options_are_refused_in_words(world, tmp_path):
     _, model, saes = world
     store = featurestore.create(tmp_path / "store")
     with pytest.raises(BadRequest, match="context size 1000: the model sees 2 to 32 tokens"):
-        harvest(store, model, saes, small_models.TEXTS, model_id="small", context_size=1000)
+        harvest(store, model, saes, small_models.TEXTS, model_id="small", options=HarvestOptions(context_size=1000))

@@ -8,6 +8,7 @@ import transformers
 import featurestore
 from ingest import weights
 from ingest.harvest.harvest import harvest
+from ingest.harvest.plan import HarvestOptions
 from ingest.model.model import Model
 from tests.support import model_families, small_models
 
@@ -52,7 +53,12 @@ def test_densities_and_maxima_are_those_of_the_plain_model(tmp_path, name, prepe
     activations = sae.encode(torch.from_numpy(numpy.concatenate(rows))).numpy()
     with featurestore.create(tmp_path / "s") as store:
         report = harvest(
-            store, Model(str(tmp_path / "model")), {"x": sae}, small_models.TEXTS, model_id="m", max_norm=0
+            store,
+            Model(str(tmp_path / "model")),
+            {"x": sae},
+            small_models.TEXTS,
+            model_id="m",
+            options=HarvestOptions(max_norm=0),
         )
         assert report.counted["m/x"] == len(activations)
         assert report.excluded["m/x"]["bos"] == (len(rows) if begins else 0)

@@ -8,7 +8,7 @@ import pytest
 HELD = """
 import ctypes, sys
 import numpy
-from ingest.harvest.malloc import give_back_large_arrays
+from ingest.harvest.malloc import return_large_arrays
 
 class Info(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()]
@@ -19,7 +19,7 @@ libc.malloc.restype = ctypes.c_void_p
 libc.malloc.argtypes = [ctypes.c_size_t]
 libc.free.argtypes = [ctypes.c_void_p]
 if sys.argv[1] == "given back":
-    give_back_large_arrays()
+    return_large_arrays()
 libc.free(libc.malloc(30 << 20))  # after which glibc keeps what is smaller
 before = libc.mallinfo2().hblkhd
 large = numpy.ones(8 << 20, numpy.uint8)

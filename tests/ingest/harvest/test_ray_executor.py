@@ -1,6 +1,7 @@
 """A harvest on a real local Ray cluster gives the tables of one that was done alone, though a worker is killed meanwhile."""
 
 import contextlib
+import dataclasses
 import os
 import signal
 from pathlib import Path
@@ -13,6 +14,7 @@ from featurestore.storage.directory import Directory
 from ingest import weights
 from ingest.harvest import ray_executor
 from ingest.harvest.harvest import harvest
+from ingest.harvest.plan import HarvestOptions
 from ingest.harvest.shards import SHARD
 from ingest.model.model import Model
 from tests.ingest.harvest.test_harvest_again import TEXTS, a_store, content
@@ -89,11 +91,8 @@ def test_a_cluster_counts_what_one_process_counts(world, running, tmp_path):
         saes,
         TEXTS,
         model_id="small",
-        ray="auto",
-        workers=3,
-        checkpoint=tmp_path / "kept",
-        every=0,
         progress=lambda description, total: kill_once,
+        options=HarvestOptions(ray="auto", workers=3, checkpoint=tmp_path / "kept", every=0),
     )
     assert killed
     assert content(many) == content(alone)
@@ -103,7 +102,7 @@ def test_a_cluster_counts_what_one_process_counts(world, running, tmp_path):
 
 def test_tasks_whose_processes_are_killed_are_done_again(world, running, tmp_path, monkeypatch):
     model, saes = world
-    marks = [tmp_path / task for task in ("merged", "called", "made")]
+    marks = [tmp_path / task for task in ("merge_shards", "call_function", "make_parts")]
 
     def killed_once(function, mark):
         def killed(*given):
@@ -120,7 +119,7 @@ def test_tasks_whose_processes_are_killed_are_done_again(world, running, tmp_pat
     monkeypatch.setattr(ray_executor, "PIECES", 2)
     alone, many = a_store(tmp_path / "alone"), a_store(tmp_path / "many")
     harvest(alone, model, saes, TEXTS, model_id="small")
-    harvest(many, model, saes, TEXTS, model_id="small", ray="auto", workers=2)
+    harvest(many, model, saes, TEXTS, model_id="small", options=HarvestOptions(ray="auto", workers=2))
     assert all(mark.exists() for mark in marks)
     assert content(many) == content(alone)
     assert Directory(tmp_path / "many").leftovers() == []
@@ -150,12 +149,11 @@ def test_a_harvest_goes_on_on_a_cluster_and_alone_again(world, running, tmp_path
 
         return lambda description, total: interrupt
 
-    asked = {"model_id": "small", "memory": memory, "checkpoint": tmp_path / "kept", "every": 0}
-    on_ray = {"ray": "auto", "workers": 2}
-    for given in ({"progress": interrupted(2)}, {"progress": interrupted(2)} | on_ray):
+    here = HarvestOptions(memory=memory, checkpoint=tmp_path / "kept", every=0)
+    for options in (here, dataclasses.replace(here, ray="auto", workers=2)):
         with pytest.raises(KeyboardInterrupt):
-            harvest(store, model, wide, texts, **asked, **given)
-    report = harvest(store, model, wide, texts, **asked)
+            harvest(store, model, wide, texts, model_id="small", options=options, progress=interrupted(2))
+    report = harvest(store, model, wide, texts, model_id="small", options=here)
     assert 0 < report.resumed < 1
     alone = a_store(tmp_path / "alone")
     harvest(alone, model, wide, texts, model_id="small")
@@ -170,7 +168,7 @@ def test_what_a_worker_refuses_is_told(world, running, tmp_path):
     broken.hash = "another"
     store = featurestore.create(tmp_path / "store")
     with pytest.raises(BadRequest, match="another one on a worker .* put the same files on all machines"):
-        harvest(store, broken, saes, TEXTS, model_id="small", ray="auto", workers=1)
+        harvest(store, broken, saes, TEXTS, model_id="small", options=HarvestOptions(ray="auto", workers=1))
     assert store.info().commit == 0
 
 
@@ -181,7 +179,7 @@ def test_workers_that_always_die_are_told(world, running, tmp_path, monkeypatch)
     monkeypatch.setattr(ray_executor, "DEATHS", 1)
     store = featurestore.create(tmp_path / "store")
     with pytest.raises(Unavailable, match="workers die again and again"):
-        harvest(store, model, saes, TEXTS, model_id="small", ray="auto", workers=1)
+        harvest(store, model, saes, TEXTS, model_id="small", options=HarvestOptions(ray="auto", workers=1))
     assert store.info().commit == 0
 
 
@@ -195,4 +193,11 @@ def test_no_cluster_is_told(world, tmp_path):
     if ray.is_initialized():
         ray.shutdown()
     with pytest.raises(Unavailable, match="no Ray cluster answers at 127.0.0.1:1"):
-        harvest(featurestore.create(tmp_path / "s"), model, saes, TEXTS, model_id="small", ray="127.0.0.1:1")
+        harvest(
+            featurestore.create(tmp_path / "s"),
+            model,
+            saes,
+            TEXTS,
+            model_id="small",
+            options=HarvestOptions(ray="127.0.0.1:1"),
+        )
