@@ -1,4 +1,4 @@
-"""Activations of stored dictionaries on a new text, computed with the model and weights where the harvest found them."""
+"""Activations of stored dictionaries on a new text, with the model and weights of the harvest."""
 
 from __future__ import annotations
 

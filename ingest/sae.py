@@ -168,7 +168,7 @@ class Sae:
         return pre.masked_fill_(pre <= (self._bar if self._bar.ndim == 0 else self._bar[start:stop]), 0)
 
     def top(self, x: torch.Tensor) -> Top:
-        """Return the k strongest of all features on inputs x (t, d_in). Works by slices: never holds more than a tile."""
+        """Return the k strongest features on inputs x (t, d_in). Works by slices: never holds more than a tile."""
         assert self.k is not None
         x = self._normalise(x)
         step = max(self.k, TILE // max(len(x), 1))
@@ -250,7 +250,7 @@ class Sae:
         if self.targets is None:
             out = out + self.b_dec
         if self.W_skip is not None:
-            skip = x.float() @ self.W_skip.T
+            skip: torch.Tensor = x.float() @ self.W_skip.T
             across = out.shape[1] - 1
             out = out + (skip if self.targets is None else torch.nn.functional.pad(skip[:, None], (0, 0, 0, across)))
         if self.norm == "layer_norm":

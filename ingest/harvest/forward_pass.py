@@ -156,8 +156,8 @@ class ForwardPass:
             self._check_finite(source, values, is_text, batch)
             sink = self._find_sinks(values, is_text) & ~special
             keep = is_text & ~special & ~sink
-            row, position = keep.nonzero(as_tuple=True)
-            inputs[source] = Inputs(values[keep].float(), row, position, int(special.sum()), int(sink.sum()))
+            context_row, position = keep.nonzero(as_tuple=True)
+            inputs[source] = Inputs(values[keep].float(), context_row, position, int(special.sum()), int(sink.sum()))
         return inputs
 
     def _find_sinks(self, values: torch.Tensor, is_text: torch.Tensor) -> torch.Tensor:
@@ -242,8 +242,8 @@ class InputCache:
         except (OSError, RuntimeError) as exc:  # torch raises the latter when a disk is full
             new.unlink(missing_ok=True)
             raise Unavailable(
-                f"what the dictionaries read cannot be kept in {self._folder} ({first_line(exc)}); make room and run the "
-                "same command again: it goes on from there"
+                f"what the dictionaries read cannot be kept in {self._folder} ({first_line(exc)}); make room and run "
+                "the same command again: it goes on from there"
             ) from None
 
     def _path(self, unit: slice) -> Path:

@@ -82,8 +82,8 @@ class RayExecutor:
         )
         # Put into the cluster's memory once: the workers of a machine share it.
         arguments = (recipe, ray.put(dict(saes)), ray.put(forward_pass.corpus), self.device, THREADS)
-        remote: Any = ray.remote(**self._share)
-        self._start_worker = lambda: _WorkerState(remote(Worker).remote(*arguments))
+        actor: Any = ray.remote(**self._share)(Worker)
+        self._start_worker: Callable[[], _WorkerState] = lambda: _WorkerState(actor.remote(*arguments))
         self._deaths = 0
         self._spans: Mapping[str, Span] = {}
         self._pieces: dict[tuple[str, int], list[Any]] = {}  # of each shard (source, first feature), in order
@@ -211,7 +211,7 @@ class RayExecutor:
             writer.adopt(parts)
 
     def _run_tasks(self, function: Callable[..., Any], calls: Iterable[Call]) -> Iterator[Any]:
-        """Yield the results of tasks in order; as many run at once as there are workers, so that arguments find memory."""
+        """Yield results of tasks in order. As many run at once as there are workers, so that arguments find memory."""
         task = self._make_task(function, **self._share)
         running: collections.deque[Any] = collections.deque()
         try:

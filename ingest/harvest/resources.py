@@ -68,7 +68,7 @@ def estimate_resources(
     has_checkpoint: bool,
     caches_inputs: bool,
 ) -> Resources:
-    """Return what a harvest in these rounds takes. `caches_inputs`: inputs of the first round are kept for the others."""
+    """Return what a harvest in these rounds takes. Does it keep a checkpoint, and inputs for later rounds?"""
     sizes = [sum(last - first for first, last in spans.values()) for spans in rounds]
     features = sum(sizes)
     # While a round is written again, its former checkpoint still exists.
@@ -101,8 +101,8 @@ def check_space(needed: Mapping[Path, int]) -> None:
         if free < sum(places.values()):
             shares = " and ".join(f"{format_bytes(size)} to {place}" for place, size in places.items())
             raise Unavailable(
-                f"no space: the harvest writes some {shares}, but there is {format_bytes(free)} left; make room, or put "
-                "the store elsewhere"
+                f"no space: the harvest writes some {shares}, but there is {format_bytes(free)} left; make room, or "
+                "put the store elsewhere"
             )
 
 

@@ -49,7 +49,7 @@ class Coactivity(NamedTuple):
 
 
 def make_dictionary_row(model_id: str, source: str, sae: Sae, model: Model | None, **more: Any) -> dict[str, Any]:
-    """Return the row of stored.dictionaries, with the columns in `more`. Layer and site are known with the model only."""
+    """Return the row of stored.dictionaries, with `more` columns. Without the model, layer and site are unknown."""
     reads = model.hook_point(*sae.reads) if model else None
     writes = model.hook_point(sae.hook_point_out) if model and sae.hook_point_out else reads
     name = f"{model_id}/{source}"
