@@ -256,8 +256,8 @@ class Sae:
         if self.norm == "layer_norm":
             return out * (x.std(-1, keepdim=True) + 1e-5) + x.mean(-1, keepdim=True)
         if self.norm == "l2":
-            norm: torch.Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-            return out * (norm / self.d_in**0.5)
+            scale: torch.Tensor = x.norm(dim=-1, keepdim=True) / self.d_in**0.5
+            return out * scale
         if self.norm == "scale":
             return out / (self.scale if self.scale_out is None else self.scale_out)
         return out
