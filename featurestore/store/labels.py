@@ -18,10 +18,11 @@ from featurestore.tables import schema
 from featurestore.tables.best_label import RULE_KEY, RULE_TABLE
 from featurestore.tables.writer import Writer
 from featurestore.values.feature import FeatureId, GivenLabel
-from featurestore.wire.limits import MOST_LABEL, MOST_NAME
+from featurestore.values.label_text import MOST_LABEL, MOST_NAME, parse_line
 
 TOOL = "featurestore label"
 VOTES = (-1, 0, 1)
+MOST_NAMED = 10  # refused labels that a message names
 
 
 def add_labels(
@@ -34,24 +35,23 @@ def add_labels(
     if not given:
         raise BadRequest("labels: there are none")
     rows: dict[str, list[dict[str, Any]]] = {}
+    refusals: list[str] = []
     seen: set[tuple[FeatureId, str]] = set()
     for label in given:
         id = catalog.feature_id(label.id)
-        explainer = check_line("explainer", label.explainer, MOST_NAME)
-        row = {
-            "dictionary": id.dictionary,
-            "feature": id.feature,
-            "label": check_line("label", label.label, MOST_LABEL),
-            "explainer": explainer,
-            "prompt": None if label.prompt is None else check_line("prompt", label.prompt, MOST_NAME),
-            "examples": label.examples,
-            "tool": tool,
-            "created_at": at,
-        }
-        if (id, explainer) in seen:
-            raise BadRequest(f"labels: {explainer} says two things of {label.id}; the newest counts, so send one")
-        seen.add((id, explainer))
-        rows.setdefault(id.dictionary, []).append(row)
+        try:
+            row = {"dictionary": id.dictionary, "feature": id.feature, **_parse(label)}
+        except BadRequest as exc:
+            refusals.append(f"{label.id}: {exc}")
+            continue
+        if (id, row["explainer"]) in seen:
+            raise BadRequest(
+                f"labels: {row['explainer']} says two things of {label.id}; the newest counts, so send one"
+            )
+        seen.add((id, row["explainer"]))
+        rows.setdefault(id.dictionary, []).append(row | {"tool": tool, "created_at": at})
+    if refusals:
+        raise BadRequest(_describe_refusals(refusals, len(given)))
     with contextlib.closing(Writer(directory, tool)) as writer:
         for dictionary, dictionary_rows in rows.items():
             writer.add(
@@ -60,13 +60,34 @@ def add_labels(
         return writer.commit()
 
 
+def _parse(label: GivenLabel) -> dict[str, Any]:
+    """Return the fields of a label as its row holds them. Raises BadRequest."""
+    return {
+        "label": parse_line("label", label.label, MOST_LABEL),
+        "explainer": parse_line("explainer", label.explainer, MOST_NAME),
+        "prompt": None if label.prompt is None else parse_line("prompt", label.prompt, MOST_NAME),
+        "examples": label.examples,
+    }
+
+
+def _describe_refusals(refusals: Sequence[str], count: int) -> str:
+    """Return the message for labels that are refused: each by its feature's id, the first ten of many."""
+    if count == 1:
+        return refusals[0]
+    further = f"; and {len(refusals) - MOST_NAMED:,} more" if len(refusals) > MOST_NAMED else ""
+    return (
+        f"{len(refusals):,} of {count:,} labels are refused, so none is written: "
+        f"{'; '.join(refusals[:MOST_NAMED])}{further}"
+    )
+
+
 def vote(
     directory: Directory, id: FeatureId, labels: Sequence[str], label: str, vote: int, voter: str, tool: str
 ) -> None:
     """Add a vote on one of a feature's `labels`. Raises NotFound or BadRequest."""
     if vote not in VOTES:
         raise BadRequest(f"vote: {vote} is not 1 (for the label), -1 (against it) or 0 (take the vote back)")
-    voter = check_line("voter", voter, MOST_NAME)
+    voter = parse_line("voter", voter, MOST_NAME)
     if label.strip() not in labels:
         known = "; ".join(f"'{known_label}'" for known_label in labels) or "none"
         raise NotFound(f"{id} has no label '{label}'; its labels: {known}")
@@ -94,15 +115,3 @@ def set_rule(directory: Directory, rule: str | None) -> None:
             writer.add_built(RULE_TABLE, RULE_KEY, ".sql", write, {"rule": rule})
         if rule is not None or directory.snapshot().has(RULE_TABLE, RULE_KEY):
             writer.commit()
-
-
-def check_line(name: str, text: str, most: int) -> str:
-    """Return `text` without white space around it. Raises BadRequest unless it is one line of at most `most` characters."""
-    line = text.strip()
-    if not line:
-        raise BadRequest(f"{name}: it is empty")
-    if len(line) > most:
-        raise BadRequest(f"{name}: it has {len(line):,} characters; {most:,} are taken at most")
-    if not line.isprintable():
-        raise BadRequest(f"{name}: {line!r:.80} is not one line of text that can be shown")
-    return line

@@ -10,7 +10,6 @@ MOST_IDS = 1000  # features of one answer
 FEATURES_A_PAGE = 100  # whole feature pages that the client asks for at once
 
 MOST_LABELS = 1000  # labels of one request
-MOST_LABEL, MOST_NAME = 2000, 200  # characters of a label, and of who wrote it
 
 MOST_GRAPH = 100_000_000  # bytes of a graph's JSON
 

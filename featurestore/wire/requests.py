@@ -12,7 +12,8 @@ from msgspec import Meta
 
 from featurestore.query import MAX_K
 from featurestore.values.jobs import KINDS
-from featurestore.wire.limits import MOST_IDS, MOST_LABEL, MOST_LABELS, MOST_NAME, MOST_ROWS, MOST_SQL, MOST_TEXT
+from featurestore.values.label_text import MOST_LABEL, MOST_NAME
+from featurestore.wire.limits import MOST_IDS, MOST_LABELS, MOST_ROWS, MOST_SQL, MOST_TEXT
 
 
 def describe(description: str, **schema: Any) -> Meta:

@@ -15,10 +15,10 @@ from featurestore.interface import FeatureStore
 from featurestore.query import Query
 from featurestore.values.feature import Example, Feature, GivenLabel
 from featurestore.values.hits import Hit
+from featurestore.values.label_text import MOST_LABEL
 from featurestore.web.api import labels
 from featurestore.web.pages.page import Page
 from featurestore.web.requests import read
-from featurestore.wire.limits import MOST_LABEL
 from featurestore.wire.requests import Nothing
 
 NEIGHBOURS = 8

@@ -202,3 +202,22 @@ def test_the_command_line_sets_labels_votes_and_rules(store, invoke):
     for wrong in (["rule", "votes", "--default"], ["rule", "nose"], ["set", ID, " "]):
         done = invoke(main, ["label", *wrong, *at])
         assert (done.exit_code, done.stderr.count("\n")) == (2, 1), done.output
+
+
+def test_every_refused_label_is_named_with_its_limit(store):
+    before = store.info().commit
+    given = [featurestore.GivenLabel(id=f"tiny/0-res/{n}", label="12\u00a0km") for n in range(20)]
+    for n, label in ((3, "x" * 10_001), (7, "a\nb")):
+        given[n] = featurestore.GivenLabel(id=f"tiny/0-res/{n}", label=label)
+    words = (
+        "2 of 20 labels are refused, so none is written: tiny/0-res/3: label: it has 10,001 characters; 10,000 are taken "
+        "at most; tiny/0-res/7: label: .* a line break"
+    )
+    with pytest.raises(BadRequest, match=words):
+        store.add_labels(given)
+    assert store.info().commit == before
+    given = [label for n, label in enumerate(given) if n not in (3, 7)]
+    store.add_labels(given)
+    assert store.feature("tiny/0-res/1", 0).label == "12\u00a0km"
+    with pytest.raises(BadRequest, match="and 5 more"):
+        store.add_labels([featurestore.GivenLabel(id=f"tiny/0-res/{n}", label="\x00") for n in range(15)])
