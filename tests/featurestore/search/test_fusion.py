@@ -66,6 +66,11 @@ def test_an_error_of_a_search_beside_is_raised():
         TextRanking({"meaning": search(1), "words": fails})(1)
 
 
+@pytest.fixture(scope="module")
+def store(either):
+    return either
+
+
 def test_hybrid_is_reciprocal_rank_fusion(store):
     asked = {"k": 44, "group": False, "over": "labels"}
     meaning = [hit.id for hit in store.search("exception names", mode="semantic", **asked)]
@@ -83,11 +88,6 @@ def test_hybrid_is_reciprocal_rank_fusion(store):
 
 FORKS = """
 import os, signal, sys, featurestore
-
-
-@pytest.fixture(scope="module")
-def store(either):
-    return either
 
 store = featurestore.connect(sys.argv[1])
 ask = lambda: [hit.id for hit in store.search("+exception handling", over=("labels", "tokens"))]

@@ -94,8 +94,8 @@ def test_a_killed_servers_features_are_asked_about_again(running, tmp_path, serv
 def test_servers_end_with_a_driver_that_is_killed():
     driver = f"""if True:
         import sys
-        from labeler import replicas
-        with replicas.served("local", {SERVE!r}, "judge", 1) as fleet:
+        from labeler.llm import ray_replicas
+        with ray_replicas.serve_on_ray("local", {SERVE!r}, "judge", 1) as fleet:
             print(fleet[0].base_url, flush=True)
             sys.stdin.read()
     """

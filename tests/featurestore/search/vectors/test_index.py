@@ -342,7 +342,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import numpy
-from featurestore import vectors
+from featurestore.search import vectors
 from featurestore.search.vectors import building
 building.FLAT_NUMBERS, building.BLOCK = 0, 512
 folder = Path(sys.argv[1])
