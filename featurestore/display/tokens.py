@@ -1,4 +1,4 @@
-"""Tokens with their activations as running text: shades, visible white space, and which lines may be folded away. Pure."""
+"""Tokens with their activations as running text: shades, visible white space, and lines that may be folded. Pure."""
 
 from __future__ import annotations
 
