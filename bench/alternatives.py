@@ -1,8 +1,8 @@
-"""Libraries that could stand in for parts of ours, beside those parts in the same run: `python -m bench.alternatives [--json]`.
+"""Libraries that could replace parts of the project, beside those parts: `python -m bench.alternatives [--json]`.
 
-The journal of paid answers beside sqlite3 (in WAL mode, a commit for each answer), with the same promise: an answer that was
-put survives `kill -9`. And the service's own worker processes beside gunicorn's, serving the same application: requests a
-second, and requests lost while the workers are replaced.
+The journal of paid answers beside sqlite3 (in WAL mode, a commit for each answer), with the same guarantee: a stored
+answer survives `kill -9`. And the service's worker processes beside gunicorn's, serving the same application: requests
+a second, and requests lost while the workers are replaced.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy
 
 from bench import synthetic
-from labeler.llm.journal import Journal, key_of
+from labeler.llm.journal import Journal, 
 
 ANSWER = {
     "reply": '{"label": "names of exceptions after raise"}' + " because they follow it" * 20,
@@ -57,20 +57,20 @@ def main() -> None:
 
 def compare_journals(folder: Path, answers: int) -> dict[str, dict[str, float]]:
     """Return seconds to put, open and get `answers` answers, and bytes of the files, of the journal and of sqlite3."""
-    keys = [key_of({"prompt": n}) for n in range(answers)]
-    asked = [keys[n] for n in numpy.random.default_rng(0).integers(0, answers, 5000)]
+    keys = [({"prompt": n}) for n in range(answers)]
+    wanted_keys = [keys[n] for n in numpy.random.default_rng(0).integers(0, answers, 5000)]
     figures = {
-        "journal": _time_journal(folder / "journal.jsonl", keys, asked),
-        "sqlite3": _time_sqlite(folder / "journal.sqlite", keys, asked),
+        "journal": _time_journal(folder / "journal.jsonl", keys, wanted_keys),
+        "sqlite3": _time_sqlite(folder / "journal.sqlite", keys, wanted_keys),
     }
     print(f"journal of {answers:,} answers      ours   sqlite3   ours/sqlite3")
     for name in figures["journal"]:
-        ours, theirs = figures["journal"][name], figures["sqlite3"][name]
-        print(f"{name:28} {ours:10.4g} {theirs:10.4g}   {ours / theirs:.2f}")
+        journal, database = figures["journal"][name], figures["sqlite3"][name]
+        print(f"{name:28} {journal:10.4g} {database:10.4g}   {journal / database:.2f}")
     return figures
 
 
-def _time_journal(path: Path, keys: list[str], asked: list[str]) -> dict[str, float]:
+def _time_journal(path: Path, keys: list[str], wanted_keys: list[str]) -> dict[str, float]:
     began = time.perf_counter()
     with Journal(path) as journal:
         for key in keys:
@@ -80,13 +80,13 @@ def _time_journal(path: Path, keys: list[str], asked: list[str]) -> dict[str, fl
     journal = Journal(path)
     opened = time.perf_counter() - began
     began = time.perf_counter()
-    assert all(journal.get(key) is not None for key in asked)
+    assert all(journal.get(key) is not None for key in wanted_keys)
     got = time.perf_counter() - began
     journal.close()
-    return _figures(put, opened, got, len(keys), len(asked), path)
+    return _figures(put, opened, got, len(keys), len(wanted_keys), path)
 
 
-def _time_sqlite(path: Path, keys: list[str], asked: list[str]) -> dict[str, float]:
+def _time_sqlite(path: Path, keys: list[str], wanted_keys: list[str]) -> dict[str, float]:
     began = time.perf_counter()
     with contextlib.closing(_connect(path)) as database:
         database.execute("CREATE TABLE answers (key TEXT PRIMARY KEY, answer TEXT) WITHOUT ROWID")
@@ -98,11 +98,11 @@ def _time_sqlite(path: Path, keys: list[str], asked: list[str]) -> dict[str, flo
     database.execute("SELECT count(*) FROM (SELECT 1 FROM answers LIMIT 1)").fetchall()
     opened = time.perf_counter() - began
     began = time.perf_counter()
-    for key in asked:
+    for key in wanted_keys:
         assert json.loads(database.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()[0])
     got = time.perf_counter() - began
     database.close()
-    return _figures(put, opened, got, len(keys), len(asked), path)
+    return _figures(put, opened, got, len(keys), len(wanted_keys), path)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -126,14 +126,14 @@ def compare_workers(folder: Path) -> dict[str, dict[str, float]]:
     """Return requests a second, and requests lost per replacement of the workers, of our workers and of gunicorn's."""
     path = folder / "bench.features"
     with synthetic.build(path, 5000, 64, lambda done: None) as store:
-        store.compact()  # type: ignore[attr-defined]
-        store.index()  # type: ignore[attr-defined]
+        store.compact()
+        store.index()
     pages = [f"/v1/features/{id}" for id in synthetic.feature_ids(5000, 500)]
     servers = {"workers": _our_command(path), "gunicorn": _gunicorn_command(path)}
     figures: dict[str, dict[str, float]] = {}
     for name, command in servers.items():
         with _serve(command) as (process, port):
-            _ask(port, pages, SECONDS / 3)  # what is opened by the first requests
+            _ask(port, pages, SECONDS / 3)  # files opened by the first requests are not measured
             answered = [_ask(port, pages, SECONDS) for _ in range(TURNS)]
             replaced = _ask(port, pages, SECONDS * 2, process)
         figures[name] = {
@@ -201,7 +201,8 @@ def _ask(
         threading.Lock(),
     )
 
-    def run(first: int) -> None:
+    def send_requests(first: int) -> None:
+        """Ask for pages over one connection until the time is over."""
         connection, number = http.client.HTTPConnection("127.0.0.1", port, timeout=30), first
         while time.monotonic() < end:
             number += 1
@@ -216,7 +217,7 @@ def _ask(
             with lock:
                 counts[outcome] += 1
 
-    threads = [threading.Thread(target=run, args=(100 * n,)) for n in range(CONNECTIONS)]
+    threads = [threading.Thread(target=send_requests, args=(100 * n,)) for n in range(CONNECTIONS)]
     for thread in threads:
         thread.start()
     while process is not None and time.monotonic() < end - 2:

@@ -1,4 +1,4 @@
-"""A measurement in a process of its own, so that its memory and its threads are its own."""
+"""Run a measurement in a new process, so that its memory and threads are counted alone."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ PROCESSES = multiprocessing.get_context("spawn")
 
 
 def apart(work: Callable[..., Any], *arguments: Any) -> None:
-    """Runs it there and waits; ends this process too when it fails. What it finds goes into a dict of
-    PROCESSES.Manager()."""
+    """Run `work(*arguments)` in a new process and wait for it; exit when it fails.
+
+    `work` returns results by filling a dict of PROCESSES.Manager().
+    """
     process = PROCESSES.Process(target=work, args=arguments)
     process.start()
     process.join()

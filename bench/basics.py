@@ -1,4 +1,4 @@
-"""What docs/design.md says of speed, each figure beside its peer in the same run: `python -m bench.basics [--json]`.
+"""The figures of speed in docs/design.md, each beside its peer in the same run: `python -m bench.basics [--json]`.
 
 Builds the demo store in a temporary directory and serves it; then times a nearest-vector query against NumPy, a
 feature's page, a row of it against pyarrow's reader, a search by meaning against embedding its text alone, and the
@@ -34,7 +34,7 @@ from featurestore.tables.schema import Gate
 
 
 def milliseconds(action: Callable[[], Any], times: int = 50) -> float:
-    """The median time of an action, after one run that does not count."""
+    """Median time of an action in ms, after one run that does not count."""
     action()
     taken = []
     for _ in range(times):
@@ -45,28 +45,28 @@ def milliseconds(action: Callable[[], Any], times: int = 50) -> float:
 
 
 def demo_seconds(path: Path) -> dict[str, float]:
-    """Seconds from the command to the first answered request, and of a second start over the same store."""
-    found = {}
+    """Seconds from the command to the first answered request, on a first start and on a second over the same store."""
+    seconds = {}
     for name in ("demo_first_s", "demo_again_s"):
         port = free_port()
         command = [sys.executable, "-m", "featurestore.cli", "demo", "--store", str(path), "--port", str(port)]
         began = time.perf_counter()
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             wait_for(f"http://127.0.0.1:{port}/healthz", process)
-            found[name] = time.perf_counter() - began
+            seconds[name] = time.perf_counter() - began
             process.terminate()
-    return found
+    return seconds
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Returns a port on which no process listens."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
 
 
-def wait_for(url: str, process: subprocess.Popen) -> None:
-    """Until a service answers there, or has ended."""
+def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the service answers at `url` or its process has ended."""
     while process.poll() is None:
         try:
             urllib.request.urlopen(url, timeout=1).read()
@@ -76,24 +76,24 @@ def wait_for(url: str, process: subprocess.Popen) -> None:
 
 
 def measure(path: Path) -> dict[str, float]:
-    """Every figure, on the store at `path`."""
-    store: Any = featurestore.connect(path)
-    one = store.sql("SELECT dictionary || '/' || feature AS id FROM features WHERE state = 'live' LIMIT 1")[
+    """Measure every figure on the store at `path`; the demo's starts are measured elsewhere."""
+    store = featurestore.connect(path)
+    feature_id = store.sql("SELECT dictionary || '/' || feature AS id FROM features WHERE state = 'live' LIMIT 1")[
         "id"
     ].to_pylist()[0]
     ids = store.sql("SELECT dictionary || '/' || feature AS id FROM features")["id"].to_pylist()
-    matrix = numpy.stack([store.vector(id) for id in ids])
+    matrix = numpy.stack([store.vector(each) for each in ids])
     matrix /= numpy.linalg.norm(matrix, axis=1, keepdims=True)
-    vector = store.vector(one)
+    vector = store.vector(feature_id)
     embedder = embedders.open_embedder()
     examples = store.sql("FROM stored.examples")
     gate = Gate()
     with tempfile.TemporaryDirectory() as folder:
-        found = {
+        figures = {
             "features": float(len(ids)),
-            "nearest_ms": milliseconds(lambda: store.nearest(one, k=10)),
+            "nearest_ms": milliseconds(lambda: store.nearest(feature_id, k=10)),
             "nearest_numpy_scan_ms": milliseconds(lambda: numpy.argsort(-(matrix @ vector))[:10]),
-            "page_ms": milliseconds(lambda: store.feature(one)),
+            "page_ms": milliseconds(lambda: store.feature(feature_id)),
             "search_ms": milliseconds(lambda: store.search("exception handling")),
             "search_embedding_alone_ms": milliseconds(lambda: embedder(["exception handling"])),
             "gate_ms_per_100k_examples": milliseconds(lambda: gate.checked("examples", examples), 5)
@@ -106,31 +106,33 @@ def measure(path: Path) -> dict[str, float]:
             / examples.num_rows,
         }
     store.close()
-    return found
+    return figures
 
 
-def page_examples(path: Path) -> dict[str, float]:
-    """The examples of one feature read where they lie, beside pyarrow's reader, mapped too; ms for each."""
+def measure_page_examples(path: Path) -> dict[str, float]:
+    """Time of reading the examples of one feature from a mapped file, and by pyarrow's reader, mapped too; ms."""
     directory = Directory(path)
     file = directory.local(directory.snapshot().parts("example_rows")[0])
-    ours = grouped_rows.Gathered(file, 0)
-    theirs = pyarrow.ipc.open_file(pyarrow.memory_map(str(file)))
-    features = theirs.num_record_batches * grouped_rows.BATCH_FEATURES
-    live = [number for number in range(0, features, 7) if ours.of_feature(number)]
+    reader = grouped_rows.Gathered(file, 0)
+    peer_file = pyarrow.ipc.open_file(pyarrow.memory_map(str(file)))
+    features = peer_file.num_record_batches * grouped_rows.BATCH_FEATURES
+    live = [number for number in range(0, features, 7) if reader.of_feature(number)]
     places = itertools.cycle(live)
 
     def read() -> None:
-        cut = ours.of_feature(next(places))
-        assert cut is not None
-        for name in cut.names:
+        """Read all columns of the next feature."""
+        example_rows = reader.of_feature(next(places))
+        assert example_rows is not None
+        for name in example_rows.names:
             if name in ("offsets", "activations"):
-                cut.lists(name)
+                example_rows.lists(name)
             else:
-                cut.values(name)
+                example_rows.values(name)
 
-    def peer() -> None:
+    def read_by_pyarrow() -> None:
+        """Read the same columns by pyarrow."""
         batch, row = divmod(next(places), grouped_rows.BATCH_FEATURES)
-        rows = theirs.get_batch(batch).column(0).slice(row, 1).flatten()
+        rows = peer_file.get_batch(batch).column(0).slice(row, 1).flatten()
         for column in rows.flatten():
             if pyarrow.types.is_list(column.type):
                 column.value_lengths().to_numpy(zero_copy_only=False)
@@ -138,70 +140,79 @@ def page_examples(path: Path) -> dict[str, float]:
             else:
                 column.to_pylist()
 
-    return {"page_examples_ms": milliseconds(read, 200), "page_examples_pyarrow_ms": milliseconds(peer, 200)}
+    return {"page_examples_ms": milliseconds(read, 200), "page_examples_pyarrow_ms": milliseconds(read_by_pyarrow, 200)}
 
 
-def page_rows(path: Path) -> dict[str, float]:
-    """One row of features read where it lies, beside pyarrow's reader, mapped too; ms for each."""
+def measure_page_rows(path: Path) -> dict[str, float]:
+    """Time of reading one row of features from a mapped file, and by pyarrow's reader, mapped too; ms."""
     directory = Directory(path)
     file = directory.local(directory.snapshot().parts("feature_rows")[0])
-    ours = feature_rows.FeatureRows(file)
+    reader = feature_rows.FeatureRows(file)
     # Rows of one batch after another.
-    places = itertools.cycle(range(0, ours.table().num_rows, feature_rows.BATCH_ROWS))
-    theirs = pyarrow.ipc.open_file(pyarrow.memory_map(str(file)))
+    places = itertools.cycle(range(0, reader.table().num_rows, feature_rows.BATCH_ROWS))
+    peer_file = pyarrow.ipc.open_file(pyarrow.memory_map(str(file)))
 
-    def peer() -> dict[str, Any]:
+    def read_by_pyarrow() -> dict[str, Any]:
+        """Read the next row by pyarrow."""
         batch, row = divmod(next(places), feature_rows.BATCH_ROWS)
-        return theirs.get_batch(batch).slice(row, 1).to_pylist()[0]
+        return peer_file.get_batch(batch).slice(row, 1).to_pylist()[0]
 
     first = next(places)
     batch, row = divmod(first, feature_rows.BATCH_ROWS)
-    assert repr(ours.row(first)) == repr(theirs.get_batch(batch).slice(row, 1).to_pylist()[0])
+    assert repr(reader.row(first)) == repr(peer_file.get_batch(batch).slice(row, 1).to_pylist()[0])
     return {
-        "page_row_ms": milliseconds(lambda: ours.row(next(places)), 200),
-        "page_row_pyarrow_ms": milliseconds(peer, 200),
+        "page_row_ms": milliseconds(lambda: reader.row(next(places)), 200),
+        "page_row_pyarrow_ms": milliseconds(read_by_pyarrow, 200),
     }
 
 
 def main() -> None:
+    """Build the demo store, measure, and print the table or JSON."""
     parser = argparse.ArgumentParser(prog="python -m bench.basics", description=__doc__)
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "demo.features"
-        found = demo_seconds(path) | measure(path) | page_rows(path) | page_examples(path)
+        figures = demo_seconds(path) | measure(path) | measure_page_rows(path) | measure_page_examples(path)
+    show(figures)
+    if arguments.json:
+        print(json.dumps(figures))
+
+
+def show(figures: dict[str, float]) -> None:
+    """Print each figure beside its peer."""
     rows = [
-        ("demo: command to first answer", found["demo_first_s"], "s", "limit 90", 90.0),
-        ("demo: second start", found["demo_again_s"], "s", "the first", found["demo_first_s"]),
-        ("nearest, 10 of all features", found["nearest_ms"], "ms", "NumPy scan", found["nearest_numpy_scan_ms"]),
+        ("demo: command to first answer", figures["demo_first_s"], "s", "limit 90", 90.0),
+        ("demo: second start", figures["demo_again_s"], "s", "the first", figures["demo_first_s"]),
+        ("nearest, 10 of all features", figures["nearest_ms"], "ms", "NumPy scan", figures["nearest_numpy_scan_ms"]),
         (
             "search by meaning and words",
-            found["search_ms"],
+            figures["search_ms"],
             "ms",
             "embedding alone",
-            found["search_embedding_alone_ms"],
+            figures["search_embedding_alone_ms"],
         ),
-        ("a feature's page", found["page_ms"], "ms", "limit 10", 10.0),
-        ("one row of a page", found["page_row_ms"], "ms", "pyarrow's reader", found["page_row_pyarrow_ms"]),
+        ("a feature's page", figures["page_ms"], "ms", "limit 10", 10.0),
+        ("one row of a page", figures["page_row_ms"], "ms", "pyarrow's reader", figures["page_row_pyarrow_ms"]),
         (
             "the examples of a page",
-            found["page_examples_ms"],
+            figures["page_examples_ms"],
             "ms",
             "pyarrow's reader",
-            found["page_examples_pyarrow_ms"],
+            figures["page_examples_pyarrow_ms"],
         ),
         (
             "gate, 100,000 examples",
-            found["gate_ms_per_100k_examples"],
+            figures["gate_ms_per_100k_examples"],
             "ms",
             "unchecked Parquet",
-            found["parquet_ms_per_100k_examples"],
+            figures["parquet_ms_per_100k_examples"],
         ),
     ]
-    for what, ours, unit, peer, theirs in rows:
-        print(f"{what:<32} {ours:9.2f} {unit:<3} {peer:<18} {theirs:9.2f} {unit:<3} ratio {ours / theirs:.2f}")
-    if arguments.json:
-        print(json.dumps(found))
+    for quantity, value, unit, peer, reference in rows:
+        print(
+            f"{quantity:<32} {value:9.2f} {unit:<3} {peer:<18} {reference:9.2f} {unit:<3} ratio {value / reference:.2f}"
+        )
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ SPREAD = 1.2
 
 
 class Decoders:
-    """Where directions come from: centres on disk, members made as they are asked for."""
+    """A source of directions: family centres on disk, members drawn on request."""
 
     def __init__(self, directory: Path, features: int, dim: int, seed: int = 0):
         rng = numpy.random.default_rng(seed)
@@ -39,16 +39,16 @@ class Decoders:
         rng = numpy.random.default_rng((self._seed, stream))
         family = numpy.minimum(numpy.searchsorted(self._bounds, rng.random(rows)), len(self._bounds) - 1)
         share = numpy.where(rng.random(rows) < ALONE, 0, self._tightness[family])[:, None].astype(numpy.float32)
-        found = _directions(rng, rows, self._dim)
-        found *= numpy.sqrt(1 - share**2)
-        found += share * self._families[family]
-        found += self._mean
-        found *= rng.uniform(0.8, 1.2, (rows, 1)).astype(numpy.float32)
-        return found.astype(numpy.float16)
+        directions = _directions(rng, rows, self._dim)
+        directions *= numpy.sqrt(1 - share**2)
+        directions += share * self._families[family]
+        directions += self._mean
+        directions *= rng.uniform(0.8, 1.2, (rows, 1)).astype(numpy.float32)
+        return directions.astype(numpy.float16)
 
 
 def write(directory: Path, features: int, dim: int, seed: int = 0) -> tuple[list[Path], Decoders]:
-    """`.npy` files of at most 65,536 rows under `directory`, made where they are not there yet; and their source."""
+    """Returns `.npy` files of at most 65,536 rows in `directory`, and their source; writes missing files."""
     directory.mkdir(parents=True, exist_ok=True)
     source = Decoders(directory, features, dim, seed)
     files = []
@@ -75,10 +75,12 @@ def _family_centres(file: Path, families: int, topics: int, dim: int, rng: numpy
 
 
 def _around(centres: numpy.ndarray, cosine: float, rng: numpy.random.Generator) -> numpy.ndarray:
-    return cosine * centres + numpy.sqrt(1 - cosine**2, dtype=numpy.float32) * _directions(rng, *centres.shape)
+    rest = numpy.float32(numpy.sqrt(1 - cosine**2))
+    directions: numpy.ndarray = cosine * centres + rest * _directions(rng, *centres.shape)
+    return directions
 
 
 def _directions(rng: numpy.random.Generator, rows: int, dim: int) -> numpy.ndarray:
-    found = rng.standard_normal((rows, dim), dtype=numpy.float32)
-    found /= numpy.linalg.norm(found, axis=1, keepdims=True)
-    return found
+    directions = rng.standard_normal((rows, dim), dtype=numpy.float32)
+    directions /= numpy.linalg.norm(directions, axis=1, keepdims=True)
+    return directions

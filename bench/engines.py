@@ -1,7 +1,7 @@
-"""Nearest-vector engines under one interface: ours, an exact scan, and the peers that are installed.
+"""Nearest-vector engines under one interface: featurestore's, an exact scan, and the peers that are installed.
 
-Each is built from the same files and searched one query at a time, as a service does. `effort` is the engine's own knob
-(probes or the width of its search); ours has none, it is tuned when it is built.
+Each is built from the same files and searched one query at a time, as a service does. `effort` is the engine's
+parameter (probes or the width of its search); featurestore's has none, it is tuned when it is built.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ EFFORTS = (16, 24, 32, 48, 64, 96, 128, 256, 512, 1024)
 
 
 class Engine:
-    """An index over `files` of float16 rows; `folder` is an empty place for what it keeps."""
+    """An index over `files` of float16 rows; `folder` is an empty directory for its files."""
 
     name = ""
-    module: str | None = None  # what has to be installed
+    module: str | None = None  # the package it needs
     efforts: tuple[int, ...] = (0,)
     filters = True
-    hardest = False  # whether it is asked under filters made against it
-    on_disk = False  # what was built is a file, to be opened by another process
+    hardest = False  # whether it is measured under filters that forbid the nearest rows, too
+    on_disk = False  # whether the index is a file that another process can open
 
     def __init__(self, files: list[Path], folder: Path, recall: float):
-        """Build."""
+        """Build the index with the recall wanted."""
 
     def open(self) -> None:
-        """Open what was built for searching, in a process that has not built it. For engines that keep files."""
+        """Open the index in a process that has not built it. Only for engines that keep files."""
 
     def search(self, query: numpy.ndarray, k: int, effort: int) -> numpy.ndarray:
-        """Row numbers of the k nearest."""
+        """Row numbers of the k nearest, int64."""
         raise NotImplementedError
 
-    def filtered(self, query: numpy.ndarray, k: int, effort: int, allowed: numpy.ndarray, share: float) -> Any:
-        """The same among rows that are allowed; `share` is the selectivity they were drawn with."""
+    def search_filtered(self, query: numpy.ndarray, k: int, effort: int, allowed: numpy.ndarray, share: float) -> Any:
+        """Row numbers of the k nearest among `allowed` rows; `share` is the selectivity they were drawn with."""
         raise NotImplementedError
 
     @staticmethod
     def needs_bytes(rows: int, dim: int) -> float:
-        """Memory the engine holds, roughly."""
+        """Memory the engine holds, in bytes, roughly."""
         return 4.2 * rows * dim
 
 
@@ -58,29 +58,33 @@ def unit_blocks(files: list[Path]) -> Iterator[tuple[int, numpy.ndarray]]:
         first += len(block)
 
 
-class Ours(Engine):
-    """featurestore.search.vectors."""
+class StoreIndex(Engine):
+    """The index of featurestore.search.vectors."""
 
     name, on_disk, hardest = "ours", True, True
 
     def __init__(self, files: list[Path], folder: Path, recall: float):
         self._files, self._path = files, folder / "index"
-        vectors.build(self._path, self._mapped(), names=[file.name for file in files], recall=recall)
+        vectors.build(self._path, self._map_files(), names=[file.name for file in files], recall=recall)
 
-    def _mapped(self) -> list[numpy.ndarray]:
+    def _map_files(self) -> list[numpy.ndarray]:
         return [numpy.load(file, mmap_mode="r") for file in self._files]
 
     def open(self) -> None:
-        self._index = vectors.VectorIndex(self._path, self._mapped())
+        """Map the files and open the index over them."""
+        self._index = vectors.VectorIndex(self._path, self._map_files())
 
     def search(self, query: numpy.ndarray, k: int, effort: int) -> numpy.ndarray:
+        """Row numbers of the k nearest; the index chooses its effort."""
         return self._index.search(query, k)[0]
 
-    def filtered(self, query: numpy.ndarray, k: int, effort: int, allowed: numpy.ndarray, share: float) -> Any:
+    def search_filtered(self, query: numpy.ndarray, k: int, effort: int, allowed: numpy.ndarray, share: float) -> Any:
+        """Row numbers of the k nearest among `allowed` rows."""
         return self._index.search(query, k, allowed)[0]
 
     @staticmethod
     def needs_bytes(rows: int, dim: int) -> float:
+        """Memory while building: codes of a bit per dimension, and ids."""
         return 2.5 * rows * (dim / 8 + 24)
 
 
@@ -97,14 +101,19 @@ class Exact(Engine):
             self._index.add(block)
 
     def search(self, query: numpy.ndarray, k: int, effort: int) -> numpy.ndarray:
-        return self._index.search(query[None], k)[1][0]
+        """Row numbers of the k nearest."""
+        rows: numpy.ndarray = self._index.search(query[None], k)[1][0]
+        return rows
 
-    def filtered(self, query: numpy.ndarray, k: int, effort: int, allowed: numpy.ndarray, share: float) -> Any:
+    def search_filtered(self, query: numpy.ndarray, k: int, effort: int, allowed: numpy.ndarray, share: float) -> Any:
+        """Row numbers of the k nearest among `allowed` rows, by a bitmap."""
         import faiss
 
-        selector = faiss.IDSelectorBitmap(numpy.packbits(allowed, bitorder="little"))  # type: ignore[call-arg, arg-type]
-        found = self._index.search(query[None], k, params=faiss.SearchParameters(sel=selector))[1][0]  # type: ignore[call-arg]
-        return found[found >= 0]
+        bits = numpy.packbits(allowed, bitorder="little")
+        selector = faiss.IDSelectorBitmap(bits)  # type: ignore[call-arg, arg-type]
+        parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
+        rows = self._index.search(query[None], k, params=parameters)[1][0]
+        return rows[rows >= 0]
 
 
 class Hnswlib(Engine):
@@ -122,17 +131,20 @@ class Hnswlib(Engine):
             self._index.add_items(block, numpy.arange(first, first + len(block)), num_threads=THREADS)
 
     def search(self, query: numpy.ndarray, k: int, effort: int) -> numpy.ndarray:
+        """Row numbers of the k nearest; `effort` is ef."""
         self._index.set_ef(max(effort, k))
-        return self._index.knn_query(query, k, num_threads=1)[0][0].astype(numpy.int64)
+        rows: numpy.ndarray = self._index.knn_query(query, k, num_threads=1)[0][0]
+        return rows.astype(numpy.int64)
 
-    def filtered(self, query: numpy.ndarray, k: int, effort: int, allowed: numpy.ndarray, share: float) -> Any:
+    def search_filtered(self, query: numpy.ndarray, k: int, effort: int, allowed: numpy.ndarray, share: float) -> Any:
+        """Row numbers of the k nearest among `allowed` rows, by a callback for each row."""
         self._index.set_ef(max(effort, k))
         k = min(k, int(allowed.sum()))
         try:
-            found = self._index.knn_query(query, k, num_threads=1, filter=lambda row: bool(allowed[row]))
-        except RuntimeError:  # it found fewer than k
+            answer = self._index.knn_query(query, k, num_threads=1, filter=lambda row: bool(allowed[row]))
+        except RuntimeError:  # raised when fewer than k rows are reached
             return numpy.empty(0, numpy.int64)
-        return found[0][0].astype(numpy.int64)
+        return answer[0][0].astype(numpy.int64)
 
 
 class Usearch(Engine):
@@ -149,11 +161,14 @@ class Usearch(Engine):
             self._index.add(numpy.arange(first, first + len(block)), block, threads=THREADS)
 
     def search(self, query: numpy.ndarray, k: int, effort: int) -> numpy.ndarray:
+        """Row numbers of the k nearest; `effort` is the expansion."""
         self._index.expansion_search = max(effort, k)
-        return self._index.search(query, k, threads=1).keys.astype(numpy.int64)
+        rows: numpy.ndarray = self._index.search(query, k, threads=1).keys
+        return rows.astype(numpy.int64)
 
     @staticmethod
     def needs_bytes(rows: int, dim: int) -> float:
+        """Memory of float16 vectors and the graph."""
         return rows * (2.1 * dim + 200)
 
 
@@ -175,7 +190,8 @@ class LanceDB(Engine):
         ]
         schema = pyarrow.schema(fields)
 
-        def batches() -> Iterator[pyarrow.RecordBatch]:
+        def read_batches() -> Iterator[pyarrow.RecordBatch]:
+            """Rows, draws for filters, and vectors of each file."""
             for first, block in unit_blocks(files):
                 rows = numpy.arange(first, first + len(block))
                 vector = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(block.ravel()), dim)
@@ -184,11 +200,12 @@ class LanceDB(Engine):
                 )
 
         self._folder = folder
-        table = lancedb.connect(folder).create_table("vectors", data=batches(), schema=schema)
+        table = lancedb.connect(folder).create_table("vectors", data=read_batches(), schema=schema)
         table.create_index(metric="cosine", vector_column_name="vector", index_type="IVF_PQ", num_sub_vectors=dim // 8)
         table.create_scalar_index("draw")
 
     def open(self) -> None:
+        """Open the table."""
         import lancedb
 
         self._table: Any = lancedb.connect(self._folder).open_table("vectors")
@@ -204,20 +221,26 @@ class LanceDB(Engine):
         )
 
     def search(self, query: numpy.ndarray, k: int, effort: int) -> numpy.ndarray:
-        return self._query(query, k, effort).to_arrow()["row"].to_numpy()
+        """Row numbers of the k nearest; `effort` is the number of probes."""
+        rows: numpy.ndarray = self._query(query, k, effort).to_arrow()["row"].to_numpy()
+        return rows
 
-    def filtered(self, query: numpy.ndarray, k: int, effort: int, allowed: numpy.ndarray, share: float) -> Any:
+    def search_filtered(self, query: numpy.ndarray, k: int, effort: int, allowed: numpy.ndarray, share: float) -> Any:
+        """Row numbers of the k nearest among rows whose draw is below `share`."""
         return self._query(query, k, effort).where(f"draw < {share}", prefilter=True).to_arrow()["row"].to_numpy()
 
     @staticmethod
     def needs_bytes(rows: int, dim: int) -> float:
+        """Memory of codes and of what is read while building."""
         return rows * dim / 4
 
 
-ENGINES: tuple[type[Engine], ...] = (Ours, Exact, Hnswlib, Usearch, LanceDB)
+ENGINES: tuple[type[Engine], ...] = (StoreIndex, Exact, Hnswlib, Usearch, LanceDB)
 
 
 def draws(first: int, count: int) -> numpy.ndarray:
-    """A number in [0, 1) for each row, float32: rows below s are a random filter of selectivity s. first is a
-    file's."""
+    """A number in [0, 1) for each of `count` rows, float32: rows below s are a random filter of selectivity s.
+
+    `first` is the number of a file's first row.
+    """
     return numpy.random.default_rng((7, first)).random(count, dtype=numpy.float32)

@@ -1,12 +1,12 @@
-"""Whether searches find what is meant: `python -m bench.quality [--store PATH] [--pairs FILE] [--json]`.
+"""Quality of searches by meaning: `python -m bench.quality [--store PATH] [--pairs FILE] [--json]`.
 
-Each line of the pairs' file has a query and, behind a tab, the ids of the features that answer it (any of them
-counts). The pairs that come with the project (bench/data/demo_queries.tsv) are of the demo store, and were written
-from features' examples and logits without looking at a ranking; give a file of your own for a store of your own. A
-feature that the demo calls by an index alone may stand as such, with --dictionary.
+Each line of the file of pairs has a query and, after a tab, the ids of the features that answer it (any of them
+counts). The pairs in the project (bench/data/demo_queries.tsv) are of the demo store, and were written from features'
+examples and logits without looking at a ranking; another store needs another file. With --dictionary, an id may be an
+index alone.
 
-Printed are hit@10 and MRR (of the first 100), with the standard error over queries, of the ways to search there are
-beside exact cosines of embeddings and TF-IDF over the same labels. With --json the last line is one object.
+Prints hit@10 and MRR (of the first 100), with the standard error over queries, of every way to search, beside exact
+cosines of embeddings and TF-IDF over the same labels. With --json the last line is one object.
 """
 
 from __future__ import annotations
@@ -38,27 +38,27 @@ def main() -> None:
     parser.add_argument("--pairs", type=Path, default=PAIRS)
     parser.add_argument("--dictionary", help="the dictionary of ids that are an index alone")
     parser.add_argument("--json", action="store_true")
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        place = given.store or Path(temporary) / "demo.features"
-        if given.store is None:
+        place = options.store or Path(temporary) / "demo.features"
+        if options.store is None:
             subprocess.run(
                 [sys.executable, "-m", "featurestore.cli", "demo", "--store", str(place), "--no-serve"], check=True
             )
         with featurestore.connect(place) as store:
-            pairs = read_pairs(given.pairs, given.dictionary, store)
-            found = {name: measured(ranking, pairs) for name, ranking in rankings(store).items()}
+            pairs = read_pairs(options.pairs, options.dictionary, store)
+            scores = {name: score(ranking, pairs) for name, ranking in rankings(store).items()}
     print(f"{len(pairs)} queries\n{'':28} {'hit@10':>14} {'MRR':>14}")
-    for name, one in found.items():
-        shown = " ".join(f"{one[key]:8.3f} ±{one[key + '_error']:.3f}" for key in ("hit_at_10", "mrr"))
-        print(f"{name:28} {shown}")
-    if given.json:
-        print(json.dumps({"queries": len(pairs), "rankings": found}))
+    for name, result in scores.items():
+        columns = " ".join(f"{result[key]:8.3f} ±{result[key + '_error']:.3f}" for key in ("hit_at_10", "mrr"))
+        print(f"{name:28} {columns}")
+    if options.json:
+        print(json.dumps({"queries": len(pairs), "rankings": scores}))
 
 
 def read_pairs(path: Path, dictionary: str | None, store: featurestore.FeatureStore) -> dict[str, set[str]]:
-    """Queries and the ids that answer each. Stops with a line for a feature the store lacks."""
-    sizes = {one.dictionary: one.d_sae for one in store.dictionaries()}
+    """Queries, and the ids that answer each. Exits when the store lacks a feature."""
+    sizes = {entry.dictionary: entry.d_sae for entry in store.dictionaries()}
     pairs: dict[str, set[str]] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip() or line.startswith("#"):
@@ -74,9 +74,10 @@ def read_pairs(path: Path, dictionary: str | None, store: featurestore.FeatureSt
 
 
 def rankings(store: featurestore.FeatureStore) -> dict[str, Ranking]:
-    """The ways to search, ours and the peers."""
+    """The ways to search by name, the store's and the peers'."""
 
-    def ours(**options: Any) -> Ranking:
+    def search_store(**options: Any) -> Ranking:
+        """A ranking by the store's search with these options."""
         return lambda query: [hit.id for hit in store.search(query, k=DEPTH, group=False, **options)]
 
     rows = store.sql(
@@ -84,19 +85,19 @@ def rankings(store: featurestore.FeatureStore) -> dict[str, Ranking]:
         "JOIN features f USING (dictionary, feature) WHERE f.state NOT IN ('dead', 'always-on') ORDER BY ALL"
     )
     ids, labels = rows["id"].to_pylist(), rows["label"].to_pylist()
-    found = {
-        "hybrid (the default)": ours(),
-        "semantic": ours(mode="semantic"),
-        "keyword": ours(mode="keyword"),
+    by_name = {
+        "hybrid (the default)": search_store(),
+        "semantic": search_store(mode="semantic"),
+        "keyword": search_store(mode="keyword"),
         "peer: exact embeddings": _by_embedding(ids, labels),
     }
     peer = _by_tfidf(ids, labels)
     if peer:
-        found["peer: TF-IDF (scikit-learn)"] = peer
+        by_name["peer: TF-IDF (scikit-learn)"] = peer
     if store.sql("SELECT 1 FROM stored.examples LIMIT 1").num_rows:
-        found["keyword, of tokens"] = ours(over="tokens")
-        found["hybrid, of labels and tokens"] = ours(over=("labels", "tokens"))
-    return found
+        by_name["keyword, of tokens"] = search_store(over="tokens")
+        by_name["hybrid, of labels and tokens"] = search_store(over=("labels", "tokens"))
+    return by_name
 
 
 def _by_embedding(ids: list[str], labels: list[str]) -> Ranking:
@@ -117,17 +118,17 @@ def _by_tfidf(ids: list[str], labels: list[str]) -> Ranking | None:
 
 
 def _best(ids: list[str], scores: numpy.ndarray) -> list[str]:
-    """Each feature once, by its best label; what matches in nothing is not found."""
+    """Ids in the order of their best label's score, each once; without scores of 0."""
     order = numpy.argsort(-scores, kind="stable")[: 4 * DEPTH]
     return list(dict.fromkeys(ids[row] for row in order if scores[row] > 0))[:DEPTH]
 
 
-def measured(ranking: Ranking, pairs: dict[str, set[str]]) -> dict[str, float]:
+def score(ranking: Ranking, pairs: dict[str, set[str]]) -> dict[str, float]:
     """hit@10 and MRR of a ranking, with standard errors."""
     places = []
     for query, answers in pairs.items():
-        found = ranking(query)
-        places.append(next((place for place, id in enumerate(found, 1) if id in answers), math.inf))
+        ids = ranking(query)
+        places.append(next((place for place, id in enumerate(ids, 1) if id in answers), math.inf))
     hits = numpy.array([place <= 10 for place in places], float)
     reciprocal = numpy.array([1 / place for place in places])
     root = math.sqrt(len(pairs))

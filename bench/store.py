@@ -1,8 +1,8 @@
-"""python -m bench.store: what a store of millions of features costs, in milliseconds and bytes.
+"""python -m bench.store: costs of a store of millions of features, in milliseconds and bytes.
 
-Builds a synthetic store (bench/synthetic.py) of the asked size and one of 100,000 features, and prints for both: one
-feature's whole page; aggregates over all features beside the same ones over a native DuckDB table; bytes per feature;
-opening until the first answer, in a fresh process; and how fast it was written.
+Builds a synthetic store (bench/synthetic.py) of --features and one of 100,000 features, and prints for both: latency of
+one feature's whole page; aggregates over all features beside the same ones over a native DuckDB table; bytes per
+feature; time from opening to the first answer, in a new process; and speed of writing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,40 +54,41 @@ print(first, time.perf_counter() - began)
 
 
 def main() -> None:
+    """Build the stores, measure, and print JSON if wanted."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--features", type=int, default=1_000_000)
     parser.add_argument("--dim", type=int, default=64, help="width of decoder vectors; 0 leaves them out")
     parser.add_argument("--keep", type=Path, help="build the stores here, use those that are there, and leave them")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
-    asked = parser.parse_args()
-    folder = asked.keep or Path(tempfile.mkdtemp(prefix="bench-store-"))
+    options = parser.parse_args()
+    folder = options.keep or Path(tempfile.mkdtemp(prefix="bench-store-"))
     try:
-        figures = measure(folder, asked.features, asked.dim)
+        figures = measure(folder, options.features, options.dim)
     finally:
-        if not asked.keep:
+        if not options.keep:
             shutil.rmtree(folder)
-    if asked.json:
+    if options.json:
         print(json.dumps(figures))
 
 
 def measure(folder: Path, features: int, dim: int) -> dict[str, Any]:
-    """Every figure, printed as it comes."""
-    said(
+    """Measure every figure and print it at once."""
+    report(
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, DuckDB {duckdb.__version__}"
     )
-    small, _ = built(folder, 100_000, dim)
-    store, rate = built(folder, features, dim)
+    small, _ = open_store(folder, 100_000, dim)
+    store, rate = open_store(folder, features, dim)
     info = store.info()
     figures: dict[str, Any] = {"features": features, "dim": dim}
     if rate:
-        said(f"written at {rate:,.0f} features/s, checked against the schema, 20 examples each")
+        report(f"written at {rate:,.0f} features/s, checked against the schema, 20 examples each")
         figures["write_features_per_s"] = round(rate)
     figures |= sizes(info, features)
     figures |= opening(store, features)
     few = pages(small, 100_000)
     many = pages(store, features)
     peer = plain_page(store, features)
-    said(
+    report(
         f"page of a feature    p50 {many[0]:.1f} ms, p95 {many[1]:.1f} ms at {features:,} features; p50 {few[0]:.1f} "
         "ms at "
         f"100,000 ({many[0] / few[0]:.2f}x); plain DuckDB on the same files, statistics alone: {peer:.0f} ms"
@@ -100,18 +102,18 @@ def measure(folder: Path, features: int, dim: int) -> dict[str, Any]:
     return figures
 
 
-def built(folder: Path, features: int, dim: int) -> tuple[featurestore.FeatureStore, float | None]:
-    """The store, built and compacted unless it is there, and features written per second."""
+def open_store(folder: Path, features: int, dim: int) -> tuple[featurestore.FeatureStore, float | None]:
+    """Returns the store and the features written per second (None if it existed); builds and compacts it."""
     path = folder / f"{features}.features"
     if path.exists():
         return featurestore.connect(path), None
     began = time.perf_counter()
     with show_progress() as progress:
-        store: Any = synthetic.build(path, features, dim, progress(f"writing {features:,} features", features))
+        store = synthetic.build(path, features, dim, progress(f"writing {features:,} features", features))
     took = time.perf_counter() - began
     began = time.perf_counter()
     store.compact()
-    said(f"{features:,} features written in {took:.0f} s, compacted in {time.perf_counter() - began:.0f} s")
+    report(f"{features:,} features written in {took:.0f} s, compacted in {time.perf_counter() - began:.0f} s")
     return store, features / took
 
 
@@ -120,7 +122,7 @@ def sizes(info: featurestore.StoreInfo, features: int) -> dict[str, Any]:
     of = {table: size / features for table, size in info.bytes.items()}
     shared = sum(of.get(table, 0) for table in ("documents", "tokens", "token_stream", "tokenizers"))
     plain = of["features"] + of["feature_rows"] + of["labels"] + of["dictionaries"]
-    said(
+    report(
         f"bytes per feature    {plain:,.0f} (statistics {of['features']:,.0f}, the copy for pages "
         f"{of['feature_rows']:,.0f}, labels {of['labels']:,.0f}); "
         f"with 20 examples of 64 tokens {plain + of['examples'] + shared:,.0f}; vectors "
@@ -134,16 +136,16 @@ def sizes(info: featurestore.StoreInfo, features: int) -> dict[str, Any]:
 
 
 def opening(store: featurestore.FeatureStore, features: int) -> dict[str, Any]:
-    """Seconds from starting to import until the first page, and until the first answer of SQL."""
+    """Seconds from the import to the first page, and to the first answer of SQL, in a new process."""
     id = next(synthetic.feature_ids(features, 1, seed=3))
     runs = []
     for _ in range(3):
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", OPEN, store.location, id], capture_output=True, text=True, check=True
         )
-        runs.append([float(x) for x in done.stdout.split()])
+        runs.append([float(x) for x in process.stdout.split()])
     page, sql = (statistics.median(column) for column in zip(*runs, strict=True))
-    said(f"open to first answer {page:.2f} s for a page, {sql:.2f} s for a page and a count by SQL, imports included")
+    report(f"open to first answer {page:.2f} s for a page, {sql:.2f} s for a page and a count by SQL, imports included")
     return {"open_first_answer_s": round(page, 3), "open_page_and_sql_s": round(sql, 3)}
 
 
@@ -161,7 +163,7 @@ def pages(store: featurestore.FeatureStore, features: int) -> tuple[float, float
 
 
 def plain_page(store: featurestore.FeatureStore, features: int) -> float:
-    """The row of one feature by plain DuckDB over all files, as somebody without us would ask; ms, p50."""
+    """p50 in ms of reading the row of one feature by plain DuckDB over all files."""
     con = duckdb.connect()
     con.execute("SET parquet_metadata_cache = true").fetchall()
     files = f"{store.location}/features/**/*.parquet"
@@ -177,23 +179,23 @@ def plain_page(store: featurestore.FeatureStore, features: int) -> float:
 
 
 def aggregates(store: featurestore.FeatureStore) -> float:
-    """Time of all aggregates over ours, beside a native DuckDB table of the same rows: the ratio."""
+    """Ratio of the time of all aggregates over the store to that over a native DuckDB table of the same rows."""
     native = duckdb.connect()
     rows = store.stream(f"SELECT {COLUMNS} FROM features")
     native.register("rows", pyarrow.RecordBatchReader.from_stream(rows))
     native.execute("CREATE TABLE features AS FROM rows").fetchall()
     total, peer = 0.0, 0.0
     for name, statement in AGGREGATES.items():
-        ours = best(lambda: store.sql(statement.format(f="features")))  # noqa: B023 - called at once
-        theirs = best(lambda: native.sql(statement.format(f="features")).to_arrow_table())  # noqa: B023
-        total, peer = total + ours, peer + theirs
-        said(f"  {name:36} {1000 * ours:8.1f} ms, native {1000 * theirs:8.1f} ms ({ours / theirs:.2f}x)")
-    said(f"aggregate SQL        {total / peer:.2f}x a native table, all together")
+        store_s = best(lambda: store.sql(statement.format(f="features")))  # noqa: B023 - called at once
+        native_s = best(lambda: native.sql(statement.format(f="features")).to_arrow_table())  # noqa: B023
+        total, peer = total + store_s, peer + native_s
+        report(f"  {name:36} {1000 * store_s:8.1f} ms, native {1000 * native_s:8.1f} ms ({store_s / native_s:.2f}x)")
+    report(f"aggregate SQL        {total / peer:.2f}x a native table, all together")
     return round(total / peer, 3)
 
 
-def best(run: Any) -> float:
-    """The shortest of three runs, in seconds, after one that warms up."""
+def best(run: Callable[[], object]) -> float:
+    """Shortest of three runs in seconds, after one that warms up."""
     run()
     took = []
     for _ in range(3):
@@ -203,8 +205,8 @@ def best(run: Any) -> float:
     return min(took)
 
 
-def said(line: str) -> None:
-    """Print at once: this runs for minutes."""
+def report(line: str) -> None:
+    """Print at once, because a run takes minutes."""
     print(line, flush=True)
 
 

@@ -1,5 +1,5 @@
-"""A store of any size with the shapes of a real one: heavy-tailed densities, logit effects, 20 examples of 64
-tokens, labels."""
+"""A store of any size, shaped like a real one: heavy-tailed densities, logit effects, labels, 20 examples of 64
+tokens."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHARD = 65_536
 D_SAE = 131_072  # of one dictionary
 LAYERS = 24
 VOCABULARY, TOKENS, DOCUMENT = 50_000, 4_000_000, 1_000
-COUNTED = 100_000_000  # tokens the densities are of
+COUNTED = 100_000_000  # tokens that densities are computed over
 EXAMPLES, WINDOW, LOGITS = 20, 64, 10
 WORDS = 20_000
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -29,44 +29,46 @@ def build(
 ) -> featurestore.FeatureStore:
     """Write a store of `features` features with decoder vectors of `dim` numbers, in one commit a dictionary.
 
-    One whose writing was interrupted is gone on with.
+    Continues a store whose writing was interrupted.
     """
-    store: Any = featurestore.connect(path) if path.exists() else featurestore.create(path)
-    there = {one.dictionary for one in store.dictionaries()}
-    if not there:
+    store = featurestore.connect(path) if path.exists() else featurestore.create(path)
+    names = {dictionary.dictionary for dictionary in store.dictionaries()}
+    if not names:
         with store.writer("bench") as writer:
-            _corpus(writer, numpy.random.default_rng(0))
+            _write_corpus(writer, numpy.random.default_rng(0))
     for number, first in enumerate(range(0, features, D_SAE)):
         d_sae = min(D_SAE, features - first)
         name = f"synthetic/{number}-res"
-        if name in there:
+        if name in names:
             continue
         rng = numpy.random.default_rng((1, number))
         with store.writer("bench") as writer:
-            writer.add("dictionaries", pyarrow.Table.from_pylist([_dictionary(number, d_sae, max(dim, 1))]), key=name)
+            writer.add(
+                "dictionaries", pyarrow.Table.from_pylist([_make_dictionary(number, d_sae, max(dim, 1))]), key=name
+            )
             for shard, start in enumerate(range(0, d_sae, SHARD)):
                 rows = numpy.arange(start, min(start + SHARD, d_sae), dtype=numpy.int32)
-                table, strongest = _features(rng, name, rows)
+                table, strongest = _draw_features(rng, name, rows)
                 writer.add("features", table, key=name, shard=shard)
                 if examples:
-                    writer.add("examples", _examples(rng, name, rows, strongest), key=name, shard=shard)
-                writer.add("labels", _labels(rng, name, rows), key=name)
+                    writer.add("examples", _draw_examples(rng, name, rows, strongest), key=name, shard=shard)
+                writer.add("labels", draw_labels(rng, name, rows), key=name)
                 if dim:
                     writer.add_vectors(name, rng.standard_normal((len(rows), dim), dtype=numpy.float32), shard=shard)
                 advance(len(rows))
     return store
 
 
-def _zipf(rng: numpy.random.Generator, most: int, size: Any) -> numpy.ndarray:
-    """Numbers below `most`, the n-th some 1/n as frequent as the first."""
+def _draw_zipf(rng: numpy.random.Generator, most: int, size: Any) -> numpy.ndarray:
+    """Numbers below `most`, the n-th about 1/n as frequent as the first, int32."""
     return (most ** rng.random(size) - 1).astype(numpy.int32)
 
 
-def _pieces() -> list[str]:
-    return [f" {_word(n)}" if n % 3 else _word(n) for n in range(VOCABULARY)]
+def _make_pieces() -> list[str]:
+    return [f" {make_word(n)}" if n % 3 else make_word(n) for n in range(VOCABULARY)]
 
 
-def _word(n: int) -> str:
+def make_word(n: int) -> str:
     """A word for each number: syllables, short for small numbers."""
     syllables = ("ka", "to", "mi", "re", "su", "no", "la", "ve", "di", "po", "en", "ar")
     text = ""
@@ -77,8 +79,8 @@ def _word(n: int) -> str:
             return text
 
 
-def _corpus(writer: Any, rng: numpy.random.Generator) -> None:
-    pieces = _pieces()
+def _write_corpus(writer: Any, rng: numpy.random.Generator) -> None:
+    pieces = _make_pieces()
     row = {"tokenizer": "synthetic", "pieces": pieces, "bytes": [piece.encode() for piece in pieces]}
     writer.add("tokenizers", pyarrow.Table.from_pylist([row]), key="synthetic")
     count = TOKENS // DOCUMENT
@@ -90,10 +92,10 @@ def _corpus(writer: Any, rng: numpy.random.Generator) -> None:
             "length": numpy.full(count, DOCUMENT, dtype=numpy.int32),
         }
     )
-    writer.add_corpus("synthetic", documents, _zipf(rng, VOCABULARY, TOKENS))
+    writer.add_corpus("synthetic", documents, _draw_zipf(rng, VOCABULARY, TOKENS))
 
 
-def _dictionary(number: int, d_sae: int, dim: int) -> dict[str, Any]:
+def _make_dictionary(number: int, d_sae: int, dim: int) -> dict[str, Any]:
     layer = number % LAYERS
     return {
         "dictionary": f"synthetic/{number}-res",
@@ -118,7 +120,7 @@ def _dictionary(number: int, d_sae: int, dim: int) -> dict[str, Any]:
     }
 
 
-def _features(rng: numpy.random.Generator, name: str, rows: numpy.ndarray) -> tuple[pyarrow.Table, numpy.ndarray]:
+def _draw_features(rng: numpy.random.Generator, name: str, rows: numpy.ndarray) -> tuple[pyarrow.Table, numpy.ndarray]:
     n = len(rows)
     density = numpy.minimum(10 ** rng.normal(-4, 0.8, n), 0.6)
     active = numpy.where(rng.random(n) < 0.03, 0, (density * COUNTED)).astype(numpy.int64)
@@ -132,6 +134,7 @@ def _features(rng: numpy.random.Generator, name: str, rows: numpy.ndarray) -> tu
     dead = active == 0
 
     def statistic(values: numpy.ndarray) -> pyarrow.Array:
+        """A float32 column, null for dead features."""
         return pyarrow.array(values.astype(numpy.float32), mask=dead)
 
     table = pyarrow.table(
@@ -150,30 +153,32 @@ def _features(rng: numpy.random.Generator, name: str, rows: numpy.ndarray) -> tu
             "decoder_norm": numpy.ones(n, numpy.float32),
             "encoder_norm": (1 + rng.random(n)).astype(numpy.float32),
             "encoder_decoder_cosine": rng.random(n).astype(numpy.float32),
-            "top_logits": _logits(rng, n, 1),
-            "bottom_logits": _logits(rng, n, -1),
+            "top_logits": _draw_logits(rng, n, 1),
+            "bottom_logits": _draw_logits(rng, n, -1),
         }
     )
     return table, strongest
 
 
-_TEXTS = pyarrow.array(_pieces())
+_TEXTS = pyarrow.array(_make_pieces())
 
 
-def _logits(rng: numpy.random.Generator, n: int, sign: int) -> pyarrow.Array:
+def _draw_logits(rng: numpy.random.Generator, n: int, sign: int) -> pyarrow.Array:
     values = sign * -numpy.sort(-rng.gamma(2, 0.5, (n, LOGITS)).astype(numpy.float32), axis=1)
-    texts = _TEXTS.take(pyarrow.array(_zipf(rng, VOCABULARY, n * LOGITS)))
+    texts = _TEXTS.take(pyarrow.array(_draw_zipf(rng, VOCABULARY, n * LOGITS)))
     pairs = pyarrow.StructArray.from_arrays([texts, pyarrow.array(values.reshape(-1))], ["token", "value"])
     return pyarrow.ListArray.from_arrays(numpy.arange(0, (n + 1) * LOGITS, LOGITS, dtype=numpy.int32), pairs)
 
 
-def _examples(rng: numpy.random.Generator, name: str, rows: numpy.ndarray, strongest: numpy.ndarray) -> pyarrow.Table:
+def _draw_examples(
+    rng: numpy.random.Generator, name: str, rows: numpy.ndarray, strongest: numpy.ndarray
+) -> pyarrow.Table:
     n = len(rows) * EXAMPLES
     which = numpy.tile(numpy.arange(EXAMPLES), len(rows))
     top = which < EXAMPLES // 2
     octave = 3 - (which - EXAMPLES // 2) // 5
     low = numpy.where(top, numpy.nan, 2.0**octave).astype(numpy.float32)
-    # Some active tokens in each window, always the one the example is kept for.
+    # Some active tokens in each window, always the one that the example is centred on.
     fires = rng.random((n, WINDOW), dtype=numpy.float32) < (rng.gamma(1.5, 0.05, n)[:, None])
     fires[:, WINDOW // 2] = True
     counts = fires.sum(1)
@@ -203,12 +208,13 @@ def _examples(rng: numpy.random.Generator, name: str, rows: numpy.ndarray, stron
     )
 
 
-_LEXICON = pyarrow.array([_word(n) for n in range(WORDS)])
+_LEXICON = pyarrow.array([make_word(n) for n in range(WORDS)])
 
 
-def _labels(rng: numpy.random.Generator, name: str, rows: numpy.ndarray) -> pyarrow.Table:
+def draw_labels(rng: numpy.random.Generator, name: str, rows: numpy.ndarray) -> pyarrow.Table:
+    """Labels of nine made-up words for features of a dictionary."""
     n = len(rows)
-    words = [_LEXICON.take(pyarrow.array(_zipf(rng, WORDS, n))) for _ in range(9)]
+    words = [_LEXICON.take(pyarrow.array(_draw_zipf(rng, WORDS, n))) for _ in range(9)]
     return pyarrow.table(
         {
             "dictionary": pyarrow.array([name] * n),
@@ -224,6 +230,6 @@ def _labels(rng: numpy.random.Generator, name: str, rows: numpy.ndarray) -> pyar
 
 
 def feature_ids(features: int, count: int, seed: int = 1) -> Iterator[str]:
-    """Ids of features drawn at random."""
+    """Yields ids of features drawn at random."""
     for n in numpy.random.default_rng(seed).integers(0, features, count).tolist():
         yield f"synthetic/{n // D_SAE}-res/{n % D_SAE}"

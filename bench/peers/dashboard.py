@@ -58,12 +58,12 @@ def run(count: int, cache: str) -> dict[str, float]:
         cache_dir=Path(cache),
     )
     began, used = time.perf_counter(), time.process_time()
-    found = SaeVisRunner(config).run(encoder=sae, model=model, tokens=tokens)
+    dashboards = SaeVisRunner(config).run(encoder=sae, model=model, tokens=tokens)
     return {
         "features": count,
         "seconds": time.perf_counter() - began,
         "processor_seconds": time.process_time() - used,
-        "active": sum(found.feature_stats.frac_nonzero),
+        "active": sum(dashboards.feature_stats.frac_nonzero),
     }
 
 

@@ -1,4 +1,4 @@
-"""bench.harvest on a shape so small that only the form of what it says is checked."""
+"""bench.harvest on a shape so small that only the form of its figures is checked."""
 
 import argparse
 import json
@@ -12,14 +12,14 @@ SIZES = {"tokens": 3000, "few_tokens": 1000, "alone_tokens": 1000, "peer_python"
 
 
 @pytest.fixture
-def asked(monkeypatch):
+def options(monkeypatch):
     # In this process: three new ones would each spend seconds on importing.
     monkeypatch.setattr(harvest, "apart", lambda work, *arguments: work(*arguments))
     return argparse.Namespace(**SHAPE, **SIZES)
 
 
-def test_the_bench_ends_with_one_object(asked, tmp_path, capsys):
-    figures = json.loads(json.dumps(harvest._compared(tmp_path, asked, {})))
+def test_the_bench_ends_with_one_object(options, tmp_path, capsys):
+    figures = json.loads(json.dumps(harvest.compare(tmp_path, options, {})))
     assert (figures["d_sae"], figures["tokens"], figures["peers"]) == (64, 3000, {})
     assert 2 < figures["l0"] < 8  # the thresholds do what they are for
     assert figures["ratio"] == figures["harvest_tokens_per_s"] / figures["forward_encode_tokens_per_s"]
@@ -30,10 +30,10 @@ def test_the_bench_ends_with_one_object(asked, tmp_path, capsys):
     assert "ratio" in capsys.readouterr().out
 
 
-def test_memory_is_measured_on_each_size(asked, tmp_path, monkeypatch, capsys):
+def test_memory_is_measured_on_each_size(options, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(harvest, "SMALL", SHAPE)
-    asked.flat = [1000, 3000]
-    figures = harvest._flat(tmp_path, asked, {})
-    assert [run["tokens"] for run in figures["flat"]] == asked.flat
+    options.flat = [1000, 3000]
+    figures = harvest.measure_memory(tmp_path, options, {})
+    assert [run["tokens"] for run in figures["flat"]] == options.flat
     assert figures["growth"] == figures["flat"][1]["peak_rss_mb"] / figures["flat"][0]["peak_rss_mb"]
     assert "3 times the tokens" in capsys.readouterr().out

@@ -8,7 +8,7 @@ import numpy
 
 from bench import decoders
 from bench.engines import draws
-from bench.search import SELECTIVITIES, Task, true_neighbours
+from bench.search_task import SELECTIVITIES, Task, find_true_neighbours
 from featurestore.search import vectors
 
 
@@ -43,7 +43,7 @@ def test_the_truth_is_what_a_full_sort_says(tmp_path, monkeypatch):
     files, source = decoders.write(tmp_path, 2000, 24)
     assert len(files) == 3
     queries = vectors.unit(source.draw(5, 2**31))
-    truth = true_neighbours(Task(files, queries, {}, 0.95))
+    truth = find_true_neighbours(Task(files, queries, {}, 0.95))
     matrix = vectors.unit(numpy.concatenate([numpy.load(file) for file in files]))
     draw = numpy.concatenate([draws(0, 700), draws(700, 700), draws(1400, 600)])
     for share in (1.0, 0.1):
