@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy
 
 from bench import synthetic
-from labeler.llm.journal import Journal, 
+from labeler.llm.journal import Journal, hash_request
 
 ANSWER = {
     "reply": '{"label": "names of exceptions after raise"}' + " because they follow it" * 20,
@@ -57,7 +57,7 @@ def main() -> None:
 
 def compare_journals(folder: Path, answers: int) -> dict[str, dict[str, float]]:
     """Return seconds to put, open and get `answers` answers, and bytes of the files, of the journal and of sqlite3."""
-    keys = [({"prompt": n}) for n in range(answers)]
+    keys = [hash_request({"prompt": n}) for n in range(answers)]
     wanted_keys = [keys[n] for n in numpy.random.default_rng(0).integers(0, answers, 5000)]
     figures = {
         "journal": _time_journal(folder / "journal.jsonl", keys, wanted_keys),
