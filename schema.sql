@@ -1,8 +1,8 @@
--- The tables of a feature store, once. DuckDB DDL.
+-- The tables of a feature store, in DuckDB's DDL. This is the only declaration of their columns.
 --
--- The tables of schema `stored` are what Parquet parts hold, column for column; writers insert every batch into a
--- scratch copy of them first, so that types, NOT NULL and CHECK are enforced before a part becomes visible.
--- The views below, in schema `main`, are what people query.
+-- Parquet parts have the columns of the tables in schema `stored`. Writers first insert every batch into a scratch copy
+-- of its table, so that types, NOT NULL and CHECK are enforced before a part becomes visible.
+-- Queries use the views below, in schema `main`.
 
 CREATE SCHEMA stored;
 
@@ -34,29 +34,39 @@ CREATE TABLE stored.dictionaries (
     created_at        TIMESTAMPTZ NOT NULL,
     PRIMARY KEY (dictionary),
     CHECK (dictionary = model || '/' || source));
-COMMENT ON TABLE  stored.dictionaries IS 'The features of one trained SAE or transcoder at one hook point of one model.';
-COMMENT ON COLUMN stored.dictionaries.dictionary IS 'Its id, model/source, as in gpt2-small/8-res-jb.';
+COMMENT ON TABLE  stored.dictionaries IS
+    'The features of one trained SAE or transcoder at one hook point of one model.';
+COMMENT ON COLUMN stored.dictionaries.dictionary IS 'Its id, model/source, such as gpt2-small/8-res-jb.';
 COMMENT ON COLUMN stored.dictionaries.model IS 'The language model, the part of the id before the slash.';
 COMMENT ON COLUMN stored.dictionaries.source IS 'The part of the id after the slash.';
-COMMENT ON COLUMN stored.dictionaries.kind IS 'sae (reads and writes one place), transcoder (reads one, writes another) or clt.';
-COMMENT ON COLUMN stored.dictionaries.architecture IS 'How it encodes: standard, gated, jumprelu, topk, ...';
-COMMENT ON COLUMN stored.dictionaries.hook_point IS 'Where activations are read, in TransformerLens''s names: blocks.8.hook_resid_pre.';
-COMMENT ON COLUMN stored.dictionaries.hook_point_out IS 'Where a transcoder''s output belongs; null for an SAE.';
+COMMENT ON COLUMN stored.dictionaries.kind IS
+    'sae (reads and writes one place), transcoder (reads one place, writes another) or clt.';
+COMMENT ON COLUMN stored.dictionaries.architecture IS 'Its kind of encoder: standard, gated, jumprelu, topk, ...';
+COMMENT ON COLUMN stored.dictionaries.hook_point IS
+    'Where activations are read, in TransformerLens''s names, such as blocks.8.hook_resid_pre.';
+COMMENT ON COLUMN stored.dictionaries.hook_point_out IS 'Where a transcoder''s output is added; null for an SAE.';
 COMMENT ON COLUMN stored.dictionaries.layer IS 'The layer of hook_point, from 0.';
-COMMENT ON COLUMN stored.dictionaries.site IS 'What is read there: resid_pre, resid_post, mlp_in, mlp_out, attn_out, hook_z, ...';
-COMMENT ON COLUMN stored.dictionaries.d_in IS 'Width the dictionary reads.';
-COMMENT ON COLUMN stored.dictionaries.d_out IS 'Width it writes: the length of a decoder vector.';
+COMMENT ON COLUMN stored.dictionaries.site IS
+    'What is read there: resid_pre, resid_post, mlp_in, mlp_out, attn_out, hook_z, ...';
+COMMENT ON COLUMN stored.dictionaries.d_in IS 'Width of its input.';
+COMMENT ON COLUMN stored.dictionaries.d_out IS 'Width of its output: the length of a decoder vector.';
 COMMENT ON COLUMN stored.dictionaries.d_sae IS 'Number of features; feature runs from 0 to d_sae - 1.';
-COMMENT ON COLUMN stored.dictionaries.space IS 'The coordinates its decoder vectors live in; vectors of one space can be compared. The model''s id for its residual stream.';
+COMMENT ON COLUMN stored.dictionaries.space IS
+    'The coordinate system of its decoder vectors; vectors of one space can be compared. '
+    'For a residual stream it is the model''s id.';
 COMMENT ON COLUMN stored.dictionaries.model_location IS 'Directory or hub reference the model was loaded from.';
 COMMENT ON COLUMN stored.dictionaries.model_hash IS 'sha256 of the model''s weights, first 16 hex digits.';
-COMMENT ON COLUMN stored.dictionaries.weights_location IS 'Directory or hub reference the dictionary''s weights were loaded from.';
+COMMENT ON COLUMN stored.dictionaries.weights_location IS
+    'Directory or hub reference the dictionary''s weights were loaded from.';
 COMMENT ON COLUMN stored.dictionaries.weights_hash IS 'sha256 of the dictionary''s weights, first 16 hex digits.';
 COMMENT ON COLUMN stored.dictionaries.tokenizer IS 'Id of the model''s tokenizer, see stored.tokenizers.';
-COMMENT ON COLUMN stored.dictionaries.corpus IS 'Id of the corpus harvested over, see stored.documents; null when only weights were read.';
-COMMENT ON COLUMN stored.dictionaries.context_size IS 'Tokens the model saw at once, the leading BOS included.';
-COMMENT ON COLUMN stored.dictionaries.tokens_counted IS 'Tokens every density is a fraction of.';
-COMMENT ON COLUMN stored.dictionaries.tokens_excluded IS 'Tokens the model saw that are not counted: BOS and padding.';
+COMMENT ON COLUMN stored.dictionaries.corpus IS
+    'Id of the harvested corpus, see stored.documents; null if only weights were read.';
+COMMENT ON COLUMN stored.dictionaries.context_size IS
+    'Number of tokens the model saw at once, including the leading BOS.';
+COMMENT ON COLUMN stored.dictionaries.tokens_counted IS 'Number of counted tokens, the denominator of every density.';
+COMMENT ON COLUMN stored.dictionaries.tokens_excluded IS
+    'Number of tokens that the model saw and that are not counted: BOS and padding.';
 COMMENT ON COLUMN stored.dictionaries.settings IS 'The harvest''s settings, as JSON.';
 COMMENT ON COLUMN stored.dictionaries.tool IS 'Name and version of the program that wrote the dictionary.';
 COMMENT ON COLUMN stored.dictionaries.created_at IS 'When it was written.';
@@ -87,38 +97,49 @@ CREATE TABLE stored.features (
     label                  VARCHAR,
     explainer              VARCHAR,
     PRIMARY KEY (dictionary, feature));
-COMMENT ON TABLE  stored.features IS 'One row a feature: how often and how strongly it fires, and what it writes.';
+COMMENT ON TABLE  stored.features IS
+    'One row for each feature: how often and how strongly it fires, and what it writes.';
 COMMENT ON COLUMN stored.features.dictionary IS 'The dictionary it belongs to.';
 COMMENT ON COLUMN stored.features.feature IS 'Its index in the dictionary, from 0.';
-COMMENT ON COLUMN stored.features.density IS 'Fraction of counted tokens on which the activation is not zero; null when nothing was harvested.';
-COMMENT ON COLUMN stored.features.active_tokens IS 'Counted tokens on which the activation is not zero.';
-COMMENT ON COLUMN stored.features.active_contexts IS 'Contexts with at least one such token.';
+COMMENT ON COLUMN stored.features.density IS
+    'Fraction of counted tokens on which the activation is not zero; null if nothing was harvested.';
+COMMENT ON COLUMN stored.features.active_tokens IS 'Number of counted tokens on which the activation is not zero.';
+COMMENT ON COLUMN stored.features.active_contexts IS 'Number of contexts with at least one such token.';
 COMMENT ON COLUMN stored.features.mean_activation IS 'Mean over active tokens; null for a dead feature.';
-COMMENT ON COLUMN stored.features.std_activation IS 'Standard deviation (population) over active tokens; null for a dead feature.';
-COMMENT ON COLUMN stored.features.max_activation IS 'Largest activation seen; null for a dead feature.';
-COMMENT ON COLUMN stored.features.first_active IS 'Its first active token''s place in the corpus, counted from 0 over all documents; null for a dead feature.';
-COMMENT ON COLUMN stored.features.last_active IS 'Its last active token''s place in the corpus; null for a dead feature.';
-COMMENT ON COLUMN stored.features.histogram IS 'Active tokens by |activation|: 64 bins, bin b holds [2^(b/4 - 6), 2^((b+1)/4 - 6)), the first and last also what lies beyond.';
-COMMENT ON COLUMN stored.features.coactive IS 'Features of the dictionary that fire on the same tokens most: tokens with both / tokens with either, on a sample of the corpus; best first.';
+COMMENT ON COLUMN stored.features.std_activation IS
+    'Standard deviation (population) over active tokens; null for a dead feature.';
+COMMENT ON COLUMN stored.features.max_activation IS 'Largest activation; null for a dead feature.';
+COMMENT ON COLUMN stored.features.first_active IS
+    'Position of its first active token in the corpus, counted from 0 over all documents; null for a dead feature.';
+COMMENT ON COLUMN stored.features.last_active IS
+    'Position of its last active token in the corpus; null for a dead feature.';
+COMMENT ON COLUMN stored.features.histogram IS
+    'Active tokens by |activation|, 64 bins: bin b is [2^(b/4 - 6), 2^((b+1)/4 - 6)); the end bins hold the rest.';
+COMMENT ON COLUMN stored.features.coactive IS
+    'Features that fire most on the same tokens: tokens with both / tokens with either, on a sample; best first.';
 COMMENT ON COLUMN stored.features.decoder_norm IS 'L2 norm of the decoder vector.';
 COMMENT ON COLUMN stored.features.encoder_norm IS 'L2 norm of the encoder vector.';
-COMMENT ON COLUMN stored.features.encoder_decoder_cosine IS 'Cosine of encoder and decoder vector; null when their widths differ or one is zero.';
+COMMENT ON COLUMN stored.features.encoder_decoder_cosine IS
+    'Cosine of encoder and decoder vector; null if their widths differ or one is zero.';
 COMMENT ON COLUMN stored.features.top_logits IS 'Tokens whose logits the decoder vector raises most, strongest first.';
 COMMENT ON COLUMN stored.features.bottom_logits IS 'Tokens whose logits it lowers most, strongest first.';
 COMMENT ON COLUMN stored.features.logit_mean IS 'Mean of its effects on the logits of all tokens.';
 COMMENT ON COLUMN stored.features.logit_std IS 'Their standard deviation (population).';
-COMMENT ON COLUMN stored.features.logit_skewness IS 'Their third standardised moment; null where all are equal.';
-COMMENT ON COLUMN stored.features.logit_kurtosis IS 'Their fourth standardised moment, 3 for a normal distribution; null where all are equal.';
-COMMENT ON COLUMN stored.features.logit_histogram IS 'Tokens by effect: 40 bins of equal width from the lowest to the highest effect.';
-COMMENT ON COLUMN stored.features.label IS 'A copy of the best label, made by `featurestore compact`; the view features shows the one that counts now.';
-COMMENT ON COLUMN stored.features.explainer IS 'Whose label that is.';
+COMMENT ON COLUMN stored.features.logit_skewness IS 'Their third standardised moment; null if all are equal.';
+COMMENT ON COLUMN stored.features.logit_kurtosis IS
+    'Their fourth standardised moment, 3 for a normal distribution; null if all are equal.';
+COMMENT ON COLUMN stored.features.logit_histogram IS
+    'Tokens by effect: 40 bins of equal width from the lowest to the highest effect.';
+COMMENT ON COLUMN stored.features.label IS
+    'A copy of the best label, made by `featurestore compact`; the view features shows the current one.';
+COMMENT ON COLUMN stored.features.explainer IS 'The explainer of that label.';
 
--- Which parts of stored.features hold a current copy of the best labels, and which were written before labels came.
--- Who opens a store puts views over the two kinds of parts in the place of these.
+-- Parts of stored.features either hold a current copy of the best labels or do not.
+-- When a store is opened, views over the two kinds of parts replace these views.
 CREATE VIEW stored.labelled_features AS FROM stored.features WHERE false;
-COMMENT ON VIEW stored.labelled_features IS 'Features whose copied label is the best one now.';
+COMMENT ON VIEW stored.labelled_features IS 'Features whose copied label is still the best one.';
 CREATE VIEW stored.unlabelled_features AS FROM stored.features;
-COMMENT ON VIEW stored.unlabelled_features IS 'Features whose best label has to be looked up.';
+COMMENT ON VIEW stored.unlabelled_features IS 'Features whose best label must be looked up.';
 
 CREATE TABLE stored.examples (
     dictionary   VARCHAR   NOT NULL,
@@ -138,21 +159,26 @@ CREATE TABLE stored.examples (
     activations  FLOAT[]   NOT NULL,
     CHECK (position BETWEEN start AND start + length - 1),
     CHECK (len(offsets) = len(activations)));
-COMMENT ON TABLE  stored.examples IS 'Windows of tokens around activations. Tokens are referred to, not copied: document, start, length.';
+COMMENT ON TABLE  stored.examples IS
+    'Windows of tokens around activations. They refer to tokens by document, start and length.';
 COMMENT ON COLUMN stored.examples.dictionary IS 'The dictionary of the feature.';
 COMMENT ON COLUMN stored.examples.feature IS 'The feature''s index in it.';
-COMMENT ON COLUMN stored.examples.band IS 'Why it was kept: top, or the activation interval it was sampled from, as in [1, 2).';
-COMMENT ON COLUMN stored.examples.band_low IS 'Lower end of that interval, 0 for the lowest; null for top.';
-COMMENT ON COLUMN stored.examples.band_high IS 'Upper end, not included; null for top, and for the highest, which has none.';
-COMMENT ON COLUMN stored.examples.rank IS 'Place within its band: 0 is the strongest.';
-COMMENT ON COLUMN stored.examples.weight IS 'Active tokens of the band that one sampled example stands for; null for top.';
-COMMENT ON COLUMN stored.examples.corpus IS 'The corpus the window is cut from.';
-COMMENT ON COLUMN stored.examples.document IS 'The document in it.';
-COMMENT ON COLUMN stored.examples.start IS 'Position in the document of the window''s first token.';
-COMMENT ON COLUMN stored.examples.length IS 'Tokens in the window, at most 512.';
-COMMENT ON COLUMN stored.examples.position IS 'Position in the document of the token the example was kept for.';
+COMMENT ON COLUMN stored.examples.band IS
+    'Why it was kept: top, or the activation interval it was sampled from, such as [1, 2).';
+COMMENT ON COLUMN stored.examples.band_low IS 'Lower end of that interval, 0 for the lowest interval; null for top.';
+COMMENT ON COLUMN stored.examples.band_high IS
+    'Upper end, not included; null for top, and for the highest interval, which is open.';
+COMMENT ON COLUMN stored.examples.rank IS 'Rank within its band; 0 is the strongest.';
+COMMENT ON COLUMN stored.examples.weight IS
+    'Number of active tokens of the band that one sampled example stands for; null for top.';
+COMMENT ON COLUMN stored.examples.corpus IS 'The corpus of the window.';
+COMMENT ON COLUMN stored.examples.document IS 'The window''s document in the corpus.';
+COMMENT ON COLUMN stored.examples.start IS 'Position of the window''s first token in the document.';
+COMMENT ON COLUMN stored.examples.length IS 'Number of tokens in the window, at most 512.';
+COMMENT ON COLUMN stored.examples.position IS 'Position in the document of the token for which the example was kept.';
 COMMENT ON COLUMN stored.examples.activation IS 'Activation on that token.';
-COMMENT ON COLUMN stored.examples.offsets IS 'Tokens of the window with a non-zero activation, counted from start, ascending.';
+COMMENT ON COLUMN stored.examples.offsets IS
+    'Positions in the window, from 0, of the tokens with a non-zero activation; ascending.';
 COMMENT ON COLUMN stored.examples.activations IS 'Their activations.';
 
 CREATE TABLE stored.contexts (
@@ -166,15 +192,16 @@ CREATE TABLE stored.contexts (
     peaks        FLOAT[]   NOT NULL,
     PRIMARY KEY (dictionary, context),
     CHECK (len(features) = len(peaks)));
-COMMENT ON TABLE  stored.contexts IS 'Windows drawn at random from the corpus, with every feature that fires in them: where all others are silent.';
-COMMENT ON COLUMN stored.contexts.dictionary IS 'The dictionary whose features they are.';
+COMMENT ON TABLE  stored.contexts IS
+    'Windows drawn at random from the corpus, with every feature that fires in them; all others are silent there.';
+COMMENT ON COLUMN stored.contexts.dictionary IS 'The dictionary of the features.';
 COMMENT ON COLUMN stored.contexts.context IS 'Number of the window, from 0.';
-COMMENT ON COLUMN stored.contexts.corpus IS 'The corpus it is cut from.';
-COMMENT ON COLUMN stored.contexts.document IS 'The document in it.';
-COMMENT ON COLUMN stored.contexts.start IS 'Position in the document of its first token.';
-COMMENT ON COLUMN stored.contexts.length IS 'Its tokens.';
-COMMENT ON COLUMN stored.contexts.features IS 'Every feature with a non-zero activation in it, ascending.';
-COMMENT ON COLUMN stored.contexts.peaks IS 'The strongest activation of each of them in it.';
+COMMENT ON COLUMN stored.contexts.corpus IS 'The corpus of the window.';
+COMMENT ON COLUMN stored.contexts.document IS 'The window''s document in the corpus.';
+COMMENT ON COLUMN stored.contexts.start IS 'Position of the window''s first token in the document.';
+COMMENT ON COLUMN stored.contexts.length IS 'Number of tokens in the window.';
+COMMENT ON COLUMN stored.contexts.features IS 'Every feature with a non-zero activation in the window, ascending.';
+COMMENT ON COLUMN stored.contexts.peaks IS 'The strongest activation of each of these features in the window.';
 
 CREATE TABLE stored.tokenizers (
     tokenizer    VARCHAR NOT NULL,
@@ -183,8 +210,10 @@ CREATE TABLE stored.tokenizers (
     PRIMARY KEY (tokenizer));
 COMMENT ON TABLE  stored.tokenizers IS 'Vocabularies, one row each.';
 COMMENT ON COLUMN stored.tokenizers.tokenizer IS 'Its id: first 16 hex digits of the sha256 of its tokens'' bytes.';
-COMMENT ON COLUMN stored.tokenizers.pieces IS 'Text of each token id; bytes that are no character alone are shown as U+FFFD.';
-COMMENT ON COLUMN stored.tokenizers.bytes IS 'UTF-8 bytes of each token id, so that characters split over tokens can be joined again.';
+COMMENT ON COLUMN stored.tokenizers.pieces IS
+    'Text of each token id; bytes that form no character are shown as U+FFFD.';
+COMMENT ON COLUMN stored.tokenizers.bytes IS
+    'UTF-8 bytes of each token id, so that characters split over several tokens can be joined again.';
 
 CREATE TABLE stored.documents (
     corpus       VARCHAR NOT NULL,
@@ -194,13 +223,15 @@ CREATE TABLE stored.documents (
     length       INTEGER NOT NULL CHECK (length > 0),
     held_out     BOOLEAN NOT NULL,
     PRIMARY KEY (corpus, document));
-COMMENT ON TABLE  stored.documents IS 'The texts harvested over.';
-COMMENT ON COLUMN stored.documents.corpus IS 'Id of the corpus: first 16 hex digits of the sha256 of its tokenizer, names and tokens.';
+COMMENT ON TABLE  stored.documents IS 'The harvested texts.';
+COMMENT ON COLUMN stored.documents.corpus IS
+    'Id of the corpus: first 16 hex digits of the sha256 of its tokenizer, names and tokens.';
 COMMENT ON COLUMN stored.documents.document IS 'Number of the document in it, from 0.';
-COMMENT ON COLUMN stored.documents.name IS 'File name, or whatever names it.';
-COMMENT ON COLUMN stored.documents.tokenizer IS 'Whose token ids its tokens are.';
-COMMENT ON COLUMN stored.documents.length IS 'Its tokens, without BOS.';
-COMMENT ON COLUMN stored.documents.held_out IS 'Whether its examples are kept from explainers, so that labels can be scored on them; by the hash of its tokens.';
+COMMENT ON COLUMN stored.documents.name IS 'File name, or another name.';
+COMMENT ON COLUMN stored.documents.tokenizer IS 'Id of the tokenizer of its tokens.';
+COMMENT ON COLUMN stored.documents.length IS 'Number of its tokens, without BOS.';
+COMMENT ON COLUMN stored.documents.held_out IS
+    'Whether explainers never see its examples, so that labels can be scored on them; by the hash of its tokens.';
 
 CREATE TABLE stored.tokens (
     corpus       VARCHAR NOT NULL,
@@ -211,8 +242,8 @@ CREATE TABLE stored.tokens (
 COMMENT ON TABLE  stored.tokens IS 'The documents, tokenised once, in runs of 512 tokens.';
 COMMENT ON COLUMN stored.tokens.corpus IS 'The corpus.';
 COMMENT ON COLUMN stored.tokens.document IS 'The document in it.';
-COMMENT ON COLUMN stored.tokens.run IS 'Number of the run in the document: it begins at token 512 * run.';
-COMMENT ON COLUMN stored.tokens.tokens IS 'Token ids, 512 of them but in the last run, without BOS.';
+COMMENT ON COLUMN stored.tokens.run IS 'Number of the run in the document; it begins at token 512 * run.';
+COMMENT ON COLUMN stored.tokens.tokens IS 'Token ids without BOS: 512 of them, fewer in the last run.';
 
 CREATE TABLE stored.labels (
     dictionary   VARCHAR NOT NULL,
@@ -226,16 +257,17 @@ CREATE TABLE stored.labels (
     money        DOUBLE  CHECK (money >= 0),
     tool         VARCHAR NOT NULL,
     created_at   TIMESTAMPTZ NOT NULL);
-COMMENT ON TABLE  stored.labels IS 'Texts that say what a feature means; many per feature.';
+COMMENT ON TABLE  stored.labels IS 'Texts that say what a feature means; a feature can have many.';
 COMMENT ON COLUMN stored.labels.dictionary IS 'The dictionary of the feature.';
 COMMENT ON COLUMN stored.labels.feature IS 'The feature''s index in it.';
 COMMENT ON COLUMN stored.labels.label IS 'The text.';
-COMMENT ON COLUMN stored.labels.explainer IS 'Who said so: tokens (token statistics), human or human:NAME, or the name of the language model.';
-COMMENT ON COLUMN stored.labels.prompt IS 'Name and version of the prompt or method, as in pairs/1.';
-COMMENT ON COLUMN stored.labels.examples IS 'How many examples the explainer saw.';
-COMMENT ON COLUMN stored.labels.tokens_in IS 'Tokens of the prompts it took; null where nobody counted.';
-COMMENT ON COLUMN stored.labels.tokens_out IS 'Tokens of the replies.';
-COMMENT ON COLUMN stored.labels.money IS 'What they cost, where prices were given.';
+COMMENT ON COLUMN stored.labels.explainer IS
+    'Who wrote it: tokens (token statistics), human or human:NAME, or the name of the language model.';
+COMMENT ON COLUMN stored.labels.prompt IS 'Name and version of the prompt or method, such as pairs/1.';
+COMMENT ON COLUMN stored.labels.examples IS 'Number of examples that the explainer saw.';
+COMMENT ON COLUMN stored.labels.tokens_in IS 'Number of tokens in the prompts; null if they were not counted.';
+COMMENT ON COLUMN stored.labels.tokens_out IS 'Number of tokens in the replies.';
+COMMENT ON COLUMN stored.labels.money IS 'Cost of the prompts and replies, if prices were given.';
 COMMENT ON COLUMN stored.labels.tool IS 'Name and version of the program that wrote it.';
 COMMENT ON COLUMN stored.labels.created_at IS 'When it was written.';
 
@@ -247,12 +279,13 @@ CREATE TABLE stored.votes (
     voter        VARCHAR NOT NULL CHECK (length(trim(voter)) > 0),
     tool         VARCHAR NOT NULL,
     created_at   TIMESTAMPTZ NOT NULL);
-COMMENT ON TABLE  stored.votes IS 'What people think of labels. Who votes again on a label replaces the vote before.';
+COMMENT ON TABLE  stored.votes IS
+    'What people think of labels. A second vote by the same voter on a label replaces the first.';
 COMMENT ON COLUMN stored.votes.dictionary IS 'The dictionary of the feature.';
 COMMENT ON COLUMN stored.votes.feature IS 'The feature''s index in it.';
-COMMENT ON COLUMN stored.votes.label IS 'The text voted on, whoever said it.';
-COMMENT ON COLUMN stored.votes.vote IS '1 for it, -1 against it, 0 to take the vote back.';
-COMMENT ON COLUMN stored.votes.voter IS 'Who votes: a person''s name.';
+COMMENT ON COLUMN stored.votes.label IS 'The text of the label, whoever wrote it.';
+COMMENT ON COLUMN stored.votes.vote IS '1 for the label, -1 against it, 0 to withdraw the vote.';
+COMMENT ON COLUMN stored.votes.voter IS 'Name of the person who votes.';
 COMMENT ON COLUMN stored.votes.tool IS 'Name and version of the program that wrote it.';
 COMMENT ON COLUMN stored.votes.created_at IS 'When it was written.';
 
@@ -282,28 +315,40 @@ CREATE TABLE stored.scores (
     created_at   TIMESTAMPTZ NOT NULL,
     CHECK ((value IS NULL) = (low IS NULL) AND (low IS NULL) = (high IS NULL) AND low <= high),
     CHECK (n > 0 OR value IS NULL));
-COMMENT ON TABLE  stored.scores IS 'How well labels tell on which texts their features are active. A failure of the judge is counted, and is no score.';
+COMMENT ON TABLE  stored.scores IS
+    'How well labels predict on which texts their features fire. Failures of the judge are counted, never scored.';
 COMMENT ON COLUMN stored.scores.dictionary IS 'The dictionary of the feature.';
 COMMENT ON COLUMN stored.scores.feature IS 'The feature''s index in it.';
 COMMENT ON COLUMN stored.scores.label IS 'The text that was scored.';
-COMMENT ON COLUMN stored.scores.explainer IS 'Whose label it was.';
-COMMENT ON COLUMN stored.scores.method IS 'detection, fuzzing, intruder, simulation or embedding (docs/scoring.md), or the name of an imported one.';
-COMMENT ON COLUMN stored.scores.negatives IS 'What it was told from: random (texts of other features) or hard (texts of its decoder''s neighbours on which it is silent).';
-COMMENT ON COLUMN stored.scores.value IS 'Balanced accuracy (detection, fuzzing), share right (intruder), correlation (simulation), AUC (embedding); null where nothing could be judged.';
+COMMENT ON COLUMN stored.scores.explainer IS 'The explainer of that label.';
+COMMENT ON COLUMN stored.scores.method IS
+    'detection, fuzzing, intruder, simulation or embedding (docs/scoring.md), or the name of an imported method.';
+COMMENT ON COLUMN stored.scores.negatives IS
+    'Kind of negatives: random (texts of other features) or hard (texts of decoder neighbours, where it is silent).';
+COMMENT ON COLUMN stored.scores.value IS
+    'Balanced accuracy (detection, fuzzing), share right (intruder), correlation (simulation), AUC (embedding); '
+    'null if nothing could be judged.';
 COMMENT ON COLUMN stored.scores.low IS 'Lower end of the 95 % confidence interval of value.';
-COMMENT ON COLUMN stored.scores.high IS 'Upper end.';
-COMMENT ON COLUMN stored.scores.baseline IS 'What value is on average for a judge that does not look: 0.5, 0.25 (intruder) or 0 (simulation).';
-COMMENT ON COLUMN stored.scores.auc IS 'Area under the ROC curve of the judge''s probabilities, where it gave any.';
-COMMENT ON COLUMN stored.scores.n IS 'Judgements the value is made of: texts, or for intruder groups of texts.';
-COMMENT ON COLUMN stored.scores.failures IS 'Judgements that were asked for and not given in a readable form; they are not in n.';
-COMMENT ON COLUMN stored.scores.judge IS 'The language model, or embedder, that judged.';
-COMMENT ON COLUMN stored.scores.prompt IS 'Name and version of the judge''s prompt, as in detection/1; null without one.';
-COMMENT ON COLUMN stored.scores.examples IS 'Which examples: held-out (of documents no explainer sees) or unseen (those the explainer was not shown).';
-COMMENT ON COLUMN stored.scores.sampled IS 'Whether the feature was chosen by chance, so that the score counts in a figure for its dictionary.';
-COMMENT ON COLUMN stored.scores.stopped IS 'Whether fewer judgements were asked for because the interval lay on one side of the threshold; the interval allows for that.';
-COMMENT ON COLUMN stored.scores.tokens_in IS 'Tokens of the prompts it took; of judgements that count in two scores, half in each.';
-COMMENT ON COLUMN stored.scores.tokens_out IS 'Tokens of the replies.';
-COMMENT ON COLUMN stored.scores.money IS 'What they cost, where prices were given.';
+COMMENT ON COLUMN stored.scores.high IS 'Upper end of that interval.';
+COMMENT ON COLUMN stored.scores.baseline IS
+    'Mean value for a judge that does not look: 0.5, 0.25 (intruder) or 0 (simulation).';
+COMMENT ON COLUMN stored.scores.auc IS 'Area under the ROC curve of the judge''s probabilities, if it gave any.';
+COMMENT ON COLUMN stored.scores.n IS 'Number of judgements in the value: texts, or groups of texts for intruder.';
+COMMENT ON COLUMN stored.scores.failures IS
+    'Number of judgements that were requested but not readable; they are not in n.';
+COMMENT ON COLUMN stored.scores.judge IS 'The language model, or the embedder, that judged.';
+COMMENT ON COLUMN stored.scores.prompt IS
+    'Name and version of the judge''s prompt, such as detection/1; null without one.';
+COMMENT ON COLUMN stored.scores.examples IS
+    'Which examples: held-out (of documents no explainer sees) or unseen (those not shown to the explainer).';
+COMMENT ON COLUMN stored.scores.sampled IS
+    'Whether the feature was drawn at random, so that the score counts in the figure for its dictionary.';
+COMMENT ON COLUMN stored.scores.stopped IS
+    'Whether judging ended early because the interval was on one side of the threshold; the interval allows for it.';
+COMMENT ON COLUMN stored.scores.tokens_in IS
+    'Number of tokens in the prompts; judgements that count in two scores give half to each.';
+COMMENT ON COLUMN stored.scores.tokens_out IS 'Number of tokens in the replies.';
+COMMENT ON COLUMN stored.scores.money IS 'Cost of the prompts and replies, if prices were given.';
 COMMENT ON COLUMN stored.scores.tool IS 'Name and version of the program that wrote it.';
 COMMENT ON COLUMN stored.scores.created_at IS 'When it was written.';
 
@@ -322,17 +367,20 @@ CREATE TABLE stored.graphs (
     tool           VARCHAR NOT NULL,
     created_at     TIMESTAMPTZ NOT NULL,
     PRIMARY KEY (graph));
-COMMENT ON TABLE  stored.graphs IS 'Attribution graphs: which features, tokens and errors led a model to its next token on one prompt.';
+COMMENT ON TABLE  stored.graphs IS
+    'Attribution graphs: which features, tokens and errors led a model to its next token on one prompt.';
 COMMENT ON COLUMN stored.graphs.graph IS 'Its name, the slug of its file.';
-COMMENT ON COLUMN stored.graphs.scan IS 'Which dictionaries it was made with, in its maker''s words: a model''s id, or a reference on the hub.';
-COMMENT ON COLUMN stored.graphs.prompt IS 'The text.';
-COMMENT ON COLUMN stored.graphs.prompt_tokens IS 'Its tokens.';
-COMMENT ON COLUMN stored.graphs.schema_version IS 'Of its file: 1 has features as Cantor pairs of layer and index, 0 as numbers of its maker.';
-COMMENT ON COLUMN stored.graphs.node_threshold IS 'Share of the influence to show first, where its maker said so.';
-COMMENT ON COLUMN stored.graphs.nodes IS 'Its nodes.';
-COMMENT ON COLUMN stored.graphs.features IS 'Those that are features.';
-COMMENT ON COLUMN stored.graphs.links IS 'Its links.';
-COMMENT ON COLUMN stored.graphs.notes IS 'What reading its file found odd.';
+COMMENT ON COLUMN stored.graphs.scan IS
+    'The dictionaries it was made with, as its file names them: a model''s id, or a reference on the hub.';
+COMMENT ON COLUMN stored.graphs.prompt IS 'Text of the prompt.';
+COMMENT ON COLUMN stored.graphs.prompt_tokens IS 'Tokens of the prompt.';
+COMMENT ON COLUMN stored.graphs.schema_version IS
+    'Version of its file: 1 has features as Cantor pairs of layer and index, 0 as numbers of the tool.';
+COMMENT ON COLUMN stored.graphs.node_threshold IS 'Share of the influence to show at first, if the file states it.';
+COMMENT ON COLUMN stored.graphs.nodes IS 'Number of nodes.';
+COMMENT ON COLUMN stored.graphs.features IS 'Number of nodes that are features.';
+COMMENT ON COLUMN stored.graphs.links IS 'Number of links.';
+COMMENT ON COLUMN stored.graphs.notes IS 'Problems found while its file was read.';
 COMMENT ON COLUMN stored.graphs.document IS 'Its file without nodes and links, as JSON.';
 COMMENT ON COLUMN stored.graphs.tool IS 'Name and version of the program that wrote it.';
 COMMENT ON COLUMN stored.graphs.created_at IS 'When it was written.';
@@ -358,21 +406,28 @@ CREATE TABLE stored.graph_nodes (
     CHECK (kind = 'feature' OR feature IS NULL AND dictionary IS NULL));
 COMMENT ON TABLE  stored.graph_nodes IS 'The nodes of attribution graphs.';
 COMMENT ON COLUMN stored.graph_nodes.graph IS 'The graph.';
-COMMENT ON COLUMN stored.graph_nodes.node IS 'Number of the node in it, from 0, in the order of its file.';
-COMMENT ON COLUMN stored.graph_nodes.node_id IS 'What the file calls it. An error and a feature of layer 0 may have the same.';
-COMMENT ON COLUMN stored.graph_nodes.kind IS 'feature, error (what the dictionaries leave of a layer), token (of the prompt), logit (a next token) or other; by feature_type.';
-COMMENT ON COLUMN stored.graph_nodes.feature_type IS 'Its kind in the file''s words.';
-COMMENT ON COLUMN stored.graph_nodes.layer IS 'The layer of a feature or an error; of a logit one more than the last has.';
-COMMENT ON COLUMN stored.graph_nodes.position IS 'The token of the prompt it is on, from 0.';
-COMMENT ON COLUMN stored.graph_nodes.dictionary IS 'The dictionary of a feature, whether the store has it or not; null where neither the file nor who imported it said.';
-COMMENT ON COLUMN stored.graph_nodes.feature IS 'A feature''s index in it; null where the file''s number is none.';
-COMMENT ON COLUMN stored.graph_nodes.token IS 'Of a token or logit, its id; beyond the vocabulary where it is a made-up target.';
-COMMENT ON COLUMN stored.graph_nodes.activation IS 'The feature''s activation there.';
-COMMENT ON COLUMN stored.graph_nodes.influence IS 'Share of the influence on the logits that it and stronger nodes have.';
-COMMENT ON COLUMN stored.graph_nodes.token_prob IS 'Of a logit, its probability.';
-COMMENT ON COLUMN stored.graph_nodes.is_target IS 'Of a logit, whether it is the one to explain.';
-COMMENT ON COLUMN stored.graph_nodes.clerp IS 'What the file calls it for people; often empty.';
-COMMENT ON COLUMN stored.graph_nodes.said IS 'The node as its file has it, as JSON.';
+COMMENT ON COLUMN stored.graph_nodes.node IS 'Number of the node in the graph, from 0, in the order of its file.';
+COMMENT ON COLUMN stored.graph_nodes.node_id IS
+    'Its id in the file. An error and a feature of layer 0 may have the same id.';
+COMMENT ON COLUMN stored.graph_nodes.kind IS
+    'feature, error (what the dictionaries leave of a layer), token (of the prompt), logit (a next token) or other.';
+COMMENT ON COLUMN stored.graph_nodes.feature_type IS 'Its kind as the file writes it; decides kind.';
+COMMENT ON COLUMN stored.graph_nodes.layer IS
+    'Layer of a feature or an error; for a logit, one more than the last layer.';
+COMMENT ON COLUMN stored.graph_nodes.position IS 'Position of its token in the prompt, from 0.';
+COMMENT ON COLUMN stored.graph_nodes.dictionary IS
+    'Dictionary of a feature, whether the store has it or not; null if neither file nor import named one.';
+COMMENT ON COLUMN stored.graph_nodes.feature IS
+    'Index of the feature in its dictionary; null if the file''s number is not an index.';
+COMMENT ON COLUMN stored.graph_nodes.token IS
+    'Token id of a token or logit; outside the vocabulary for a made-up target.';
+COMMENT ON COLUMN stored.graph_nodes.activation IS 'Activation of the feature at this position.';
+COMMENT ON COLUMN stored.graph_nodes.influence IS
+    'Share of the influence on the logits that this node and stronger nodes have.';
+COMMENT ON COLUMN stored.graph_nodes.token_prob IS 'Probability of a logit.';
+COMMENT ON COLUMN stored.graph_nodes.is_target IS 'Whether a logit is the one to explain.';
+COMMENT ON COLUMN stored.graph_nodes.clerp IS 'Text for people in the file; often empty.';
+COMMENT ON COLUMN stored.graph_nodes.said IS 'The node as it is in its file, as JSON.';
 
 CREATE TABLE stored.graph_links (
     graph        VARCHAR NOT NULL,
@@ -381,15 +436,15 @@ CREATE TABLE stored.graph_links (
     weight       DOUBLE  NOT NULL CHECK (isfinite(weight)));
 COMMENT ON TABLE  stored.graph_links IS 'The links of attribution graphs: the direct effect of one node on another.';
 COMMENT ON COLUMN stored.graph_links.graph IS 'The graph.';
-COMMENT ON COLUMN stored.graph_links.source IS 'Number of the node it comes from.';
-COMMENT ON COLUMN stored.graph_links.target IS 'Number of the node it goes to.';
-COMMENT ON COLUMN stored.graph_links.weight IS 'The effect; below 0 where the one holds the other down.';
+COMMENT ON COLUMN stored.graph_links.source IS 'Number of the node where it starts.';
+COMMENT ON COLUMN stored.graph_links.target IS 'Number of the node where it ends.';
+COMMENT ON COLUMN stored.graph_links.weight IS 'The effect; below 0 if the source suppresses the target.';
 
 CREATE VIEW dictionaries AS FROM stored.dictionaries;
 COMMENT ON VIEW dictionaries IS 'Every dictionary of the store, see stored.dictionaries.';
 
 CREATE VIEW contexts AS FROM stored.contexts;
-COMMENT ON VIEW contexts IS 'Windows drawn at random with all features active in them, see stored.contexts.';
+COMMENT ON VIEW contexts IS 'Windows drawn at random with all features that fire in them, see stored.contexts.';
 
 CREATE VIEW documents AS FROM stored.documents;
 COMMENT ON VIEW documents IS 'Every document, see stored.documents.';
@@ -408,12 +463,13 @@ CREATE VIEW graph_nodes AS
     FROM stored.graph_nodes n
     LEFT JOIN (SELECT dictionary, any_value(d_sae) AS d_sae FROM stored.dictionaries GROUP BY dictionary) d
         ON d.dictionary = n.dictionary;
-COMMENT ON VIEW graph_nodes IS 'Every node of every graph, and whether it is a feature that the store has; see stored.graph_nodes.';
+COMMENT ON VIEW graph_nodes IS
+    'Every node of every graph, and whether it is a feature that the store has; see stored.graph_nodes.';
 
 CREATE VIEW graph_links AS FROM stored.graph_links;
 COMMENT ON VIEW graph_links IS 'Every link of every graph, between numbers of nodes; see stored.graph_links.';
 
--- An explainer that speaks again about a feature replaces what it said before.
+-- A second label by the same explainer replaces its first.
 CREATE VIEW labels AS
     FROM stored.labels
     QUALIFY row_number() OVER (PARTITION BY dictionary, feature, explainer ORDER BY created_at DESC, label) = 1;
@@ -439,13 +495,15 @@ CREATE VIEW label_scores AS
     FROM scores GROUP BY dictionary, feature, label;
 COMMENT ON VIEW label_scores IS 'The mean of each label''s detection and fuzzing scores.';
 
--- The rule for the best label: the one with the largest rank is shown, the newest of equals. A store can have a rule of
--- its own, any expression of these names: `featurestore label rule`. votes is their sum, 0 without any; score is that of
--- label_scores, null without one.
--- Nothing that people vote against; a person's before a language model's before token statistics; then by votes, by score.
+-- The rule for the best label: the label with the largest rank is shown; among equals, the newest. A store can have its
+-- own rule, any expression of these names: `featurestore label rule`. votes is the sum of the votes, 0 without any;
+-- score is that of label_scores, null without one.
+-- Labels with a negative sum of votes come last. A person's label comes before a language model's, and that before one
+-- of token statistics. Then votes decide, then the score.
 CREATE MACRO label_rank(label, explainer, prompt, examples, votes, score, created_at) AS
     [CASE WHEN votes < 0 THEN 0 ELSE 1 END,
-     CASE WHEN explainer = 'human' OR starts_with(explainer, 'human:') THEN 2 WHEN explainer = 'tokens' THEN 0 ELSE 1 END,
+     CASE WHEN explainer = 'human' OR starts_with(explainer, 'human:') THEN 2
+          WHEN explainer = 'tokens' THEN 0 ELSE 1 END,
      votes,
      coalesce(score, 0.5)];
 
@@ -471,11 +529,11 @@ CREATE VIEW best_labels AS
         GROUP BY dictionary, feature);
 COMMENT ON VIEW best_labels IS 'The one label shown for each feature, by the rule label_rank.';
 
--- DuckDB leaves out a left join with what is grouped by the key, in queries that use no column of it.
+-- Both left joins are grouped by their key: DuckDB then drops them from queries that use none of their columns.
 CREATE VIEW features AS
     SELECT f.*,
            d.model, d.source, d.layer, d.site, d.kind,
-           f.explainer IS NOT NULL AS has_label,  -- as f.label is, and shorter to read
+           f.explainer IS NOT NULL AS has_label,  -- the same as for f.label, and less to read
            CASE WHEN f.active_tokens IS NULL THEN 'unharvested'
                 WHEN f.active_tokens = 0 THEN 'dead'
                 WHEN f.density > 0.2 THEN 'always-on'
@@ -488,9 +546,11 @@ CREATE VIEW features AS
     LEFT JOIN (SELECT dictionary, any_value(model) AS model, any_value(source) AS source, any_value(layer) AS layer,
                       any_value(site) AS site, any_value(kind) AS kind
                FROM stored.dictionaries GROUP BY dictionary) d ON d.dictionary = f.dictionary;
-COMMENT ON VIEW features IS 'Every feature with its dictionary''s model, source, layer, site and kind, its best label, and its state: live, dead, always-on (density above 0.2) or unharvested.';
+COMMENT ON VIEW features IS
+    'Every feature with its dictionary''s model, source, layer, site and kind, its best label, and its state: '
+    'live, dead, always-on (density above 0.2) or unharvested.';
 
--- A window lies in one run of 512 tokens, or begins in one and ends in the next.
+-- A window is inside one run of 512 tokens, or begins in one and ends in the next.
 CREATE VIEW examples AS
     SELECT e.*, d.held_out,
            list_transform((a.tokens || coalesce(b.tokens, []))[e.start % 512 + 1 : e.start % 512 + e.length],
@@ -500,4 +560,4 @@ CREATE VIEW examples AS
     JOIN stored.tokenizers z ON z.tokenizer = d.tokenizer
     JOIN stored.tokens a ON a.corpus = e.corpus AND a.document = e.document AND a.run = e.start // 512
     LEFT JOIN stored.tokens b ON b.corpus = e.corpus AND b.document = e.document AND b.run = e.start // 512 + 1;
-COMMENT ON VIEW examples IS 'Every example with the text of its tokens; stored.examples is the same without, and quicker.';
+COMMENT ON VIEW examples IS 'Every example with the text of its tokens; stored.examples is faster, without the text.';
