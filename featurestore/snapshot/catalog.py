@@ -16,7 +16,7 @@ import pyarrow
 
 from featurestore.errors import NotFound
 from featurestore.query import Query
-from featurestore.sql.statements import condition
+from featurestore.sql.statements import check_condition
 from featurestore.values.dictionary import Dictionary, pick_dictionary
 from featurestore.values.feature import FeatureId
 
@@ -174,5 +174,5 @@ class Catalog:
         return mask
 
     def _where(self, where: str) -> numpy.ndarray:
-        statement = f"SELECT dictionary, feature FROM features WHERE {condition(where)}"
+        statement = f"SELECT dictionary, feature FROM features WHERE {check_condition(where)}"
         return self._mask(self._guarded(statement, WHERE_SECONDS))

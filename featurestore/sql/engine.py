@@ -1,7 +1,7 @@
 """Guarded SQL: one SELECT at a time over the views of schema.sql; no writing, no files beyond the store, with limits.
 
-All reading goes through here, the owner's and a stranger's alike: one DuckDB in memory for each snapshot of the store,
-locked down before the first query. A stranger's query runs in a process of its own besides (workers.py), because some
+All reading goes through here, the owner's and a visitor's alike: one DuckDB in memory for each snapshot of the store,
+locked down before the first query. A visitor's query runs in a separate process besides (process_pool.py), because some
 single function calls can neither be interrupted nor held to a memory limit from inside.
 """
 
@@ -16,7 +16,7 @@ import duckdb
 import pyarrow
 
 from featurestore.errors import BadRequest, BadStore, FeatureStoreError, Unavailable
-from featurestore.sql.statements import bare, check_select, first_line
+from featurestore.sql.statements import check_select, shorten_error, strip_semicolon
 from featurestore.storage.directory import Directory
 from featurestore.storage.log import Snapshot
 from featurestore.tables import schema
@@ -30,10 +30,10 @@ TOO_LARGE = "the query needs more memory than it may use"
 
 
 class Engine:
-    """DuckDB over one snapshot of a store. Safe to share between threads: every query has a cursor of its own."""
+    """DuckDB over one snapshot of a store. Safe to share between threads: each query has its own cursor."""
 
     def __init__(self, directory: Directory, snapshot: Snapshot, memory: int | None = None):
-        """`memory` is the most DuckDB may use, in bytes; None leaves it its own default, 80 % of the machine's."""
+        """`memory` limits DuckDB, in bytes; None leaves DuckDB's default, 80 % of the machine's memory."""
         self.commit = snapshot.commit
         self._con = duckdb.connect(
             config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
@@ -46,11 +46,11 @@ class Engine:
             directory.storage.register(self._con)
             schema.create(self._con, files, own_rule(snapshot))
         except duckdb.Error as exc:
-            raise BadStore(f"{directory.location}: {first_line(exc)}") from None
+            raise BadStore(f"{directory.location}: {shorten_error(exc)}") from None
         self._run("SET allowed_directories = $directories", {"directories": directory.storage.sql_directories()})
         self._run("SET parquet_metadata_cache = true")
         self._run("SET temp_directory = ''")
-        self._run("SET python_enable_replacements = false")  # no variable of this program is a table
+        self._run("SET python_enable_replacements = false")  # a variable of this program is no table
         if memory is not None:
             self._run("SET memory_limit = $limit", {"limit": f"{memory // 1_000_000} MB"})
         self._run("SET enable_external_access = false")
@@ -66,14 +66,14 @@ class Engine:
         tables: Mapping[str, pyarrow.Table] | None = None,
         timeout: float | None = None,
     ) -> RowStream:
-        """Return the result of one SELECT that a caller wrote, in batches as they come.
+        """Return the result of one SELECT that a caller wrote, in batches as DuckDB makes them.
 
         `parameters` are values by name, as `parameters.normalize` gives them; `tables` can be named in the statement.
         Raises BadRequest for anything else than one readable SELECT with these parameters; the stream raises
         Unavailable when it takes longer than `timeout` seconds in all, or too much memory.
         """
         check_names(check_select(statement), parameters or {})
-        return RowStream(self._batches(bare(statement), parameters or {}, tables or {}, timeout))
+        return RowStream(self._batches(strip_semicolon(statement), parameters or {}, tables or {}, timeout))
 
     def _batches(
         self,
@@ -113,51 +113,54 @@ class Engine:
             cursor.execute("BEGIN TRANSACTION READ ONLY").fetchall()
             yield cursor
         except duckdb.InterruptException:
-            raise too_slow(timeout) from None
+            raise timeout_error(timeout) from None
         except duckdb.OutOfMemoryException as exc:
-            raise too_large(first_line(exc)) from None
+            raise memory_error(shorten_error(exc)) from None
         except duckdb.PermissionException as exc:
-            raise BadRequest(f"SQL may only read the store's tables: {first_line(exc)}") from None
+            raise BadRequest(f"SQL may only read the store's tables: {shorten_error(exc)}") from None
         except duckdb.IOException as exc:
-            raise BadStore(f"a file of the store cannot be read: {first_line(exc)}") from None
+            raise BadStore(f"a file of the store cannot be read: {shorten_error(exc)}") from None
         except duckdb.Error as exc:
-            raise BadRequest(f"SQL: {first_line(exc)}") from None
+            raise BadRequest(f"SQL: {shorten_error(exc)}") from None
         except (pyarrow.ArrowException, OSError) as exc:  # what fails after the first batch comes through Arrow
-            raise _through_arrow(exc, timeout) from None
+            raise _convert_arrow_error(exc, timeout) from None
         except MemoryError:
-            raise too_large("no more is to be had") from None
+            raise memory_error("the machine has no more") from None
         finally:
             if timer:
                 timer.cancel()
             cursor.close()
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the store's files."""
         self._con.close()
 
 
-def _through_arrow(exc: Exception, timeout: float | None) -> FeatureStoreError:
-    text = first_line(exc)
+def _convert_arrow_error(exc: Exception, timeout: float | None) -> FeatureStoreError:
+    text = shorten_error(exc)
     if "INTERRUPT" in text:
-        return too_slow(timeout)
+        return timeout_error(timeout)
     if "Out of Memory" in text:
-        return too_large(text)
+        return memory_error(text)
     return BadStore(f"a file of the store cannot be read: {text}") if "IO Error" in text else BadRequest(f"SQL: {text}")
 
 
-def too_slow(timeout: float | None) -> Unavailable:
-    """The error of a query that ran out of time."""
-    said = f"longer than {timeout:g} s" if timeout else "too long"
-    return Unavailable(f"the query ran {said} and was stopped; narrow it")
+def timeout_error(timeout: float | None) -> Unavailable:
+    """Return the error of a query that ran out of time."""
+    duration = f"longer than {timeout:g} s" if timeout else "too long"
+    return Unavailable(f"the query ran {duration} and was stopped; narrow it")
 
 
-def too_large(why: str) -> Unavailable:
-    """The error of a query that ran out of memory."""
-    return Unavailable(f"{TOO_LARGE}; narrow it ({why})")
+def memory_error(reason: str) -> Unavailable:
+    """Return the error of a query that ran out of memory."""
+    return Unavailable(f"{TOO_LARGE}; narrow it ({reason})")
 
 
-def gathered(stream: RowStream, max_rows: int | None) -> pyarrow.Table:
-    """The rows of a stream; with more than `max_rows`, the first ones, and the metadata key `featurestore.truncated`."""
+def collect(stream: RowStream, max_rows: int | None) -> pyarrow.Table:
+    """Return the rows of a stream as a table.
+
+    Of more than `max_rows` rows it has the first ones, and the metadata key `featurestore.truncated`.
+    """
     batches, rows = [], 0
     for batch in stream:
         batches.append(batch)

@@ -21,48 +21,49 @@ from featurestore.values.row_stream import RowStream
 FORMATS = ("json", "csv", "arrow", "parquet")
 
 
-def write(found: RowStream, form: str, output: str | None, max_rows: int | None = None) -> int:
-    """Write the rows of a stream to a file, which appears whole or not at all, or to standard output; how many.
+def write(rows: RowStream, form: str, output: str | None, max_rows: int | None = None) -> int:
+    """Write the rows of a stream to a file or, without `output`, to standard output. Returns how many rows it wrote.
 
-    Raises BadRequest for a format that is none, Unavailable when the file cannot be written.
+    A file appears whole or not at all. Raises BadRequest for an unknown format, Unavailable when the file cannot be
+    written.
     """
     check(form)
     if output is None:
-        return _copy(found, form, sys.stdout.buffer, max_rows)
+        return _copy(rows, form, sys.stdout.buffer, max_rows)
     beside = Path(output).absolute().parent
     try:
         handle, name = tempfile.mkstemp(dir=beside, prefix=".featurestore-")
         try:
             with open(handle, "wb") as sink:
-                rows = _copy(found, form, sink, max_rows)
+                count = _copy(rows, form, sink, max_rows)
             os.chmod(name, 0o644)
             os.replace(name, output)
         finally:
             Path(name).unlink(missing_ok=True)
     except OSError as exc:
         raise Unavailable(f"cannot write {output}: {exc.strerror or exc}") from None
-    return rows
+    return count
 
 
 def check(form: str) -> None:
-    """Raises BadRequest unless `form` is a format."""
+    """Check that `form` is a format. Raises BadRequest otherwise."""
     if form not in FORMATS:
         raise BadRequest(f"format: '{form}' is not one of {', '.join(FORMATS)}")
 
 
-def _copy(found: RowStream, form: str, sink: BinaryIO, max_rows: int | None) -> int:
-    rows = 0
-    with sink_of(form, sink, found.schema) as add:
-        for batch in limited(found, max_rows):
+def _copy(rows: RowStream, form: str, sink: BinaryIO, max_rows: int | None) -> int:
+    count = 0
+    with open_sink(form, sink, rows.schema) as add:
+        for batch in take(rows, max_rows):
             add(batch)
-            rows += batch.num_rows
-    return rows
+            count += batch.num_rows
+    return count
 
 
-def limited(found: RowStream, max_rows: int | None) -> Iterator[pyarrow.RecordBatch]:
-    """The first rows of a stream, all where no limit is set."""
+def take(rows: RowStream, max_rows: int | None) -> Iterator[pyarrow.RecordBatch]:
+    """Yield the first `max_rows` rows of a stream, or all of them when it is None."""
     left = max_rows
-    for batch in found:
+    for batch in rows:
         if left is not None:
             batch = batch.slice(0, left)
             left -= batch.num_rows
@@ -72,8 +73,8 @@ def limited(found: RowStream, max_rows: int | None) -> Iterator[pyarrow.RecordBa
 
 
 @contextlib.contextmanager
-def sink_of(form: str, sink: BinaryIO | Any, schema: pyarrow.Schema) -> Iterator[Any]:
-    """A function that writes one batch after another to `sink`."""
+def open_sink(form: str, sink: BinaryIO | Any, schema: pyarrow.Schema) -> Iterator[Any]:
+    """Return a function that writes one batch after another to `sink`."""
     if form == "arrow":
         with pyarrow.ipc.new_stream(sink, schema) as writer:
             yield writer.write_batch
@@ -93,7 +94,7 @@ def _csv_type(type_: pyarrow.DataType) -> pyarrow.DataType:
 
 
 def _flat(batch: pyarrow.RecordBatch, plain: pyarrow.Schema) -> pyarrow.RecordBatch:
-    """Lists and structs as JSON, since CSV has no cells in cells."""
+    """Return the batch with lists and structs as JSON text, since a CSV cell holds a plain value."""
     columns = [
         column
         if field.type == column.type

@@ -1,8 +1,8 @@
-"""Strangers' SQL in processes of their own, so that no query can take the service down or starve the others.
+"""Visitors' SQL in separate processes, so that no query can stop the service or starve the others.
 
-Each worker is a Python process that opens the store for itself and answers one query at a time, within a limit on memory
-that the operating system enforces and a limit on time after which it is killed: `SELECT levenshtein(...)` of two long
-strings, or a list of two billion numbers, hears no interrupt. Results come as Arrow batches through a pipe.
+Each worker is a Python process that opens the store and answers one query at a time. The operating system enforces a
+limit on its memory, and it is killed after a limit on time: `SELECT levenshtein(...)` of two long strings, or a list of
+two billion numbers, reacts to no interrupt. Results come as Arrow batches through a pipe.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ import sys
 import threading
 import time
 from collections.abc import Generator, Iterator, Mapping
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import msgspec
 import pyarrow
 
 from featurestore.errors import Unavailable, error_of
-from featurestore.sql.engine import TOO_LARGE, too_large, too_slow
+from featurestore.sql.engine import TOO_LARGE, memory_error, timeout_error
 from featurestore.values.parameters import from_json, to_json
 from featurestore.values.row_stream import RowStream
 
-# A query is told to stop at its limit, and killed when it has not by then.
+# A query is interrupted at its limit; this much later its process is killed.
 PATIENCE_SECONDS = 1.0
 START_SECONDS = 60.0
 # Code, stacks and results take memory that DuckDB does not count.
@@ -37,8 +37,8 @@ OVERHEAD_BYTES = 1_000_000_000
 READY, SCHEMA, BATCH, FAILED, DONE = b"r", b"s", b"b", b"e", b"d"
 
 
-class Asked(msgspec.Struct):
-    """What a worker is asked: a SELECT, its parameters (as JSON types), and the tables it can name as Arrow IPC."""
+class WorkerQuery(msgspec.Struct):
+    """What a worker is to run: a SELECT, its parameters (as JSON types), and the tables it can name (as Arrow IPC)."""
 
     statement: str
     parameters: dict[str, Any]
@@ -47,7 +47,7 @@ class Asked(msgspec.Struct):
 
 
 class Failure(msgspec.Struct):
-    """Why a worker has no result. One that is `spent` ran out of memory: it keeps what it has and has none to spare."""
+    """Why a worker has no result. A `spent` worker ran out of memory, does not return it, and has to be replaced."""
 
     code: str
     message: str
@@ -58,7 +58,7 @@ class Workers:
     """A pool of SQL processes over one store. Safe to share between threads; close it at the end."""
 
     def __init__(self, location: str, count: int = 4, memory: int = 1_000_000_000):
-        """At most `count` queries run at once, each within `memory` bytes. Processes start when they are first needed."""
+        """Run at most `count` queries at once, each within `memory` bytes. Processes start when first needed."""
         self._location = location
         self._memory = memory
         self._free: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
@@ -71,24 +71,27 @@ class Workers:
     def stream(
         self, statement: str, parameters: Mapping[str, Any], tables: Mapping[str, pyarrow.Table], timeout: float
     ) -> RowStream:
-        """As Engine.stream; `timeout` includes waiting for a free process. Raises Unavailable when none becomes free."""
-        sent = {name: _ipc(table) for name, table in tables.items()}
-        asked = Asked(statement, to_json(parameters), sent, timeout)
-        return RowStream(self._batches(asked, time.monotonic() + timeout))
+        """Return the result of a SELECT, as Engine.stream does; `timeout` includes waiting for a free process.
 
-    def _batches(self, asked: Asked, deadline: float) -> Generator[Any, None, None]:
+        Raises what Engine.stream raises, and Unavailable when no process becomes free in time.
+        """
+        encoded_tables = {name: _encode(table) for name, table in tables.items()}
+        query = WorkerQuery(statement, to_json(parameters), encoded_tables, timeout)
+        return RowStream(self._batches(query, time.monotonic() + timeout))
+
+    def _batches(self, query: WorkerQuery, deadline: float) -> Generator[Any, None, None]:
         with self._worker(deadline) as worker:
             # Waiting for a free process counts, starting one does not.
             left = max(deadline - time.monotonic(), 0.1)
             worker.ready()
             deadline = time.monotonic() + left + PATIENCE_SECONDS
-            worker.send(msgspec.structs.replace(asked, timeout=left))
+            worker.send(msgspec.structs.replace(query, timeout=left))
             while True:
-                kind, body = worker.receive(deadline, asked.timeout)
+                kind, body = worker.receive(deadline, query.timeout)
                 if kind == FAILED:
                     failure = msgspec.msgpack.decode(body, type=Failure)
                     worker.idle = not failure.spent
-                    raise error_of(failure.code, failure.message.replace(f"{left:g} s", f"{asked.timeout:g} s"))
+                    raise error_of(failure.code, failure.message.replace(f"{left:g} s", f"{query.timeout:g} s"))
                 if kind == DONE:
                     worker.idle = True
                     return
@@ -110,7 +113,7 @@ class Workers:
             worker.idle = False
             yield worker
         finally:
-            # One that was left in the middle of a query is of no use to the next: another warms up in its place.
+            # A worker stopped in the middle of a query cannot serve the next one: another starts in its place.
             if worker is not None and not worker.idle:
                 self._live.discard(worker)
                 worker.kill()
@@ -136,7 +139,7 @@ class Workers:
 
 
 class _Worker:
-    """One process."""
+    """One worker process and its two pipes."""
 
     def __init__(self, location: str, memory: int):
         self.idle = True
@@ -145,6 +148,7 @@ class _Worker:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def alive(self) -> bool:
+        """Return whether the process still runs."""
         return self._process.poll() is None
 
     def ready(self) -> None:
@@ -153,33 +157,39 @@ class _Worker:
             self.receive(time.monotonic() + START_SECONDS, START_SECONDS)
             self._ready = True
 
-    def send(self, asked: Asked) -> None:
+    def send(self, query: WorkerQuery) -> None:
+        """Send a query to the process. Raises Unavailable when it has ended."""
         try:
-            _write(self._process.stdin, b"q", msgspec.msgpack.encode(asked))
+            _write(self._process.stdin, b"q", msgspec.msgpack.encode(query))
         except OSError:
             raise Unavailable("the process that was to run the query has ended; try again") from None
 
     def receive(self, deadline: float, timeout: float) -> tuple[bytes, bytes]:
-        head = self._exactly(5, deadline, timeout)
-        kind, size = struct.unpack("<cI", head)
-        return kind, self._exactly(size, deadline, timeout)
+        """Return the kind and the body of the process's next message.
 
-    def _exactly(self, size: int, deadline: float, timeout: float) -> bytes:
+        Raises Unavailable when none has come by `deadline` (the message names `timeout`) or the process has ended.
+        """
+        head = self._read_exactly(5, deadline, timeout)
+        kind, size = struct.unpack("<cI", head)
+        return kind, self._read_exactly(size, deadline, timeout)
+
+    def _read_exactly(self, size: int, deadline: float, timeout: float) -> bytes:
         pipe = self._process.stdout
         assert pipe is not None
-        found = bytearray()
-        while len(found) < size:
+        body = bytearray()
+        while len(body) < size:
             left = deadline - time.monotonic()
             ready = left > 0 and select.select([pipe], [], [], left)[0]
             if not ready:
-                raise too_slow(timeout)
-            chunk = os.read(pipe.fileno(), min(size - len(found), 1 << 20))
+                raise timeout_error(timeout)
+            chunk = os.read(pipe.fileno(), min(size - len(body), 1 << 20))
             if not chunk:
-                raise too_large("its process was ended")
-            found += chunk
-        return bytes(found)
+                raise memory_error("its process was ended")
+            body += chunk
+        return bytes(body)
 
     def kill(self) -> None:
+        """End the process and close its pipes."""
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
@@ -188,28 +198,29 @@ class _Worker:
                     pipe.close()
 
 
-def _write(pipe: BinaryIO | Any, kind: bytes, body: bytes) -> None:
+def _write(pipe: IO[bytes] | None, kind: bytes, body: bytes) -> None:
+    assert pipe is not None
     pipe.write(struct.pack("<cI", kind, len(body)))
     pipe.write(body)
     pipe.flush()
 
 
-def _ipc(table: pyarrow.Table | pyarrow.RecordBatch) -> bytes:
+def _encode(table: pyarrow.Table | pyarrow.RecordBatch) -> bytes:
     sink = pyarrow.BufferOutputStream()
     with pyarrow.ipc.new_stream(sink, table.schema) as writer:
         writer.write(table)
-    return sink.getvalue().to_pybytes()
+    return bytes(sink.getvalue())
 
 
-def _read(pipe: BinaryIO, size: int) -> bytes:
-    found = pipe.read(size)
-    if len(found) < size:
+def _read(pipe: IO[bytes], size: int) -> bytes:
+    body = pipe.read(size)
+    if len(body) < size:
         raise SystemExit(0)  # the service has ended
-    return found
+    return body
 
 
 def main() -> None:
-    """Answer queries from stdin until it ends: what `python -m featurestore.sql.process_pool LOCATION MEMORY` does."""
+    """Answer queries from stdin until it ends, for `python -m featurestore.sql.process_pool LOCATION MEMORY`."""
     from featurestore.errors import FeatureStoreError
     from featurestore.sql.engine import Engine
     from featurestore.storage.directory import Directory
@@ -219,13 +230,13 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.nice(5)  # pages come first
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which then ends this process
-    asks, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints must not be taken for an answer
+    queries, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints must not be read as an answer
     directory, engine = None, None
     _write(answers, READY, b"")
     while True:
-        _, size = struct.unpack("<cI", _read(asks, 5))
-        asked = msgspec.msgpack.decode(_read(asks, size), type=Asked)
+        _, size = struct.unpack("<cI", _read(queries, 5))
+        query = msgspec.msgpack.decode(_read(queries, size), type=WorkerQuery)
         try:
             directory = directory or Directory(location)
             snapshot = directory.snapshot(fresh=False)
@@ -233,23 +244,23 @@ def main() -> None:
                 if engine is not None:
                     engine.close()
                 engine = Engine(directory, snapshot, memory)
-            tables = {name: pyarrow.ipc.open_stream(raw).read_all() for name, raw in asked.tables.items()}
-            reader = engine.stream(asked.statement, from_json(asked.parameters), tables, asked.timeout)
-            _write(answers, SCHEMA, _ipc(reader.schema.empty_table()))
+            tables = {name: pyarrow.ipc.open_stream(raw).read_all() for name, raw in query.tables.items()}
+            reader = engine.stream(query.statement, from_json(query.parameters), tables, query.timeout)
+            _write(answers, SCHEMA, _encode(reader.schema.empty_table()))
             for batch in reader:
                 if batch.num_rows:
-                    _write(answers, BATCH, _ipc(batch))
+                    _write(answers, BATCH, _encode(batch))
             _write(answers, DONE, b"")
         except FeatureStoreError as exc:
             spent = isinstance(exc, Unavailable) and str(exc).startswith(TOO_LARGE)
             _write(answers, FAILED, msgspec.msgpack.encode(Failure(exc.code, str(exc), spent)))
         except MemoryError:
-            failure = Failure(Unavailable.code, str(too_large("no more is to be had")), True)
+            failure = Failure(Unavailable.code, str(memory_error("the machine has no more")), True)
             _write(answers, FAILED, msgspec.msgpack.encode(failure))
 
 
 if __name__ == "__main__":
-    # A thread that cannot be had, or memory that cannot be had in one, must end the process, not hang it.
+    # A thread that cannot start, or that runs out of memory, must end the process, not hang it.
     threading.excepthook = lambda args: os._exit(1)
     with contextlib.suppress(BrokenPipeError):  # the service was killed in the middle of an answer
         main()

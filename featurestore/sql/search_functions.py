@@ -24,7 +24,7 @@ from featurestore.values.parameters import check_names
 
 MODES = {"search": None, "semantic": "semantic", "keyword": "keyword"}
 NAMES = (*MODES, "nearest", "activating")
-MOST = 8  # searches in one statement
+MAX_SEARCHES = 8  # in one statement
 
 HITS = pyarrow.schema(
     [
@@ -63,24 +63,25 @@ def bind(
 ) -> BoundStatement:
     """Run every search in the statement and return it with the name of a table in the place of each.
 
-    Raises BadRequest, naming the function, for arguments that are not constants or not fields, and what the searches raise.
+    Raises what the searches raise, and BadRequest, naming the function, for arguments that are not constants or not
+    fields.
     """
     if not re.search(rf"\b({'|'.join(NAMES)})\s*\(", statement, re.IGNORECASE):
         return BoundStatement(statement, parameters, {})
     check_names(statements.check_select(statement), parameters)
     tree = statements.parse(statement)
     tables: dict[str, pyarrow.Table] = {}
-    asked: dict[str, str] = {}  # the same call twice is one search
-    for node in _calls(tree["statements"]):
+    names_by_call: dict[str, str] = {}  # the same call twice is one search
+    for node in _find_calls(tree["statements"]):
         name = node["function"]["function_name"].lower()
-        values = _arguments(name, node["function"]["arguments"], parameters)
+        values = _read_arguments(name, node["function"]["arguments"], parameters)
         key = repr((name, values))
-        if key not in asked:
-            if len(asked) == MOST:
-                raise BadRequest(f"SQL: more than {MOST} searches in one statement")
-            asked[key] = f"{name}_{len(asked) + 1}"
-            tables[asked[key]] = _found(name, values, run, activating)
-        _replace(node, asked[key], node["alias"] or name)
+        if key not in names_by_call:
+            if len(names_by_call) == MAX_SEARCHES:
+                raise BadRequest(f"SQL: more than {MAX_SEARCHES} searches in one statement")
+            names_by_call[key] = f"{name}_{len(names_by_call) + 1}"
+            tables[names_by_call[key]] = _run_search(name, values, run, activating)
+        _replace(node, names_by_call[key], node["alias"] or name)
     if not tables:
         return BoundStatement(statement, parameters, {})
     statement = statements.unparse(tree)
@@ -88,23 +89,23 @@ def bind(
     return BoundStatement(statement, {name: value for name, value in parameters.items() if name in names}, tables)
 
 
-def _calls(value: Any) -> Iterator[dict[str, Any]]:
-    """Every call of a search in a FROM clause, however deep."""
+def _find_calls(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield every call of a search in a FROM clause, at any depth."""
     if isinstance(value, dict):
         if value.get("type") == "TABLE_FUNCTION" and value["function"].get("function_name", "").lower() in NAMES:
             yield value
             return
         for inner in list(value.values()):
-            yield from _calls(inner)
+            yield from _find_calls(inner)
     elif isinstance(value, list):
         for inner in value:
-            yield from _calls(inner)
+            yield from _find_calls(inner)
 
 
 def _replace(node: dict[str, Any], table: str, alias: str) -> None:
-    kept = {name: node[name] for name in ("sample", "query_location", "query_location_length", "column_name_alias")}
+    position = {name: node[name] for name in ("sample", "query_location", "query_location_length", "column_name_alias")}
     node.clear()
-    node.update(kept)
+    node.update(position)
     node.update(
         type="BASE_TABLE",
         alias=alias,
@@ -116,8 +117,8 @@ def _replace(node: dict[str, Any], table: str, alias: str) -> None:
     )
 
 
-def _arguments(name: str, arguments: list[dict[str, Any]], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments by name; the first, which needs none, is called `of`."""
+def _read_arguments(name: str, arguments: list[dict[str, Any]], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments by name. The first one needs no name and is called `of` here."""
     values: dict[str, Any] = {}
     for n, argument in enumerate(arguments):
         key = argument["name"] or argument["expression"].get("alias") or ("of" if n == 0 else "")
@@ -125,13 +126,13 @@ def _arguments(name: str, arguments: list[dict[str, Any]], parameters: Mapping[s
             raise BadRequest(f"SQL: {name}(...) takes one argument without a name; name the others, as in k := 100")
         if key in values:
             raise BadRequest(f"SQL: {name}(...) has {key} twice")
-        values[key] = _constant(name, argument["expression"], parameters)
+        values[key] = _read_constant(name, argument["expression"], parameters)
     if "of" not in values:
         raise BadRequest(f"SQL: {name}(...) needs {'a feature or vector' if name == 'nearest' else 'a text'} first")
     return values
 
 
-def _constant(name: str, node: dict[str, Any], parameters: Mapping[str, Any]) -> Any:
+def _read_constant(name: str, node: dict[str, Any], parameters: Mapping[str, Any]) -> Any:
     if node["class"] == "PARAMETER":
         return parameters[node["identifier"]]
     if node["class"] == "CONSTANT":
@@ -148,17 +149,18 @@ def _constant(name: str, node: dict[str, Any], parameters: Mapping[str, Any]) ->
             return None
         return int(text) if kind == "INTEGER" else float(text)
     if node["class"] == "FUNCTION":
-        inner = [_constant(name, argument["expression"], parameters) for argument in node["arguments"]]
+        inner = [_read_constant(name, argument["expression"], parameters) for argument in node["arguments"]]
         if node["function_name"] == "list_value":
             return inner
         if node["function_name"] == "-" and len(inner) == 1 and isinstance(inner[0], int | float):
             return -inner[0]
     raise BadRequest(
-        f"SQL: the arguments of {name}(...) must be constants (texts, numbers, true, false or lists of them) or parameters"
+        f"SQL: the arguments of {name}(...) must be constants (texts, numbers, true, false or lists of them) "
+        "or parameters"
     )
 
 
-def _found(
+def _run_search(
     name: str, values: dict[str, Any], run: Callable[[Query], Hits], activating: Callable[..., Activating]
 ) -> pyarrow.Table:
     of = values.pop("of")
@@ -186,7 +188,7 @@ def _found(
 
 
 def _is_vector(of: Any) -> bool:
-    return isinstance(of, list) and not any(isinstance(one, str) for one in of)
+    return isinstance(of, list) and not any(isinstance(item, str) for item in of)
 
 
 def _hits_table(hits: Hits) -> pyarrow.Table:
@@ -197,16 +199,16 @@ def _hits_table(hits: Hits) -> pyarrow.Table:
     return pyarrow.Table.from_pylist(rows, schema=HITS)
 
 
-def _active_table(found: Activating) -> pyarrow.Table:
+def _active_table(activating: Activating) -> pyarrow.Table:
     rows = [
         {
             "rank": n,
-            "dictionary": one.dictionary,
-            "feature": one.feature,
-            "activation": one.activation,
-            "position": one.token,
-            "token": found.tokens[one.token],
+            "dictionary": active.dictionary,
+            "feature": active.feature,
+            "activation": active.activation,
+            "position": active.token,
+            "token": activating.tokens[active.token],
         }
-        for n, one in enumerate(found.features, 1)
+        for n, active in enumerate(activating.features, 1)
     ]
     return pyarrow.Table.from_pylist(rows, schema=ACTIVE)

@@ -1,4 +1,4 @@
-"""What may be asked in SQL: one SELECT, one condition, one rule, each checked by DuckDB's own parser."""
+"""What a statement may say: one SELECT, one condition, one rule, each checked by DuckDB's own parser."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check_select(statement: str) -> set[str]:
     try:
         parsed = duckdb.extract_statements(statement)
     except duckdb.Error as exc:
-        raise BadRequest(f"SQL: {first_line(exc)}") from None
+        raise BadRequest(f"SQL: {shorten_error(exc)}") from None
     if len(parsed) != 1:
         count = "nothing" if not parsed else f"{len(parsed)} statements"
         raise BadRequest(f"SQL: one SELECT at a time is taken; found {count}")
@@ -38,8 +38,8 @@ def check_select(statement: str) -> set[str]:
     return set(parsed[0].named_parameters)
 
 
-def condition(where: str) -> str:
-    """`where` as a condition to put after WHERE. Raises BadRequest when it is not one SQL expression."""
+def check_condition(where: str) -> str:
+    """Return `where` in brackets, to put after WHERE. Raises BadRequest when it is not one SQL expression."""
     if not where.strip():
         raise BadRequest("where: the condition is empty")
     statement = f"SELECT 1 WHERE (\n{where}\n)"
@@ -54,33 +54,37 @@ def condition(where: str) -> str:
 
 
 def check_rule(rule: str) -> None:
-    """Raises BadRequest when `rule` is not one SQL expression of what is known of a label, without a query in it."""
+    """Check that `rule` is one SQL expression over the columns of a label, without a query in it.
+
+    Raises BadRequest otherwise.
+    """
     statement = f"SELECT (\n{rule}\n)"
     if names := check_select(statement):
         raise BadRequest(f"rule: a rule takes no parameters, and this has ${min(names)}; write the value instead")
     tree = parse(statement)
     node = tree["statements"][0]["node"]
     more = [node.get(name) for name in ("modifiers", "having", "qualify", "group_expressions", "where_clause")]
-    one = node["type"] == "SELECT_NODE" and len(node["select_list"]) == 1 and node["from_table"]["type"] == "EMPTY"
-    if not one or any(more) or '"class": "SUBQUERY"' in json.dumps(tree):
+    simple = node["type"] == "SELECT_NODE" and len(node["select_list"]) == 1 and node["from_table"]["type"] == "EMPTY"
+    if not simple or any(more) or '"class": "SUBQUERY"' in json.dumps(tree):
         raise BadRequest(f"rule: '{rule}' is not one expression; a rule is as in: votes, or coalesce(score, 0.5)")
     schema.try_rule(rule)
 
 
 def parse(statement: str) -> dict[str, Any]:
-    """A SELECT as DuckDB's parser understands it. Raises BadRequest for what it cannot show."""
+    """Return the syntax tree of a SELECT. Raises BadRequest for a statement that DuckDB cannot show as a tree."""
     with _parser().cursor() as con:
-        raw = con.execute("SELECT json_serialize_sql(?)", [bare(statement)]).fetchall()[0][0]
-    tree = json.loads(raw)
+        raw = con.execute("SELECT json_serialize_sql(?)", [strip_semicolon(statement)]).fetchall()[0][0]
+    tree: dict[str, Any] = json.loads(raw)
     if tree["error"]:
         raise BadRequest(f"SQL: {tree['error_message']}")
     return tree
 
 
 def unparse(tree: dict[str, Any]) -> str:
-    """The SQL of what `parse` gave, perhaps changed."""
+    """Return the SQL of a syntax tree that `parse` returned."""
     with _parser().cursor() as con:
-        return con.execute("SELECT json_deserialize_sql(?)", [json.dumps(tree)]).fetchall()[0][0]
+        statement: str = con.execute("SELECT json_deserialize_sql(?)", [json.dumps(tree)]).fetchall()[0][0]
+    return statement
 
 
 @functools.cache
@@ -88,12 +92,14 @@ def _parser() -> duckdb.DuckDBPyConnection:
     return duckdb.connect()
 
 
-def bare(statement: str) -> str:
+def strip_semicolon(statement: str) -> str:
+    """Return the statement without spaces around it and semicolons at its end."""
     return statement.strip().rstrip(";")
 
 
-def first_line(exc: Exception) -> str:
-    text = str(exc).strip()
+def shorten_error(error: Exception) -> str:
+    """Return an error of DuckDB on one line of at most 500 characters, without its lines of carets."""
+    text = str(error).strip()
     if "Traceback (most recent call last)" in text:  # from a file system written in Python
         text = text.splitlines()[-1]
     lines = [line for line in text.splitlines() if line.strip()]

@@ -29,10 +29,10 @@ from featurestore.search import activating, embedders, label_index, neighbours, 
 from featurestore.search.decoder_index import build_decoder_index
 from featurestore.search.embedders import Embedder
 from featurestore.search.label_index import not_covered
-from featurestore.sql.engine import gathered
+from featurestore.sql.engine import collect
 from featurestore.sql.process_pool import Workers
 from featurestore.sql.search_functions import BoundStatement, bind
-from featurestore.sql.statements import condition
+from featurestore.sql.statements import check_condition
 from featurestore.storage.directory import FORMAT, Directory
 from featurestore.storage.log import Part, Snapshot
 from featurestore.store import labels
@@ -158,7 +158,9 @@ class Store(FeatureStore):
     def features_where(self, where: str = "true", examples: int | None = None) -> Iterator[Feature]:
         _check_examples(examples)
         view = self._current_view
-        statement = f"SELECT dictionary, feature FROM features WHERE {condition(where)} ORDER BY dictionary, feature"
+        statement = (
+            f"SELECT dictionary, feature FROM features WHERE {check_condition(where)} ORDER BY dictionary, feature"
+        )
         with self._run_sql(view, BoundStatement(statement, {}, {}), None) as batches:
             for batch in batches:
                 for row in batch.to_pylist():
@@ -188,7 +190,7 @@ class Store(FeatureStore):
         timeout: float | None = None,
     ) -> pyarrow.Table:
         with self.stream(statement, parameters, timeout) as rows:
-            return gathered(rows, max_rows)
+            return collect(rows, max_rows)
 
     def stream(self, statement: str, parameters: Parameters | None = None, timeout: float | None = None) -> RowStream:
         view = self._current_view

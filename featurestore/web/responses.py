@@ -45,8 +45,8 @@ def stream(rows: RowStream, form: str, max_rows: int | None) -> Response:
 def _encode_rows(rows: RowStream, form: str, max_rows: int | None) -> Iterator[bytes]:
     buffer = _Buffer()
     with rows:
-        with export.sink_of(form, buffer, rows.schema) as add:
-            for batch in export.limited(rows, max_rows):
+        with export.open_sink(form, buffer, rows.schema) as add:
+            for batch in export.take(rows, max_rows):
                 add(batch)
                 yield buffer.take()
         yield buffer.take()

@@ -15,7 +15,7 @@ from flask import Response, request
 
 from featurestore.errors import BadRequest
 from featurestore.interface import FeatureStore
-from featurestore.sql.statements import condition
+from featurestore.sql.statements import check_condition
 from featurestore.values import tables
 from featurestore.values.feature import Example, Feature, FeatureId
 from featurestore.web import responses
@@ -112,7 +112,7 @@ def _stream(
 def _select_page(store: FeatureStore, where: str, limit: int, cursor: str | None) -> tuple[list[str], str | None]:
     """Returns the ids of a page, and the cursor of the next. The statement is guarded as any SQL is."""
     # A condition of its own around the request's: "a) OR (b" would take a common one apart, and pages would never end.
-    statement = f"FROM (SELECT dictionary, feature FROM features WHERE {condition(where)}) "
+    statement = f"FROM (SELECT dictionary, feature FROM features WHERE {check_condition(where)}) "
     parameters: dict[str, Any] = {"_limit": limit + 1}
     if cursor is not None:
         last = _decode_cursor(cursor)
