@@ -158,9 +158,7 @@ class Store(FeatureStore):
     def features_where(self, where: str = "true", examples: int | None = None) -> Iterator[Feature]:
         _check_examples(examples)
         view = self._current_view
-        statement = (
-            f"SELECT dictionary, feature FROM features WHERE {check_condition(where)} ORDER BY dictionary, feature"
-        )
+        statement = f"SELECT dictionary, feature FROM features WHERE {check_condition(where)} ORDER BY ALL"
         with self._run_sql(view, BoundStatement(statement, {}, {}), None) as batches:
             for batch in batches:
                 for row in batch.to_pylist():
