@@ -1,11 +1,10 @@
-"""The demo store: the demo's model and dictionaries harvested over a sample of the standard library, and labelled."""
+"""The demo store: the demo's dictionaries, harvested over a sample of the standard library and labelled."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -21,11 +20,11 @@ SLICE = 12_000  # characters taken of one document, so that many documents are s
 
 
 def sample() -> Iterator[Document]:
-    """A slice of each document, the documents in an order that a hash of their names decides."""
-    for document in sorted(documents(), key=lambda one: _hash(one.name)):
+    """Yields a slice of each document, in the order of a hash of their names."""
+    for document in sorted(documents(), key=lambda document: _hash(document.name)):
         lines = document.text.splitlines(keepends=True)
         most = max(1, len(document.text) - SLICE)
-        # The slice begins with a line, at a place the hash decides.
+        # The slice begins with a line, at an offset given by the hash.
         skip, at = _hash(document.name) % most if len(document.text) > SLICE else 0, 0
         while skip > 0:
             skip -= len(lines[at])
@@ -40,57 +39,60 @@ def _hash(name: str) -> int:
 
 
 def build(path: Path, tokens: int = TOKENS) -> list[str]:
-    """Build the store at `path`, or whatever a run before this left undone; lines that say what was done.
+    """Build the store at `path`, or continue an unfinished build; returns a line per step.
 
     Raises Unavailable when torch is not installed.
     """
     try:
-        from ingest import weights
-        from ingest.harvest.harvest import harvest
-        from ingest.harvest.plan import HarvestOptions
-        from ingest.model.model import Model
         from labeler.runs.token_label_run import label_from_tokens
     except ImportError as exc:
-        raise featurestore.Unavailable(f"the demo needs {exc.name}: pip install 'featurestore[all]'") from None
-    said = []
-    there = (path / "store.json").exists()
-    store: Any = featurestore.connect(path) if there else featurestore.create(path)
+        raise _needs(exc) from None
+    lines = []
+    store = featurestore.connect(path) if (path / "store.json").exists() else featurestore.create(path)
     with store, show_progress() as progress:
         sources = sorted(folder.name for folder in (HERE / "dictionaries").iterdir() if folder.is_dir())
-        wanted = {f"{MODEL_ID}/{source}" for source in sources}
-        if not wanted <= {dictionary.dictionary for dictionary in store.dictionaries()}:
-            saes = {source: weights.read(HERE / "dictionaries" / source) for source in sources}
-            model = Model(str(HERE / "model"))
-            report = harvest(
-                store,
-                model,
-                saes,
-                sample(),
-                model_id=MODEL_ID,
-                options=HarvestOptions(max_tokens=tokens, replace=True),
-                progress=progress,
-            )
-            said.append(
-                f"harvested {len(saes)} dictionaries over {report.tokens:,} tokens of "
-                f"{report.documents:,} documents in {report.seconds:.0f} s"
-            )
+        if not {f"{MODEL_ID}/{source}" for source in sources} <= {entry.dictionary for entry in store.dictionaries()}:
+            lines.append(_harvest(store, sources, tokens, progress))
         unlabelled = store.sql(
             "SELECT dictionary FROM dictionaries ANTI JOIN (SELECT DISTINCT dictionary FROM stored.labels) USING "
             "(dictionary)"
         )["dictionary"].to_pylist()
         if unlabelled:
-            labelled = label_from_tokens(store, unlabelled, progress)
-            said.append(
-                f"labelled {labelled.labelled:,} features from token statistics; {labelled.skipped:,} are dead or "
-                "fire in "
-                "documents held out only"
+            report = label_from_tokens(store, unlabelled, progress)
+            lines.append(
+                f"labelled {report.labelled:,} features from token statistics; {report.skipped:,} are dead or "
+                "fire in documents held out only"
             )
-        said += build_index(store, progress)
-    return said or [f"{path} is complete: nothing to do"]
+        lines += build_index(store, progress)
+    return lines or [f"{path} is complete: nothing to do"]
+
+
+def _harvest(store: featurestore.Store, sources: list[str], tokens: int, progress: featurestore.Progress) -> str:
+    """Harvest the demo's dictionaries over the sample; returns a line about it."""
+    try:
+        from ingest import weights
+        from ingest.harvest.harvest import harvest
+        from ingest.model.model import Model
+    except ImportError as exc:
+        raise _needs(exc) from None
+    saes = {source: weights.read(HERE / "dictionaries" / source) for source in sources}
+    model = Model(str(HERE / "model"))
+    report = harvest(
+        store, model, saes, sample(), model_id=MODEL_ID, max_tokens=tokens, replace=True, progress=progress
+    )
+    return (
+        f"harvested {len(saes)} dictionaries over {report.tokens:,} tokens of "
+        f"{report.documents:,} documents in {report.seconds:.0f} s"
+    )
+
+
+def _needs(error: ImportError) -> featurestore.Unavailable:
+    """The error that names the missing package and the remedy."""
+    return featurestore.Unavailable(f"the demo needs {error.name}: pip install 'featurestore[all]'")
 
 
 def show(path: Path) -> None:
-    """Say what is in the store and what to try."""
+    """Print what is in the store and commands to try."""
     with featurestore.connect(path) as store:
         info = store.info()
     click.echo(f"{path} holds {info.features:,} features of {info.dictionaries} dictionaries. Try:")

@@ -1,7 +1,6 @@
-"""The text the demo is made of: the source and documentation of the Python standard library, read where Python keeps
-it.
+"""The demo's text: source and documentation of the Python standard library, read from the Python installation.
 
-Nothing of it is copied into the project. Every CPython carries it, so the demo needs no download.
+None of it is copied into the project. Every CPython has it, so the demo needs no download.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class Document(NamedTuple):
 
 
 def documents() -> Iterator[Document]:
-    """Every document, ordered by name: first the files, then the topics."""
+    """Yields every document, ordered by name: first the files, then the topics."""
     root = Path(sysconfig.get_paths()["stdlib"])
     for path in sorted(root.rglob("*.py"), key=lambda path: path.relative_to(root).as_posix()):
         relative = path.relative_to(root)
@@ -57,15 +56,15 @@ def documents() -> Iterator[Document]:
 
 
 def topics() -> Iterator[Document]:
-    """The topics of the language's manual that `help()` shows; none where a distribution leaves them out."""
+    """Yields the topics of the language's manual that `help()` shows; none if a distribution leaves them out."""
     try:
-        from pydoc_data.topics import topics as found
+        from pydoc_data.topics import topics as texts
     except ImportError:
         return
-    for name in sorted(found):
-        yield Document(f"topic:{name}", found[name])
+    for name in sorted(texts):
+        yield Document(f"topic:{name}", texts[name])
 
 
-def held_out(name: str) -> bool:
+def is_held_out(name: str) -> bool:
     """Whether a document is kept from training: a hash of its name decides, the same on every machine."""
     return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % 100 < HELD_OUT_PERCENT

@@ -1,8 +1,8 @@
 """The demo's dictionaries: trained with BatchTopK and an auxiliary loss, saved as JumpReLU in SAELens's format.
 
-BatchTopK keeps the k x batch largest activations of a batch (Bussmann et al. 2024); at the end one threshold is set
-that gives the same mean number of active features, so every token is encoded by itself. Dead features are given the
-residue to explain (AuxK, Gao et al. 2024), and those that stay dead are pointed at what is explained worst.
+BatchTopK keeps the k x batch largest activations of a batch (Bussmann et al. 2024). At the end one threshold is set
+that gives the same mean number of active features, so that tokens are encoded independently. Dead features learn to
+explain the residue (AuxK, Gao et al. 2024), and those that stay dead are pointed at the inputs explained worst.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy
 import torch
 from safetensors.torch import save_file
 
-from featurestore_demo.language_model import read_checkpoint, write_checkpoint
+from featurestore_demo.language_model import resume, write_checkpoint
 from ingest.corpus.corpus import Corpus
 from ingest.model.model import Model
 
@@ -59,27 +59,27 @@ class Dictionary(torch.nn.Module):
         self.b_dec = torch.nn.Parameter(torch.zeros(d_out))
 
     def pre(self, x: torch.Tensor, subtract: bool) -> torch.Tensor:
-        """Activations (t, n) before the choice of the largest."""
+        """Activations (t, n) before the largest are chosen."""
         return ((x - self.b_dec if subtract else x) @ self.W_enc + self.b_enc).relu()
 
 
 def read_activations(model: Model, corpus: Corpus, names: list[str], batch: int = 32) -> dict[str, torch.Tensor]:
-    """What passes each hook point on every token of a corpus: {name: (tokens, width)} float16, BOS left out."""
+    """Activations at each hook point on every token of a corpus but BOS: {name: (tokens, width)} float16."""
     points = [model.hook_point(name) for name in names]
     out: dict[str, torch.Tensor] = {}
     contexts = corpus.contexts(CONTEXT - 1)
     at = 0
     for first in range(0, len(contexts), batch):
-        some = contexts[first : first + batch]
-        ids = torch.zeros(len(some), 1 + some[0].length, dtype=torch.long)
+        chunk = contexts[first : first + batch]
+        ids = torch.zeros(len(chunk), 1 + chunk[0].length, dtype=torch.long)
         ids[:, 0] = model.bos or 0
-        keep = torch.zeros(len(some), some[0].length, dtype=torch.bool)
-        for row, context in enumerate(some):
+        keep = torch.zeros(len(chunk), chunk[0].length, dtype=torch.bool)
+        for row, context in enumerate(chunk):
             ids[row, 1 : 1 + context.length] = torch.from_numpy(corpus.run(context).astype(numpy.int64))
             keep[row, : context.length] = True
-        read = model.read(ids, points)
+        activations = model.read(ids, points)
         for name in names:
-            value = read[name][:, 1:][keep].half()
+            value = activations[name][:, 1:][keep].half()
             if name not in out:
                 out[name] = torch.empty(corpus.size, value.shape[1], dtype=torch.float16)
             out[name][at : at + len(value)] = value
@@ -90,10 +90,10 @@ def read_activations(model: Model, corpus: Corpus, names: list[str], batch: int 
 def train(
     plan: Plan, x: torch.Tensor, y: torch.Tensor, *, steps: int, seed: int, work: Path, stop_at: int | None = None
 ) -> dict[str, torch.Tensor]:
-    """Train on inputs x (tokens, d_in) and what to give for them, y (tokens, d_out); the tensors to be saved.
+    """Train on inputs x (tokens, d_in) and targets y (tokens, d_out); returns the tensors to save.
 
     Continues from the checkpoint in `work`; batches depend on seed and step only. Raises Conflict when the
-    checkpoint is of another run, or was trained on what another model gave.
+    checkpoint belongs to another run, or to the activations of another model.
     """
     subtract = plan.hook_point_out is None
     scale_x = float(x[:CALIBRATION].float().square().mean().sqrt())
@@ -103,57 +103,71 @@ def train(
         sae.b_dec.add_(y[:CALIBRATION].float().mean(0) / scale_y)
     peak = 8e-4
     optimiser = torch.optim.Adam(sae.parameters(), lr=peak, betas=(0.9, 0.999))
-    silent = torch.zeros(D_SAE, dtype=torch.long)  # tokens since each feature fired
     run = {"plan": list(plan), "seed": seed, "steps": steps, "tokens": len(x)}
-    # The scales stand for the activations: another model's, or another corpus's, have others. Rounded, because the
-    # order
-    # of a sum, and with it the last digits, depends on the number of threads.
+    # The scales identify the activations: those of another model or corpus differ. Rounded, because the order of a sum,
+    # and with it the last digits, depends on the number of threads.
     run["scales"] = [round(scale_x, 3), round(scale_y, 3)]
-    checkpoint, first = work / f"{plan.source}.pt", 0
-    if checkpoint.exists():
-        saved = read_checkpoint(checkpoint, run)
-        sae.load_state_dict(saved["model"])
-        optimiser.load_state_dict(saved["optimiser"])
-        silent, first = saved["silent"], saved["step"]
-    began = time.time()
+    checkpoint = work / f"{plan.source}.pt"
+    saved = resume(checkpoint, run, sae, optimiser)
+    silent = saved.get("silent", torch.zeros(D_SAE, dtype=torch.long))  # tokens since each feature fired
+    first, began = saved.get("step", 0), time.time()
     for step in range(first, stop_at or steps):
         rows = torch.from_numpy(numpy.random.default_rng([seed, step]).integers(0, len(x), BATCH))
         inputs, wanted = x[rows].float() / scale_x, y[rows].float() / scale_y
         for group in optimiser.param_groups:
             group["lr"] = peak * min((step + 1) / 100, 1.0, max(0.02, 3 * (1 - step / steps)))
-        pre = sae.pre(inputs, subtract)
-        # The batch's k x BATCH-th largest, told from every eighth token.
-        bar = pre.detach()[::8].flatten().topk(plan.k * BATCH // 8).values[-1]
-        active = pre * (pre >= bar)
-        residue = wanted - active @ sae.W_dec - sae.b_dec
-        loss = residue.square().sum(1).mean()
-        fired = (active.detach() > 0).any(0)
-        silent = torch.where(fired, 0, silent + BATCH)
-        dead = silent > DEAD_AFTER
-        if dead.any():
-            most = min(AUX_K, int(dead.sum()))
-            raw = ((inputs - sae.b_dec if subtract else inputs) @ sae.W_enc[:, dead]) + sae.b_enc[dead]
-            top = raw.relu().topk(most, dim=1)
-            some = torch.zeros_like(raw).scatter(1, top.indices, top.values)
-            loss = loss + AUX_WEIGHT * (residue.detach() - some @ sae.W_dec[dead]).square().sum(1).mean()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(sae.parameters(), 1.0)
-        optimiser.step()
+        residue, silent = _step(sae, optimiser, plan, inputs, wanted, silent)
+        dead = int((silent > DEAD_AFTER).sum())
         if (step + 1) % REVIVE_EVERY == 0 and step < 0.7 * steps:
             _revive(sae, optimiser, silent, inputs, residue)
         with torch.no_grad():
             sae.W_dec.div_(sae.W_dec.norm(dim=1, keepdim=True))
         if (step + 1) % 100 == 0 or step + 1 == (stop_at or steps):
             explained = 1 - residue.square().sum() / (wanted - wanted.mean(0)).square().sum()
-            print(
-                f"{plan.source} step {step + 1}/{steps}  explained {explained.item():.3f}  "
-                f"dead {int(dead.sum())}  {(step + 1 - first) / (time.time() - began):.1f} steps/s",
-                flush=True,
-            )
+            speed = (step + 1 - first) / (time.time() - began)
+            progress = f"explained {explained.item():.3f}  dead {dead}  {speed:.1f} steps/s"
+            print(f"{plan.source} step {step + 1}/{steps}  {progress}", flush=True)
             state = {"model": sae.state_dict(), "optimiser": optimiser.state_dict(), "silent": silent, "step": step + 1}
             write_checkpoint(checkpoint, state | {"run": run})
-    return _finished(sae, plan, x, scale_x, scale_y, subtract, seed)
+    return _finish(sae, plan, x, scale_x, scale_y, subtract, seed)
+
+
+def _step(
+    sae: Dictionary,
+    optimiser: torch.optim.Adam,
+    plan: Plan,
+    inputs: torch.Tensor,
+    wanted: torch.Tensor,
+    silent: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Take one step of training; returns what stays unexplained (BATCH, d_out), and tokens since each feature fired."""
+    subtract = plan.hook_point_out is None
+    pre = sae.pre(inputs, subtract)
+    # The batch's k x BATCH-th largest activation, estimated from every eighth token.
+    bar = pre.detach()[::8].flatten().topk(plan.k * BATCH // 8).values[-1]
+    active = pre * (pre >= bar)
+    residue = wanted - active @ sae.W_dec - sae.b_dec
+    loss = residue.square().sum(1).mean()
+    silent = torch.where((active.detach() > 0).any(0), 0, silent + BATCH)
+    dead = silent > DEAD_AFTER
+    if dead.any():
+        loss = loss + AUX_WEIGHT * _compute_auxiliary_loss(sae, inputs, residue.detach(), dead, subtract)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    torch.nn.utils.clip_grad_norm_(sae.parameters(), 1.0)
+    optimiser.step()
+    return residue.detach(), silent
+
+
+def _compute_auxiliary_loss(
+    sae: Dictionary, inputs: torch.Tensor, residue: torch.Tensor, dead: torch.Tensor, subtract: bool
+) -> torch.Tensor:
+    """Squared error of dead features' reconstruction of the residue, by the AUX_K largest of them on each token."""
+    count = min(AUX_K, int(dead.sum()))
+    activations = ((inputs - sae.b_dec if subtract else inputs) @ sae.W_enc[:, dead]) + sae.b_enc[dead]
+    top = activations.relu().topk(count, dim=1)
+    largest = torch.zeros_like(activations).scatter(1, top.indices, top.values)
+    return (residue - largest @ sae.W_dec[dead]).square().sum(1).mean()
 
 
 @torch.no_grad()
@@ -178,12 +192,12 @@ def _revive(
 
 
 @torch.no_grad()
-def _finished(
+def _finish(
     sae: Dictionary, plan: Plan, x: torch.Tensor, scale_x: float, scale_y: float, subtract: bool, seed: int
 ) -> dict[str, torch.Tensor]:
-    """Scales folded into the weights, decoder vectors of length 1, and the threshold that gives L0 = k."""
+    """Returns the tensors to save: scales folded into the weights, unit decoder vectors, the threshold for L0 = k."""
     rows = torch.from_numpy(numpy.random.default_rng([seed, 1 << 30]).integers(0, len(x), CALIBRATION))
-    parts = [sae.pre(x[some].float() / scale_x, subtract) for some in rows.split(BATCH)]
+    parts = [sae.pre(x[chunk].float() / scale_x, subtract) for chunk in rows.split(BATCH)]
     most = plan.k * BATCH
     bar = sum(float(part.flatten().topk(most).values[-1]) for part in parts) / len(parts)
     # An SAE subtracts its own output bias from its input, so both live on one scale: scale_x = scale_y.
@@ -197,7 +211,7 @@ def _finished(
 
 
 def config(plan: Plan, d_in: int, d_out: int, model_name: str) -> dict[str, Any]:
-    """What SAELens 6 keeps in cfg.json."""
+    """Returns the content of SAELens 6's cfg.json."""
     transcoder = plan.hook_point_out is not None
     names = {"hook_name": plan.hook_point, "hf_hook_name": _module(plan.hook_point)}
     if plan.hook_point_out is not None:
@@ -223,8 +237,11 @@ def config(plan: Plan, d_in: int, d_out: int, model_name: str) -> dict[str, Any]
 
 
 def _module(hook_point: str) -> str:
-    """The same place by its module in transformers, which TransformerLens's names leave open for a transcoder's input:
-    here it is the MLP's true input, after the norm with its gain and bias."""
+    """Name of a hook point's module in transformers.
+
+    TransformerLens's names are ambiguous for a transcoder's input: here it is the MLP's true input, after the norm with
+    its gain and bias.
+    """
     _, layer, site = hook_point.split(".", 2)
     place = {"hook_resid_post": "output", "mlp.hook_in": "mlp.input", "hook_mlp_out": "mlp.output"}[site]
     return f"transformer.h.{layer}.{place}"

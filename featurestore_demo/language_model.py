@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from featurestore import Conflict
-from featurestore_demo.corpus import documents, held_out
+from featurestore_demo.corpus import documents, is_held_out
 
 VOCABULARY = 4096
 CONTEXT = 256  # tokens the model sees at once: BOS and up to 255 of one document
@@ -33,7 +33,7 @@ def train_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator((d.text for d in documents() if not held_out(d.name)), trainer)
+    tokenizer.train_from_iterator((d.text for d in documents() if not is_held_out(d.name)), trainer)
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=BOS,
@@ -85,6 +85,37 @@ def loss_of(model: GPT2LMHeadModel, batch: torch.Tensor) -> torch.Tensor:
     )
 
 
+def _make_optimiser(model: GPT2LMHeadModel, rate: float) -> torch.optim.AdamW:
+    """AdamW with weight decay on matrices only."""
+    decay = [p for p in model.parameters() if p.ndim >= 2]
+    plain = [p for p in model.parameters() if p.ndim < 2]
+    groups = [{"params": decay, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.95))
+
+
+def _take_batch(rows: numpy.ndarray, step: int, size: int, seed: int) -> torch.Tensor:
+    """The batch of a step, in the order that the seed gives to the epoch."""
+    epoch, at = divmod(step, len(rows) // size)
+    order = numpy.random.default_rng([seed, epoch]).permutation(len(rows))
+    return torch.from_numpy(rows[order[at * size : (at + 1) * size]])
+
+
+def _step(
+    model: GPT2LMHeadModel, optimiser: torch.optim.Optimizer, batch: torch.Tensor, rate: float, bf16: bool
+) -> float:
+    """Take one step of training at a learning rate; returns the loss of the batch."""
+    model.train()
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+        loss = loss_of(model, batch)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimiser.step()
+    return loss.item()
+
+
 def train(
     rows: numpy.ndarray,
     *,
@@ -98,7 +129,7 @@ def train(
     stop_at: int | None = None,
     model: GPT2LMHeadModel | None = None,
     bf16: bool = True,
-    on_save=None,
+    on_save: Callable[[GPT2LMHeadModel], None] | None = None,
 ) -> GPT2LMHeadModel:
     """Train for `steps` steps; continue from the checkpoint in `work` if there is one.
 
@@ -106,35 +137,16 @@ def train(
     Raises Conflict when the checkpoint is of a run with another seed, other settings or other text.
     """
     model = model or new_model(seed)
-    decay = [p for p in model.parameters() if p.ndim >= 2]
-    plain = [p for p in model.parameters() if p.ndim < 2]
-    groups = [{"params": decay, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.95))
+    optimiser = _make_optimiser(model, peak)
     run = {"seed": seed, "steps": steps, "batch_size": batch_size, "peak": peak, "warmup": warmup, "bf16": bf16}
     run["contexts"] = len(rows)
-    checkpoint, first = work / "model.pt", 0
-    if checkpoint.exists():
-        saved = read_checkpoint(checkpoint, run)
-        model.load_state_dict(saved["model"])
-        optimiser.load_state_dict(saved["optimiser"])
-        first = saved["step"]
-    per_epoch = len(rows) // batch_size
-    model.train()
+    checkpoint = work / "model.pt"
+    first = resume(checkpoint, run, model, optimiser).get("step", 0)
     began, recent = time.time(), []
     for step in range(first, stop_at or steps):
-        epoch, at = divmod(step, per_epoch)
-        order = numpy.random.default_rng([seed, epoch]).permutation(len(rows))
-        batch = torch.from_numpy(rows[order[at * batch_size : (at + 1) * batch_size]])
+        batch = _take_batch(rows, step, batch_size, seed)
         rate = peak * min((step + 1) / warmup, 0.02 + 0.98 * (1 - step / steps))
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-            loss = loss_of(model, batch)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        recent.append(loss.item())
+        recent.append(_step(model, optimiser, batch, rate, bf16))
         if (step + 1) % 50 == 0:
             speed = (step + 1 - first) * batch_size * CONTEXT / (time.time() - began)
             print(f"step {step + 1}/{steps}  loss {sum(recent) / len(recent):.3f}  {speed:,.0f} tokens/s", flush=True)
@@ -147,26 +159,41 @@ def train(
     return model
 
 
+def resume(
+    checkpoint: Path, run: dict[str, Any], model: torch.nn.Module, optimiser: torch.optim.Optimizer
+) -> dict[str, Any]:
+    """Load the checkpoint into model and optimiser; returns its content, empty without a checkpoint.
+
+    Raises Conflict when it belongs to another run.
+    """
+    if not checkpoint.exists():
+        return {}
+    saved = read_checkpoint(checkpoint, run)
+    model.load_state_dict(saved["model"])
+    optimiser.load_state_dict(saved["optimiser"])
+    return saved
+
+
 def read_checkpoint(path: Path, run: dict[str, Any]) -> dict[str, Any]:
-    """The checkpoint of a run. Raises Conflict when it is another run's: its weights would pass for this one's."""
-    saved = torch.load(path, weights_only=True)
-    found = saved.get("run")
-    if found != run:
-        raise Conflict(f"{path} is of a run with {found}, this one has {run}; --fresh begins again")
+    """Returns the checkpoint of a run. Raises Conflict when it belongs to another run."""
+    saved: dict[str, Any] = torch.load(path, weights_only=True)
+    saved_run = saved.get("run")
+    if saved_run != run:
+        raise Conflict(f"{path} is of a run with {saved_run}, this one has {run}; --fresh begins again")
     return saved
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Put a checkpoint in the place of the last one, whole or not at all."""
+    """Replace the last checkpoint atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(state, path.with_suffix(".new"))
     path.with_suffix(".new").replace(path)
 
 
 @torch.inference_mode()
-def held_out_loss(model: GPT2LMHeadModel, tokenizer: Any, batch_size: int = 32) -> dict[str, float]:
-    """Loss on the held-out documents: nats per token, nats and bits per byte, and how many of each."""
-    texts = [d.text for d in documents() if held_out(d.name)]
+def measure_loss(model: GPT2LMHeadModel, tokenizer: Any, batch_size: int = 32) -> dict[str, float]:
+    """Loss on the held-out documents: nats per token, nats and bits per byte, and the number of tokens and bytes."""
+    texts = [d.text for d in documents() if is_held_out(d.name)]
     rows = contexts(tokenizer, texts)
     total, tokens = 0.0, 0
     model.eval()

@@ -1,4 +1,4 @@
-"""How good the demo's model and dictionaries are, measured on documents kept from training."""
+"""Quality of the demo's model and dictionaries, measured on documents kept from training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy
 import torch
 
 from featurestore_demo import language_model
-from featurestore_demo.corpus import documents, held_out
+from featurestore_demo.corpus import documents, is_held_out
 from ingest import weights
 from ingest.corpus.corpus import Corpus, tokenise
 from ingest.inspection import selftest
@@ -27,43 +27,43 @@ def measure(model_folder: Path, dictionary_folder: Path) -> dict[str, Any]:
     """Held-out loss of the model; L0, variance explained, dead fraction and loss recovered of each dictionary."""
     model = Model(str(model_folder))
     plain = model.language_model
-    kept = tokenise(model.tokenizer, (d for d in documents() if held_out(d.name)))
+    corpus = tokenise(model.tokenizer, (d for d in documents() if is_held_out(d.name)))
     # In the order of a hash, since the first documents by name are of a few packages only.
     mixed = sorted(
-        (d for d in documents() if not held_out(d.name)), key=lambda d: hashlib.sha256(d.name.encode()).digest()
+        (d for d in documents() if not is_held_out(d.name)), key=lambda d: hashlib.sha256(d.name.encode()).digest()
     )
-    trained = tokenise(model.tokenizer, mixed, DEAD_TOKENS)
+    training_corpus = tokenise(model.tokenizer, mixed, DEAD_TOKENS)
     report: dict[str, Any] = {
         "parameters": sum(p.numel() for p in plain.parameters()),
-        "held_out": language_model.held_out_loss(plain, model.tokenizer),
+        "held_out": language_model.measure_loss(plain, model.tokenizer),
         "dictionaries": {},
     }
     for folder in sorted(path for path in dictionary_folder.iterdir() if path.is_dir()):
         sae = weights.read(folder)
-        quality = selftest.measure(sae, model, kept)
-        fired = selftest.measure(sae, model, trained)
+        quality = selftest.measure(sae, model, corpus)
+        activity = selftest.measure(sae, model, training_corpus)
         report["dictionaries"][folder.name] = {
             "hook_point": sae.hook_point,
             "d_sae": sae.d_sae,
             "l0": quality["l0"],
             "variance_explained": quality["variance_explained"],
-            "dead_fraction": fired["never_fired_fraction"],
+            "dead_fraction": activity["never_fired_fraction"],
             "silent_on_held_out": quality["never_fired_fraction"],
-            **loss_recovered(model, sae, kept),
+            **measure_recovered_loss(model, sae, corpus),
         }
     return report
 
 
 @torch.inference_mode()
-def loss_recovered(model: Model, sae: Sae, corpus: Corpus) -> dict[str, float]:
-    """Nats per token as it is, with the dictionary's output put in place of what it stands for, and with zeros
-    there."""
+def measure_recovered_loss(model: Model, sae: Sae, corpus: Corpus) -> dict[str, float]:
+    """Increase of the loss, in nats per token, with the dictionary's output in place of the model's own, and the share
+    of the loss with zeros in its place that this recovers."""
     contexts = corpus.contexts(language_model.CONTEXT - 1)[:SPLICED_CONTEXTS]
     runs = [corpus.run(c).astype(numpy.int64) for c in contexts]
     rows = torch.stack([torch.from_numpy(numpy.r_[0, run]) for run in runs if len(run) == len(runs[0])])
     losses = {}
     for how in ("as_is", "spliced", "zeroed"):
-        with _spliced(model, sae, how):
+        with _replace_output(model, sae, how):
             losses[how] = float(language_model.loss_of(model.language_model, rows))
     return {
         "loss_increase": losses["spliced"] - losses["as_is"],
@@ -72,20 +72,23 @@ def loss_recovered(model: Model, sae: Sae, corpus: Corpus) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def _spliced(model: Model, sae: Sae, how: str) -> Iterator[None]:
+def _replace_output(model: Model, sae: Sae, how: str) -> Iterator[None]:
+    """While this is open, the model runs with the dictionary's output (`spliced`), with zeros, or as it is."""
     reads = model.hook_point(sae.hook_point)
     writes = model.hook_point(sae.hook_point_out) if sae.hook_point_out else reads
     seen: dict[str, torch.Tensor] = {}
 
-    def remember(module: torch.nn.Module, arguments: tuple, output: Any = None) -> None:
+    def remember(module: torch.nn.Module, arguments: tuple[Any, ...], output: Any = None) -> None:
+        """Keep the dictionary's input."""
         value = arguments[0] if reads.side == "input" else output
         seen["x"] = value[0] if isinstance(value, tuple) else value
 
-    def replace(module: torch.nn.Module, arguments: tuple, output: Any) -> Any:
+    def replace(module: torch.nn.Module, arguments: tuple[Any, ...], output: Any) -> Any:
+        """Return the replaced output, in the form of the module's own."""
         value = output[0] if isinstance(output, tuple) else output
         x = seen["x"].reshape(-1, sae.d_in)
         new = sae.decode(sae.encode(x), x).reshape(value.shape) if how == "spliced" else torch.zeros_like(value)
-        new = torch.cat([value[:, :1], new[:, 1:]], dim=1)  # BOS is not the dictionary's business
+        new = torch.cat([value[:, :1], new[:, 1:]], dim=1)  # a dictionary does not replace BOS
         return (new, *output[1:]) if isinstance(output, tuple) else new
 
     if how == "as_is":
@@ -112,11 +115,11 @@ def show(report: dict[str, Any]) -> str:
         "| loss increase (nats) | loss recovered |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for name, one in report["dictionaries"].items():
+    for name, row in report["dictionaries"].items():
         lines.append(
-            f"| `{name}` | `{one['hook_point']}` | {one['d_sae']:,} | {one['l0']:.1f} | "
-            f"{one['variance_explained']:.3f} "
-            f"| {100 * one['dead_fraction']:.2f} % | {100 * one['silent_on_held_out']:.2f} % | "
-            f"{one['loss_increase']:.3f} | {100 * one['loss_recovered']:.1f} % |"
+            f"| `{name}` | `{row['hook_point']}` | {row['d_sae']:,} | {row['l0']:.1f} | "
+            f"{row['variance_explained']:.3f} "
+            f"| {100 * row['dead_fraction']:.2f} % | {100 * row['silent_on_held_out']:.2f} % | "
+            f"{row['loss_increase']:.3f} | {100 * row['loss_recovered']:.1f} % |"
         )
     return "\n".join(lines)

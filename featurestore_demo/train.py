@@ -12,7 +12,7 @@ from pathlib import Path
 
 from featurestore import FeatureStoreError
 from featurestore_demo import dictionaries, language_model, report
-from featurestore_demo.corpus import documents, held_out
+from featurestore_demo.corpus import documents, is_held_out
 from ingest.corpus.corpus import tokenise
 from ingest.model.model import Model
 
@@ -26,11 +26,11 @@ MODEL_NAME = "pystdlib"
 
 
 def train_model(seed: int, steps: int, fresh: bool) -> None:
-    """Tokenizer, then language model, into demo/model/."""
+    """Train the tokenizer, then the language model, into featurestore_demo/model/."""
     if fresh:
         (WORK / "model.pt").unlink(missing_ok=True)
     tokenizer = language_model.train_tokenizer(MODEL)
-    rows = language_model.contexts(tokenizer, (d.text for d in documents() if not held_out(d.name)))
+    rows = language_model.contexts(tokenizer, (d.text for d in documents() if not is_held_out(d.name)))
     print(f"{len(rows):,} contexts, {(rows > 0).sum():,} tokens to train on", flush=True)
     language_model.train(
         rows, steps=steps, work=WORK, seed=seed, on_save=lambda model: language_model.save(model, MODEL)
@@ -38,22 +38,23 @@ def train_model(seed: int, steps: int, fresh: bool) -> None:
 
 
 def train_dictionaries(seed: int, steps: int, fresh: bool, only: str | None = None) -> None:
-    """Every planned dictionary, or only the one named, on the training documents, into demo/dictionaries/."""
+    """Train every planned dictionary, or `only` one, on training documents, into featurestore_demo/dictionaries/."""
     model = Model(str(MODEL))
-    corpus = tokenise(model.tokenizer, (d for d in documents() if not held_out(d.name)))
+    corpus = tokenise(model.tokenizer, (d for d in documents() if not is_held_out(d.name)))
     for plan in dictionaries.PLANS:
         if only not in (None, plan.source):
             continue
         if fresh:
             (WORK / f"{plan.source}.pt").unlink(missing_ok=True)
         names = [plan.hook_point, plan.hook_point_out or plan.hook_point]
-        read = dictionaries.read_activations(model, corpus, sorted(set(names)))
-        x, y = (read[name] for name in names)
+        activations = dictionaries.read_activations(model, corpus, sorted(set(names)))
+        x, y = (activations[name] for name in names)
         tensors = dictionaries.train(plan, x, y, steps=steps, seed=seed, work=WORK)
         dictionaries.save(plan, tensors, DICTIONARIES / plan.source, MODEL_NAME)
 
 
 def main() -> None:
+    """Train or measure what the command line names."""
     parser = argparse.ArgumentParser(prog="python -m featurestore_demo.train", description=__doc__)
     parser.add_argument("stage", choices=["model", "dictionaries", "report", "all"])
     parser.add_argument("--seed", type=int, default=0)
@@ -71,8 +72,8 @@ def main() -> None:
     except FeatureStoreError as exc:
         parser.exit(exc.exit_code, f"{exc}\n")
     if arguments.stage in ("report", "all"):
-        measured = report.measure(MODEL, DICTIONARIES)
-        print(json.dumps(measured) if arguments.json else report.show(measured))
+        figures = report.measure(MODEL, DICTIONARIES)
+        print(json.dumps(figures) if arguments.json else report.show(figures))
 
 
 if __name__ == "__main__":

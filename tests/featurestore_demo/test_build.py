@@ -1,4 +1,4 @@
-"""The shipped model and dictionaries are as good as featurestore_demo/README.md says, training resumes, and the demo builds."""
+"""The shipped model and dictionaries are as good as the README says, training resumes, and the demo builds."""
 
 import collections
 import json
@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import featurestore
 from featurestore.cli.main import main
 from featurestore_demo import build, dictionaries, language_model
-from featurestore_demo.corpus import documents, held_out
+from featurestore_demo.corpus import documents, is_held_out
 from ingest import weights
 from ingest.corpus.corpus import tokenise
 from ingest.inspection import selftest
@@ -31,7 +31,7 @@ def model():
 @pytest.fixture(scope="module")
 def kept(model):
     """Some 8,000 tokens of documents that no training saw."""
-    return tokenise(model.tokenizer, (d for d in documents() if held_out(d.name)), 8000)
+    return tokenise(model.tokenizer, (d for d in documents() if is_held_out(d.name)), 8000)
 
 
 def test_documents_are_the_same_each_time_and_hold_no_tests():
@@ -39,15 +39,15 @@ def test_documents_are_the_same_each_time_and_hold_no_tests():
     assert names == [document.name for document in documents()]
     assert len(names) == len(set(names)) > 300
     assert not any(name.startswith(("test/", "idlelib/")) or "site-packages" in name for name in names)
-    share = sum(map(held_out, names)) / len(names)
+    share = sum(map(is_held_out, names)) / len(names)
     assert 0.01 < share < 0.08
 
 
 def test_sample_takes_slices_of_many_documents():
-    some = [next(iter(build.sample()))] + [document for _, document in zip(range(50), build.sample(), strict=False)]
-    assert some[0] == some[1], "the same each time"
+    sample = [next(iter(build.sample()))] + [document for _, document in zip(range(50), build.sample(), strict=False)]
+    assert sample[0] == sample[1], "the same each time"
     whole = {document.name: document.text for document in documents()}
-    for document in some:
+    for document in sample:
         assert document.text in whole[document.name]
         assert len(document.text) <= build.SLICE
 
@@ -87,10 +87,10 @@ def test_held_out_loss_is_far_below_a_unigram_model(model, kept):
 @pytest.mark.parametrize("source", SOURCES)
 def test_dictionaries_are_as_good_as_promised(model, kept, source):
     sae = weights.read(DEMO / "dictionaries" / source)
-    found = selftest.measure(sae, model, kept)
+    quality = selftest.measure(sae, model, kept)
     assert sae.d_sae >= 2048
-    assert 10 <= found["l0"] <= 60
-    assert found["variance_explained"] >= 0.75
+    assert 10 <= quality["l0"] <= 60
+    assert quality["variance_explained"] >= 0.75
 
 
 def test_weights_are_small():
@@ -164,21 +164,21 @@ def test_every_live_feature_of_the_demo_has_a_label(demo_store):
 
 def strongest(page, before=3, after=5):
     """The text around the tokens of the page's five strongest examples."""
-    found = []
+    texts = []
     for example in [example for example in page.examples if example.band == "top"][:5]:
         peak = example.position - example.start
-        found.append("".join(example.tokens[max(0, peak - before) : peak + after]))
-    return found
+        texts.append("".join(example.tokens[max(0, peak - before) : peak + after]))
+    return texts
 
 
 def test_activating_names_features_whose_pages_show_such_text(demo_store):
-    found = demo_store.activating("def __init__(self, name):", k=5)
-    assert "".join(found.tokens) == "def __init__(self, name):"
-    for feature in found.features:
+    activations = demo_store.activating("def __init__(self, name):", k=5)
+    assert "".join(activations.tokens) == "def __init__(self, name):"
+    for feature in activations.features:
         page = demo_store.feature(feature.id)
-        token = found.tokens[feature.token].strip()
+        token = activations.tokens[feature.token].strip()
         assert sum(token in text for text in strongest(page)) >= 3, (page.label, token)
-    pages = [" ".join(strongest(demo_store.feature(feature.id), 12, 12)) for feature in found.features]
+    pages = [" ".join(strongest(demo_store.feature(feature.id), 12, 12)) for feature in activations.features]
     assert sum("def " in text and "(" in text for text in pages) >= 3
 
 
@@ -200,9 +200,9 @@ def test_the_command_harvests_and_inspects_as_a_user_would(tmp_path, invoke):
     dictionary = str(DEMO / "dictionaries" / "2-res-2k")
     text = ["--text", str(tmp_path / "text"), "--model", str(DEMO / "model")]
     done = invoke(main, ["inspect", dictionary, *text, "--tokens", "300", "--json"])
-    found = json.loads(done.stdout)
-    assert found["d_sae"] == 2048
-    assert found["variance_explained"] > 0.5
+    figures = json.loads(done.stdout)
+    assert figures["d_sae"] == 2048
+    assert figures["variance_explained"] > 0.5
     harvest = ["harvest", "--weights", f"mid={dictionary}", "--model-id", "mine", "--store", str(tmp_path / "s"), *text]
     done = invoke(main, [*harvest, "--no-index"])
     assert done.exit_code == 0, done.output

@@ -1,4 +1,4 @@
-"""Training refuses another run's checkpoint, the shipped files say what the code says, and the report's splice is exact."""
+"""Training refuses another run's checkpoint, shipped files match the code, and the report's replacement is exact."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 from featurestore import Conflict
 from featurestore_demo import dictionaries, language_model, report, train
-from featurestore_demo.corpus import documents, held_out
+from featurestore_demo.corpus import documents, is_held_out
 from ingest import weights
 from ingest.corpus.corpus import tokenise
 from ingest.model.model import Model
@@ -35,8 +35,8 @@ def test_contexts_begin_with_bos_and_cover_every_token_once(model):
 
 
 def test_held_out_depends_on_the_name_alone():
-    # Fixed by hand: were this to change, what the shipped model was trained on would be taken for held out.
-    assert [name for name in ("ast.py", "typing.py", "topic:compound", "os.py", "topic:with") if held_out(name)] == [
+    # Fixed names: if these changed, documents that the shipped model was trained on would count as held out.
+    assert [name for name in ("ast.py", "typing.py", "topic:compound", "os.py", "topic:with") if is_held_out(name)] == [
         "ast.py",
         "typing.py",
         "topic:compound",
@@ -80,9 +80,9 @@ def test_dead_features_are_revived(tmp_path, monkeypatch):
     plan = dictionaries.Plan("x", "blocks.0.hook_resid_post", None, 2)
 
     def alive(work):
-        made = dictionaries.train(plan, x, x, steps=100, seed=1, work=tmp_path / work)
-        pre = (x.float() - made["b_dec"]) @ made["W_enc"] + made["b_enc"]
-        return int((pre > made["threshold"]).any(0).sum())
+        tensors = dictionaries.train(plan, x, x, steps=100, seed=1, work=tmp_path / work)
+        pre = (x.float() - tensors["b_dec"]) @ tensors["W_enc"] + tensors["b_enc"]
+        return int((pre > tensors["threshold"]).any(0).sum())
 
     with_revival = alive("a")
     monkeypatch.setattr(dictionaries, "REVIVE_EVERY", 10**9)
@@ -92,8 +92,8 @@ def test_dead_features_are_revived(tmp_path, monkeypatch):
 @PLANS
 def test_shipped_files_are_what_the_code_writes(model, plan):
     folder = train.DICTIONARIES / plan.source
-    found = json.loads((folder / "cfg.json").read_text())
-    assert found == dictionaries.config(plan, 192, 192, train.MODEL_NAME)
+    config = json.loads((folder / "cfg.json").read_text())
+    assert config == dictionaries.config(plan, 192, 192, train.MODEL_NAME)
     with safe_open(folder / "sae_weights.safetensors", "pt") as file:
         shapes = {name: tuple(file.get_tensor(name).shape) for name in file.keys()}  # noqa: SIM118
         assert {file.get_tensor(name).dtype for name in shapes} == {torch.float16}
@@ -106,8 +106,8 @@ def test_shipped_files_are_what_the_code_writes(model, plan):
     }
     # Both names of a place, TransformerLens's and transformers', mean one module and one side.
     for one, other in (("hook_name", "hf_hook_name"), ("hook_name_out", "hf_hook_name_out")):
-        if one in found["metadata"]:
-            points = [model.hook_point(found["metadata"][name]) for name in (one, other)]
+        if one in config["metadata"]:
+            points = [model.hook_point(config["metadata"][name]) for name in (one, other)]
             assert points[0].module is points[1].module
             assert points[0].side == points[1].side
 
@@ -133,17 +133,17 @@ def test_a_dictionary_that_changes_nothing_recovers_all_loss(model):
         hash="",
     )
     corpus = tokenise(model.tokenizer, documents(), 2000)
-    found = report.loss_recovered(model, same, corpus)
-    assert found["loss_increase"] == pytest.approx(0, abs=1e-4)
-    assert found["loss_recovered"] == pytest.approx(1, abs=1e-4)
+    figures = report.measure_recovered_loss(model, same, corpus)
+    assert figures["loss_increase"] == pytest.approx(0, abs=1e-4)
+    assert figures["loss_recovered"] == pytest.approx(1, abs=1e-4)
 
 
 @PLANS
 def test_splicing_a_dictionary_in_costs_little(model, plan):
-    corpus = tokenise(model.tokenizer, (d for d in documents() if held_out(d.name)), 4000)
-    found = report.loss_recovered(model, weights.read(train.DICTIONARIES / plan.source), corpus)
-    assert 0 < found["loss_increase"] < 0.5
-    assert found["loss_recovered"] > 0.8
+    corpus = tokenise(model.tokenizer, (d for d in documents() if is_held_out(d.name)), 4000)
+    figures = report.measure_recovered_loss(model, weights.read(train.DICTIONARIES / plan.source), corpus)
+    assert 0 < figures["loss_increase"] < 0.5
+    assert figures["loss_recovered"] > 0.8
 
 
 def test_the_readme_gives_a_row_to_every_dictionary():
