@@ -43,7 +43,7 @@ class Engine:
         for name, wanted in (("labelled_features", False), ("unlabelled_features", True)):
             files[name] = [directory.sql_path(p) for p in snapshot.parts("features") if (p.file in stale) == wanted]
         try:
-            directory.storage.register(self._con)
+            directory.storage.register(self._con, {part.file: part.bytes for part in snapshot.all()})
             schema.create(self._con, files, own_rule(snapshot))
         except duckdb.Error as exc:
             raise BadStore(f"{directory.location}: {shorten_error(exc)}") from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,7 +67,7 @@ class Storage(abc.ABC):
         """A path of this machine with the part `name`, which may be a directory. Raises BadStore when it is not there."""
 
     @abc.abstractmethod
-    def open(self, name: str) -> Any:
+    def open(self, name: str, size: int | None = None) -> Any:
         """The file as pyarrow reads it: a path, or an open file. Raises BadStore when it is not there."""
 
     @abc.abstractmethod
@@ -83,7 +83,7 @@ class Storage(abc.ABC):
     def sql_directories(self) -> list[str]:
         """The directories that hold what `sql_path` names, for DuckDB's list of what may be read."""
 
-    def register(self, con: Any) -> None:  # noqa: B027 - a directory needs nothing
+    def register(self, con: Any, sizes: Mapping[str, int]) -> None:  # noqa: B027 - a directory needs nothing
         """Teach a DuckDB connection to read `sql_path`s."""
 
     @abc.abstractmethod

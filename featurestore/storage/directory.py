@@ -117,7 +117,7 @@ class Directory:
 
     def open(self, part: Part) -> Any:
         """A Parquet part as pyarrow reads it."""
-        return self.storage.open(part.file)
+        return self.storage.open(part.file, part.bytes)
 
     def sql_path(self, part: Part) -> str:
         """A Parquet part as DuckDB names it."""

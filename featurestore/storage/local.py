@@ -93,7 +93,7 @@ class LocalStorage(Storage):
     def local(self, name: str) -> Path:
         return self.path / name
 
-    def open(self, name: str) -> Path:
+    def open(self, name: str, size: int | None = None) -> Path:
         file = self.path / name
         if not file.is_file():
             raise BadStore(f"{file} is missing; `featurestore check` says what else is")

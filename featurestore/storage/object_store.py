@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import hashlib
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from featurestore.errors import BadStore, Unavailable
 from featurestore.storage.base import LEASES, Entry, Storage
 from featurestore.storage.lease import Lease
+from featurestore.storage.ranged_files import RangedFile, RangedFiles
 
 # A writer on an object store is taken for dead when it has not touched its lease this long; it does with every part.
 LEASE_SECONDS = 6 * 3600.0
@@ -33,14 +35,12 @@ class ObjectStorage(Storage):
     def __init__(self, url: str):
         try:
             import obstore.store
-            from obstore.fsspec import FsspecStore
         except ImportError as exc:
             raise Unavailable(f"{url} needs {exc.name}: pip install 'featurestore[s3]'") from None
         self.location = url.rstrip("/")
         self._root = self.location
         try:
             self._store = obstore.store.from_url(self._root)
-            self._files = FsspecStore("s3")
         except Exception as exc:  # obstore's own kinds, ValueError, TypeError: whatever a wrong URL meets
             raise Unavailable(f"{url} cannot be opened: {_first_line(exc)}") from None
         root = os.environ.get("FEATURESTORE_CACHE") or "~/.cache/featurestore"
@@ -143,15 +143,33 @@ class ObjectStorage(Storage):
         shutil.rmtree(staged.parent, ignore_errors=True)
         return kept
 
-    def open(self, name: str) -> Any:
+    def open(self, name: str, size: int | None = None) -> Any:
         kept = self._cache / name
-        if kept.is_file():
-            return kept
+        return kept if kept.is_file() else self._open_ranged(name, size)
+
+    def _open_ranged(self, name: str, size: int | None) -> RangedFile:
+        """Open a file where it lies; its size is asked for unless it is known. Raises BadStore when it is not there."""
+        import obstore
+
+        if size is None:
+            try:
+                with self._told(f"reading {name}"):
+                    size = obstore.head(self._store, name)["size"]
+            except FileNotFoundError:
+                raise self._missing(name) from None
+        return RangedFile(self.sql_path(name), size, functools.partial(self._read_range, name))
+
+    def _read_range(self, name: str, start: int, end: int) -> bytes:
+        import obstore
+
         try:
             with self._told(f"reading {name}"):
-                return self._files.open(self.sql_path(name))
+                return bytes(obstore.get_range(self._store, name, start=start, end=end))
         except FileNotFoundError:
-            raise BadStore(f"{self.location}/{name} is missing; `featurestore check` says what else is") from None
+            raise self._missing(name) from None
+
+    def _missing(self, name: str) -> BadStore:
+        return BadStore(f"{self.location}/{name} is missing; `featurestore check` says what else is")
 
     @contextlib.contextmanager
     def stream(self, name: str) -> Iterator[Iterator[bytes]]:
@@ -166,8 +184,16 @@ class ObjectStorage(Storage):
     def sql_directories(self) -> list[str]:
         return [f"{self._root}/"]
 
-    def register(self, con: Any) -> None:
-        con.register_filesystem(self._files)
+    def register(self, con: Any, sizes: Mapping[str, int]) -> None:
+        by_url = {self.sql_path(name): size for name, size in sizes.items()}
+
+        def open_url(url: str) -> RangedFile:
+            name = url.removeprefix(f"{self._root}/")
+            if name == url or ".." in name.split("/"):
+                raise FileNotFoundError(f"{url} is no file of {self.location}")
+            return self._open_ranged(name, by_url.get(url))
+
+        con.register_filesystem(RangedFiles(open_url, by_url))
 
     def lease(self, writer: str) -> Lease:
         return _ObjectLease(self, f"{LEASES}/{writer}")

@@ -1,8 +1,6 @@
 """A store on object storage: the same store, against a real S3-speaking server on loopback."""
 
 import json
-import logging
-import socket
 import subprocess
 import sys
 import threading
@@ -10,7 +8,6 @@ import time
 
 import obstore
 import pytest
-from moto.server import ThreadedMotoServer
 
 import featurestore
 from featurestore import BadStore, Conflict, NotFound, Unavailable
@@ -18,31 +15,14 @@ from featurestore.cli.main import main
 from featurestore.storage import log
 from featurestore.storage.locations import storage_at
 from featurestore.web import create_app
-from tests.support import tiny, writer_jobs
+from tests.support import s3_server, tiny, writer_jobs
 
 
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory):
     """A server with one bucket; the environment says where it is, and where the cache is."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
-    server.start()
-    with pytest.MonkeyPatch.context() as patch:
-        url = f"http://127.0.0.1:{port}"
-        patch.setenv("AWS_ENDPOINT_URL", url)
-        patch.setenv("AWS_ALLOW_HTTP", "true")
-        patch.setenv("AWS_ACCESS_KEY_ID", "key")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        patch.setenv("AWS_REGION", "us-east-1")
-        patch.setenv("FEATURESTORE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        import boto3
-
-        boto3.client("s3", endpoint_url=url).create_bucket(Bucket="features")
-        yield "s3://features"
-    server.stop()
+    with s3_server.serve_bucket(tmp_path_factory.mktemp("cache")) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +153,7 @@ def test_a_killed_writer_is_swept_when_its_lease_is_old(s3, fresh_cache, monkeyp
     location = f"{s3}/killed"
     featurestore.create(location).close()
     code = (
-        "import os, sys, featurestore; from tests import tiny; "
+        "import os, sys, featurestore; from tests.support import tiny; "
         "writer = featurestore.connect(sys.argv[1]).writer('x'); tiny.add_dictionary(writer, '0-res', 0); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code, location])
@@ -206,9 +186,7 @@ def test_a_service_over_it_sees_new_parts(s3, fresh_cache):
 
 
 def test_damage_is_found_there_too(s3, stored, fresh_cache, monkeypatch):
-    source, copy = storage_at(stored), storage_at(f"{s3}/damaged")
-    for one in source.entries():
-        copy.write(one.name, source.read(one.name))
+    copy = s3_server.copy_store(stored, f"{s3}/damaged")
     name = next(one.name for one in copy.entries("examples"))
     raw = bytearray(copy.read(name))
     raw[len(raw) // 2] ^= 1
