@@ -18,7 +18,7 @@ import hashlib
 import re
 import time
 import uuid
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +182,7 @@ class Directory:
             elif (
                 words[0] == JOBS
                 or UNFINISHED & set(words)
-                or any("/".join(words[:n]) in named for n in range(2, len(words) + 1))
+                or is_of(one.name, named)
             ):
                 left = False
             elif words[-1].startswith("."):
@@ -232,12 +232,15 @@ class Staging:
         """Files of this writer may be made elsewhere, also such as nobody tells of since who made them was killed."""
         self._is_helped = True
 
-    def adopt(self, part: Part, content: bytes | None) -> None:
-        """Take in a part that was made elsewhere; `content` is its file's, unless that lies here already."""
+    def adopt(self, part: Part, content: Mapping[str, bytes] | None) -> None:
+        """Take in a part that was made elsewhere; `content` is as `read_content` gives it, None if the part is here."""
         self._names.append(part.file)
         if content is not None:
             staged = self._directory.storage.stage(part.file)
-            staged.write_bytes(content)
+            for name, raw in content.items():
+                file = staged / name if name else staged
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(raw)
             self._directory.storage.publish(staged, part.file)
         self._touch()
 
@@ -249,8 +252,8 @@ class Staging:
     def close(self) -> None:
         """Delete what was not kept, and say that this writer is done."""
         if self._is_helped:
-            mine = [one.name for one in self._directory.storage.entries() if writer_of(one.name) == self.writer]
-            self._names = [name for name in mine if name not in self._kept]
+            names = [entry.name for entry in self._directory.storage.entries()]
+            self._names = [name for name in names if writer_of(name) == self.writer and not is_of(name, self._kept)]
         for name in self._names:
             self._directory.storage.delete(name)
         self._names = []
@@ -273,6 +276,19 @@ def fingerprint(path: Path) -> tuple[str, dict[str, str], int]:
         files[one.relative_to(path).as_posix()] = digest
         size += bytes_
     return hashlib.sha256(msgspec.json.encode(files)).hexdigest(), files, size
+
+
+def read_content(path: Path) -> dict[str, bytes]:
+    """The bytes of a file, under an empty name; of a directory, those of each file in it, by its name there."""
+    if not path.is_dir():
+        return {"": path.read_bytes()}
+    return {file.relative_to(path).as_posix(): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
+
+
+def is_of(name: str, parts: Container[str]) -> bool:
+    """Whether a file is one of these parts or lies in one: a part can be a directory."""
+    words = name.split("/")
+    return any("/".join(words[:n]) in parts for n in range(2, len(words) + 1))
 
 
 def writer_of(name: str) -> str:

@@ -16,7 +16,7 @@ import pyarrow.parquet
 from featurestore.conventions import held_out
 from featurestore.errors import BadRequest, Conflict, FeatureStoreError, Unavailable
 from featurestore.storage.base import LEASES
-from featurestore.storage.directory import APPENDED, OF_A_DICTIONARY, OF_A_GRAPH, Directory, Staging
+from featurestore.storage.directory import APPENDED, OF_A_DICTIONARY, OF_A_GRAPH, Directory, Staging, read_content
 from featurestore.storage.local import LocalStorage
 from featurestore.storage.log import Part
 from featurestore.tables import feature_rows, grouped_rows, token_stream
@@ -293,10 +293,10 @@ class Writer:
 
 
 class Made(NamedTuple):
-    """A part that a helper made, and its file's content where the helper's machine does not see the store."""
+    """A part that a helper made, and its content (see read_content) where the helper's machine does not see the store."""
 
     part: Part
-    content: bytes | None
+    content: dict[str, bytes] | None
 
 
 class Helper(NamedTuple):
@@ -318,7 +318,7 @@ class Helper(NamedTuple):
                 directory = Directory.create(folder)
             writer = stack.enter_context(contextlib.closing(_HelpingWriter(directory, "", self.writer)))
             add(writer)
-            return [Made(part, None if seen else directory.local(part).read_bytes()) for part in writer.finished()]
+            return [Made(part, None if seen else read_content(directory.local(part))) for part in writer.finished()]
 
     def _store(self) -> Directory | None:
         """The store, if this machine sees it: the writer's lease lies in it."""

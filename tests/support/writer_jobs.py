@@ -28,7 +28,7 @@ class _Judge:
     """Answers like a language model, at once."""
 
     model = "a-model"
-    pace = RateLimit(2)
+    rate_limit = RateLimit(2)
 
     def ask(self, messages, **settings) -> Answer:
         return Answer('{"label": "about ' + str(len(str(messages))) + ' characters"}')

@@ -70,6 +70,26 @@ def test_parts_are_made_by_helpers_that_see_the_store_and_by_others(tmp_path, se
     assert store.check().problems == ()
 
 
+@pytest.mark.parametrize("seen", [True, False])
+def test_parts_that_are_directories_stay_when_a_writer_with_helpers_closes(tmp_path, seen):
+    store = featurestore.create(tmp_path / "s")
+    documents = tiny.table([{"document": 0, "name": "one", "tokenizer": tiny.TOKENIZER, "length": 9}])
+    stream = numpy.array(tiny.DOCUMENTS[0])
+    with store.writer("tests") as writer:
+        writer.add_corpus("own", documents, stream)
+        helper = writer.helper()
+        if not seen:
+            helper = helper._replace(location=str(tmp_path / "elsewhere"))
+        writer.adopt(helper.make(lambda parts: parts.add_corpus("made-elsewhere", documents, stream)))
+        left = helper.make(lambda parts: parts.add_corpus("left", documents, stream))
+    directory = Directory(tmp_path / "s")
+    assert all(directory.is_whole(part) for part in directory.snapshot().all())
+    assert {part.key for part in directory.snapshot().parts("token_stream")} == {"own", "made-elsewhere"}
+    assert store.check().problems == ()
+    assert not any(entry.name.startswith(left[-1].part.file) for entry in directory.storage.entries())
+    assert directory.leftovers() == []
+
+
 def test_an_error_while_writing_leaves_nothing(tmp_path):
     store = featurestore.create(tmp_path / "s")
     before = sorted(path for path in (tmp_path / "s").rglob("*") if path.is_file())
