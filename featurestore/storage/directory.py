@@ -179,11 +179,7 @@ class Directory:
             words = one.name.split("/")
             if words[0] == LEASES:
                 left = words[-1] in dead
-            elif (
-                words[0] == JOBS
-                or UNFINISHED & set(words)
-                or is_of(one.name, named)
-            ):
+            elif words[0] == JOBS or UNFINISHED & set(words) or is_of(one.name, named):
                 left = False
             elif words[-1].startswith("."):
                 left = time.time() - one.at > 60  # a small file under way takes milliseconds

@@ -15,7 +15,12 @@ PROGRAM = [sys.executable, "-c", "from featurestore.cli.main import main; main(p
 
 def run_command(*arguments: object, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run one command to its end, whatever it says."""
-    known = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+    known = {
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "RAY_worker_niceness": "0",
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    }
     return subprocess.run(
         [*PROGRAM, *map(str, arguments)],
         env=os.environ | known | environment,
