@@ -155,7 +155,8 @@ def measure_page_rows(path: Path) -> dict[str, float]:
     def read_by_pyarrow() -> dict[str, Any]:
         """Read the next row by pyarrow."""
         batch, row = divmod(next(places), feature_rows.BATCH_ROWS)
-        return peer_file.get_batch(batch).slice(row, 1).to_pylist()[0]
+        row_values: dict[str, Any] = peer_file.get_batch(batch).slice(row, 1).to_pylist()[0]
+        return row_values
 
     first = next(places)
     batch, row = divmod(first, feature_rows.BATCH_ROWS)

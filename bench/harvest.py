@@ -64,7 +64,7 @@ def measure_bare_loop(work: Path, options: argparse.Namespace, results: Any) -> 
                 )
             )
             x = model.read(ids, [point])[point.name][:, 1:].flatten(0, 1)
-            for part in x.split(TILE_TOKENS):
+            for part in torch.split(x, TILE_TOKENS):
                 for start in range(0, sae.d_sae, step):
                     sae.encode(part, start, min(start + step, sae.d_sae))
     results["alone"] = [*results.get("alone", []), (corpus.size, time.perf_counter() - began)]

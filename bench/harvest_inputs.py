@@ -37,7 +37,8 @@ def _write_model(work: Path, options: argparse.Namespace) -> None:
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
     bpe.save(str(work / "tokenizer.json"))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token="<bos>", eos_token="<bos>")
+    tokens = {"bos_token": "<bos>", "eos_token": "<bos>"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, **tokens)  # type: ignore[no-untyped-call]
     config = GPT2Config(
         vocab_size=options.vocabulary,
         n_positions=options.context,
@@ -86,4 +87,5 @@ def read_corpus(work: Path, model: Model, tokens: int) -> Corpus:
 
 def count_heads(options: argparse.Namespace) -> int:
     """Number of attention heads of the model."""
-    return max(1, options.width // 64)
+    width: int = options.width
+    return max(1, width // 64)

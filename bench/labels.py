@@ -78,7 +78,7 @@ def throughput(path: str, folder: str, requests: int, concurrency: int, latency:
     """Add requests answered a second, and processor time of each, to `figures`."""
     with (
         fake_llm.in_a_process("--latency", str(latency)) as url,
-        featurestore.connect(path) as store,
+        featurestore.Store(path) as store,
         Journal(Path(folder) / "throughput.jsonl") as journal,
     ):
         endpoint = Endpoint("judge", url, concurrency=concurrency)
@@ -109,7 +109,7 @@ def memory(path: str, folder: str, prompt: str, figures: Any) -> None:
         bars.append(MemoryProgress(total or 1))
         return bars[0]
 
-    with featurestore.connect(path) as store, Journal(Path(folder) / "memory.jsonl") as journal:
+    with featurestore.Store(path) as store, Journal(Path(folder) / "memory.jsonl") as journal:
         began = time.perf_counter()
         job = label_run.LabelJob.of(Judge.model, prompt, redo=True)
         judge: Any = Judge(8)  # has of an endpoint only what the asker uses

@@ -61,7 +61,8 @@ class ClusteredEmbedder:
         vectors = self._families[self._rng.integers(0, FAMILIES, len(texts))] + own
         if stage:
             stage(len(texts))
-        return vectors / numpy.linalg.norm(vectors, axis=1, keepdims=True)
+        unit: numpy.ndarray = vectors / numpy.linalg.norm(vectors, axis=1, keepdims=True)
+        return unit
 
 
 def main() -> None:
@@ -146,7 +147,9 @@ def recall(path: Path, queries: numpy.ndarray) -> float:
         vectors.unit(labels[first : first + BLOCK]) * shown[first : first + BLOCK, None]
         for first in range(0, len(labels), BLOCK)
     )
-    _, nearest = exhaustive_search.knn_ground_truth(queries, blocks, 10, faiss.METRIC_INNER_PRODUCT)
+    _, nearest = exhaustive_search.knn_ground_truth(  # type: ignore[no-untyped-call]  # faiss leaves it untyped
+        queries, blocks, 10, faiss.METRIC_INNER_PRODUCT
+    )
     allowed = index.filter(shown)
     rows = [index.search(query, 10, allowed)[0] for query in queries]
     return float(numpy.mean([numpy.isin(*both).mean() for both in zip(nearest, rows, strict=True)]))

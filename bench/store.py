@@ -102,11 +102,11 @@ def measure(folder: Path, features: int, dim: int) -> dict[str, Any]:
     return figures
 
 
-def open_store(folder: Path, features: int, dim: int) -> tuple[featurestore.FeatureStore, float | None]:
+def open_store(folder: Path, features: int, dim: int) -> tuple[featurestore.Store, float | None]:
     """Returns the store and the features written per second (None if it existed); builds and compacts it."""
     path = folder / f"{features}.features"
     if path.exists():
-        return featurestore.connect(path), None
+        return featurestore.Store(path), None
     began = time.perf_counter()
     with show_progress() as progress:
         store = synthetic.build(path, features, dim, progress(f"writing {features:,} features", features))

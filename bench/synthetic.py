@@ -26,12 +26,12 @@ NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 def build(
     path: Path, features: int, dim: int, advance: Callable[[int], None], examples: bool = True
-) -> featurestore.FeatureStore:
+) -> featurestore.Store:
     """Write a store of `features` features with decoder vectors of `dim` numbers, in one commit a dictionary.
 
     Continues a store whose writing was interrupted.
     """
-    store = featurestore.connect(path) if path.exists() else featurestore.create(path)
+    store = featurestore.Store(path) if path.exists() else featurestore.create(path)
     names = {dictionary.dictionary for dictionary in store.dictionaries()}
     if not names:
         with store.writer("bench") as writer:
@@ -61,7 +61,8 @@ def build(
 
 def _draw_zipf(rng: numpy.random.Generator, most: int, size: Any) -> numpy.ndarray:
     """Numbers below `most`, the n-th about 1/n as frequent as the first, int32."""
-    return (most ** rng.random(size) - 1).astype(numpy.int32)
+    numbers: numpy.ndarray = most ** rng.random(size) - 1
+    return numbers.astype(numpy.int32)
 
 
 def _make_pieces() -> list[str]:

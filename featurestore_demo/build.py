@@ -48,7 +48,7 @@ def build(path: Path, tokens: int = TOKENS) -> list[str]:
     except ImportError as exc:
         raise _needs(exc) from None
     lines = []
-    store = featurestore.connect(path) if (path / "store.json").exists() else featurestore.create(path)
+    store = featurestore.Store(path) if (path / "store.json").exists() else featurestore.create(path)
     with store, show_progress() as progress:
         sources = sorted(folder.name for folder in (HERE / "dictionaries").iterdir() if folder.is_dir())
         if not {f"{MODEL_ID}/{source}" for source in sources} <= {entry.dictionary for entry in store.dictionaries()}:
@@ -72,13 +72,20 @@ def _harvest(store: featurestore.Store, sources: list[str], tokens: int, progres
     try:
         from ingest import weights
         from ingest.harvest.harvest import harvest
+        from ingest.harvest.plan import HarvestOptions
         from ingest.model.model import Model
     except ImportError as exc:
         raise _needs(exc) from None
     saes = {source: weights.read(HERE / "dictionaries" / source) for source in sources}
     model = Model(str(HERE / "model"))
     report = harvest(
-        store, model, saes, sample(), model_id=MODEL_ID, max_tokens=tokens, replace=True, progress=progress
+        store,
+        model,
+        saes,
+        sample(),
+        model_id=MODEL_ID,
+        options=HarvestOptions(max_tokens=tokens, replace=True),
+        progress=progress,
     )
     return (
         f"harvested {len(saes)} dictionaries over {report.tokens:,} tokens of "

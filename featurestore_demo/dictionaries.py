@@ -197,7 +197,7 @@ def _finish(
 ) -> dict[str, torch.Tensor]:
     """Returns the tensors to save: scales folded into the weights, unit decoder vectors, the threshold for L0 = k."""
     rows = torch.from_numpy(numpy.random.default_rng([seed, 1 << 30]).integers(0, len(x), CALIBRATION))
-    parts = [sae.pre(x[chunk].float() / scale_x, subtract) for chunk in rows.split(BATCH)]
+    parts = [sae.pre(x[chunk].float() / scale_x, subtract) for chunk in torch.split(rows, BATCH)]
     most = plan.k * BATCH
     bar = sum(float(part.flatten().topk(most).values[-1]) for part in parts) / len(parts)
     # An SAE subtracts its own output bias from its input, so both live on one scale: scale_x = scale_y.
