@@ -216,4 +216,4 @@ def save(model: GPT2LMHeadModel, folder: Path) -> None:
     """Save the model to `folder` in the Hugging Face layout, in half precision."""
     half = GPT2LMHeadModel(model.config)
     half.load_state_dict(model.state_dict())
-    half.to(torch.float16).save_pretrained(folder)
+    half.half().save_pretrained(folder)  # type: ignore[no-untyped-call]  # transformers leaves it untyped
