@@ -28,9 +28,12 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         None
     )
     unlike: Annotated[
-        _Ids, Meta(description="Feature ids: the mean of their directions is subtracted from what is near or vector.")
+        _Ids,
+        Meta(
+            description="Feature ids: the mean of their directions is subtracted from the direction that is searched."
+        ),
     ] = ()
-    opposite: Annotated[bool, Meta(description="Rank by the opposite direction: the least cosine first.")] = False
+    opposite: Annotated[bool, Meta(description="Rank by the opposite direction: the lowest cosine first.")] = False
     mode: Annotated[
         Literal["hybrid", "semantic", "keyword"] | None,
         Meta(description="How text is matched: by meaning, by words, or both (hybrid, the default)."),
@@ -38,28 +41,26 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     over: Annotated[
         tuple[Literal["labels", "tokens", "logits"], ...],
         Meta(
-            description="Where text is looked for: labels, the tokens that top examples fire on, the tokens whose "
-            "logits are raised most. By default in labels, and in hybrid mode in tokens too."
+            description="What is searched: labels, the tokens that top examples fire on, the tokens whose logits "
+            "are raised most. Default: labels, and in hybrid mode tokens too."
         ),
     ] = ()
-    space: Annotated[
-        str | None, Meta(description="The coordinates a vector lives in; needed when the store has several.")
-    ] = None
+    space: Annotated[str | None, Meta(description="The space of the vector; needed if the store has several.")] = None
     within: Annotated[tuple[str, ...], Meta(description="Only these dictionaries (model/source) or models.")] = ()
     where: Annotated[
         _Text | None, Meta(description="Only features for which this SQL condition over the view `features` holds.")
     ] = None
-    among: Annotated[_Ids, Meta(description="Only these features, by id: ranks a given set.")] = ()
-    k: Annotated[int, Meta(description="How many hits.", ge=1, le=MAX_K)] = 10
-    all: Annotated[bool, Meta(description="Also dead and always-on features, which are hidden otherwise.")] = False
+    among: Annotated[_Ids, Meta(description="Rank only these features, by id.")] = ()
+    k: Annotated[int, Meta(description="Number of hits.", ge=1, le=MAX_K)] = 10
+    all: Annotated[bool, Meta(description="Include dead and always-on features, which are hidden by default.")] = False
     group: Annotated[
         bool | None,
         Meta(
-            description="Show hits of the same label and nearly the same decoder vector (cosine > 0.9) as one. "
-            "By default so for text, unless it ranks a given set."
+            description="Show hits with the same label and nearly the same decoder vector (cosine > 0.9) as one. "
+            "On by default for text, unless `among` is given."
         ),
     ] = None
-    cursor: Annotated[_Text | None, Meta(description="The `next` of the page before.")] = None
+    cursor: Annotated[_Text | None, Meta(description="The `next` of the previous page.")] = None
 
     @classmethod
     def of(cls, fields: Mapping[str, Any], *, strict: bool = True) -> Query:

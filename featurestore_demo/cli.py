@@ -9,13 +9,21 @@ import click
 
 
 @click.command()
-@click.option("--store", default="demo.features", show_default=True, type=click.Path(path_type=Path), help="Where.")
+@click.option(
+    "--store",
+    default="demo.features",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Directory of the store.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port to listen on.")
 @click.option("--no-serve", is_flag=True, help="Only build the store.")
-@click.option("--tokens", type=click.IntRange(1000), default=320_000, show_default=True, help="Tokens harvested over.")
+@click.option(
+    "--tokens", type=click.IntRange(1000), default=320_000, show_default=True, help="Number of tokens to harvest over."
+)
 def demo(store: Path, host: str, port: int, no_serve: bool, tokens: int) -> None:
-    """Build a small store of a real model and serve it: no network, no key.
+    """Build a small store of a real model and serve it, without network or key.
 
     A second run reuses the store. Example: featurestore demo --port 8080
     """

@@ -13,11 +13,13 @@ from featurestore.extension.output import format_cell, open_console, print_json_
 
 @click.command()
 @click.argument("id")
-@click.option("--examples", type=int, default=5, show_default=True, help="Examples shown of each band.")
+@click.option(
+    "--examples", type=int, default=5, show_default=True, help="Show at most this many examples of each band."
+)
 @store_option
 @json_option
 def feature(id: str, examples: int, store: str, as_json: bool) -> None:
-    """One feature's whole page: statistics, labels, logits, histogram and examples.
+    """Show everything about one feature: statistics, labels, logits, histogram and examples.
 
     Example: featurestore feature pystdlib/2-res-2k/17
     """
@@ -79,7 +81,7 @@ def spark(histogram: tuple[int, ...]) -> str:
 @store_option
 @json_option
 def dictionaries(store: str, as_json: bool) -> None:
-    """Every dictionary of the store.
+    """List the dictionaries of the store.
 
     Example: featurestore dictionaries --store demo.features
     """
@@ -96,7 +98,7 @@ def dictionaries(store: str, as_json: bool) -> None:
 @store_option
 @json_option
 def info(store: str, as_json: bool) -> None:
-    """What the store holds: rows and bytes by table.
+    """Show what the store holds: rows and bytes by table.
 
     Example: featurestore info --store demo.features
     """

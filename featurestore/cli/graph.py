@@ -14,7 +14,7 @@ from featurestore.extension.output import print_json_lines, print_table
 
 @click.group()
 def graph() -> None:
-    """Keep attribution graphs beside the features that are their nodes: add, list, show, remove.
+    """Store attribution graphs beside the features that are their nodes: add, list, show, remove.
 
     Example: featurestore graph add dallas.json --map "gemma-2-2b/{layer}-transcoder"
     """
@@ -22,21 +22,21 @@ def graph() -> None:
 
 @graph.command()
 @click.argument("file", type=click.Path())
-@click.option("--slug", help="Its name in the store. Default: the file's own.")
+@click.option("--slug", help="Name of the graph in the store. Default: the name in the file.")
 @click.option(
     "--map",
     "map_",
     multiple=True,
     metavar="DICTIONARIES",
-    help="Whose features its nodes are: LAYER=MODEL/SOURCE, or MODEL/{layer}-SOURCE for every layer. Repeatable.",
+    help="Dictionaries of the nodes: LAYER=MODEL/SOURCE, or MODEL/{layer}-SOURCE for every layer. Repeatable.",
 )
-@click.option("--replace", is_flag=True, help="In the place of the graph of this name.")
+@click.option("--replace", is_flag=True, help="Replace the graph that has this name.")
 @store_option
 @json_option
 def add(file: str, slug: str | None, map_: tuple[str, ...], replace: bool, store: str, as_json: bool) -> None:
-    """Keep the attribution graph of FILE, as circuit-tracer and Neuronpedia write it.
+    """Store the attribution graph in FILE, a JSON file of circuit-tracer or Neuronpedia.
 
-    Without --map, what the file says of its transcoders is looked for among the store's dictionaries.
+    Without --map, the dictionaries that the file names are looked up in the store.
 
     Example: featurestore graph add dallas.json --map "gemma-2-2b/{layer}-transcoder" --map 25=gemma-2-2b/last
     """
@@ -57,7 +57,7 @@ def add(file: str, slug: str | None, map_: tuple[str, ...], replace: bool, store
 @store_option
 @json_option
 def list_(store: str, as_json: bool) -> None:
-    """Every graph of the store.
+    """List the graphs of the store.
 
     Example: featurestore graph list --store demo.features
     """
@@ -72,13 +72,15 @@ def list_(store: str, as_json: bool) -> None:
 
 @graph.command()
 @click.argument("slug")
-@click.option("--file", "as_file", is_flag=True, help="Print circuit-tracer's JSON, with our labels in it, instead.")
+@click.option("--file", "as_file", is_flag=True, help="Print circuit-tracer's JSON, with the store's labels in it.")
 @click.option("--output", "-o", type=click.Path(dir_okay=False), help="Write that JSON to this file.")
-@click.option("-k", "k", type=int, default=30, show_default=True, help="How many nodes, the most influential first.")
+@click.option(
+    "-k", "k", type=int, default=30, show_default=True, help="Show this many nodes, the most influential first."
+)
 @store_option
 @json_option
 def show(slug: str, as_file: bool, output: str | None, k: int, store: str, as_json: bool) -> None:
-    """A graph's nodes with the labels of their features, the most influential first.
+    """Show a graph's nodes with the labels of their features, the most influential first.
 
     Example: featurestore graph show dallas --output dallas-labelled.json
     """
@@ -125,7 +127,7 @@ def _write(document: object, output: str | None) -> None:
 @click.argument("slug")
 @store_option
 def remove(slug: str, store: str) -> None:
-    """Remove a graph; the features it speaks of stay.
+    """Remove a graph, but not the features that are its nodes.
 
     Example: featurestore graph remove dallas
     """

@@ -15,7 +15,7 @@ from featurestore.extension.commands import Group
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 EPILOG = (
-    "Begin with `featurestore demo`: it builds a small store and serves it. Every command has --help with an example."
+    "Start with `featurestore demo`: it builds a small store and serves it. Every command has --help with an example."
 )
 
 

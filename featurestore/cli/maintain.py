@@ -12,11 +12,11 @@ from featurestore.extension.progress import show_progress
 
 
 @click.command()
-@click.option("--repair", is_flag=True, help="Remove leftovers and build again what can be built from the rest.")
+@click.option("--repair", is_flag=True, help="Remove leftover files, and rebuild what can be rebuilt from the others.")
 @store_option
 @json_option
 def check(repair: bool, store: str, as_json: bool) -> None:
-    """Read every byte of the store: checksums, schema, counts, what refers to what, and what killed writers left.
+    """Read and check every byte of the store: checksums, schema, counts, references, and files of killed writers.
 
     The exit code is 7 when something is wrong.
 
@@ -48,8 +48,8 @@ def check(repair: bool, store: str, as_json: bool) -> None:
 @click.command()
 @store_option
 def compact(store: str) -> None:
-    """Merge many small label parts into few, and copy the best labels beside the features, which makes pages and
-    aggregates quick.
+    """Merge many small label parts into few, and copy the best labels beside the features. This makes pages
+    and aggregates faster.
 
     Example: featurestore compact --store demo.features
     """
@@ -61,7 +61,7 @@ def compact(store: str) -> None:
 
 @click.command()
 @click.argument("ids", nargs=-1, required=True, metavar="DICTIONARY...")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @store_option
 def remove(ids: tuple[str, ...], yes: bool, store: str) -> None:
     """Remove dictionaries with their features, examples, labels and vectors, and corpora that no other dictionary uses.
@@ -79,14 +79,14 @@ def remove(ids: tuple[str, ...], yes: bool, store: str) -> None:
 
 @click.command()
 @click.argument("id", required=False)
-@click.option("--start", metavar="KIND", help="Begin one in its own process: index, compact or check.")
+@click.option("--start", metavar="KIND", help="Start a job in its own process: index, compact or check.")
 @click.option(
-    "--cancel", is_flag=True, help="End job ID, which --start or a service began, or forget one that has ended."
+    "--cancel", is_flag=True, help="Cancel job ID that --start or a service started, or forget it if it has ended."
 )
 @store_option
 @json_option
 def jobs(id: str | None, start: str | None, cancel: bool, store: str, as_json: bool) -> None:
-    """Long work on the store, running or of late: harvests, labelling, scoring, maintenance; or job ID aljob.
+    """List running and recent jobs of the store, or show job ID: harvests, labelling, scoring, maintenance.
 
     Example: featurestore jobs --store demo.features
 
@@ -122,7 +122,7 @@ def jobs(id: str | None, start: str | None, cancel: bool, store: str, as_json: b
 @click.command()
 @store_option
 def migrate(store: str) -> None:
-    """Bring a store of an older format to this version's, in place.
+    """Convert a store of an older format to the format of this version, in place.
 
     Example: featurestore migrate --store old.features
     """
@@ -137,7 +137,7 @@ def migrate(store: str) -> None:
 @click.option("--recall", type=float, help="Share of the true nearest vectors to find in large spaces. Default: 0.95.")
 @store_option
 def index(embedder: str | None, recall: float | None, store: str) -> None:
-    """Build the indexes that are missing or stale: decoder vectors, and labels by meaning and by words. Compacts first.
+    """Compact the store, then build missing or outdated indexes: decoder vectors, labels by meaning and by words.
 
     Example: featurestore index --store demo.features
     """
@@ -150,7 +150,7 @@ def index(embedder: str | None, recall: float | None, store: str) -> None:
 @click.command()
 @click.argument("path", metavar="PATH_OR_URL")
 def create(path: str) -> None:
-    """Make a new, empty store, in a directory or at an s3:// prefix.
+    """Create an empty store in a directory or at an s3:// prefix.
 
     Example: featurestore create my.features
     """

@@ -51,7 +51,7 @@ def query_options(*names: str) -> Callable[[Any], Any]:
 @store_option
 @json_option
 def search(text: str, store: str, as_json: bool, **options: Any) -> None:
-    """Features whose labels match TEXT. Words may be +needed, -unwanted, "a phrase" or the begin* of one.
+    """Find features whose labels match TEXT. Words may be +needed, -unwanted, "a phrase" or begin*.
 
     Example: featurestore search "exception handling" --where "layer >= 2 and density < 0.01"
 
@@ -67,7 +67,7 @@ def search(text: str, store: str, as_json: bool, **options: Any) -> None:
 @store_option
 @json_option
 def nearest(to: tuple[str, ...], store: str, as_json: bool, **options: Any) -> None:
-    """Features whose decoder vectors are nearest to a feature's, to the mean of several features', or to a file's vector.
+    """Find features by decoder vectors: the nearest to a feature, to the mean of several, or to a vector in a file.
 
     A file is .npy, .safetensors or .pt; FILE:NAME takes one tensor of several, and FILE:NAME:ROW one row of a matrix.
 
@@ -85,12 +85,12 @@ def nearest(to: tuple[str, ...], store: str, as_json: bool, **options: Any) -> N
 
 
 @click.command()
-@click.option("--text", "texts", multiple=True, help="A text that features should fire on. Repeatable.")
-@click.option("--against", multiple=True, help="A text that they should not. Repeatable.")
-@click.option("--texts-file", type=click.Path(), help="Texts, one a line.")
-@click.option("--against-file", type=click.Path(), help="Texts, one a line.")
+@click.option("--text", "texts", multiple=True, help="A text on which features should fire. Repeatable.")
+@click.option("--against", multiple=True, help="A text on which they should not fire. Repeatable.")
+@click.option("--texts-file", type=click.Path(), help="File of texts for --text, one a line.")
+@click.option("--against-file", type=click.Path(), help="File of texts for --against, one a line.")
 @click.option("--dictionary", multiple=True, metavar="ID", help="Only this dictionary. Repeatable.")
-@click.option("-k", "k", type=int, default=10, show_default=True, help="How many features.")
+@click.option("-k", "k", type=int, default=10, show_default=True, help="Number of features.")
 @store_option
 @json_option
 def contrast(
@@ -103,7 +103,7 @@ def contrast(
     store: str,
     as_json: bool,
 ) -> None:
-    """Features that fire more on some texts than on others.
+    """Find features that fire more on some texts than on others.
 
     Example: featurestore contrast --text "raise ValueError(x)" --text "raise KeyError" --against "return x"
     """
@@ -135,13 +135,18 @@ def _lines(path: str | None) -> list[str]:
 
 @click.command()
 @click.argument("dictionary")
-@click.option("--against", multiple=True, metavar="ID", help="Compare with this dictionary. Repeatable. Default: all.")
-@click.option("--cosine", type=float, default=0.9, show_default=True, help="Pairs of at least this cosine.")
-@click.option("-k", "k", type=int, default=20, show_default=True, help="How many pairs.")
+@click.option(
+    "--against",
+    multiple=True,
+    metavar="ID",
+    help="Compare with this dictionary. Repeatable. Default: all of the same space.",
+)
+@click.option("--cosine", type=float, default=0.9, show_default=True, help="Smallest cosine of a pair.")
+@click.option("-k", "k", type=int, default=20, show_default=True, help="Number of pairs.")
 @store_option
 @json_option
 def duplicates(dictionary: str, against: tuple[str, ...], cosine: float, k: int, store: str, as_json: bool) -> None:
-    """Features of DICTIONARY that other dictionaries of its space have too, by their decoder vectors.
+    """Find features of DICTIONARY that have a near copy in other dictionaries of its space, by decoder vectors.
 
     Example: featurestore duplicates pystdlib/2-res-2k --against pystdlib/4-res-2k --cosine 0.7
     """
@@ -161,12 +166,12 @@ def duplicates(dictionary: str, against: tuple[str, ...], cosine: float, k: int,
 
 @click.command()
 @click.argument("id")
-@click.option("-k", "k", type=int, default=8, show_default=True, help="Nearest features of each.")
+@click.option("-k", "k", type=int, default=8, show_default=True, help="Number of nearest features for each feature.")
 @click.option("--within", multiple=True, metavar="ID", help="Only these dictionaries or models. Repeatable.")
 @store_option
 @json_option
 def neighbourhood(id: str, k: int, within: tuple[str, ...], store: str, as_json: bool) -> None:
-    """A feature, its nearest and theirs, as edges of a graph.
+    """Show a feature, its nearest features and theirs, as edges of a graph.
 
     Example: featurestore neighbourhood pystdlib/2-res-2k/17 -k 4
     """
@@ -203,12 +208,12 @@ def show_hits(hits: featurestore.Hits, as_json: bool) -> None:
 @click.command()
 @click.argument("text")
 @click.option("--dictionary", multiple=True, metavar="ID", help="Only this dictionary. Repeatable.")
-@click.option("-k", "k", type=int, default=10, show_default=True, help="How many features.")
-@click.option("--order", default="specific", show_default=True, help="specific (to this text) or activation.")
+@click.option("-k", "k", type=int, default=10, show_default=True, help="Number of features.")
+@click.option("--order", default="specific", show_default=True, help="Order by specific (to this text) or activation.")
 @store_option
 @json_option
 def activating(text: str, dictionary: tuple[str, ...], k: int, order: str, store: str, as_json: bool) -> None:
-    """Features that fire on TEXT, and on which of its tokens.
+    """Find features that fire on TEXT, and the tokens on which they fire.
 
     Example: featurestore activating "def __init__(self, name):"
     """

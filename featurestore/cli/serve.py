@@ -13,21 +13,32 @@ from featurestore.extension.output import print_json_lines, print_table
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port to listen on.")
-@click.option("--threads", type=click.IntRange(1, 256), default=8, show_default=True, help="Requests served at once.")
 @click.option(
-    "--workers", type=click.IntRange(1, 256), help="Processes, of --threads threads each; SIGHUP replaces them in turn."
+    "--threads",
+    type=click.IntRange(1, 256),
+    default=8,
+    show_default=True,
+    help="Requests that one process answers at the same time.",
 )
 @click.option(
-    "--keys", metavar="FILE", help="Ask for keys of this file (`featurestore keys`). Also $FEATURESTORE_KEYS."
+    "--workers",
+    type=click.IntRange(1, 256),
+    help="Number of processes, each with --threads threads; SIGHUP replaces them in turn.",
 )
-@click.option("--allow-host", multiple=True, metavar="NAME", help="Answer for this Host header. Repeatable.")
-@click.option("--cors-origin", multiple=True, metavar="ORIGIN", help="Let this site's pages read answers. Repeatable.")
+@click.option(
+    "--keys",
+    metavar="FILE",
+    help="Require a key from this file (`featurestore keys`). Also taken from $FEATURESTORE_KEYS.",
+)
+@click.option("--allow-host", multiple=True, metavar="NAME", help="Accept this Host header. Repeatable.")
+@click.option("--cors-origin", multiple=True, metavar="ORIGIN", help="Let pages of this site read answers. Repeatable.")
 @click.option(
     "--allow-writes",
     is_flag=True,
-    help="Take labels, graphs and maintenance: from keys with the scope write, or from everybody here.",
+    help="Allow writing labels, votes and graphs and starting jobs: for keys with the scope write, or without "
+    "--keys for everybody who reaches the service.",
 )
-@click.option("--access-log", metavar="FILE", help="A JSON line for each request to FILE, or - for standard error.")
+@click.option("--access-log", metavar="FILE", help="Write a JSON line for each request to FILE; - is standard error.")
 @store_option
 def serve(store: str, **options: Any) -> None:
     """Serve the store over HTTP: JSON under /v1, pages for a browser at /, the API's description at /docs.
@@ -44,7 +55,7 @@ keys_option = click.option("--keys", default="keys.json", show_default=True, met
 
 @click.group()
 def keys() -> None:
-    """Make, list and revoke the keys that a service asks for.
+    """Create, list and revoke keys for a service.
 
     Example: featurestore keys create alice --keys keys.json --scope read --scope sql
     """
@@ -55,9 +66,9 @@ def keys() -> None:
 @keys_option
 @click.option("--scope", multiple=True, default=("read",), show_default=True, help="read, sql or write. Repeatable.")
 @click.option("--rate", type=click.FloatRange(0.01), default=50.0, show_default=True, help="Requests a second.")
-@click.option("--at-once", type=click.IntRange(1), default=16, show_default=True, help="Requests under way at once.")
+@click.option("--at-once", type=click.IntRange(1), default=16, show_default=True, help="Requests at the same time.")
 def create(name: str, keys: str, scope: tuple[str, ...], rate: float, at_once: int) -> None:
-    """Make a key for NAME and print it: it is shown this once, and only its hash is kept.
+    """Create a key for NAME and print it. It is shown only once; the file keeps its hash.
 
     Example: featurestore keys create alice --scope read --scope sql
     """
@@ -70,7 +81,7 @@ def create(name: str, keys: str, scope: tuple[str, ...], rate: float, at_once: i
 @keys_option
 @json_option
 def list_(keys: str, as_json: bool) -> None:
-    """The keys of the file, without their secrets.
+    """List the keys of the file, without their secrets.
 
     Example: featurestore keys list --keys keys.json
     """
@@ -87,7 +98,7 @@ def list_(keys: str, as_json: bool) -> None:
 @click.argument("id")
 @keys_option
 def revoke(id: str, keys: str) -> None:
-    """Take a key back: services that use the file refuse it from the next request on.
+    """Revoke a key: services that use the file refuse it from the next request on.
 
     Example: featurestore keys revoke 1a2b3c4d
     """

@@ -23,11 +23,13 @@ from featurestore.extension.output import print_table
     metavar="NAME=VALUE",
     multiple=True,
     help="The value of $NAME in the statement (1=... for $1 or the first ?). A number, true, false, null or a list as "
-    "JSON writes them; anything else is text, and so is what stands in double quotes. Repeat it for several.",
+    "JSON writes them; anything else, and anything in double quotes, is text. Repeatable.",
 )
-@click.option("--max-rows", type=int, help="At most this many rows.")
+@click.option("--max-rows", type=int, help="Return at most this many rows.")
 @click.option("--timeout", type=float, help="Stop the query after this many seconds.")
-@click.option("--format", "form", metavar="FORMAT", help="json, csv, arrow or parquet instead of a table; rows stream.")
+@click.option(
+    "--format", "form", metavar="FORMAT", help="Stream rows as json, csv, arrow or parquet instead of printing a table."
+)
 @click.option("--output", "-o", type=click.Path(dir_okay=False), help="Write to this file instead of the terminal.")
 @store_option
 @json_option
@@ -41,7 +43,7 @@ def sql(
     store: str,
     as_json: bool,
 ) -> None:
-    """The result of one SELECT over the store's views; `featurestore sql "show tables"` lists them.
+    """Run one SELECT over the store's views; `featurestore sql "show tables"` lists them.
 
     Searches are tables in it: search(...), semantic(...), keyword(...), nearest(...), activating(...).
 

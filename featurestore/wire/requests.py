@@ -42,7 +42,7 @@ class ActivatingRequest(Request, frozen=True):
     dictionary: Annotated[
         tuple[str, ...] | None, Meta(description="Only these dictionaries; all of the one model unless given.")
     ] = None
-    k: Annotated[int, describe("How many features.", minimum=1, maximum=1000)] = 10
+    k: Annotated[int, describe("Number of features.", minimum=1, maximum=1000)] = 10
     order: Annotated[
         str,
         describe(
@@ -74,18 +74,18 @@ class RerankRequest(Request, frozen=True):
 class ContrastRequest(Request, frozen=True):
     """Two sets of texts to tell apart."""
 
-    texts: Annotated[tuple[str, ...], describe("Texts that features should fire on.", minItems=1, maxItems=200)]
-    against: Annotated[tuple[str, ...], describe("Texts that they should not.", minItems=1, maxItems=200)]
+    texts: Annotated[tuple[str, ...], describe("Texts on which features should fire.", minItems=1, maxItems=200)]
+    against: Annotated[tuple[str, ...], describe("Texts on which they should not fire.", minItems=1, maxItems=200)]
     dictionary: Annotated[
         tuple[str, ...] | None, Meta(description="Only these dictionaries; all of the one model unless given.")
     ] = None
-    k: Annotated[int, describe("How many features.", minimum=1, maximum=1000)] = 10
+    k: Annotated[int, describe("Number of features.", minimum=1, maximum=1000)] = 10
 
 
 class NeighbourhoodRequest(Request, frozen=True):
     """How far around a feature."""
 
-    k: Annotated[int, describe("Nearest features of each.", minimum=1, maximum=50)] = 8
+    k: Annotated[int, describe("Number of nearest features for each feature.", minimum=1, maximum=50)] = 8
     within: Annotated[tuple[str, ...], Meta(description="Only these dictionaries (model/source) or models.")] = ()
 
 
@@ -96,8 +96,8 @@ class DuplicatesRequest(Request, frozen=True):
     against: Annotated[
         tuple[str, ...] | None, Meta(description="Other dictionaries of its space; all of them unless given.")
     ] = None
-    cosine: Annotated[float, describe("Pairs of at least this cosine.", minimum=-1, maximum=1)] = 0.9
-    k: Annotated[int, describe("How many pairs.", minimum=1, maximum=10_000)] = 100
+    cosine: Annotated[float, describe("Smallest cosine of a pair.", minimum=-1, maximum=1)] = 0.9
+    k: Annotated[int, describe("Number of pairs.", minimum=1, maximum=10_000)] = 100
 
 
 class SqlRequest(Request, frozen=True):

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 TEXT_HELP = (
     "Documents: a text file, a directory, a 'pattern/**/*.txt'; rows of FILE.jsonl:COLUMN, FILE.parquet:COLUMN or "
-    "hf://OWNER/DATASET#SPLIT:COLUMN, being texts or chats; tokens, FILE.npy:TOKENIZER. Repeatable. "
-    "See docs/corpora.md. Without it only what weights alone say is stored."
+    "hf://OWNER/DATASET#SPLIT:COLUMN with texts or chats; or tokens in FILE.npy:TOKENIZER. Repeatable. "
+    "See docs/corpora.md. Without it only results from the weights are stored."
 )
 
 
@@ -23,15 +23,17 @@ def corpus_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds --text, --corpus, --tokens, --pack and --drop-duplicates, the arguments of `choose_corpus`."""
     options = (
         click.option("--text", "texts", multiple=True, metavar="SOURCE", help=TEXT_HELP),
-        click.option("--corpus", "corpus_id", metavar="ID", help="Instead of --text, a corpus that the store has."),
+        click.option("--corpus", "corpus_id", metavar="ID", help="A corpus of the store, instead of --text."),
         click.option("--tokens", type=click.IntRange(1), help="Stop after this many tokens."),
         click.option(
             "--pack",
             type=click.IntRange(2),
             metavar="N",
-            help="Join documents, with the end-of-text token between, and cut them to runs of N tokens.",
+            help="Join documents with the end-of-text token, and cut them to runs of N tokens.",
         ),
-        click.option("--drop-duplicates", is_flag=True, help="Leave out documents with the tokens of an earlier one."),
+        click.option(
+            "--drop-duplicates", is_flag=True, help="Leave out documents that have the same tokens as an earlier one."
+        ),
     )
     for option in reversed(options):
         command = option(command)

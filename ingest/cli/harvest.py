@@ -34,14 +34,14 @@ CORPUS_OPTIONS = ("texts", "corpus_id", "tokens", "pack", "drop_duplicates")
 @click.option(
     "--model", "model_path", metavar="DIR", help="The language model: a directory or hub name. Needed with --text."
 )
-@click.option("--model-id", metavar="NAME", help="What the model is called in ids. Default: the directory's name.")
+@click.option("--model-id", metavar="NAME", help="Name of the model in ids. Default: the directory's name.")
 @click.option(
     "--weights",
     "weights_options",
     required=True,
     multiple=True,
     metavar="[SOURCE=]PLACE",
-    help="A dictionary's weights: a directory, a file or hf://org/repo//dir; and what it is called in ids (default: the "
+    help="A dictionary's weights: a directory, a file or hf://org/repo//dir; SOURCE is its name in ids (default: the "
     "directory's name). Repeatable.",
 )
 @corpus_options
@@ -49,7 +49,7 @@ CORPUS_OPTIONS = ("texts", "corpus_id", "tokens", "pack", "drop_duplicates")
     "--context",
     "context_size",
     type=click.IntRange(2),
-    help="Tokens the model sees at once. Default: as in training.",
+    help="Number of tokens the model sees at once. Default: as in training.",
 )
 @click.option(
     "--max-norm",
@@ -57,26 +57,30 @@ CORPUS_OPTIONS = ("texts", "corpus_id", "tokens", "pack", "drop_duplicates")
     default=10.0,
     show_default=True,
     metavar="TIMES",
-    help="Leave out tokens whose input is so many times as long as the median of their context: attention sinks. "
-    "0: none.",
+    help="Leave out attention sinks: tokens whose input is this many times as long as the median of their context. "
+    "0 leaves out none.",
 )
 @click.option(
-    "--exclude-special", is_flag=True, help="Leave out the tokenizer's special tokens, as chat templates have."
+    "--exclude-special",
+    is_flag=True,
+    help="Do not count the tokenizer's special tokens, such as those of chat templates.",
 )
-@click.option("--memory", type=click.IntRange(1), metavar="GB", help="For what is counted. Default: 8.")
+@click.option("--memory", type=click.IntRange(1), metavar="GB", help="Memory for the counts. Default: 8.")
 @click.option(
     "--lean", is_flag=True, help="Leave large matrices in their file: slower, for weights larger than memory."
 )
 @click.option(
-    "--fresh", is_flag=True, help="Begin anew, though an interrupted harvest of the same was kept beside the store."
+    "--fresh", is_flag=True, help="Start from the beginning, even if an interrupted harvest was saved beside the store."
 )
-@click.option("--ray", metavar="ADDRESS", help="Count on a Ray cluster: its address, auto, or local to start one here.")
+@click.option(
+    "--ray", metavar="ADDRESS", help="Harvest on a Ray cluster: its address, auto, or local to start one here."
+)
 @click.option(
     "--workers", type=click.IntRange(1), help="Workers on the cluster. Default: one for each GPU, or processor."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides which examples are sampled.")
-@click.option("--device", default="cpu", show_default=True, help="Where the model runs: cpu, cuda, cuda:1, ...")
-@click.option("--replace", is_flag=True, help="Replace dictionaries that the store has already, with their labels.")
+@click.option("--device", default="cpu", show_default=True, help="Device of the model: cpu, cuda, cuda:1, ...")
+@click.option("--replace", is_flag=True, help="Replace dictionaries that the store already has, and their labels.")
 @click.option("--no-index", is_flag=True, help="Do not build indexes afterwards.")
 @store_option
 @json_option
@@ -94,9 +98,9 @@ def harvest(
 ) -> None:
     """Run a model over texts once and store every statistic and example of its dictionaries' features.
 
-    The store is made if there is none. Interrupted, the same command goes on where it stopped: what is counted is kept
-    in STORE.harvest until it is in the store. Without --text or --corpus only what weights alone say is stored: norms,
-    neighbours and, with --model, effects on logits. Example:
+    Creates the store if there is none. To continue an interrupted harvest, run the same command again: the counts are
+    saved in STORE.harvest until the store has them. Without --text or --corpus only results from the weights are
+    stored: norms, neighbours and, with --model, effects on logits. Example:
 
     featurestore harvest --store my.features --model ./gpt2 --weights 8-res=./sae-l8 --text ./books --tokens 1000000
     """

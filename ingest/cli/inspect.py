@@ -29,8 +29,8 @@ def import_torch() -> None:
 @click.argument("weights_path", metavar="WEIGHTS")
 @click.option("--model", "model_path", metavar="DIR", help="Also run this model, to measure L0 and variance explained.")
 @click.option("--text", "texts", multiple=True, metavar="SOURCE", help="Text to run it on, as for harvest. Repeatable.")
-@click.option("--tokens", type=click.IntRange(1), default=2000, show_default=True, help="How many tokens of it.")
-@click.option("--alternatives", is_flag=True, help="Try other ways to read the weights even where nothing is wrong.")
+@click.option("--tokens", type=click.IntRange(1), default=2000, show_default=True, help="Number of tokens of text.")
+@click.option("--alternatives", is_flag=True, help="Try other ways to read the weights even if nothing is wrong.")
 @click.option(
     "--lean", is_flag=True, help="Leave large matrices in their file: slower, for weights larger than memory."
 )
@@ -44,10 +44,10 @@ def inspect(
     lean: bool,
     as_json: bool,
 ) -> None:
-    """What a dictionary's weights are: shapes, hook, norms, duplicates; with a model and text, how well it works there.
+    """Show a dictionary's weights: shapes, hook, norms, duplicates. With a model and text, measure how well it works.
 
-    WEIGHTS is a directory, a file, or hf://org/repo//sub/dir@revision. Where L0 is not what path or config promise,
-    ways to read the weights that are easily mistaken for one another are tried, and the one that fits is shown.
+    WEIGHTS is a directory, a file, or hf://org/repo//sub/dir@revision. If L0 differs from what path or config
+    state, common mistakes in reading such weights are tried, and the way that fits is shown.
 
     Example: featurestore inspect ./sae-l8 --model ./gpt2 --text ./books
     """

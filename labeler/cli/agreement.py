@@ -32,7 +32,9 @@ def _print_rows(
 dictionary_option = click.option(
     "--dictionary", "dictionaries", multiple=True, metavar="ID", help="Only this dictionary. Repeatable."
 )
-most_option = click.option("-k", "k", type=click.IntRange(1, 100_000), default=20, show_default=True, help="How many.")
+most_option = click.option(
+    "-k", "k", type=click.IntRange(1, 100_000), default=20, show_default=True, help="Number of rows."
+)
 
 
 @click.command()
@@ -52,7 +54,7 @@ def disagree(
     store: str,
     as_json: bool,
 ) -> None:
-    """Features that two explainers say the most different things of, by the distance of their labels' embeddings.
+    """List the features whose labels by two explainers differ most, by the distance of the labels' embeddings.
 
     Example: featurestore label disagree tokens qwen3 -k 50
     """
@@ -74,7 +76,7 @@ def disagree(
 @store_option
 @json_option
 def duplicates(explainer: str | None, dictionaries: tuple[str, ...], k: int, store: str, as_json: bool) -> None:
-    """Labels that several features share.
+    """List labels that several features share.
 
     Example: featurestore label duplicates --dictionary gpt2-small/8-res-jb
     """
@@ -86,14 +88,18 @@ def duplicates(explainer: str | None, dictionaries: tuple[str, ...], k: int, sto
 
 @click.command("contradicted")
 @click.option(
-    "--below", type=click.FloatRange(0, 1), default=0.6, show_default=True, help="What the interval is under."
+    "--below",
+    type=click.FloatRange(0, 1),
+    default=0.6,
+    show_default=True,
+    help="Upper end of the interval is below this.",
 )
 @dictionary_option
 @most_option
 @store_option
 @json_option
 def print_contradicted(below: float, dictionaries: tuple[str, ...], k: int, store: str, as_json: bool) -> None:
-    """Labels that their features' texts speak against: the whole interval of a score is low.
+    """List labels that their features' texts contradict: the whole confidence interval of a score is low.
 
     Example: featurestore label contradicted --below 0.55
     """
@@ -108,7 +114,7 @@ def print_contradicted(below: float, dictionaries: tuple[str, ...], k: int, stor
 @store_option
 @json_option
 def cost(dictionaries: tuple[str, ...], store: str, as_json: bool) -> None:
-    """What labels and scores took, by explainer and judge, and what a hundredth of score above chance costs.
+    """Show the cost of labels and scores by explainer and judge, and the cost of 0.01 of score above chance.
 
     Example: featurestore label cost
     """

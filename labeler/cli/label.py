@@ -24,14 +24,16 @@ OF_MODELS = ("prompt", "explainer", "where", "order", "limit", "redo")  # option
 @click.group(invoke_without_command=True)
 @click.option("--model", metavar="NAME", help="A language model to ask. Without it, labels come from token statistics.")
 @click.option(
-    "--prompt", metavar="NAME_OR_FILE", help="How to ask, see `featurestore label prompts`. Default: pairs. Or a file."
+    "--prompt",
+    metavar="NAME_OR_FILE",
+    help="Name of a prompt (`featurestore label prompts`) or a file. Default: pairs.",
 )
 @click.option("--as", "explainer", metavar="NAME", help="The explainer's name on the labels. Default: the model's.")
 @click.option("--dictionary", "dictionaries", multiple=True, metavar="ID", help="Only this dictionary. Repeatable.")
 @click.option("--where", metavar="SQL", help="Only features for which this condition over the view `features` holds.")
-@click.option("--order", metavar="SQL", help="Which features come first, as in 'density desc'. Default: by id.")
+@click.option("--order", metavar="SQL", help="Order of the features, such as 'density desc'. Default: by id.")
 @click.option("--limit", type=click.IntRange(1), help="At most this many features.")
-@click.option("--redo", is_flag=True, help="Also features that this explainer labelled before.")
+@click.option("--redo", is_flag=True, help="Include features that this explainer has labelled before.")
 @asking_options
 @click.option("--set", "by_hand", nargs=2, metavar="ID TEXT", help="Set your own label of one feature.")
 @click.option("--no-index", is_flag=True, help="Do not index the new labels.")
@@ -110,7 +112,7 @@ def prompts(name: str | None, as_json: bool) -> None:
 @label.command("set")
 @click.argument("id")
 @click.argument("text")
-@click.option("--as", "who", metavar="NAME", help="Who says so: a label for each person. It stands as by human:NAME.")
+@click.option("--as", "who", metavar="NAME", help="Your name: the explainer of the label is human:NAME.")
 @store_option
 def set_label(id: str, text: str, who: str | None, store: str) -> None:
     """Label feature ID yourself.
@@ -126,10 +128,10 @@ def set_label(id: str, text: str, who: str | None, store: str) -> None:
 @click.argument("id")
 @click.argument("text")
 @click.argument("vote", type=int)
-@click.option("--as", "voter", default="human", show_default=True, help="Who votes; a second vote replaces the first.")
+@click.option("--as", "voter", default="human", show_default=True, help="Your name; a second vote replaces the first.")
 @store_option
 def vote(id: str, text: str, vote: int, voter: str, store: str) -> None:
-    """Vote on a label of feature ID: TEXT says which, VOTE is +1, -1, or 0 to take it back.
+    """Vote on the label TEXT of feature ID. VOTE is +1, -1, or 0 to withdraw the vote.
 
     Example: featurestore label vote gpt2-small/8-res-jb/1234 "names of bridges" +1 --as ann
     """
@@ -141,10 +143,10 @@ def vote(id: str, text: str, vote: int, voter: str, store: str) -> None:
 
 @label.command()
 @click.argument("sql", required=False)
-@click.option("--default", is_flag=True, help="Go back to the rule of schema.sql.")
+@click.option("--default", is_flag=True, help="Restore the rule of schema.sql.")
 @store_option
 def rule(sql: str | None, default: bool, store: str) -> None:
-    """Show the rule by which the best label is chosen, or set it: SQL that ranks labels, the largest is the best.
+    """Show the rule for the best label, or set it: SQL that ranks labels; the largest rank is the best.
 
     It may use label, explainer, prompt, examples, votes, score and created_at; see label_rank in schema.sql.
 

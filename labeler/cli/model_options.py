@@ -25,7 +25,7 @@ _OPTIONS = (
         "endpoints",
         multiple=True,
         metavar="URL",
-        help="An OpenAI-compatible endpoint; repeated, several share the work. Default: the OpenAI API.",
+        help="An OpenAI-compatible endpoint. Repeat it to share the work. Default: the OpenAI API.",
     ),
     click.option(
         "--api-key-env", default="OPENAI_API_KEY", show_default=True, help="Environment variable that holds the key."
@@ -34,37 +34,43 @@ _OPTIONS = (
     click.option(
         "--serve",
         metavar="COMMAND",
-        help="With --ray, what serves the model: {model}, {host}, {port} and {key} are filled in.",
+        help="With --ray, the command that serves the model; {model}, {host}, {port} and {key} are filled in.",
     ),
     click.option(
-        "--servers", type=click.IntRange(1), help="With --ray, how many. Default: as many as the cluster's GPUs, or 1."
+        "--servers",
+        type=click.IntRange(1),
+        help="With --ray, number of servers. Default: as many as the cluster's GPUs, or 1.",
     ),
     click.option(
         "--gpus-per-server",
         type=click.FloatRange(0),
         metavar="N",
-        help="With --ray. Default: 1, or 0 where the cluster has none.",
+        help="With --ray, GPUs of each server. Default: 1, or 0 if the cluster has none.",
     ),
     click.option(
         "--concurrency",
         type=click.IntRange(1, 1000),
         default=8,
         show_default=True,
-        help="Requests at once, an endpoint.",
+        help="Number of concurrent requests to each endpoint.",
     ),
     click.option(
-        "--budget", metavar="AMOUNT", help="The most to spend: money, as in 2.50, or tokens, as in 800ktokens."
+        "--budget", metavar="AMOUNT", help="Spend at most this: money, such as 2.50, or tokens, such as 800ktokens."
     ),
     click.option("--price-in", type=click.FloatRange(0), metavar="MONEY", help="Price of a million tokens of prompts."),
     click.option(
         "--price-out", type=click.FloatRange(0), metavar="MONEY", help="Price of a million tokens of replies."
     ),
-    click.option("--batch", is_flag=True, help="Ask through the Batch API: cheaper, and answered within a day."),
-    click.option("--dry-run", is_flag=True, help="Say what the model would be asked and cost, and stop."),
+    click.option("--batch", is_flag=True, help="Use the Batch API: cheaper, with answers within a day."),
+    click.option("--dry-run", is_flag=True, help="Print the requests and their estimated cost, and stop."),
     click.option(
-        "--take", type=click.IntRange(1), default=1, show_default=True, help="Ask again, for further answers."
+        "--take",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        help="Number of the attempt: another number asks again for new answers.",
     ),
-    click.option("--journal", metavar="FILE", help="Where answers are kept. Default: beside the store."),
+    click.option("--journal", metavar="FILE", help="File that keeps the answers. Default: beside the store."),
 )
 
 

@@ -28,26 +28,38 @@ OF_JUDGES = ("prompts", "sample", "texts", "threshold")  # options that say what
 @click.option(
     "--methods",
     metavar="NAMES",
-    help="Of detection, fuzzing, intruder, simulation, embedding; with commas. Default: embedding, and with --model "
+    help="Comma-separated: detection, fuzzing, intruder, simulation, embedding. Default: embedding, and with --model "
     "detection and fuzzing.",
 )
-@click.option("--prompt", "prompts", multiple=True, metavar="FILE", help="A judge's prompt of your own. Repeatable.")
-@click.option("--explainer", metavar="NAME", help="Score its labels. Default: the best label of each feature.")
+@click.option(
+    "--prompt", "prompts", multiple=True, metavar="FILE", help="File with your own prompt for the judge. Repeatable."
+)
+@click.option(
+    "--explainer", metavar="NAME", help="Score the labels of this explainer. Default: the best label of each feature."
+)
 @click.option("--dictionary", "dictionaries", multiple=True, metavar="ID", help="Only this dictionary. Repeatable.")
 @click.option("--where", metavar="SQL", help="Only features for which this condition over the view `features` holds.")
-@click.option("--order", metavar="SQL", help="Which features come first, as in 'density desc'. Default: by id.")
+@click.option("--order", metavar="SQL", help="Order of the features, such as 'density desc'. Default: by id.")
 @click.option("--limit", type=click.IntRange(1), help="At most this many features.")
-@click.option("--sample", type=click.IntRange(1), metavar="N", help="Ask the judge about N labels drawn by chance.")
+@click.option("--sample", type=click.IntRange(1), metavar="N", help="Ask the judge about N labels drawn at random.")
 @click.option(
-    "--texts", type=click.IntRange(3, 200), default=20, show_default=True, help="Texts of each kind, a label."
+    "--texts",
+    type=click.IntRange(3, 200),
+    default=20,
+    show_default=True,
+    help="Number of texts of each kind for each label.",
 )
 @click.option(
-    "--threshold", type=click.FloatRange(0, 1), help="Ask no more once a label's intervals are on one side of this."
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    help="Stop asking about a label once its intervals are on one side of this value.",
 )
 @click.option("--embedder", help="A model directory, a hub name, or openai:MODEL@BASE_URL. Default: the store's.")
-@click.option("--redo", is_flag=True, help="Also labels that were scored before.")
+@click.option("--redo", is_flag=True, help="Include labels that were scored before.")
 @asking_options
-@click.option("--report", metavar="DICTIONARY", help="Say what is known of a dictionary's labels, and score nothing.")
+@click.option(
+    "--report", metavar="DICTIONARY", help="Print the known scores of a dictionary's labels, and score nothing."
+)
 @store_option
 @json_option
 @click.pass_context
@@ -62,7 +74,7 @@ def score(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Score labels on texts that their explainers did not see: by an embedder for all, by a judge for a sample.
+    """Score labels on texts that their explainers did not see: all by an embedder, a sample by a judge.
 
     Examples:
 
