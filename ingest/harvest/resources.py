@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from featurestore import Unavailable
+from ingest.harvest import shards
 from ingest.harvest.executor import Span
-from ingest.harvest.shards import SHARD
 from ingest.sae import Sae
 from ingest.statistics.accumulator import BYTES_PER_FEATURE
 
@@ -43,16 +43,16 @@ def split_into_rounds(features: Mapping[str, int], memory: int) -> list[dict[str
 
     `features` is the number of features of each dictionary. Spans consist of whole shards.
     """
-    capacity = max(1, memory // FEATURE_BYTES // SHARD) * SHARD
+    capacity = max(1, memory // FEATURE_BYTES // shards.SHARD) * shards.SHARD
     rounds: list[dict[str, Span]] = [{}]
     free = capacity
     for source, count in features.items():
         first = 0
         while first < count:
-            if free < min(SHARD, count - first) or source in rounds[-1]:
+            if free < min(shards.SHARD, count - first) or source in rounds[-1]:
                 rounds.append({})
                 free = capacity
-            last = min(count, first + max(free // SHARD * SHARD, min(free, SHARD)))
+            last = min(count, first + max(free // shards.SHARD * shards.SHARD, min(free, shards.SHARD)))
             if count - first <= free:
                 last = count
             rounds[-1][source] = (first, last)

@@ -23,8 +23,9 @@ SAMPLES = ("contexts", "tokens")
 State = dict[str, numpy.ndarray]
 
 
-def cut_shards(statistics: FeatureStatistics, size: int = SHARD) -> Iterator[FeatureStatistics]:
-    """Yield the shards of `statistics`, of `size` features each, in order."""
+def cut_shards(statistics: FeatureStatistics, size: int | None = None) -> Iterator[FeatureStatistics]:
+    """Yield the shards of `statistics`, of `size` features each (SHARD unless given), in order."""
+    size = size or SHARD
     if statistics.last - statistics.first <= size:
         yield statistics
         return

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import pyarrow
 
 from ingest.corpus.corpus import Corpus
-from ingest.harvest import store_rows
+from ingest.harvest import shards, store_rows
 from ingest.harvest.executor import Executor, Handle
 from ingest.harvest.forward_pass import FeatureStatistics, TokenCounts
-from ingest.harvest.shards import SHARD
 from ingest.harvest.store_rows import Coactivity, Unembedding
 from ingest.model.model import Model
 from ingest.sae import Sae
@@ -93,7 +92,7 @@ def write_statistics(
     writer.add("dictionaries", pyarrow.Table.from_pylist([row]), key=name)
     writer.add("contexts", store_rows.make_context_rows(name, corpus.id, samples["contexts"]), key=name)
     pairs = executor.put(Coactivity(*find_coactive(samples["tokens"], sae.d_sae)))
-    spans = [(first, min(first + SHARD, sae.d_sae)) for first in range(0, sae.d_sae, SHARD)]
+    spans = [(first, min(first + shards.SHARD, sae.d_sae)) for first in range(0, sae.d_sae, shards.SHARD)]
     calls = (
         (name, first, sae.part(first, last), executor.device, unembedding, corpus.id, shard, pairs)
         for (first, last), shard in zip(spans, find_shards(), strict=True)
@@ -111,8 +110,8 @@ def write_weights(
     row = store_rows.make_dictionary_row(model_id, source, sae, model)
     writer.add("dictionaries", pyarrow.Table.from_pylist([row]), key=name)
     device = str(unembedding.matrix.device) if unembedding else "cpu"
-    for first in range(0, sae.d_sae, SHARD):
-        add_shard(writer, name, first, sae.part(first, min(first + SHARD, sae.d_sae)), device, unembedding)
+    for first in range(0, sae.d_sae, shards.SHARD):
+        add_shard(writer, name, first, sae.part(first, min(first + shards.SHARD, sae.d_sae)), device, unembedding)
 
 
 def add_shard(
@@ -130,7 +129,7 @@ def add_shard(
 
     `statistics` and `pairs` are those of a corpus, if there is one. Effects on logits are computed on `device`.
     """
-    shard = first // SHARD
+    shard = first // shards.SHARD
     columns = store_rows.make_weight_columns(name, first, sae, unembedding and unembedding.to(device))
     if statistics is not None and pairs is not None:
         coactive = store_rows.make_coactive_column(pairs, first, first + sae.d_sae)

@@ -15,9 +15,10 @@ import torch
 import featurestore
 from featurestore import BadRequest, BadStore, Unavailable
 from featurestore.cli.main import main
+from featurestore.tables import writer as store_writer
 from ingest import weights
 from ingest.corpus import corpus as corpora
-from ingest.harvest import forward_pass, resources, store_rows
+from ingest.harvest import forward_pass, resources, shards, store_rows
 from ingest.harvest.checkpoint import Checkpoint
 from ingest.harvest.forward_pass import FeatureStatistics, ForwardPass, InputCache, Inputs
 from ingest.harvest.harvest import harvest
@@ -31,8 +32,9 @@ from tests.support import small_models
 
 HOOK = "blocks.1.hook_resid_post"
 TEXTS = small_models.TEXTS * 3 + [("four", "x = [1, 2, 3]\n" * 9), ("five", "class A:\n    pass\n"), ("empty", "")]
-WIDE = SHARD + 20
-MOST = slice(5000, -40)  # silent features of wide dictionaries: others, of both shards, fire
+FEW = 4096  # features of a shard of `small_shards`
+WIDE = FEW + 20
+MOST = slice(300, -40)  # silent features of wide dictionaries: others, of both shards, fire
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,14 @@ def world(tmp_path_factory):
 @pytest.fixture
 def small_units(monkeypatch):
     monkeypatch.setattr(forward_pass, "UNIT_TOKENS", 22)
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    """Shards of FEW features, in harvests and in what the store's writer expects."""
+    assert shards.SHARD == store_writer.SHARD_FEATURES
+    monkeypatch.setattr(shards, "SHARD", FEW)
+    monkeypatch.setattr(store_writer, "SHARD_FEATURES", FEW)
 
 
 def content(store):
@@ -220,10 +230,10 @@ def same(one, other):
         assert numpy.array_equal(ours[name], theirs[name]), name
 
 
-def test_dictionaries_wider_than_memory_are_counted_in_rounds(world, tmp_path):
+def test_dictionaries_wider_than_memory_are_counted_in_rounds(world, small_shards, tmp_path):
     root, model, _ = world
     wide = weights.read(small_models.write_sae(root / "wide", hook=HOOK, d_sae=WIDE, seed=3, silent=MOST))
-    assert split_into_rounds({"wide": WIDE}, memory=1) == [{"wide": (0, SHARD)}, {"wide": (SHARD, WIDE)}]
+    assert split_into_rounds({"wide": WIDE}, memory=1) == [{"wide": (0, FEW)}, {"wide": (FEW, WIDE)}]
     stores = [a_store(tmp_path / "one"), a_store(tmp_path / "many")]
     for store, memory in zip(stores, (8 << 30, 1), strict=True):
         harvest(
@@ -377,7 +387,7 @@ def test_no_space_for_what_is_kept_is_told_before_any_work(world, small_units, t
     assert store.info().commit == 0
 
 
-def test_no_more_is_kept_than_was_foreseen(world, tmp_path, monkeypatch):
+def test_no_more_is_kept_than_was_foreseen(world, small_shards, tmp_path, monkeypatch):
     root, model, _ = world
     wide = weights.read(small_models.write_sae(root / "kept", hook=HOOK, d_sae=WIDE, seed=3, silent=MOST))
     plans, lay = [], []
@@ -400,7 +410,7 @@ def test_no_more_is_kept_than_was_foreseen(world, tmp_path, monkeypatch):
     )
     (plan,) = plans
     assert (plan.features, plan.rounds, plan.tokens) == (WIDE, 2, sum(len(text) for _, text in TEXTS[:2]) + 1)
-    assert plan.counts == SHARD * BYTES_PER_FEATURE
+    assert plan.counts == FEW * BYTES_PER_FEATURE
     assert max(lay) < plan.beside
     assert sum(one.bytes for one in _snapshot(tmp_path / "store").all()) < plan.stored
 
