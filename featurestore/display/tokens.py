@@ -8,7 +8,7 @@ from typing import NamedTuple
 SHADES = 10
 
 
-class Part(NamedTuple):
+class TokenPart(NamedTuple):
     """A piece of text. `mark`: it stands for a character that cannot be seen. `far`: it may be folded away."""
 
     text: str
@@ -19,7 +19,7 @@ class Part(NamedTuple):
 class Run(NamedTuple):
     """One token with an activation (shade 1 to 10), or all the silent text up to the next one (shade 0)."""
 
-    parts: list[Part]
+    parts: list[TokenPart]
     shade: int
     title: str
     peak: bool
@@ -72,18 +72,18 @@ def _find_near_lines(lines: list[str], at: int) -> tuple[int, int]:
     return before, after
 
 
-def _split_lines(token: str, line: int, first: int, last: int, mark_breaks: bool) -> tuple[list[Part], int]:
+def _split_lines(token: str, line: int, first: int, last: int, mark_breaks: bool) -> tuple[list[TokenPart], int]:
     """Return the parts of a token that begins on line `line`, and the line it ends on; `first` to `last` are near."""
     parts = []
     for n, text in enumerate(token.split("\n")):
         if n:
             if mark_breaks:
-                parts.append(Part("⏎", True, not first <= line <= last))
+                parts.append(TokenPart("⏎", True, not first <= line <= last))
             # The break after the last near line would leave a blank one behind.
-            parts.append(Part("\n", False, not first <= line < last))
+            parts.append(TokenPart("\n", False, not first <= line < last))
             line += 1
         if text:
-            parts.append(Part(text, False, not first <= line <= last))
+            parts.append(TokenPart(text, False, not first <= line <= last))
     return parts, line
 
 

@@ -27,7 +27,7 @@ import numpy
 from featurestore.errors import BadRequest, BadStore, Conflict, UnsupportedVersion
 from featurestore.progress import Progress, no_progress
 from featurestore.search.vectors import clusters, codes, plan
-from featurestore.search.vectors.rows import Rows, unit
+from featurestore.search.vectors.rows import VectorRows, unit
 from featurestore.storage import numpy_files
 
 FORMAT = 2
@@ -96,7 +96,7 @@ def build(
         return rows
     work = work or path.with_name(f".{path.name}.building")
     with _lock(work):
-        unfinished = _Build(work, Rows(vectors), progress)
+        unfinished = _Build(work, VectorRows(vectors), progress)
         trained = unfinished.prepare(reuse)
         blocks = unfinished.blocks(vectors, names or [_content_name(part) for part in vectors], trained, reuse)
         unfinished.finish(blocks, [len(part) for part in vectors], trained, reuse, recall)
@@ -127,7 +127,7 @@ def read_about(path: Path) -> About:
 class _Build:
     """An unfinished index in its directory."""
 
-    def __init__(self, path: Path, rows: Rows, progress: Progress):
+    def __init__(self, path: Path, rows: VectorRows, progress: Progress):
         self.path, self._rows, self._progress = path, rows, progress
         (path / "blocks").mkdir(parents=True, exist_ok=True)
 

@@ -14,7 +14,7 @@ import numpy
 from featurestore.display.text import first_line
 from featurestore.errors import BadRequest, BadStore
 from featurestore.search.vectors import building, codes, plan
-from featurestore.search.vectors.rows import Rows, best, direction_of
+from featurestore.search.vectors.rows import VectorRows, best, direction_of
 from featurestore.storage import numpy_files
 
 # Nanoseconds, measured at 768 dimensions with the files in memory; they decide between ways that all answer rightly.
@@ -64,7 +64,7 @@ class VectorIndex:
             self._open_flat(path, vectors)
             return
         about = building.read_about(path)
-        self._rows = Rows(vectors, about.parts)
+        self._rows = VectorRows(vectors, about.parts)
         self._plan = about.plan
         trained = codes.load_trained(path / "trained.npz")
         self._lists = codes.Lists(path / "lists.faiss", trained, about.rows)

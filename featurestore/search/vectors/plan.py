@@ -9,7 +9,7 @@ import msgspec
 import numpy
 
 from featurestore.search.vectors.codes import Lists
-from featurestore.search.vectors.rows import Rows, best, unit
+from featurestore.search.vectors.rows import VectorRows, best, unit
 
 QUERIES = 128
 DEPTHS = (10, 100, 1000)  # of exact neighbours whose lists are looked up
@@ -105,7 +105,11 @@ def compare(
 
 
 def tune(
-    lists: Lists, list_of_row: numpy.ndarray, rows: Rows, recall: float, advance: Callable[[int], None] | None = None
+    lists: Lists,
+    list_of_row: numpy.ndarray,
+    rows: VectorRows,
+    recall: float,
+    advance: Callable[[int], None] | None = None,
 ) -> Plan:
     """The cheapest plan that finds `recall` of the nearest 10 and 100, or the best there is."""
     rng = numpy.random.default_rng(1)
@@ -153,7 +157,7 @@ def _plan_of_zeros(rows: int, recall: float) -> Plan:
     )
 
 
-def draw_queries(rows: Rows, rng: numpy.random.Generator) -> tuple[numpy.ndarray, numpy.ndarray]:
+def draw_queries(rows: VectorRows, rng: numpy.random.Generator) -> tuple[numpy.ndarray, numpy.ndarray]:
     """Held-out queries, (q, d) of length 1, and the row that each must not find, (q,) int64; -1 for none."""
     chosen = numpy.sort(rng.choice(len(rows), min(QUERIES, len(rows)), replace=False))
     queries = unit(rows.take(chosen))
@@ -166,7 +170,7 @@ def draw_queries(rows: Rows, rng: numpy.random.Generator) -> tuple[numpy.ndarray
 
 
 def _nearest(
-    rows: Rows, queries: numpy.ndarray, own: numpy.ndarray, depth: int, advance: Callable[[int], None] | None
+    rows: VectorRows, queries: numpy.ndarray, own: numpy.ndarray, depth: int, advance: Callable[[int], None] | None
 ) -> tuple[numpy.ndarray, numpy.ndarray]:
     """Row numbers and cosines, (q, depth), of the exact neighbours of each query without its own row, best first."""
     depth += 1
@@ -226,7 +230,9 @@ def _near(lists: Lists, queries: numpy.ndarray, of_neighbours: numpy.ndarray) ->
 class _Search:
     """Searches of the held-out queries with other numbers each time; candidates are scanned and compared once."""
 
-    def __init__(self, lists: Lists, rows: Rows, queries: numpy.ndarray, own: numpy.ndarray, truth: numpy.ndarray):
+    def __init__(
+        self, lists: Lists, rows: VectorRows, queries: numpy.ndarray, own: numpy.ndarray, truth: numpy.ndarray
+    ):
         """`truth`: cosines of each query's exact neighbours, best first."""
         self._lists, self._rows, self._queries, self._own, self._truth = lists, rows, queries, own, truth
         self._scanned: dict[tuple[float, int], list[tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]]] = {}

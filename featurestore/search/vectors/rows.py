@@ -48,7 +48,7 @@ def best(rows: numpy.ndarray, cosines: numpy.ndarray, k: int) -> tuple[numpy.nda
     return rows[order], cosines[order]
 
 
-class Rows:
+class VectorRows:
     """Parts, (n_i, d) each, as one matrix.
 
     The rows of a part that is gone (None) keep their numbers and are never found.

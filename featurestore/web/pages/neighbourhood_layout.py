@@ -13,7 +13,7 @@ RINGS = ((0.0, 0.0), (250.0, 165.0), (430.0, 300.0))  # radii across and down
 LABEL_LENGTH = 34  # characters
 
 
-class Node(NamedTuple):
+class PlacedNode(NamedTuple):
     """A feature at its place; `ring` is 0 in the middle, 1 or 2. `anchor` is the SVG text-anchor of its label."""
 
     id: str
@@ -42,7 +42,7 @@ class Drawing(NamedTuple):
     width: int
     height: int
     lines: list[EdgeLine]
-    nodes: list[Node]
+    nodes: list[PlacedNode]
 
 
 def lay_out(neighbourhood: Neighbourhood) -> Drawing:
@@ -54,7 +54,7 @@ def lay_out(neighbourhood: Neighbourhood) -> Drawing:
     for id, (ring, angle) in places.items():
         label = hits[id].label or "no label"
         nodes.append(
-            Node(
+            PlacedNode(
                 id,
                 *points[id],
                 ring,

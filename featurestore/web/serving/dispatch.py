@@ -24,8 +24,8 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]  # waitress has 
     def __init__(self, threads: int) -> None:
         super().__init__()
         # The last thread to become idle is woken first: the processor still has its data in its caches.
-        self._idle: list[_Worker] = []
-        self._began: dict[_Worker, float] = {}  # when each thread at work began its request
+        self._idle: list[_WorkerThread] = []
+        self._began: dict[_WorkerThread, float] = {}  # when each thread at work began its request
         self._busy = threading.Event()
         self.set_thread_count(threads)
         threading.Thread(target=self._watch, name="dispatcher", daemon=True).start()
@@ -48,20 +48,20 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]  # waitress has 
 
     def handler_thread(self, thread_no: int) -> None:
         """Take tasks from the queue until there are threads to stop; the body of each thread."""
-        worker = _current.worker = _Worker(self, thread_no)
+        worker = _current.worker = _WorkerThread(self, thread_no)
         while (task := self._take_task(worker)) is not None:
             try:
                 task.service()
             except BaseException:
                 self.logger.exception("Exception when servicing %r", task)
 
-    def step_aside(self, worker: _Worker) -> None:
+    def step_aside(self, worker: _WorkerThread) -> None:
         """Let the next request begin although this thread's request is not finished."""
         with self.lock:
             self._began[worker] = -math.inf
             self._wake()
 
-    def _take_task(self, worker: _Worker) -> Any:
+    def _take_task(self, worker: _WorkerThread) -> Any:
         """Wait for a task and return it; None when the thread is to end."""
         with self.lock:
             self._began.pop(worker, None)
@@ -102,7 +102,7 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]  # waitress has 
                     self._busy.clear()
 
 
-class _Worker:
+class _WorkerThread:
     """One thread of a dispatcher, and how it is woken."""
 
     def __init__(self, dispatcher: Dispatcher, number: int):

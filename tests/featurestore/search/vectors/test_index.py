@@ -478,7 +478,7 @@ def test_exact_scan_of_many_rows_keeps_the_best(monkeypatch):
     parts = numpy.split(family_vectors(1000), [300, 301])
     query = queries_near(parts, 1)[0]
     direction = rows.direction_of(query, DIM)
-    every = rows.Rows(parts)
+    every = rows.VectorRows(parts)
     for among in (None, numpy.arange(0, 1000, 3)):
         allowed = numpy.ones(1000, bool) if among is None else numpy.isin(numpy.arange(1000), among)
         found, scores = every.nearest(direction, 50, among)
