@@ -5,8 +5,6 @@ import tracemalloc
 
 import numpy
 import pytest
-from tokenizers import Tokenizer, decoders, models
-from transformers import PreTrainedTokenizerFast
 
 from featurestore import BadRequest, Unavailable
 from ingest.corpus import token_file
@@ -19,29 +17,6 @@ TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{% if m.role == 'robot' %}{{ raise_exception('no robots') }}{% endif %}"
     "<turn>{{ m.role }}: {{ m.content }}\n{% endfor %}"
 )
-
-
-def test_token_bytes_of_a_byte_level_vocabulary():
-    tokenizer = small_models.tokenizer()
-    text = "naïve – 日本\n\t'x'"
-    ids = tokenizer.encode(text)
-    assert b"".join(token_bytes(tokenizer)[id] for id in ids) == text.encode()
-
-
-def test_token_bytes_of_a_sentencepiece_vocabulary():
-    vocabulary = {"<unk>": 0, "▁the": 1, "<0xE6>": 2, "s": 3}
-    made = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>", byte_fallback=True))
-    made.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>")
-    assert token_bytes(tokenizer) == [b"<unk>", b" the", b"\xe6", b"s"]
-
-
-def test_token_bytes_of_added_tokens_and_gaps():
-    tokenizer = small_models.tokenizer()
-    tokenizer.add_tokens(["\u00e9t\u00e9", "  "])
-    assert token_bytes(tokenizer)[257:] == ["\u00e9t\u00e9".encode(), b"  "]  # as they are, not in the byte alphabet
-    gapped = Tokenizer(models.WordLevel({"a": 0, "b": 5}, unk_token="a"))
-    assert token_bytes(PreTrainedTokenizerFast(tokenizer_object=gapped)) == [b"a", b"", b"", b"", b"", b"b"]
 
 
 def chatting():

@@ -138,7 +138,8 @@ def test_contexts_begin_as_the_tokenizer_and_the_model_want(tmp_path):
 def test_a_hub_that_does_not_answer(tmp_path):
     """Run apart: the hub's address is read once, when its package is imported."""
     code = (
-        "from ingest.model.model import Model\nfrom ingest.corpus.sources import documents\nfrom featurestore import Unavailable\n"
+        "from ingest.model.model import Model\nfrom ingest.corpus.sources import documents\n"
+        "from featurestore import Unavailable\n"
         "for ask in (lambda: Model('nobody/nothing@main'), lambda: next(documents(['hf://nobody/nothing']))):\n"
         "    try: ask()\n    except Unavailable as exc: print(exc)\n"
     )

@@ -1,4 +1,4 @@
-"""Fetching from a hub, over HTTP on loopback: only what one dictionary needs, nothing where there are many, errors in one line."""
+"""Fetching from a hub over HTTP on loopback: only the files of one dictionary, nothing for many, errors in one line."""
 
 import json
 import subprocess

@@ -1,7 +1,9 @@
 """Our encode() and decode() against those of the libraries that write these formats, where they are installed.
 
 They are no dependencies of ours and pin other versions of what we use, so they live in an environment of their own:
-python -m venv peers; peers/bin/pip install sae-lens dictionary-learning git+https://github.com/decoderesearch/circuit-tracer; then these tests with
+python -m venv peers
+peers/bin/pip install sae-lens dictionary-learning git+https://github.com/decoderesearch/circuit-tracer
+then these tests with
 PYTHONPATH=peers/lib/python3.11/site-packages behind our own packages.
 """
 

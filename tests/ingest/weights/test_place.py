@@ -7,7 +7,7 @@ import torch
 
 from featurestore import BadRequest, NotFound, Unavailable
 from ingest import weights
-from ingest.weights import hub, listing
+from ingest.weights import hub
 from ingest.weights.place import split_options, with_options
 from tests.support import small_models
 from tests.support.published_weights import made, save, tensors
@@ -67,108 +67,6 @@ def test_options_in_locations():
 def test_a_path_with_a_question_mark(tmp_path):
     folder = small_models.write_sae(tmp_path / "what?", hook=HOOK)
     assert weights.read(folder).location == str(folder)
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"", "is empty; fetch it again"),
-        (
-            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
-            "is a pointer of git-lfs, .*: run git lfs pull",
-        ),
-        (b"\x00" * 200, "cannot be read: .*; fetch it again"),
-    ],
-)
-@pytest.mark.parametrize("name", ["params.safetensors", "params.npz", "ae.pt"])
-def test_files_that_are_none(tmp_path, name, content, words):
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(BadRequest, match=rf"{name} {words}"):
-        weights.read(tmp_path)
-
-
-def test_truncated_safetensors(folder):
-    file = folder / "sae_weights.safetensors"
-    for size in (4, 40, file.stat().st_size - 1):
-        kept = file.read_bytes()[:size]
-        other = folder.parent / f"cut-{size}"
-        other.mkdir()
-        (other / "cfg.json").write_bytes((folder / "cfg.json").read_bytes())
-        (other / file.name).write_bytes(kept)
-        with pytest.raises(BadRequest, match=r"sae_weights\.safetensors cannot be read: .*; fetch it again"):
-            weights.read(other)
-
-
-def test_weights_that_are_written_anew_do_not_change_those_that_were_read(folder):
-    sae = weights.read(folder)
-    before = sae.W_enc.clone()
-    file = folder / "sae_weights.safetensors"
-    file.write_bytes(b"\x00" * file.stat().st_size)
-    torch.testing.assert_close(sae.W_enc, before, rtol=0, atol=0)
-
-
-def test_tensors_of_whole_numbers(tmp_path):
-    w = tensors(**{name: array for name, array in made().items() if name != "affine"}) | {"b_enc": torch.ones(12).int()}
-    save(tmp_path / "gemma-scope-2b-pt-res" / "layer_1" / "params.npz", w)
-    with pytest.raises(BadRequest, match=r"b_enc is of type torch\.int32; floating point numbers are wanted"):
-        weights.read(tmp_path / "gemma-scope-2b-pt-res" / "layer_1")
-
-
-def test_dictionaries_are_told_from_names_alone():
-    names = [
-        "README.md",
-        "layer_10/width_16k/average_l0_71/params.npz",
-        "layer_2/width_16k/average_l0_71/params.npz",
-        "resid_post/layer_7_width_16k_l0_small/params.safetensors",
-        "resid_post/layer_7_width_16k_l0_small/config.json",
-        "clt/width_262k/params_layer_0.safetensors",
-        "saes/a/sae_weights.safetensors",
-        "saes/a/sparsity.safetensors",
-        "layers.5.mlp/sae.safetensors",
-        "trainer_0/ae.pt",
-        "trainer_0/checkpoints/ae_5.pt",
-        "L3R-8x/checkpoints/final.safetensors",
-        "W_enc_0.safetensors",
-        "W_dec_0.safetensors",
-        "layer0.sae.pt",
-        "optimizer.pt",
-        "mine.pth",
-    ]
-    assert listing.dictionaries(names) == [
-        "L3R-8x",
-        "W_enc_0.safetensors",
-        "clt/width_262k/params_layer_0.safetensors",
-        "layer0.sae.pt",
-        "layer_2/width_16k/average_l0_71",
-        "layer_10/width_16k/average_l0_71",
-        "layers.5.mlp",
-        "mine.pth",
-        "resid_post/layer_7_width_16k_l0_small",
-        "saes/a",
-        "trainer_0",
-        "trainer_0/checkpoints/ae_5.pt",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("given", "name", "place"),
-    [
-        ("mid=./sae", "mid", "./sae"),
-        ("mid=./sae?scale=1.7&k=3", "mid", "./sae?scale=1.7&k=3"),
-        ("/a/sae?scale=1.7", "sae", None),
-        ("/a/b=c/sae", "sae", None),
-        ("/a/layer_12/width_16k/average_l0_71", "layer_12-width_16k-average_l0_71", None),
-        ("/a/layer_12/width_16k/average_l0_71/params.npz", "layer_12-width_16k-average_l0_71", None),
-        ("/a/resid_post_mlp_v5_32k/autoencoders/8.pt", "resid_post_mlp_v5_32k-autoencoders-8", None),
-        ("/a/clt?layer=3", "clt-3", None),
-        ("/a/W_enc_3.safetensors", "W_enc_3", None),
-        ("/a/layer7.sae.pt", "layer7", None),
-        ("hf://org/repo//layers.5.mlp@main", "layers.5.mlp", None),
-        ("hf://org/repo@refs/pr/1", "repo", None),
-    ],
-)
-def test_what_a_dictionary_is_called(given, name, place):
-    assert listing.split_name(given) == (name, place or given)
 
 
 @pytest.mark.parametrize(

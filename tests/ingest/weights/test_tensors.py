@@ -1,0 +1,61 @@
+"""Files of tensors: broken ones are refused by name, and read tensors do not change with their file."""
+
+import pytest
+import torch
+
+from featurestore import BadRequest
+from ingest import weights
+from tests.support import small_models
+from tests.support.published_weights import made, save, tensors
+
+HOOK = "blocks.1.hook_resid_post"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return small_models.write_sae(tmp_path / "sae", hook=HOOK)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty; fetch it again"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+            "is a pointer of git-lfs, .*: run git lfs pull",
+        ),
+        (b"\x00" * 200, "cannot be read: .*; fetch it again"),
+    ],
+)
+@pytest.mark.parametrize("name", ["params.safetensors", "params.npz", "ae.pt"])
+def test_files_that_are_none(tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadRequest, match=rf"{name} {words}"):
+        weights.read(tmp_path)
+
+
+def test_truncated_safetensors(folder):
+    file = folder / "sae_weights.safetensors"
+    for size in (4, 40, file.stat().st_size - 1):
+        kept = file.read_bytes()[:size]
+        other = folder.parent / f"cut-{size}"
+        other.mkdir()
+        (other / "cfg.json").write_bytes((folder / "cfg.json").read_bytes())
+        (other / file.name).write_bytes(kept)
+        with pytest.raises(BadRequest, match=r"sae_weights\.safetensors cannot be read: .*; fetch it again"):
+            weights.read(other)
+
+
+def test_weights_that_are_written_anew_do_not_change_those_that_were_read(folder):
+    sae = weights.read(folder)
+    before = sae.W_enc.clone()
+    file = folder / "sae_weights.safetensors"
+    file.write_bytes(b"\x00" * file.stat().st_size)
+    torch.testing.assert_close(sae.W_enc, before, rtol=0, atol=0)
+
+
+def test_tensors_of_whole_numbers(tmp_path):
+    w = tensors(**{name: array for name, array in made().items() if name != "affine"}) | {"b_enc": torch.ones(12).int()}
+    save(tmp_path / "gemma-scope-2b-pt-res" / "layer_1" / "params.npz", w)
+    with pytest.raises(BadRequest, match=r"b_enc is of type torch\.int32; floating point numbers are wanted"):
+        weights.read(tmp_path / "gemma-scope-2b-pt-res" / "layer_1")
