@@ -35,8 +35,8 @@ from featurestore.extension.output import print_json_lines, print_table
 @click.option(
     "--allow-writes",
     is_flag=True,
-    help="Allow writing labels, votes and graphs and starting jobs: for keys with the scope write, or without "
-    "--keys for everybody who reaches the service.",
+    help="Allow writing labels, votes and graphs and starting jobs: for keys with the scope write, or, on the "
+    "loopback address without --keys, for everybody on this machine.",
 )
 @click.option("--access-log", metavar="FILE", help="Write a JSON line for each request to FILE; - is standard error.")
 @store_option

@@ -117,7 +117,7 @@ def test_the_reference_has_every_column_with_its_comment(generated):
     for one in schema.columns():
         assert f"| `{one.column}` | `{one.type}` |" in page, one
         if one.comment:
-            assert generated._escaped(one.comment) in page, one
+            assert generated._escape(one.comment) in page, one
     for table in schema.tables():
         assert f"## stored.{table}\n" in page
         for column in schema.arrow_schema(table).names:
@@ -141,10 +141,10 @@ def test_the_reference_has_every_route_and_field(generated, site):
 def test_names_that_nobody_placed_stand_at_the_end(generated, monkeypatch):
     monkeypatch.setattr(featurestore, "__all__", ["Hit", "Novelty"])
     assert (
-        generated.with_all_names("::: featurestore.Hit\n")
+        generated.add_missing_names("::: featurestore.Hit\n")
         == "::: featurestore.Hit\n\n## More\n\n::: featurestore.Novelty\n"
     )
-    assert generated.with_all_names("::: featurestore.Hit\n\n::: featurestore.Novelty\n").count("More") == 0
+    assert generated.add_missing_names("::: featurestore.Hit\n\n::: featurestore.Novelty\n").count("More") == 0
 
 
 @pytest.mark.parametrize(
@@ -163,8 +163,8 @@ def test_names_that_nobody_placed_stand_at_the_end(generated, monkeypatch):
     ],
 )
 def test_links_out_of_the_docs_lead_to_pages(generated, text, depth, wanted):
-    assert generated.relinked(text, depth) == wanted
+    assert generated.relink(text, depth) == wanted
 
 
 def test_texts_of_cells_stand_as_they_are(generated):
-    assert generated._escaped("a | b\n  *c* `x | y_z` <d> [e]") == r"a \| b \*c\* `x \| y_z` \<d\> \[e\]"
+    assert generated._escape("a | b\n  *c* `x | y_z` <d> [e]") == r"a \| b \*c\* `x \| y_z` \<d\> \[e\]"
