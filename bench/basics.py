@@ -96,7 +96,7 @@ def measure(path: Path) -> dict[str, float]:
             "page_ms": milliseconds(lambda: store.feature(feature_id)),
             "search_ms": milliseconds(lambda: store.search("exception handling")),
             "search_embedding_alone_ms": milliseconds(lambda: embedder(["exception handling"])),
-            "gate_ms_per_100k_examples": milliseconds(lambda: gate.checked("examples", examples), 5)
+            "gate_ms_per_100k_examples": milliseconds(lambda: gate.check("examples", examples), 5)
             * 1e5
             / examples.num_rows,
             "parquet_ms_per_100k_examples": milliseconds(
@@ -113,7 +113,7 @@ def measure_page_examples(path: Path) -> dict[str, float]:
     """Time of reading the examples of one feature from a mapped file, and by pyarrow's reader, mapped too; ms."""
     directory = Directory(path)
     file = directory.local(directory.snapshot().parts("example_rows")[0])
-    reader = grouped_rows.Gathered(file, 0)
+    reader = grouped_rows.GroupedRows(file, 0)
     peer_file = pyarrow.ipc.open_file(pyarrow.memory_map(str(file)))
     features = peer_file.num_record_batches * grouped_rows.BATCH_FEATURES
     live = [number for number in range(0, features, 7) if reader.of_feature(number)]

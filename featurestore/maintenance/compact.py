@@ -1,4 +1,4 @@
-"""What happens to a store after it is written: dictionaries go, many small label parts become few, formats move on."""
+"""Removing dictionaries, and merging many small parts of labels, votes and scores into few."""
 
 from __future__ import annotations
 
@@ -18,32 +18,35 @@ from featurestore.storage.directory import APPENDED, Directory
 from featurestore.storage.log import Part, Snapshot
 from featurestore.tables import schema
 from featurestore.tables.best_label import UNLABELLED, copy_state, stale_features
+from featurestore.tables.layout import LAYOUTS, SHARD_FEATURES
 from featurestore.tables.row_reader import Rows
-from featurestore.tables.writer import LAYOUTS, SHARD_FEATURES, Writer
+from featurestore.tables.writer import Writer
 from featurestore.values.dictionary import Dictionary
 
 
 def remove(directory: Directory, catalog: Catalog, ids: Sequence[str], tool: str) -> list[str]:
-    """Remove dictionaries with all that is theirs, and corpora, tokenizers and indexes nobody else uses, in one commit.
+    """Remove dictionaries with all their rows, and corpora, tokenizers and indexes that no other uses, in one commit.
 
-    Lines that say what went. Raises NotFound for a dictionary that is not there, Conflict when another writer came first.
+    Returns a line per removed dictionary and one on the files. Raises NotFound for an unknown dictionary, Conflict when
+    another writer came first.
     """
     going = {catalog.dictionary(id).dictionary for id in ids}
-    staying = [one for one in catalog.dictionaries if one.dictionary not in going]
+    staying = [dictionary for dictionary in catalog.dictionaries if dictionary.dictionary not in going]
     snapshot = directory.snapshot()
     parts: list[Part] = []
     with contextlib.closing(Writer(directory, tool)) as writer:
         for id in sorted(going):
             writer.remove_dictionary(id)
             parts += [part for part in snapshot.all() if part.key == id]
-        gone = [one for one in catalog.dictionaries if one.dictionary in going]
+        gone = [dictionary for dictionary in catalog.dictionaries if dictionary.dictionary in going]
         shared: list[tuple[tuple[str, ...], Callable[[Dictionary], str | None]]] = [
-            (("documents", "tokens", "token_stream"), lambda one: one.corpus),
-            (("tokenizers",), lambda one: one.tokenizer),
-            (("decoder_index",), lambda one: one.space),
+            (("documents", "tokens", "token_stream"), lambda dictionary: dictionary.corpus),
+            (("tokenizers",), lambda dictionary: dictionary.tokenizer),
+            (("decoder_index",), lambda dictionary: dictionary.space),
         ]
         for tables, key_of in shared:
-            for key in sorted({key_of(one) for one in gone} - {key_of(one) for one in staying} - {None}, key=str):
+            used = {key_of(dictionary) for dictionary in staying}
+            for key in sorted({key_of(dictionary) for dictionary in gone} - used - {None}, key=str):
                 for table in tables:
                     writer.remove(table, str(key))
                     parts += snapshot.parts(table, str(key))
@@ -52,17 +55,17 @@ def remove(directory: Directory, catalog: Catalog, ids: Sequence[str], tool: str
                 writer.remove("label_index", key)
         writer.commit()
     size = sum(part.bytes for part in parts)
-    said = [f"removed {id}" for id in sorted(going)]
-    return [*said, f"{size:,} bytes in {len(parts):,} files are deleted once nobody reads them any more (5 minutes)"]
+    lines = [f"removed {id}" for id in sorted(going)]
+    return [*lines, f"{size:,} bytes in {len(parts):,} files are deleted once nobody reads them any more (5 minutes)"]
 
 
 def compact(directory: Directory, rows: Rows, tool: str, progress: Progress) -> list[str]:
-    """Merge small parts of labels, votes and scores, gather labels for pages, and copy the best ones beside the features, a
-    commit for each dictionary.
+    """Merge small parts of labels, votes and scores, group labels for pages, copy the best ones beside the features.
 
-    Lines that say what was done. A dictionary another writer changes meanwhile is left as it is, and that is said.
+    Each dictionary has a commit. Returns lines that say what was done. A dictionary that another writer changes
+    meanwhile is left as it is, and a line says so.
     """
-    said: list[str] = []
+    lines: list[str] = []
     snapshot = directory.snapshot()
     stale = {part.key for part in stale_features(snapshot)}
     todo = [
@@ -76,73 +79,74 @@ def compact(directory: Directory, rows: Rows, tool: str, progress: Progress) -> 
     advance = progress("compacting dictionaries", len(todo))
     for key in todo:
         try:
-            said += _compact_one(directory, rows, key, tool)
+            lines += _compact_dictionary(directory, rows, key, tool)
         except Conflict as exc:
-            said.append(f"{key}: left as it is, {exc}")
+            lines.append(f"{key}: left as it is, {exc}")
         advance(1)
-    return said
+    return lines
 
 
-def _compact_one(directory: Directory, rows: Rows, key: str, tool: str) -> list[str]:
+def _compact_dictionary(directory: Directory, rows: Rows, key: str, tool: str) -> list[str]:
     snapshot = directory.snapshot()
-    said = []
     with (
         contextlib.closing(Engine(directory, snapshot)) as engine,
         contextlib.closing(Writer(directory, tool)) as writer,
     ):
-        for table in APPENDED:
-            loose = _loose(snapshot, table, key)
-            if not loose:
-                continue
-            files = [directory.sql_path(part) for part in loose]
-            merged = engine.table(
-                f"FROM read_parquet(?, union_by_name = false) ORDER BY {LAYOUTS[table].order}", [files]
-            )
-            newest = max(part.commit for part in loose)
-            count = 0
-            for shard, some in _shards(merged):
-                writer.add_checked(table, some, key=key, shard=shard, commit=newest)
-                count += 1
-            writer.remove_parts(loose)
-            said.append(f"{key}: {merged.num_rows:,} {table} from {len(loose):,} parts into {count:,}")
-        state = copy_state(snapshot, key)
-        for part in snapshot.parts("features", key):
-            copy = page_copies.copy_of(snapshot, part)
-            if part.about.get("labels", UNLABELLED) == state and copy:
-                continue
-            table = engine.table(
-                "SELECT f.* REPLACE (b.label AS label, b.explainer AS explainer) FROM read_parquet(?) f "
-                "LEFT JOIN (FROM best_labels WHERE dictionary = ? AND feature BETWEEN ? AND ?) b "
-                "ON b.feature = f.feature ORDER BY f.feature",
-                [
-                    directory.sql_path(part),
-                    key,
-                    part.shard * SHARD_FEATURES,
-                    (part.shard + 1) * SHARD_FEATURES - 1,
-                ],
-            )
-            writer.remove_parts([part, *([copy] if copy else ())])
-            writer.add_checked(
-                "features",
-                table.cast(schema.arrow_schema("features")),
-                key=key,
-                shard=part.shard,
-                about={"labels": state},
-            )
-            said.append(f"{key}: best labels copied beside {part.rows:,} features")
+        lines = _merge_parts(directory, snapshot, engine, writer, key)
+        lines += _copy_best_labels(directory, snapshot, engine, writer, key)
         for part in page_copies.list_uncopied(snapshot, key):
             if part.table == "examples":
                 page_copies.add_copy(writer, rows, part)
-                said.append(f"{key}: {part.rows:,} examples copied for pages")
+                lines.append(f"{key}: {part.rows:,} examples copied for pages")
         for shard in page_copies.list_ungathered(snapshot, key):
             page_copies.gather_labels(writer, rows, snapshot, key, shard)
-        # Labels that came in between would make the copies stale, not wrong; another change of these parts is a conflict.
+        # Labels added meanwhile make the copies stale, not wrong; another change of these parts is a conflict.
         writer.commit()
-    return said
+    return lines
+
+
+def _merge_parts(directory: Directory, snapshot: Snapshot, engine: Engine, writer: Writer, key: str) -> list[str]:
+    """Merge the dictionary's parts of labels, votes and scores to one per shard of features."""
+    lines = []
+    for table in APPENDED:
+        loose = _loose(snapshot, table, key)
+        if not loose:
+            continue
+        files = [directory.sql_path(part) for part in loose]
+        merged = engine.table(f"FROM read_parquet(?, union_by_name = false) ORDER BY {LAYOUTS[table].order}", [files])
+        newest = max(part.commit for part in loose)
+        shards = _split_by_shard(merged)
+        for shard, shard_rows in shards:
+            writer.add_checked(table, shard_rows, key=key, shard=shard, commit=newest)
+        writer.remove_parts(loose)
+        lines.append(f"{key}: {merged.num_rows:,} {table} from {len(loose):,} parts into {len(shards):,}")
+    return lines
+
+
+def _copy_best_labels(directory: Directory, snapshot: Snapshot, engine: Engine, writer: Writer, key: str) -> list[str]:
+    """Rewrite the dictionary's parts of features whose copied labels are stale."""
+    lines = []
+    state = copy_state(snapshot, key)
+    for part in snapshot.parts("features", key):
+        copy = page_copies.copy_of(snapshot, part)
+        if part.about.get("labels", UNLABELLED) == state and copy:
+            continue
+        first = part.shard * SHARD_FEATURES
+        table = engine.table(
+            "SELECT f.* REPLACE (b.label AS label, b.explainer AS explainer) FROM read_parquet(?) f "
+            "LEFT JOIN (FROM best_labels WHERE dictionary = ? AND feature BETWEEN ? AND ?) b "
+            "ON b.feature = f.feature ORDER BY f.feature",
+            [directory.sql_path(part), key, first, first + SHARD_FEATURES - 1],
+        )
+        writer.remove_parts([part, *([copy] if copy else ())])
+        table = table.cast(schema.arrow_schema("features"))
+        writer.add_checked("features", table, key=key, shard=part.shard, about={"labels": state})
+        lines.append(f"{key}: best labels copied beside {part.rows:,} features")
+    return lines
 
 
 def _loose(snapshot: Snapshot, table: str, key: str) -> list[Part]:
-    """Parts of labels, votes or scores to merge: those that share a shard of features, or reach over several."""
+    """Return parts of labels, votes or scores to merge: those that share a shard of features, or reach over several."""
     by_shard: dict[int, list[Part]] = {}
     loose: dict[str, Part] = {}
     for part in snapshot.parts(table, key):
@@ -157,8 +161,8 @@ def _loose(snapshot: Snapshot, table: str, key: str) -> list[Part]:
     return list(loose.values())
 
 
-def _shards(table: pyarrow.Table) -> list[tuple[int, pyarrow.Table]]:
-    """A table ordered by feature, cut by shard."""
+def _split_by_shard(table: pyarrow.Table) -> list[tuple[int, pyarrow.Table]]:
+    """Return the pieces of a table ordered by feature, with the number of the shard of each."""
     shard = table["feature"].to_numpy() // SHARD_FEATURES
     numbers, starts = numpy.unique(shard, return_index=True)
     ends: list[Any] = [*starts[1:], len(shard)]

@@ -1,4 +1,4 @@
-"""Checks what the parts of a store hold: rows against the schema, copies and indexes against their originals, references."""
+"""Checks what the parts of a store hold: rows against the schema, copies and indexes against originals, references."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from featurestore.storage.log import Part, Snapshot
 from featurestore.tables import schema, token_stream
 from featurestore.tables.best_label import RULE_TABLE
 from featurestore.tables.feature_rows import FeatureRows
+from featurestore.tables.layout import SHARD_FEATURES
 from featurestore.tables.row_reader import Rows
 from featurestore.tables.schema import Gate
-from featurestore.tables.writer import SHARD_FEATURES
 
 
 def find_content_problems(
@@ -61,7 +61,7 @@ def _copy_problem(snapshot: Snapshot, rows: Rows, part: Part) -> str:
     else:
         labels = [added for added in snapshot.parts("labels", part.key) if added.commit <= part.about["commit"]]
         originals = page_copies.labels_of(rows, labels, part.shard)
-    copies = rows.gathered(part).table()
+    copies = rows.grouped_rows(part).table()
     same = originals is not None and copies.equals(originals.select(copies.column_names))
     return "" if same else "has other rows than those it is a copy of"
 
@@ -83,7 +83,7 @@ def _table_problem(snapshot: Snapshot, rows: Rows, gate: Gate, part: Part) -> st
     if table.num_rows != part.rows:
         return f"has {table.num_rows} rows, the log says {part.rows}"
     try:
-        gate.checked(part.table, table)
+        gate.check(part.table, table)
     except BadRequest as exc:
         return str(exc)
     if part.table in ("features", "examples", *APPENDED):

@@ -1,7 +1,7 @@
 """The files of jobs in a store's directory, from which every process can read how far long work has come.
 
     jobs/<id>.json     the job and its progress, written at most once a second
-    jobs/<id>.lock     locked as long as the job's process lives: a job that has not ended and holds no lock was interrupted
+    jobs/<id>.lock     locked as long as the job's process lives: a job without end and without lock was interrupted
     jobs/<id>.cancel   present once the job was asked to end
     jobs/<kind>.alone  locked while a job of this kind works that a service started: one of a kind at a time
 
@@ -35,7 +35,7 @@ class StoredJob(msgspec.Struct):
 
     job: Job
     process: int
-    ours: bool  # started by a service, which may end it
+    by_service: bool = msgspec.field(name="ours")  # started by a service, which may end it
 
 
 def new_job(kind: str, about: str) -> Job:
@@ -63,16 +63,16 @@ def read_state(storage: Storage, stored: StoredJob) -> Job:
         job = load(storage, job.id).job
         if job.state == "running":
             job = msgspec.structs.replace(job, state="cancelled" if is_cancelled(storage, job.id) else "interrupted")
-    return msgspec.structs.replace(job, message=_message(job, stored.ours))
+    return msgspec.structs.replace(job, message=_message(job, stored.by_service))
 
 
-def _message(job: Job, ours: bool) -> str:
+def _message(job: Job, by_service: bool) -> str:
     steps = "" if not job.total else f", {job.done or 0:,} of {job.total:,}"
     stage = f"{job.doing}{steps}" if job.doing else job.kind
     if job.state == "running":
         return stage
     if job.state == "interrupted":
-        again = "start it again" if ours else "run the same command again"
+        again = "start it again" if by_service else "run the same command again"
         return f"its process ended at: {stage}; {again}, it goes on with what it kept"
     if job.error is not None:
         return job.error.detail
@@ -80,7 +80,7 @@ def _message(job: Job, ours: bool) -> str:
 
 
 def load(storage: Storage, id: str) -> StoredJob:
-    """Return the content of a job's file. Raises NotFound when there is none, or it is not readable."""
+    """Return the content of a job's file. Raises NotFound when it is missing or not readable."""
     missing = NotFound(f"no job '{id:.80}': `featurestore jobs` lists those there are")
     if not re.fullmatch(ID, id) or not isinstance(storage, LocalStorage):
         raise missing

@@ -30,7 +30,7 @@ class JobRecord:
     def __init__(self, storage: Storage, kind: str, about: str = "", job: Job | None = None):
         """Begin a record, or continue that of a `job` whose lock this process has inherited. Raises OSError."""
         self._storage = storage
-        self._ours = job is not None
+        self._by_service = job is not None
         self._lock: int | None = None
         self._wrote = 0.0
         if job is None:
@@ -51,6 +51,7 @@ class JobRecord:
         self._update(doing=description, done=0, total=total, force=True)
 
         def advance(steps: int, state: str | None = None, /) -> None:
+            """Record `steps` more steps."""
             self._update(done=(self._job.done or 0) + steps)
 
         return advance
@@ -81,7 +82,7 @@ class JobRecord:
                 self._write()
 
     def _write(self) -> None:
-        save(self._storage, StoredJob(self._job, os.getpid(), self._ours))
+        save(self._storage, StoredJob(self._job, os.getpid(), self._by_service))
         self._wrote = time.monotonic()
 
     def _count_rows(self) -> int | None:
@@ -105,7 +106,7 @@ class JobRecord:
 
 @contextlib.contextmanager
 def keep_record(storage: Storage, kind: str, about: str = "", job: Job | None = None) -> Iterator[JobRecord | None]:
-    """Record the work inside among the store's jobs. Gives None where no record can be kept; the work is done anyway."""
+    """Record the work inside among the store's jobs. Yields None where no record can be kept; the work goes on."""
     record = None
     if isinstance(storage, LocalStorage):
         with contextlib.suppress(OSError, FeatureStoreError):

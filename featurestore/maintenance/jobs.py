@@ -1,4 +1,4 @@
-"""Starts maintenance in a process of its own, and cancels it."""
+"""Starts maintenance in a separate process, and cancels it."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ start_process = subprocess.Popen
 def start(storage: Storage, kind: str) -> Job:
     """Start maintenance of this kind in its own process, and return its job.
 
-    Raises BadRequest for an unknown kind, Conflict while a job of this kind runs, and Unavailable when no process can be
-    started or no file can be written.
+    Raises BadRequest for an unknown kind, Conflict while a job of this kind runs, and Unavailable when no process can
+    be started or no file can be written.
     """
     if kind not in KINDS:
         raise BadRequest(f"kind: '{kind}' is not one of {', '.join(KINDS)}")
@@ -83,7 +83,7 @@ def cancel(storage: Storage, id: str) -> Job:
     if job.state != "running":
         forget(storage, id)
         return job
-    if not stored.ours:
+    if not stored.by_service:
         raise Conflict(f"{id} was started by hand: end it where it runs")
     storage.write(f"{JOBS}/{id}.cancel", b"")
     for number in (signal.SIGTERM, signal.SIGKILL):

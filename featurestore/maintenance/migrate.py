@@ -1,4 +1,4 @@
-"""From older formats to this one, in place, in one commit.
+"""Stores of older formats are rewritten in this one, in place, in one commit.
 
 1 -> 2   documents lose their tokens to the tables `tokens` (in runs) and `token_stream`; features gain columns for
          copies of their best labels; parts of directories say the hash of each file; the log is sealed.
@@ -25,20 +25,20 @@ TOOL = "featurestore migrate"
 
 
 def migrate(location: str) -> list[str]:
-    """Bring a store of an older format to this one; lines that say what was done.
+    """Rewrite a store of an older format in this one. Returns lines that say what was done.
 
-    Killed at any moment it leaves the old store or the new one. Raises Conflict when somebody writes to it meanwhile.
+    Killed at any moment it leaves the old store or the new one. Raises Conflict when the store is written to meanwhile.
     """
     storage = storage_at(location)
     directory = Directory(storage, formats=range(1, FORMAT + 1))
-    said = []
+    lines = []
     if directory.format < FORMAT:
         with contextlib.closing(Writer(directory, TOOL)) as writer:
-            said = _rewrite(directory, writer)
+            lines = _rewrite(directory, writer)
             writer.commit()
     stated = directory.created_at
     write_about(storage, FORMAT, stated)
-    return said or [f"{location} is of format {FORMAT} already"]
+    return lines or [f"{location} is of format {FORMAT} already"]
 
 
 def _rewrite(directory: Directory, writer: Writer) -> list[str]:
@@ -56,31 +56,31 @@ def _rewrite(directory: Directory, writer: Writer) -> list[str]:
         writer.remove_parts([part, *snapshot.parts("tokens", part.key), *snapshot.parts("token_stream", part.key)])
         writer.add_corpus(part.key, old, stream)
     for part in snapshot.parts("features"):
-        table = _widened(rows.all(part), "features")
+        table = _add_columns(rows.all(part), "features")
         writer.remove_parts([part, *_copies(snapshot, part)])
         writer.add_checked("features", table, key=part.key, shard=part.shard, about=part.about, commit=part.commit)
     for part in snapshot.parts("labels"):
         writer.remove_parts([part])
-        table = _widened(rows.all(part), "labels")
+        table = _add_columns(rows.all(part), "labels")
         writer.add_checked("labels", table, key=part.key, shard=part.shard, commit=part.commit)
-    said = [
+    lines = [
         f"format {directory.format} -> {FORMAT}: rewrote {len(snapshot.parts('features')):,} parts of features, "
         f"{len(snapshot.parts('labels')):,} of labels and {len(snapshot.parts('documents')):,} corpora"
     ]
     if directory.format > 1:
-        return said
-    said.append("run `featurestore compact`, so that the best labels lie beside the features")
+        return lines
+    lines.append("run `featurestore compact`, so that the best labels lie beside the features")
     for part in snapshot.parts("label_index"):
         covered = [p for p in snapshot.parts("labels") if p.file in part.about["covers"]]
-        # Dear to build, and its content is as it should be: only what the log says of it changes.
+        # It takes long to build and its content is right: only what the log says of it changes.
         digest, files, size = fingerprint(directory.local(part))
         about = part.about | {"covers": {}, "commit": max((p.commit for p in covered), default=0)}
         writer.restate(msgspec.structs.replace(part, sha256=digest, files=files, bytes=size, about=about))
-    return said
+    return lines
 
 
-def _widened(old: pyarrow.Table, table: str) -> pyarrow.Table:
-    """Rows with the columns that a table has now; new ones are null."""
+def _add_columns(old: pyarrow.Table, table: str) -> pyarrow.Table:
+    """Return the rows with the columns that the table has now; new ones are null."""
     wanted = arrow_schema(table)
     for name in set(wanted.names) - set(old.column_names):
         old = old.append_column(name, pyarrow.nulls(old.num_rows, wanted.field(name).type))
@@ -88,5 +88,5 @@ def _widened(old: pyarrow.Table, table: str) -> pyarrow.Table:
 
 
 def _copies(snapshot: Snapshot, features: Part) -> list[Part]:
-    """What pages read in the place of a part of features."""
+    """Return the copies for pages of a part of features."""
     return [part for part in snapshot.parts("feature_rows", features.key) if part.shard == features.shard]

@@ -17,7 +17,8 @@ from featurestore.snapshot.catalog import Catalog, Choice
 from featurestore.snapshot.decoder_vectors import open_vectors, target_layers
 from featurestore.storage.directory import Directory
 from featurestore.storage.log import Part, Snapshot
-from featurestore.tables.writer import SHARD_FEATURES, Writer
+from featurestore.tables.layout import SHARD_FEATURES
+from featurestore.tables.writer import Writer
 
 T = TypeVar("T")
 

@@ -22,8 +22,9 @@ from featurestore.snapshot.catalog import Catalog, Choice
 from featurestore.snapshot.shard import Shards
 from featurestore.storage.directory import Directory
 from featurestore.storage.log import Part, Snapshot
+from featurestore.tables.layout import SHARD_FEATURES
 from featurestore.tables.row_reader import Rows
-from featurestore.tables.writer import SHARD_FEATURES, Writer
+from featurestore.tables.writer import Writer
 
 TABLE = "token_index"
 FIELDS = {"tokens": "fires", "logits": "raises"}  # fields of the index, by the names that queries use

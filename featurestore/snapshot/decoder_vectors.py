@@ -12,7 +12,7 @@ from featurestore.snapshot.shard import Shards
 from featurestore.storage import numpy_files
 from featurestore.storage.directory import Directory
 from featurestore.storage.log import Part, Snapshot
-from featurestore.tables.writer import SHARD_FEATURES
+from featurestore.tables.layout import SHARD_FEATURES
 
 
 class DecoderVectors:

@@ -9,8 +9,8 @@ from typing import Any
 from featurestore.snapshot.page_copies import newer_labels
 from featurestore.snapshot.shard import Shards
 from featurestore.storage.log import Part, Snapshot
+from featurestore.tables.layout import SHARD_FEATURES
 from featurestore.tables.row_reader import Rows
-from featurestore.tables.writer import SHARD_FEATURES
 from featurestore.values.feature import FeatureId, Label
 
 Row = dict[str, Any]
@@ -40,12 +40,12 @@ class FeatureLabels:
         for (dictionary, shard), features in by_shard.items():
             copy, parts = self._sources(dictionary, shard)
             if copy is not None:
-                gathered = self._rows.gathered(copy)
+                gathered = self._rows.grouped_rows(copy)
                 for feature in features:
                     cut = gathered.of_feature(feature)
                     labels[FeatureId(dictionary, feature)] += cut.rows() if cut else ()
             for part in parts:
-                for feature, rows in self._rows.appended(part, features, columns).items():
+                for feature, rows in self._rows.read_appended(part, features, columns).items():
                     labels[FeatureId(dictionary, feature)] += rows
         return labels
 

@@ -15,8 +15,8 @@ from featurestore.sql.engine import Engine
 from featurestore.storage.log import Snapshot
 from featurestore.tables.best_label import own_rule, stale_features
 from featurestore.tables.grouped_rows import Cut
+from featurestore.tables.layout import SHARD_FEATURES
 from featurestore.tables.row_reader import Rows
-from featurestore.tables.writer import SHARD_FEATURES
 from featurestore.values.feature import Coactive, Example, Feature, FeatureId, Label, LogitEffect, Score
 
 # Features of a higher density are always on; the view `features` in schema.sql has the same number.
@@ -165,7 +165,7 @@ class FeaturePages:
         """A feature's rows of a table that many writers append to."""
         rows: list[Row] = []
         for part in self._snapshot.parts(table, id.dictionary):
-            rows += self._rows.appended(part, [id.feature]).get(id.feature, ())
+            rows += self._rows.read_appended(part, [id.feature]).get(id.feature, ())
         return rows
 
     def top_logits(self, id: FeatureId) -> tuple[LogitEffect, ...]:
@@ -193,7 +193,7 @@ class FeaturePages:
         shard = self._shards.of(id)
         cut: Cut | None = None
         if shard.example_rows is not None:
-            cut = self._rows.gathered(shard.example_rows).of_feature(id.feature)
+            cut = self._rows.grouped_rows(shard.example_rows).of_feature(id.feature)
         elif shard.examples is not None:  # a store from before there were such copies
             cut = Cut.of(self._rows.of_feature(shard.examples, id.feature))
         return self._windows.examples(cut, most) if cut else ()

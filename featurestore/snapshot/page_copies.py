@@ -13,8 +13,9 @@ import pyarrow
 import pyarrow.compute
 
 from featurestore.storage.log import Part, Snapshot
+from featurestore.tables.layout import SHARD_FEATURES
 from featurestore.tables.row_reader import Rows
-from featurestore.tables.writer import SHARD_FEATURES, Writer
+from featurestore.tables.writer import Writer
 
 # The table of copies of each table that is copied part by part.
 OF_PARTS = {"features": "feature_rows", "examples": "example_rows"}

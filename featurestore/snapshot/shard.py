@@ -6,7 +6,7 @@ import functools
 from typing import NamedTuple
 
 from featurestore.storage.log import Part, Snapshot
-from featurestore.tables.writer import SHARD_FEATURES
+from featurestore.tables.layout import SHARD_FEATURES
 from featurestore.values.feature import FeatureId
 
 

@@ -1,8 +1,8 @@
 """Copies of the best labels beside the features, so that a page or an aggregate need not search all labels.
 
-A part of features says (about["labels"]) which state of the dictionary's labels its copies are of. When labels have come
-since, the part is stale: its labels are looked up in the label parts, which costs more and is as right. The same holds
-for votes and scores, where the rule for the best label asks for them.
+A part of features says (about["labels"]) which state of the dictionary's labels its copies are of. When labels have
+been added since, the part is stale: its labels are looked up in the label parts, which costs more and gives the same
+answer. The same holds for votes and scores, where the rule for the best label uses them.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from featurestore.tables import schema
 
 UNLABELLED = "none"
 RULE_TABLE, RULE_KEY = "label_rule", "store"
-# What a rule may ask for that can change while the labels stay, and the table it comes from.
-_ASKED = {"votes": "votes", "score": "scores"}
+# What a rule may use that can change while the labels stay, and the table it comes from.
+_USED = {"votes": "votes", "score": "scores"}
 
 
 def stale_features(snapshot: Snapshot) -> list[Part]:
-    """The parts of features whose copied labels are not those of the snapshot's label parts."""
+    """Return the parts of features whose copied labels are not those of the snapshot's label parts."""
     stale = []
     for key in snapshot.keys("features"):
         current = copy_state(snapshot, key)
@@ -30,33 +30,33 @@ def stale_features(snapshot: Snapshot) -> list[Part]:
 
 
 def label_rule(snapshot: Snapshot) -> str:
-    """The expression that ranks labels in this store: its own, or that of schema.sql."""
+    """Return the expression that ranks labels in this store: its own, or that of schema.sql."""
     return own_rule(snapshot) or schema.label_rule()
 
 
 def own_rule(snapshot: Snapshot) -> str | None:
-    """The rule that somebody set."""
+    """Return the rule that was set for this store; None where schema.sql's applies."""
     parts = snapshot.parts(RULE_TABLE, RULE_KEY)
-    return parts[0].about["rule"] if parts else None
+    return str(parts[0].about["rule"]) if parts else None
 
 
 def label_state(snapshot: Snapshot, dictionary: str) -> str:
-    """What tells one state of a dictionary's labels from another; merging parts does not change it."""
+    """Return a text that differs between states of a dictionary's labels; merging parts does not change it."""
     parts = snapshot.parts("labels", dictionary)
     return _state(parts) if parts else UNLABELLED
 
 
 def copy_state(snapshot: Snapshot, dictionary: str) -> str:
-    """What tells one state of a dictionary's best labels from another: of its labels, of the rule, of what that asks for."""
+    """Return a text that differs between states of a dictionary's best labels: its labels, the rule, what that uses."""
     labels = label_state(snapshot, dictionary)
     if labels == UNLABELLED:
         return UNLABELLED
     rule = label_rule(snapshot)
-    said = [labels, _digest(rule)]
-    for word, table in _ASKED.items():
-        if re.search(rf"\b{word}\b", rule, re.IGNORECASE) and (asked := snapshot.parts(table, dictionary)):
-            said.append(f"{table}-{_state(asked)}")
-    return "-".join(said)
+    states = [labels, _digest(rule)]
+    for word, table in _USED.items():
+        if re.search(rf"\b{word}\b", rule, re.IGNORECASE) and (parts := snapshot.parts(table, dictionary)):
+            states.append(f"{table}-{_state(parts)}")
+    return "-".join(states)
 
 
 def _state(parts: list[Part]) -> str:
@@ -65,6 +65,6 @@ def _state(parts: list[Part]) -> str:
 
 @functools.cache
 def _digest(rule: str) -> str:
-    """A hash of the rule for the best label: copies made by another rule are stale."""
+    """Return a hash of the rule for the best label: copies made by another rule are stale."""
     view = next(statement for statement in schema.statements() if "VIEW best_labels" in statement)
     return hashlib.sha256((view + rule).encode()).hexdigest()[:8]

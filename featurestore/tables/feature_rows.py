@@ -1,7 +1,7 @@
-"""The rows of a part of features a second time, laid out for taking out one: an Arrow file mapped into memory.
+"""A copy of a part of features for reading single rows: an Arrow file mapped into memory.
 
-Parquet is laid out for reading columns: a row costs decoding its row group, 4 ms of 4,096 rows. Here it costs looking at a
-few places of a mapped file, and the Parquet part's row groups can be as large as is good for aggregates.
+Parquet is laid out for reading columns: a row costs decoding its row group, 4 ms of 4,096 rows. Here it costs a look at
+a few places of a mapped file, and the Parquet part's row groups can be as large as is good for aggregates.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from typing import Any
 import pyarrow
 
 from featurestore.errors import BadStore
-from featurestore.tables.arrow_cells import Cells, columns_of
+from featurestore.tables.arrow_cells import columns_of
+from featurestore.tables.arrow_file import Cells
 
 # Rows of a batch: about a megabyte, which is what one row costs where a file is read over a network.
 BATCH_ROWS = 1024
 
 
 def write(path: Path, table: pyarrow.Table) -> int:
-    """Write the rows of a part of features; how many."""
+    """Write the rows of a part of features and return how many there are."""
     with pyarrow.ipc.new_file(str(path), table.schema) as writer:
         writer.write_table(table, max_chunksize=BATCH_ROWS)
-    return table.num_rows
+    return len(table)
 
 
 class FeatureRows:
@@ -36,7 +37,7 @@ class FeatureRows:
         self._columns, _ = columns_of(self._cells.sample, -1)
 
     def row(self, number: int, columns: Sequence[str] | None = None) -> dict[str, Any]:
-        """The row at a place, counted from 0. Raises BadStore when there is none."""
+        """Return the row at a place, counted from 0. Raises BadStore when the file is shorter."""
         place, at = divmod(number, BATCH_ROWS)
         batch = self._cells.batch(place) if place < self._cells.count else None
         if batch is None or at >= batch.rows:
@@ -44,6 +45,6 @@ class FeatureRows:
         return {name: self._columns[name].read(batch, at, at + 1)[0] for name in columns or self._columns}
 
     def table(self, columns: Sequence[str] | None = None) -> pyarrow.Table:
-        """Every row."""
-        found = self._cells.table()
-        return found if columns is None else found.select(list(columns))
+        """Return every row."""
+        rows = self._cells.table()
+        return rows if columns is None else rows.select(list(columns))

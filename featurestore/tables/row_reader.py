@@ -18,9 +18,10 @@ from featurestore.errors import BadStore
 from featurestore.storage.directory import Directory
 from featurestore.storage.log import Part
 from featurestore.tables.feature_rows import FeatureRows
-from featurestore.tables.grouped_rows import Gathered
+from featurestore.tables.grouped_rows import GroupedRows
+from featurestore.tables.layout import SHARD_FEATURES
 from featurestore.tables.token_stream import Stream
-from featurestore.tables.writer import SHARD_FEATURES
+from featurestore.tables.vocabulary import Vocabulary
 from featurestore.values.dictionary import Dictionary
 
 KEPT_FILES = 512  # whose metadata is kept
@@ -38,57 +39,8 @@ class _Groups(NamedTuple):
     last: numpy.ndarray
 
 
-class Vocabulary:
-    """The tokens of a tokenizer as text."""
-
-    def __init__(self, pieces: list[bytes]):
-        self._pieces = pieces
-        texts = [_text(piece) for piece in pieces]  # None for a piece of a character
-        self._texts = numpy.array(texts, dtype=object)
-        self._whole = numpy.array([text is not None for text in texts], dtype=bool)
-
-    def windows(self, ids: numpy.ndarray, ends: Sequence[tuple[int, int]]) -> list[tuple[str, ...]]:
-        """Text of the tokens of each window, of which `ends` says where in `ids` it begins and ends.
-
-        A character split over tokens is shown whole on the first, and the rest are empty.
-        """
-        texts = self._texts[ids].tolist()
-        if self._whole[ids].all():
-            return [tuple(texts[begin:end]) for begin, end in ends]
-        return [
-            tuple(texts[begin:end])
-            if self._whole[ids[begin:end]].all()
-            else joined([self._pieces[id] for id in ids[begin:end].tolist()])
-            for begin, end in ends
-        ]
-
-
-def _text(piece: bytes) -> str | None:
-    try:
-        return piece.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
-
-
-def joined(pieces: list[bytes]) -> tuple[str, ...]:
-    """Text of each token where some are pieces of characters; what never makes one is shown as U+FFFD."""
-    found = []
-    at = 0
-    while at < len(pieces):
-        for size in range(1, 5):
-            text = _text(b"".join(pieces[at : at + size]))
-            if text is not None:
-                found += [text] + [""] * (len(pieces[at : at + size]) - 1)
-                at += size
-                break
-        else:
-            found.append(pieces[at].decode("utf-8", errors="replace"))
-            at += 1
-    return tuple(found)
-
-
 class Documents:
-    """What a corpus says of its documents."""
+    """The documents of a corpus: their names, tokenizers and whether they are held out."""
 
     def __init__(self, corpus: str, table: pyarrow.Table):
         self._corpus = corpus
@@ -101,23 +53,27 @@ class Documents:
         self._held_out = table["held_out"].to_numpy()
 
     def of(self, numbers: numpy.ndarray) -> tuple[list[str | None], list[str], list[bool]]:
-        """Name and tokenizer of each document, and whether it is held out. Raises BadStore when one is not there."""
+        """Return each document's name, its tokenizer and whether it is held out. Raises BadStore for a missing one."""
         at = numpy.minimum(numpy.searchsorted(self._numbers, numbers), len(self._numbers) - 1)
-        lost = numpy.flatnonzero(self._numbers[at] != numbers)
-        if len(lost):
+        missing = numpy.flatnonzero(self._numbers[at] != numbers)
+        if len(missing):
             raise BadStore(
-                f"the store lacks document {numbers[lost[0]]} of corpus {self._corpus} that an example refers to"
+                f"the store lacks document {numbers[missing[0]]} of corpus {self._corpus} that an example refers to"
             )
         return [self._name(n) for n in at.tolist()], self._tokenizers_of(at), self._held_out[at].tolist()
 
     def _tokenizers_of(self, at: numpy.ndarray) -> list[str]:
-        if len(self._tokenizers) == 1:
-            return self._tokenizers * len(at)
-        return [self._tokenizers[code] for code in self._codes[at].tolist()]
+        names: list[str] = self._tokenizers
+        if len(names) == 1:
+            return names * len(at)
+        return [names[code] for code in self._codes[at].tolist()]
 
 
 class Rows:
-    """Reads rows of parts; keeps what never changes: files' metadata, vocabularies, token streams. Safe between threads."""
+    """Reads rows of parts. Safe to share between threads.
+
+    Keeps what never changes: metadata of files, vocabularies, token streams.
+    """
 
     def __init__(self, directory: Directory):
         self._directory = directory
@@ -126,66 +82,71 @@ class Rows:
         self.feature_rows = functools.lru_cache(MAPPED_FILES)(lambda part: FeatureRows(directory.open(part)))
         self.stream = functools.lru_cache(64)(lambda part: Stream(directory.local(part)))
         self.vocabulary = functools.lru_cache(16)(self._vocabulary)
-        self.documents = functools.lru_cache(64)(self._of_corpus)
-        self.gathered = functools.lru_cache(MAPPED_FILES)(
-            lambda part: Gathered(directory.open(part), part.shard * SHARD_FEATURES)
+        self.documents = functools.lru_cache(64)(self._documents)
+        self.grouped_rows = functools.lru_cache(MAPPED_FILES)(
+            lambda part: GroupedRows(directory.open(part), part.shard * SHARD_FEATURES)
         )
         self.dictionary = functools.lru_cache(65_536)(self._dictionary)
         self._small = functools.lru_cache(256)(self._by_feature)
 
     def of_feature(self, part: Part, feature: int, columns: Sequence[str] | None = None) -> pyarrow.Table:
-        """The rows of one feature in a part ordered by feature. Raises BadStore when the file cannot be read."""
+        """Return the rows of one feature in a part ordered by feature. Raises BadStore when the file cannot be read."""
         return self.of_features(part, numpy.array([feature]), columns)
 
     def of_features(self, part: Part, features: numpy.ndarray, columns: Sequence[str] | None = None) -> pyarrow.Table:
-        """The rows of some features in a part ordered by feature, in the part's order."""
+        """Return the rows of some features, in the order of the part, which is by feature. Raises as `of_feature`."""
         try:
             groups = self._groups(part)
             # Groups follow one another by feature: those from the first that can hold one to the last.
             low = numpy.searchsorted(groups.last, features, side="left")
             high = numpy.searchsorted(groups.first, features, side="right")
-            wanted = sorted({n for one, end in zip(low.tolist(), high.tolist(), strict=True) for n in range(one, end)})
+            wanted = sorted(
+                {n for start, end in zip(low.tolist(), high.tolist(), strict=True) for n in range(start, end)}
+            )
             with pyarrow.parquet.ParquetFile(self._directory.open(part), metadata=groups.metadata) as file:
                 if not wanted:
                     return file.schema_arrow.empty_table()
                 # Of a few row groups, handing columns to threads costs more than it saves.
                 threads = len(wanted) > FEW_GROUPS
-                found = file.read_row_groups(wanted, columns=list(columns) if columns else None, use_threads=threads)
+                rows = file.read_row_groups(wanted, columns=list(columns) if columns else None, use_threads=threads)
         except (OSError, pyarrow.ArrowException) as exc:
             raise BadStore(f"{self._directory.location}/{part.file} cannot be read: {exc}") from None
-        keep = numpy.isin(found["feature"].to_numpy(), features)
+        keep = numpy.isin(rows["feature"].to_numpy(), features)
         at = numpy.flatnonzero(keep)
         if len(at) and at[-1] - at[0] + 1 == len(at):
-            return found.slice(int(at[0]), len(at))  # neighbours need no copy of their lists
-        return found.take(at)
+            return rows.slice(int(at[0]), len(at))  # neighbours need no copy of their lists
+        return rows.take(at)
 
-    def appended(
+    def read_appended(
         self, part: Part, wanted: Sequence[int], columns: Sequence[str] | None = None
     ) -> dict[int, list[dict[str, Any]]]:
-        """By feature, the rows of some features in a part of labels, votes or scores, of which there can be many small ones."""
+        """Return the rows of some features, by feature, in a part of labels, votes or scores.
+
+        A store can have many small parts of these, so small ones are kept whole. Raises as `of_feature`.
+        """
         low, high = part.about.get("first", 0), part.about.get("last")
         inside = [feature for feature in wanted if low <= feature and (high is None or feature <= high)]
-        found: dict[int, list[dict[str, Any]]] = {}
+        rows: dict[int, list[dict[str, Any]]] = {}
         if not part.rows or not inside:
-            return found
+            return rows
         if part.rows > SMALL:
-            asked = ["feature", *columns] if columns else None
-            for row in self.of_features(part, numpy.array(sorted(inside)), asked).to_pylist():
-                found.setdefault(row["feature"], []).append(row)
-            return found
+            names = ["feature", *columns] if columns else None
+            for row in self.of_features(part, numpy.array(sorted(inside)), names).to_pylist():
+                rows.setdefault(row["feature"], []).append(row)
+            return rows
         features, table = self._small(part)
         for feature in inside:
             first, end = numpy.searchsorted(features, [feature, feature + 1]).tolist()
             if end > first:
-                found[feature] = table.slice(first, end - first).to_pylist()
-        return found
+                rows[feature] = table.slice(first, end - first).to_pylist()
+        return rows
 
     def _by_feature(self, part: Part) -> tuple[numpy.ndarray, pyarrow.Table]:
         table = self.all(part)
         return table["feature"].to_numpy(), table
 
     def all(self, part: Part, columns: Sequence[str] | None = None) -> pyarrow.Table:
-        """Every row of a Parquet part. Raises BadStore when the file cannot be read."""
+        """Return every row of a Parquet part. Raises BadStore when the file cannot be read."""
         try:
             with pyarrow.parquet.ParquetFile(self._directory.open(part)) as file:
                 return file.read(columns=list(columns) if columns else None)
@@ -208,7 +169,7 @@ class Rows:
                 self._kept.popitem(last=False)
         return groups
 
-    def _of_corpus(self, part: Part) -> Documents:
+    def _documents(self, part: Part) -> Documents:
         return Documents(part.key, self.all(part, ["document", "name", "tokenizer", "held_out"]))
 
     def _dictionary(self, part: Part) -> Dictionary:

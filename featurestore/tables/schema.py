@@ -26,18 +26,18 @@ class Column(NamedTuple):
 
 @functools.cache
 def statements() -> tuple[str, ...]:
-    """The statements of schema.sql, in order."""
+    """Return the statements of schema.sql, in order."""
     package = Path(__file__).parents[1]
-    # In a wheel schema.sql lies inside the package; in a checkout at the top, where people look for it.
+    # A wheel has schema.sql inside the package, a checkout at the top, where people look for it.
     path = next(p for p in (package / "schema.sql", package.parent / "schema.sql") if p.is_file())
     return tuple(statement.query for statement in duckdb.extract_statements(path.read_text("utf-8")))
 
 
 @functools.cache
 def tables() -> tuple[str, ...]:
-    """Names of the stored tables, in order."""
-    found = (re.search(r"CREATE TABLE stored\.(\w+)", statement) for statement in statements())
-    return tuple(match[1] for match in found if match)
+    """Return the names of the stored tables, in order."""
+    matches = (re.search(r"CREATE TABLE stored\.(\w+)", statement) for statement in statements())
+    return tuple(match[1] for match in matches if match)
 
 
 @functools.cache
@@ -48,13 +48,13 @@ def _arrow_schemas() -> dict[str, pyarrow.Schema]:
 
 
 def arrow_schema(table: str) -> pyarrow.Schema:
-    """The Arrow schema of a stored table."""
+    """Return the Arrow schema of a stored table."""
     return _arrow_schemas()[table]
 
 
 @functools.cache
 def columns() -> tuple[Column, ...]:
-    """Every column of the views people query, in order; a view's column takes its table's comment."""
+    """Return every column of the views people query, in order; a view's column takes its table's comment."""
     with _fresh() as con:
         rows = con.execute(
             "SELECT schema_name, table_name, column_name, data_type, comment FROM duckdb_columns() "
@@ -72,12 +72,12 @@ def columns() -> tuple[Column, ...]:
 
 @functools.cache
 def label_rule() -> str:
-    """The expression that ranks labels in a store without a rule of its own, as schema.sql writes it."""
+    """Return the expression that ranks labels in a store that has set no rule, as schema.sql writes it."""
     return _RULE.split(_rule_statement())[1].strip().rstrip(";")
 
 
 def rule_statement(rule: str) -> str:
-    """The macro `label_rank` with another expression."""
+    """Return the statement that creates the macro `label_rank` with another expression."""
     return f"{_RULE.search(_rule_statement())[0]}(\n{rule}\n)"  # type: ignore[index]
 
 
@@ -89,7 +89,7 @@ _RULE = re.compile(r"CREATE MACRO label_rank\([^)]*\) AS\s")
 
 
 def try_rule(rule: str) -> None:
-    """Raises BadRequest when a rule cannot be worked out from what is known of a label."""
+    """Check that a rule can be computed from the columns of a label. Raises BadRequest otherwise."""
     con = duckdb.connect()
     try:
         create(con, {}, rule)
@@ -104,7 +104,7 @@ def create(con: duckdb.DuckDBPyConnection, parquet: dict[str, list[str]], rule: 
     """Run schema.sql in `con`; each table or view of schema `stored` that `parquet` names is one over those files.
 
     `parquet` maps names to files as DuckDB names them. Dictionaries, which are few, become a real table: DuckDB then
-    knows that their key is one. `rule` takes the place of the expression that ranks labels.
+    knows that their key is unique. `rule` takes the place of the expression that ranks labels.
     """
     for statement in statements():
         if rule is not None and _RULE.search(statement):
@@ -139,8 +139,8 @@ class Gate:
         self._con = duckdb.connect()
         create(self._con, {})
 
-    def checked(self, table: str, rows: pyarrow.Table, order: str | None = None) -> pyarrow.Table:
-        """`rows` as the schema has them, sorted by `order`; absent nullable columns become null.
+    def check(self, table: str, rows: pyarrow.Table, order: str | None = None) -> pyarrow.Table:
+        """Return `rows` with the schema's columns and types, sorted by `order`; absent nullable columns become null.
 
         Raises BadRequest naming the table and what the schema refused.
         """

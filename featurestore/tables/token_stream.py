@@ -1,4 +1,4 @@
-"""Token ids of a corpus, twice: in short runs for SQL, and as one stream mapped into memory, from which pages cut windows."""
+"""Token ids of a corpus, twice: in short runs for SQL, and as one stream mapped into memory, for windows of pages."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy
 import pyarrow
 
-from featurestore.errors import BadStore
+from featurestore.conventions import held_out
+from featurestore.errors import BadRequest, BadStore
 from featurestore.storage import numpy_files
 
-# Tokens in a run, as the view `examples` in schema.sql knows too; a window is at most as long, so it lies in two runs.
+# Tokens in a run, as the view `examples` in schema.sql knows too; a window is at most as long, so two runs hold it.
 RUN = 512
 SHARD_RUNS = 65_536
 
@@ -19,7 +20,7 @@ SHARD_RUNS = 65_536
 def runs(
     corpus: str, numbers: numpy.ndarray, lengths: numpy.ndarray, stream: numpy.ndarray
 ) -> Iterator[tuple[int, pyarrow.Table]]:
-    """Rows of stored.tokens, in shards of 65,536 runs (32 million tokens)."""
+    """Yield the rows of stored.tokens, by shards of 65,536 runs (32 million tokens)."""
     count = -(-lengths // RUN)
     document = numpy.repeat(numbers, count).astype(numpy.int32)
     firsts = numpy.cumsum(count) - count
@@ -29,15 +30,15 @@ def runs(
     ends = numpy.append(begin, len(stream))
     values = pyarrow.array(numpy.asarray(stream, dtype=numpy.int32))
     for shard, at in enumerate(range(0, max(1, len(document)), SHARD_RUNS)):
-        some = slice(at, at + SHARD_RUNS)
-        offsets = ends[at : at + len(document[some]) + 1]
+        rows = slice(at, at + SHARD_RUNS)
+        offsets = ends[at : at + len(document[rows]) + 1]
         yield (
             shard,
             pyarrow.table(
                 {
-                    "corpus": pyarrow.array([corpus] * len(document[some]), pyarrow.string()),
-                    "document": document[some],
-                    "run": run[some],
+                    "corpus": pyarrow.array([corpus] * len(document[rows]), pyarrow.string()),
+                    "document": document[rows],
+                    "run": run[rows],
                     "tokens": pyarrow.ListArray.from_arrays(
                         (offsets - offsets[0]).astype(numpy.int32), values[offsets[0] : offsets[-1]]
                     ),
@@ -46,8 +47,21 @@ def runs(
         )
 
 
-def documents(lengths: numpy.ndarray, stream: numpy.ndarray) -> Iterator[memoryview]:
-    """The bytes of each document's token ids, little-endian int32, as held_out wants them."""
+def complete_documents(corpus: str, documents: pyarrow.Table, stream: numpy.ndarray) -> pyarrow.Table:
+    """Return the documents with their corpus and whether each is held out, as stored.documents has them.
+
+    Raises BadRequest when the documents' lengths and the number of tokens do not agree.
+    """
+    lengths = documents["length"].to_numpy()
+    if int(lengths.sum()) != len(stream):
+        raise BadRequest(f"corpus {corpus}: its documents have {lengths.sum()} tokens, but {len(stream)} were given")
+    names = pyarrow.array([corpus] * documents.num_rows, pyarrow.string())
+    is_held_out = pyarrow.array(held_out(split(lengths, stream)))
+    return documents.append_column("corpus", names).append_column("held_out", is_held_out)
+
+
+def split(lengths: numpy.ndarray, stream: numpy.ndarray) -> Iterator[memoryview]:
+    """Yield the bytes of each document's token ids, little-endian int32, as held_out takes them."""
     begin = 0
     for length in lengths.tolist():
         yield numpy.ascontiguousarray(stream[begin : begin + length], dtype="<i4").data.cast("B")
@@ -55,7 +69,7 @@ def documents(lengths: numpy.ndarray, stream: numpy.ndarray) -> Iterator[memoryv
 
 
 def write_stream(path: Path, numbers: numpy.ndarray, lengths: numpy.ndarray, stream: numpy.ndarray) -> int:
-    """Write the stream as a directory of .npy files; how many tokens it has.
+    """Write the stream as a directory of .npy files and return how many tokens it has.
 
     tokens.npy (tokens,) int32; documents.npy (documents,) int32, ascending; starts.npy (documents + 1,) int64.
     """
@@ -84,9 +98,9 @@ class Stream:
         self._path = path
 
     def windows(self, documents: numpy.ndarray, starts: numpy.ndarray, lengths: numpy.ndarray) -> numpy.ndarray:
-        """Token ids of windows one after another: `lengths` of each from its start in its document, (sum of lengths,) int32.
+        """Return the token ids of windows in a row, (sum of lengths,) int32: `lengths` of each from its start.
 
-        Raises BadStore when they are not there.
+        Raises BadStore when a document is missing or too short.
         """
         at = self._at(documents)
         places = self._starts[at] + starts
@@ -97,12 +111,13 @@ class Stream:
         return self.tokens[numpy.repeat(places - before, lengths) + numpy.arange(int(lengths.sum()))]
 
     def places(self, documents: numpy.ndarray, positions: numpy.ndarray) -> numpy.ndarray:
-        """Where in `tokens` positions of documents are, int64. Raises BadStore when a document is not there."""
-        return self._starts[self._at(documents)] + positions
+        """Return where in `tokens` positions of documents are, int64. Raises BadStore for a missing document."""
+        places: numpy.ndarray = self._starts[self._at(documents)] + positions
+        return places
 
     def _at(self, documents: numpy.ndarray) -> numpy.ndarray:
         at = numpy.minimum(numpy.searchsorted(self._documents, documents), len(self._documents) - 1)
-        lost = numpy.flatnonzero(self._documents[at] != documents)
-        if len(lost):
-            raise BadStore(f"{self._path} lacks document {documents[lost[0]]} that an example refers to")
+        missing = numpy.flatnonzero(self._documents[at] != documents)
+        if len(missing):
+            raise BadStore(f"{self._path} lacks document {documents[missing[0]]} that an example refers to")
         return at

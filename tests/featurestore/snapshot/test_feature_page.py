@@ -178,7 +178,7 @@ def test_a_feature_is_cut_from_any_batch(tmp_path, monkeypatch):
     )
     assert grouped_rows.write(tmp_path / "rows.arrow", table, 100) == len(features)
     for source in (tmp_path / "rows.arrow", pyarrow.OSFile(str(tmp_path / "rows.arrow"))):
-        found = grouped_rows.Gathered(source, 100)
+        found = grouped_rows.GroupedRows(source, 100)
         for feature in [*range(100, 140), *rng.integers(100, 130, 50).tolist()]:
             wanted = (
                 table.filter(pyarrow.array(features == feature)).drop_columns(["dictionary", "feature"]).to_pylist()

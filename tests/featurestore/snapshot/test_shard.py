@@ -2,7 +2,7 @@
 
 from featurestore.snapshot.shard import Shard, Shards
 from featurestore.storage.log import Part, Snapshot
-from featurestore.tables.writer import SHARD_FEATURES
+from featurestore.tables.layout import SHARD_FEATURES
 from featurestore.values.feature import FeatureId
 
 

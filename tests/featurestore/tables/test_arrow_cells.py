@@ -6,7 +6,7 @@ import pyarrow
 import pytest
 
 import featurestore
-from featurestore.tables import arrow_cells, feature_rows
+from featurestore.tables import arrow_cells, arrow_file, feature_rows
 
 ZONE = pyarrow.timestamp("us", tz="Etc/UTC")
 WHEN = datetime.datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=datetime.UTC)
@@ -47,7 +47,7 @@ def source(request, tmp_path):
 
 
 def test_every_run_of_rows_is_what_arrow_says(source):
-    read = arrow_cells.Cells(source)
+    read = arrow_file.Cells(source)
     columns, _ = arrow_cells.columns_of(read.sample, -1)
     assert read.count == 3
     assert list(columns) == TABLE.column_names
@@ -62,7 +62,7 @@ def test_every_run_of_rows_is_what_arrow_says(source):
 
 
 def test_numbers_and_lists_are_views(source):
-    read = arrow_cells.Cells(source)
+    read = arrow_file.Cells(source)
     columns, _ = arrow_cells.columns_of(read.sample, -1)
     assert columns["whole"].numbers(read.batch(1), 1, 3).tolist() == [5, 6]
     counts, values = columns["list"].lists(read.batch(1), 1, 3)
@@ -71,7 +71,7 @@ def test_numbers_and_lists_are_views(source):
 
 
 def test_a_file_of_no_rows_has_its_columns(tmp_path):
-    read = arrow_cells.Cells(written(tmp_path / "rows.arrow", TABLE.slice(0, 0)))
+    read = arrow_file.Cells(written(tmp_path / "rows.arrow", TABLE.slice(0, 0)))
     assert list(arrow_cells.columns_of(read.sample, -1)[0]) == TABLE.column_names
 
 
@@ -87,7 +87,7 @@ def test_what_is_no_arrow_file_is_told(tmp_path):
     path = tmp_path / "rows.arrow"
     path.write_bytes(b"ARROW1" + bytes(100))
     with pytest.raises(featurestore.BadStore, match=r"rows\.arrow cannot be read"):
-        arrow_cells.Cells(path)
+        arrow_file.Cells(path)
 
 
 @pytest.mark.parametrize(
@@ -113,10 +113,10 @@ def test_a_type_that_is_not_known_is_refused_by_name(tmp_path, kind, values, col
     for source in (path, path.open("rb")):
         if source is path:
             with pytest.raises(featurestore.BadStore, match=words):
-                arrow_cells.Cells(source)
+                arrow_file.Cells(source)
         else:
             with source, pytest.raises(featurestore.BadStore, match=f"column '{column}' is of type"):
-                arrow_cells.Cells(source)
+                arrow_file.Cells(source)
 
 
 @pytest.mark.parametrize(("codec", "name"), [("lz4", "LZ4"), ("zstd", "ZSTD")])
@@ -126,9 +126,9 @@ def test_a_compressed_file_is_refused_and_not_read_as_other_numbers(tmp_path, co
     with pyarrow.ipc.new_file(str(path), TABLE.schema, options=options) as writer:
         writer.write_table(TABLE, max_chunksize=3)
     with pytest.raises(featurestore.BadStore, match=rf"rows\.arrow: its batches are compressed with {name}"):
-        arrow_cells.Cells(path)
+        arrow_file.Cells(path)
     # Over a network Arrow itself reads a batch, and gives it uncompressed.
     with path.open("rb") as file:
-        read = arrow_cells.Cells(file)
+        read = arrow_file.Cells(file)
         columns, _ = arrow_cells.columns_of(read.sample, -1)
         assert columns["whole"].read(read.batch(0), 0, 3) == [1, 2, -3]

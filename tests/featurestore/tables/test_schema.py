@@ -64,7 +64,7 @@ def test_tables_are_made_in_schema_sql_only():
 def test_the_gate_refuses_rows_that_break_the_schema(change, words):
     gate = schema.Gate()
     good = {name: [value] for name, value in tiny.label_rows("tiny/0-res")[0].items()}
-    assert gate.checked("labels", pyarrow.table(good)).num_rows == 1
+    assert gate.check("labels", pyarrow.table(good)).num_rows == 1
     with pytest.raises(BadRequest, match=words):
-        gate.checked("labels", pyarrow.table(good | change))
-    assert gate.checked("labels", pyarrow.table(good)).num_rows == 1, "a refused batch leaves nothing behind"
+        gate.check("labels", pyarrow.table(good | change))
+    assert gate.check("labels", pyarrow.table(good)).num_rows == 1, "a refused batch leaves nothing behind"
