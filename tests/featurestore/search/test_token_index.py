@@ -35,7 +35,7 @@ def test_tokens_of_top_examples_and_logits(store):
 def test_words_of_top_examples_are_whole_and_phrases_stand_together(tmp_path):
     """A slow reading of the windows gives the same words as the index was built of."""
     store = tiny.write_tiny_store(tmp_path / "s")
-    index = store._now.searcher._token_index()
+    index = store._current_view.searcher._token_index()
     for number in (0, 7, 30):
         page = store.feature(IDS[number])
         wanted = []

@@ -95,7 +95,7 @@ def test_a_vote_on_one_feature_leaves_the_pages_of_others_without_sql(tmp_path):
         add_labels(store, (3, "one"), (4, "four"))
         store.vote(f"{NAME}/3", "one", -1)
         assert store.feature(f"{NAME}/4").label == "four"
-        assert store._now._engine is None
+        assert store._current_view._engine is None
         assert store.feature(f"{NAME}/3").label != "one"
 
 

@@ -123,7 +123,7 @@ def test_two_compactions_meet(tmp_path):
     writer_jobs.scatter_labels(store)
     before = writer_jobs.content(tmp_path / "s")
     first, second = store.writer("first"), store.writer("second")
-    parts = store._now.snapshot.parts("labels")
+    parts = store._current_view.snapshot.parts("labels")
     for writer in (first, second):
         writer.remove_parts(parts)
     first.close()
