@@ -13,7 +13,8 @@ from featurestore.maintenance.contents import find_content_problems, find_refere
 from featurestore.maintenance.findings import Checked, Finding, remedy_of
 from featurestore.progress import Progress, no_progress
 from featurestore.storage.directory import STORE_FILE, Directory, read_about
-from featurestore.storage.log import Part, Snapshot, checkpoint_number, commit_number
+from featurestore.storage.log import Snapshot
+from featurestore.storage.log_files import Part, checkpoint_number, commit_number
 from featurestore.tables.row_reader import Rows
 from featurestore.tables.schema import Gate
 

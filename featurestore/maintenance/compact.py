@@ -15,7 +15,8 @@ from featurestore.snapshot import page_copies
 from featurestore.snapshot.catalog import Catalog
 from featurestore.sql.engine import Engine
 from featurestore.storage.directory import APPENDED, Directory
-from featurestore.storage.log import Part, Snapshot
+from featurestore.storage.log import Snapshot
+from featurestore.storage.log_files import Part
 from featurestore.tables import schema
 from featurestore.tables.best_label import UNLABELLED, copy_state, stale_features
 from featurestore.tables.layout import LAYOUTS, SHARD_FEATURES

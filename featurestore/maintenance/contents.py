@@ -15,7 +15,8 @@ from featurestore.snapshot import page_copies
 from featurestore.snapshot.decoder_vectors import open_vectors, target_layers
 from featurestore.storage import numpy_files
 from featurestore.storage.directory import APPENDED, OF_A_GRAPH, Directory
-from featurestore.storage.log import Part, Snapshot
+from featurestore.storage.log import Snapshot
+from featurestore.storage.log_files import Part
 from featurestore.tables import schema, token_stream
 from featurestore.tables.best_label import RULE_TABLE
 from featurestore.tables.feature_rows import FeatureRows

@@ -14,9 +14,11 @@ import msgspec
 import numpy
 import pyarrow
 
-from featurestore.storage.directory import FORMAT, Directory, fingerprint, write_about
+from featurestore.storage.directory import FORMAT, Directory, write_about
 from featurestore.storage.locations import storage_at
-from featurestore.storage.log import Part, Snapshot
+from featurestore.storage.log import Snapshot
+from featurestore.storage.log_files import Part
+from featurestore.storage.staging import fingerprint
 from featurestore.tables.row_reader import Rows
 from featurestore.tables.schema import arrow_schema
 from featurestore.tables.writer import Writer

@@ -10,7 +10,8 @@ import pyarrow
 from featurestore.maintenance.findings import INDEXES, REBUILT, Checked
 from featurestore.snapshot import page_copies
 from featurestore.storage.directory import STORE_FILE, Directory, write_about
-from featurestore.storage.log import Part, Snapshot, checkpoint_name, checkpoint_number, commit_number
+from featurestore.storage.log import Snapshot
+from featurestore.storage.log_files import Part, checkpoint_name, checkpoint_number, commit_number
 from featurestore.tables import token_stream
 from featurestore.tables.row_reader import Rows
 from featurestore.tables.writer import Writer

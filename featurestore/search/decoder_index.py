@@ -16,7 +16,8 @@ from featurestore.search import vectors
 from featurestore.snapshot.catalog import Catalog, Choice
 from featurestore.snapshot.decoder_vectors import open_vectors, target_layers
 from featurestore.storage.directory import Directory
-from featurestore.storage.log import Part, Snapshot
+from featurestore.storage.log import Snapshot
+from featurestore.storage.log_files import Part
 from featurestore.tables.layout import SHARD_FEATURES
 from featurestore.tables.writer import Writer
 

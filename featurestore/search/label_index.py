@@ -22,7 +22,8 @@ from featurestore.snapshot.catalog import Catalog, Choice
 from featurestore.sql.engine import Engine
 from featurestore.storage import numpy_files
 from featurestore.storage.directory import Directory
-from featurestore.storage.log import Part, Snapshot
+from featurestore.storage.log import Snapshot
+from featurestore.storage.log_files import Part
 from featurestore.tables import feature_rows
 from featurestore.tables.best_label import label_state
 from featurestore.tables.writer import Writer

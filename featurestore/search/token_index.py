@@ -21,7 +21,8 @@ from featurestore.search.decoder_index import Once
 from featurestore.snapshot.catalog import Catalog, Choice
 from featurestore.snapshot.shard import Shards
 from featurestore.storage.directory import Directory
-from featurestore.storage.log import Part, Snapshot
+from featurestore.storage.log import Snapshot
+from featurestore.storage.log_files import Part
 from featurestore.tables.layout import SHARD_FEATURES
 from featurestore.tables.row_reader import Rows
 from featurestore.tables.writer import Writer

@@ -11,7 +11,8 @@ from featurestore.snapshot.catalog import Catalog
 from featurestore.snapshot.shard import Shards
 from featurestore.storage import numpy_files
 from featurestore.storage.directory import Directory
-from featurestore.storage.log import Part, Snapshot
+from featurestore.storage.log import Snapshot
+from featurestore.storage.log_files import Part
 from featurestore.tables.layout import SHARD_FEATURES
 
 

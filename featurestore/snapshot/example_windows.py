@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy
 
 from featurestore.errors import BadStore
-from featurestore.storage.log import Part, Snapshot
+from featurestore.storage.log import Snapshot
+from featurestore.storage.log_files import Part
 from featurestore.tables.grouped_rows import Cut
 from featurestore.tables.row_reader import Rows
 from featurestore.values.feature import Example

@@ -8,7 +8,8 @@ from typing import Any
 
 from featurestore.snapshot.page_copies import newer_labels
 from featurestore.snapshot.shard import Shards
-from featurestore.storage.log import Part, Snapshot
+from featurestore.storage.log import Snapshot
+from featurestore.storage.log_files import Part
 from featurestore.tables.layout import SHARD_FEATURES
 from featurestore.tables.row_reader import Rows
 from featurestore.values.feature import FeatureId, Label

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 import pyarrow
 import pyarrow.compute
 
-from featurestore.storage.log import Part, Snapshot
+from featurestore.storage.log import Snapshot
+from featurestore.storage.log_files import Part
 from featurestore.tables.layout import SHARD_FEATURES
 from featurestore.tables.row_reader import Rows
 from featurestore.tables.writer import Writer

@@ -2,7 +2,7 @@
 
 Both give the same few promises, which is all the log and the parts are built on: a small file appears whole or not at
 all; `create` refuses to replace, so that one of two writers finds out; a part is built on this machine and then
-published; a writer that has died can be told from one that works.
+published; a dead writer is distinguished from a live one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ JOBS = "jobs"
 
 
 class Entry(NamedTuple):
-    """A file that is there: its name in the store, its size in bytes and when it was written (seconds since 1970)."""
+    """A file: its name in the store, its size in bytes and when it was written (seconds since 1970)."""
 
     name: str
     bytes: int
@@ -36,7 +36,7 @@ class Storage(abc.ABC):
 
     @abc.abstractmethod
     def read(self, name: str) -> bytes:
-        """The content of a file. Raises FileNotFoundError; BadStore when it is there and cannot be read."""
+        """Return the content of a file. Raises FileNotFoundError; BadStore when it exists and cannot be read."""
 
     @abc.abstractmethod
     def write(self, name: str, content: bytes) -> None:
@@ -48,48 +48,48 @@ class Storage(abc.ABC):
 
     @abc.abstractmethod
     def entries(self, prefix: str = "") -> list[Entry]:
-        """Every file below a directory, ordered by name."""
+        """Return every file below a directory, ordered by name."""
 
     @abc.abstractmethod
     def delete(self, name: str) -> bool:
-        """Delete a file, or a directory with all that is in it; whether something was there."""
+        """Delete a file, or a directory with its content. Returns whether it existed."""
 
     @abc.abstractmethod
     def stage(self, name: str) -> Path:
-        """A place on this machine to build the part `name` (a file or a directory) in."""
+        """Return a path on this machine where the part `name` (a file or a directory) is to be built."""
 
     @abc.abstractmethod
     def publish(self, staged: Path, name: str) -> None:
-        """Make what was built there durable, as `name`. Nobody looks at it before a commit names it."""
+        """Make what was built there durable, as `name`. No reader opens it before a commit names it."""
 
     @abc.abstractmethod
     def local(self, name: str) -> Path:
-        """A path of this machine with the part `name`, which may be a directory. Raises BadStore when it is not there."""
+        """Return a path of this machine with the part `name`, a file or a directory. Raises BadStore when it is missing."""
 
     @abc.abstractmethod
     def open(self, name: str, size: int | None = None) -> Any:
-        """The file as pyarrow reads it: a path, or an open file. Raises BadStore when it is not there."""
+        """Return the file as pyarrow reads it: a path, or an open file. Raises BadStore when it is missing."""
 
     @abc.abstractmethod
     @contextlib.contextmanager
     def stream(self, name: str) -> Iterator[Iterator[bytes]]:
-        """The bytes of the file where it lies, in chunks, past any cache. Raises FileNotFoundError."""
+        """Yield the bytes of the stored file, in chunks, past any cache. Raises FileNotFoundError."""
 
     @abc.abstractmethod
     def sql_path(self, name: str) -> str:
-        """The file as DuckDB names it."""
+        """Return the name of the file for DuckDB."""
 
     @abc.abstractmethod
     def sql_directories(self) -> list[str]:
-        """The directories that hold what `sql_path` names, for DuckDB's list of what may be read."""
+        """Return the directories of all `sql_path`s, for DuckDB's list of what may be read."""
 
     def register(self, con: Any, sizes: Mapping[str, int]) -> None:  # noqa: B027 - a directory needs nothing
         """Teach a DuckDB connection to read `sql_path`s."""
 
     @abc.abstractmethod
     def lease(self, writer: str) -> Lease:
-        """Say that a writer works, until the lease is released or its process dies."""
+        """Return a lease that marks a writer as live until it is released or its process dies."""
 
     @abc.abstractmethod
     def dead_writers(self) -> list[str]:
-        """Writers that left a lease and work no more."""
+        """Return the dead writers that left a lease."""

@@ -1,4 +1,4 @@
-"""The sign that a writer works: a lock on a file, which the system lets go when its process dies."""
+"""The mark of a live writer: a lock on a file, which the system releases when the writer's process dies."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ from pathlib import Path
 
 
 class Lease(abc.ABC):
-    """The sign that a writer works."""
+    """The mark of a live writer."""
 
     @abc.abstractmethod
     def touch(self) -> None:
-        """Still working."""
+        """Renew the mark."""
 
     @abc.abstractmethod
     def release(self) -> None:
-        """Done."""
+        """Remove the mark."""
 
 
 class FileLease(Lease):
+    """A locked file of this machine."""
+
     def __init__(self, file: Path):
         self._file = file
         file.parent.mkdir(parents=True, exist_ok=True)
-        # Locked under another name, so that nobody finds it unlocked.
+        # Locked under another name first, so that no process sees it unlocked.
         hidden = file.parent.parent / f".{file.name}.lease"
         handle = os.open(hidden, os.O_CREAT | os.O_WRONLY, 0o644)
-        # A writer that nobody closed lets go of its lock when it is forgotten.
+        # A writer that was not closed releases its lock when it is garbage-collected.
         self._unlock = weakref.finalize(self, os.close, handle)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -39,7 +41,7 @@ class FileLease(Lease):
             raise
 
     def touch(self) -> None:
-        pass  # the lock speaks for itself
+        pass  # the lock is the mark
 
     def release(self) -> None:
         self._file.unlink(missing_ok=True)

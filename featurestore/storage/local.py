@@ -56,14 +56,14 @@ class LocalStorage(Storage):
         _sync(file.parent)
 
     def entries(self, prefix: str = "") -> list[Entry]:
-        found = []
+        entries = []
         for folder, _, names in os.walk(self.path / prefix if prefix else self.path):
             for name in names:
                 path = os.path.join(folder, name)
                 with contextlib.suppress(FileNotFoundError):  # swept meanwhile
                     about = os.stat(path)
-                    found.append(Entry(os.path.relpath(path, self.path), about.st_size, about.st_mtime))
-        return sorted(found)
+                    entries.append(Entry(os.path.relpath(path, self.path), about.st_size, about.st_mtime))
+        return sorted(entries)
 
     def delete(self, name: str) -> bool:
         path = self.path / name
@@ -82,9 +82,9 @@ class LocalStorage(Storage):
         return file
 
     def publish(self, staged: Path, name: str) -> None:
-        for one in [staged, *staged.rglob("*")] if staged.is_dir() else [staged]:
-            _sync(one)
-        # The names of new directories are as mortal as the files in them.
+        for path in [staged, *staged.rglob("*")] if staged.is_dir() else [staged]:
+            _sync(path)
+        # A crash can lose the names of new directories too.
         for folder in staged.parents:
             _sync(folder)
             if folder == self.path:
@@ -114,13 +114,13 @@ class LocalStorage(Storage):
         return FileLease(self.path / LEASES / writer)
 
     def dead_writers(self) -> list[str]:
-        found = []
+        writers = []
         for file in sorted((self.path / LEASES).glob("*")):
             with contextlib.suppress(OSError), open(file, "rb") as f:
                 # The lock of a process that was killed is free.
                 fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                found.append(file.name)
-        return found
+                writers.append(file.name)
+        return writers
 
 
 def _sync(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""From a location, as people write it, to the storage that holds a store there."""
+"""The storage of a location, as people write it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from featurestore.storage.local import LocalStorage
 
 
 def storage_at(location: str | Path) -> Storage:
-    """The storage of a location: a directory's path, or an s3:// URL. Nothing is looked at yet."""
+    """Return the storage of a directory's path or an s3:// URL. Nothing is read yet."""
     text = str(location)
     if text.startswith("s3://"):
         from featurestore.storage.object_store import ObjectStorage

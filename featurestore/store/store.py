@@ -34,7 +34,8 @@ from featurestore.sql.process_pool import Workers
 from featurestore.sql.search_functions import BoundStatement, bind
 from featurestore.sql.statements import check_condition
 from featurestore.storage.directory import FORMAT, Directory
-from featurestore.storage.log import Part, Snapshot
+from featurestore.storage.log import Snapshot
+from featurestore.storage.log_files import Part
 from featurestore.store import labels
 from featurestore.store.view import View
 from featurestore.tables.best_label import label_rule, stale_features

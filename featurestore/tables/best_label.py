@@ -11,7 +11,8 @@ import functools
 import hashlib
 import re
 
-from featurestore.storage.log import Part, Snapshot
+from featurestore.storage.log import Snapshot
+from featurestore.storage.log_files import Part
 from featurestore.tables import schema
 
 UNLABELLED = "none"

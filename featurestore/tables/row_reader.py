@@ -16,7 +16,7 @@ import pyarrow.parquet
 
 from featurestore.errors import BadStore
 from featurestore.storage.directory import Directory
-from featurestore.storage.log import Part
+from featurestore.storage.log_files import Part
 from featurestore.tables.feature_rows import FeatureRows
 from featurestore.tables.grouped_rows import GroupedRows
 from featurestore.tables.layout import SHARD_FEATURES

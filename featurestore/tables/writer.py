@@ -14,9 +14,10 @@ import pyarrow.compute
 
 from featurestore.errors import Conflict, FeatureStoreError, Unavailable
 from featurestore.storage.base import LEASES
-from featurestore.storage.directory import APPENDED, OF_A_DICTIONARY, Directory, Staging, read_content
+from featurestore.storage.directory import APPENDED, OF_A_DICTIONARY, Directory
 from featurestore.storage.local import LocalStorage
-from featurestore.storage.log import Part
+from featurestore.storage.log_files import Part
+from featurestore.storage.staging import Staging, read_content
 from featurestore.tables import feature_rows, grouped_rows, token_stream
 from featurestore.tables.decoder_vectors import to_half
 from featurestore.tables.layout import LAYOUTS, OTHERS, SHARD_FEATURES, check_keys, write_parquet
@@ -38,7 +39,7 @@ class Writer:
         self._removed: set[str] = set()
         self._needs: set[str] = set()
         with self._name_write_errors():
-            self._staging = Staging(directory, helped)
+            self._staging = Staging(directory.storage, helped)
 
     def has(self, table: str, key: str) -> bool:
         """Return whether the store (as committed) or this writer holds such a part.

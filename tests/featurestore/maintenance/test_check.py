@@ -17,8 +17,10 @@ from featurestore import BadStore, NotFound, UnsupportedVersion
 from featurestore.cli.main import main
 from featurestore.maintenance.findings import REBUILT
 from featurestore.storage import log
-from featurestore.storage.directory import Directory, fingerprint
-from featurestore.storage.log import Commit, Log
+from featurestore.storage.directory import Directory
+from featurestore.storage.log import Log
+from featurestore.storage.log_files import Commit
+from featurestore.storage.staging import fingerprint
 from tests.support import tiny, writer_jobs
 
 

@@ -1,7 +1,8 @@
 """The files of a feature, against a scan of all parts."""
 
 from featurestore.snapshot.shard import Shard, Shards
-from featurestore.storage.log import Part, Snapshot
+from featurestore.storage.log import Snapshot
+from featurestore.storage.log_files import Part
 from featurestore.tables.layout import SHARD_FEATURES
 from featurestore.values.feature import FeatureId
 
