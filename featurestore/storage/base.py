@@ -64,7 +64,7 @@ class Storage(abc.ABC):
 
     @abc.abstractmethod
     def local(self, name: str) -> Path:
-        """Return a path of this machine with the part `name`, a file or a directory. Raises BadStore when it is missing."""
+        """Return a path on this machine of the part `name`, a file or a directory. Raises BadStore when missing."""
 
     @abc.abstractmethod
     def open(self, name: str, size: int | None = None) -> Any:

@@ -7,8 +7,8 @@
     <table>/<key>/<shard>-<writer>-<n>...    the parts
 
 A file that no commit names is invisible, such as one that a killed writer left. Its name contains the writer's, which
-tells it from the work of a live writer. Two writers race for a commit number; the loser looks at what the winner changed and
-either goes on or reports a conflict. Readers take no lock.
+tells it from the work of a live writer. Two writers race for a commit number; the loser looks at what the winner
+changed and either goes on or reports a conflict. Readers take no lock.
 """
 
 from __future__ import annotations
