@@ -15,7 +15,7 @@ demo-store: .venv/installed
 	$(BIN)/featurestore demo --store $(STORE) --no-serve
 
 test: .venv/installed
-	$(BIN)/python -m pytest -m "not slow and not crash" --numprocesses auto --maxprocesses 4 --dist loadscope
+	$(BIN)/python -m pytest -m "not slow and not crash" --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 test-crash: .venv/installed
 	$(BIN)/python -m pytest -m crash

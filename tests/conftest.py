@@ -1,3 +1,4 @@
+import fcntl
 import os
 import signal
 
@@ -6,12 +7,32 @@ import pytest
 from click.testing import CliRunner
 
 import featurestore
+from tests.support import ROOT
 from tests.support.tiny import write_tiny_store
 
 # As featurestore/cli/main.py does, and before torch is imported: threads that wait for one another sleep instead of spinning.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # What a script starts in the background ignores Ctrl-C, and so would every process that a test starts and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Modules that take longest begin first, so that no process is left with one at the end. The first builds the demo store,
+# which is there when the last of them wants it.
+LONGEST = (
+    "docs/test_code_blocks.py",
+    "labeler/runs/test_score_run.py",
+    "ingest/harvest/test_ray_executor.py",
+    "labeler/runs/test_label_run.py",
+    "ingest/harvest/test_harvest_again.py",
+    "labeler/llm/test_ray_replicas.py",
+    "featurestore/web/test_browser.py",
+    "featurestore_demo/test_build.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    places = {ROOT / "tests" / module: place for place, module in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(scope="session")
@@ -69,10 +90,20 @@ def invoke():
 
 @pytest.fixture(scope="session")
 def demo_features(tmp_path_factory):
-    """Path of a demo store of few tokens, built as `featurestore demo` builds it; nobody writes to it."""
+    """Path of a demo store of few tokens, built as `featurestore demo` builds it; nobody writes to it.
+
+    Processes of one run share it: the first that wants it builds it, others wait.
+    """
     from featurestore_demo import build
 
-    path = tmp_path_factory.mktemp("demo") / "demo.features"
-    said = build.build(path, tokens=60_000)
-    assert said[0].startswith("harvested 3 dictionaries over 60,000 tokens")
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "demo"
+    folder.mkdir(exist_ok=True)
+    path, built = folder / "demo.features", folder / "built"
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not built.exists():
+            said = build.build(path, tokens=60_000)
+            assert said[0].startswith("harvested 3 dictionaries over 60,000 tokens")
+            built.touch()
     return path
