@@ -19,13 +19,15 @@ CONDITION = "a condition that its caller writes in SQL, checked to be one"
 OURS = "a name or an order of the schema's own"
 ALLOWED = {
     "featurestore/maintenance/compact.py": {"LAYOUTS[table].order": OURS},
-    "featurestore/snapshot/catalog.py": {"check_condition(where)": CONDITION},
+    "featurestore/sql/conditions.py": {
+        "check_condition(selection.where, selection.subqueries)": CONDITION,
+        "statement": "the SELECT of the line above",
+        "where": CONDITION,
+    },
     "featurestore/sql/statements.py": {
         "count": "it is in a message",
-        "where": CONDITION,
         "rule": "an expression that its caller writes, to be checked",
     },
-    "featurestore/store/store.py": {"check_condition(where)": CONDITION},
     "featurestore/tables/schema.py": {
         "table": OURS,
         "name": OURS,
@@ -35,7 +37,6 @@ ALLOWED = {
         "listed": "files, quoted by the one function there: CREATE VIEW takes no parameters",
         "_reading(name, parquet[name])": "a SELECT of the line above",
     },
-    "featurestore/web/api/batches.py": {"check_condition(where)": CONDITION},
     "featurestore/web/pages/views.py": {"ORDERS[order][1]": "one of a few constant orders"},
     "labeler/explainers/agreement.py": {"source": "one of two constant texts"},
     "labeler/runs/row_buffer.py": {"table": OURS},

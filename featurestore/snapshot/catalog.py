@@ -16,13 +16,13 @@ import pyarrow
 
 from featurestore.errors import NotFound
 from featurestore.query import Query
-from featurestore.sql.statements import check_condition
+from featurestore.sql.conditions import Selection, subqueries_allowed
 from featurestore.values.dictionary import Dictionary, pick_dictionary
 from featurestore.values.feature import FeatureId
 
 T = TypeVar("T")
 WHERE_SECONDS = 30.0
-Guarded = Callable[[str, float], pyarrow.Table]
+Guarded = Callable[[Selection, float], pyarrow.Table]
 KEPT_CHOICES = 16  # each takes a megabyte for a million features
 
 
@@ -52,7 +52,7 @@ class Catalog:
     """The dictionaries of a snapshot and the numbering of their features. Never changes."""
 
     def __init__(self, dictionaries: Sequence[Dictionary], own: Callable[[str], pyarrow.Table], guarded: Guarded):
-        """`own` runs a statement of this package; `guarded` a statement with a user's filter, within some seconds."""
+        """`own` runs a statement of this package; `guarded` a user's condition, within some seconds."""
         self.dictionaries = sorted(dictionaries, key=lambda dictionary: dictionary.dictionary)
         self._own = own
         self._guarded = guarded
@@ -132,7 +132,9 @@ class Catalog:
 
     def choice(self, query: Query) -> Choice:
         """The features that a query may return. Raises BadRequest or NotFound for names the store does not have."""
-        key = (query.within, query.where, query.among, query.all)
+        # A condition with a subquery may be chosen by one caller and be refused to the next.
+        subqueries = query.where is not None and subqueries_allowed.get()
+        key = (query.within, query.where, query.among, query.all, subqueries)
         with self._lock:
             if key in self._choices:
                 self._choices.move_to_end(key)
@@ -174,5 +176,4 @@ class Catalog:
         return mask
 
     def _where(self, where: str) -> numpy.ndarray:
-        statement = f"SELECT dictionary, feature FROM features WHERE {check_condition(where)}"
-        return self._mask(self._guarded(statement, WHERE_SECONDS))
+        return self._mask(self._guarded(Selection.of(where), WHERE_SECONDS))

@@ -7,16 +7,19 @@ single function calls can neither be interrupted nor held to a memory limit from
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import duckdb
 import pyarrow
 
 from featurestore.errors import BadRequest, BadStore, FeatureStoreError, Unavailable
-from featurestore.sql.statements import check_select, shorten_error, strip_semicolon
+from featurestore.sql.checks import check_statement
+from featurestore.sql.conditions import Selection, compose
+from featurestore.sql.statements import shorten_error
 from featurestore.storage.directory import Directory
 from featurestore.storage.log import Snapshot
 from featurestore.tables import schema
@@ -32,9 +35,20 @@ TOO_LARGE = "the query needs more memory than it may use"
 class Engine:
     """DuckDB over one snapshot of a store. Safe to share between threads: each query has its own cursor."""
 
-    def __init__(self, directory: Directory, snapshot: Snapshot, memory: int | None = None):
-        """`memory` limits DuckDB, in bytes; None leaves DuckDB's default, 80 % of the machine's memory."""
+    def __init__(
+        self,
+        directory: Directory,
+        snapshot: Snapshot,
+        memory: int | None = None,
+        limit_parsing: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ):
+        """`memory` limits DuckDB, in bytes; None leaves DuckDB's default, 80 % of the machine's memory.
+
+        A caller's statement is parsed inside `limit_parsing()`: nothing interrupts DuckDB's parser.
+        """
         self.commit = snapshot.commit
+        self._limit_parsing = limit_parsing
+        self._directories = directory.storage.sql_directories()
         self._con = duckdb.connect(
             config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
         )
@@ -47,7 +61,8 @@ class Engine:
             schema.create(self._con, files, own_rule(snapshot))
         except duckdb.Error as exc:
             raise BadStore(f"{directory.location}: {shorten_error(exc)}") from None
-        self._run("SET allowed_directories = $directories", {"directories": directory.storage.sql_directories()})
+        # The parts of this snapshot and nothing beside them: neither the store's log nor parts that were replaced.
+        self._run("SET allowed_paths = $paths", {"paths": _list_spellings(files.values())})
         self._run("SET parquet_metadata_cache = true")
         self._run("SET temp_directory = ''")
         self._run("SET python_enable_replacements = false")  # a variable of this program is no table
@@ -72,8 +87,19 @@ class Engine:
         Raises BadRequest for anything else than one readable SELECT with these parameters; the stream raises
         Unavailable when it takes longer than `timeout` seconds in all, or too much memory.
         """
-        check_names(check_select(statement), parameters or {})
-        return RowStream(self._batches(strip_semicolon(statement), parameters or {}, tables or {}, timeout))
+        with self._limit_parsing():
+            checked = check_statement(statement, frozenset(tables or ()))
+        check_names(checked.parameters, parameters or {})
+        return RowStream(self._batches(checked.statement, parameters or {}, tables or {}, timeout))
+
+    def select(self, selection: Selection, timeout: float | None = None) -> RowStream:
+        """Return dictionary and feature of the features of a selection, in batches.
+
+        Raises BadRequest for a condition that is not one, and as `stream` does.
+        """
+        with self._limit_parsing():
+            statement, parameters = compose(selection)
+        return RowStream(self._batches(statement, parameters, {}, timeout))
 
     def _batches(
         self,
@@ -115,15 +141,15 @@ class Engine:
         except duckdb.InterruptException:
             raise timeout_error(timeout) from None
         except duckdb.OutOfMemoryException as exc:
-            raise memory_error(shorten_error(exc)) from None
+            raise memory_error(self._describe(exc)) from None
         except duckdb.PermissionException as exc:
-            raise BadRequest(f"SQL may only read the store's tables: {shorten_error(exc)}") from None
+            raise BadRequest(f"SQL may only read the store's tables: {self._describe(exc)}") from None
         except duckdb.IOException as exc:
-            raise BadStore(f"a file of the store cannot be read: {shorten_error(exc)}") from None
+            raise BadStore(f"a file of the store cannot be read: {self._describe(exc)}") from None
         except duckdb.Error as exc:
-            raise BadRequest(f"SQL: {shorten_error(exc)}") from None
+            raise BadRequest(f"SQL: {self._describe(exc)}") from None
         except (pyarrow.ArrowException, OSError) as exc:  # what fails after the first batch comes through Arrow
-            raise _convert_arrow_error(exc, timeout) from None
+            raise _convert_arrow_error(self._describe(exc), timeout) from None
         except MemoryError:
             raise memory_error("the machine has no more") from None
         finally:
@@ -131,18 +157,34 @@ class Engine:
                 timer.cancel()
             cursor.close()
 
+    def _describe(self, exc: Exception) -> str:
+        """Return an error's text in which files of the store have names relative to it."""
+        text = str(exc)
+        for directory in self._directories:
+            text = text.replace(directory.rstrip("/") + "/", "")
+        return shorten_error(text)
+
     def close(self) -> None:
         """Close the store's files."""
         self._con.close()
 
 
-def _convert_arrow_error(exc: Exception, timeout: float | None) -> FeatureStoreError:
-    text = shorten_error(exc)
+def _convert_arrow_error(text: str, timeout: float | None) -> FeatureStoreError:
     if "INTERRUPT" in text:
         return timeout_error(timeout)
     if "Out of Memory" in text:
         return memory_error(text)
     return BadStore(f"a file of the store cannot be read: {text}") if "IO Error" in text else BadRequest(f"SQL: {text}")
+
+
+def _list_spellings(files: Iterable[list[str]]) -> list[str]:
+    """Return the files as they are named and, of this machine's, as they are named without symbolic links."""
+    names = {name for of_table in files for name in of_table}
+    folders = {
+        folder: os.path.realpath(folder) for folder in {os.path.dirname(name) for name in names if "://" not in name}
+    }
+    resolved = {f"{folders[os.path.dirname(name)]}/{os.path.basename(name)}" for name in names if "://" not in name}
+    return sorted(names | resolved)
 
 
 def timeout_error(timeout: float | None) -> Unavailable:

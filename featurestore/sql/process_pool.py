@@ -24,8 +24,10 @@ from typing import IO, Any
 import msgspec
 import pyarrow
 
-from featurestore.errors import Unavailable, error_of
+from featurestore.errors import BadRequest, Unavailable, error_of
+from featurestore.sql.conditions import Selection
 from featurestore.sql.engine import TOO_LARGE, memory_error, timeout_error
+from featurestore.sql.search_functions import SearchPlan, plan_searches
 from featurestore.values.parameters import from_json, to_json
 from featurestore.values.row_stream import RowStream
 
@@ -34,16 +36,24 @@ PATIENCE_SECONDS = 1.0
 START_SECONDS = 60.0
 # Code, stacks and results take memory that DuckDB does not count.
 OVERHEAD_BYTES = 1_000_000_000
-READY, SCHEMA, BATCH, FAILED, DONE = b"r", b"s", b"b", b"e", b"d"
+# Of the processor's time, for parsing one statement. DuckDB's parser cannot be interrupted: its process is ended.
+PARSE_SECONDS = 2.0
+PLAN_SECONDS = 10.0  # for finding the searches of a statement, waiting for a process included
+READY, SCHEMA, BATCH, PLAN, FAILED, DONE = b"r", b"s", b"b", b"p", b"e", b"d"
 
 
 class WorkerQuery(msgspec.Struct):
-    """What a worker is to run: a SELECT, its parameters (as JSON types), and the tables it can name (as Arrow IPC)."""
+    """What a worker is to run: a SELECT, its parameters (as JSON types), and the tables it can name (as Arrow IPC).
+
+    With a `selection` it runs that instead; with `plans` it only finds the searches of the statement.
+    """
 
     statement: str
     parameters: dict[str, Any]
     tables: dict[str, bytes]
     timeout: float
+    selection: Selection | None = None
+    plans: bool = False
 
 
 class Failure(msgspec.Struct):
@@ -57,8 +67,15 @@ class Failure(msgspec.Struct):
 class Workers:
     """A pool of SQL processes over one store. Safe to share between threads; close it at the end."""
 
-    def __init__(self, location: str, count: int = 4, memory: int = 1_000_000_000):
-        """Run at most `count` queries at once, each within `memory` bytes. Processes start when first needed."""
+    def __init__(
+        self, location: str, count: int = 4, memory: int = 1_000_000_000, what: str = "queries", waiting: int = 1000
+    ):
+        """Run at most `count` queries at once, each within `memory` bytes. Processes start when first needed.
+
+        At most `waiting` further callers wait for a process. `what` names the queries in messages.
+        """
+        self._what = what
+        self._places = threading.BoundedSemaphore(count + waiting)
         self._location = location
         self._memory = memory
         self._free: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
@@ -79,6 +96,17 @@ class Workers:
         query = WorkerQuery(statement, to_json(parameters), encoded_tables, timeout)
         return RowStream(self._batches(query, time.monotonic() + timeout))
 
+    def select(self, selection: Selection, timeout: float) -> RowStream:
+        """Return dictionary and feature of a selection, as Engine.select does, within `timeout` as `stream` does."""
+        return RowStream(self._batches(WorkerQuery("", {}, {}, timeout, selection), time.monotonic() + timeout))
+
+    def plan(self, statement: str, parameters: Mapping[str, Any]) -> SearchPlan:
+        """Find the searches of a statement, as `plan_searches` does, in a process. Raises as `stream` does."""
+        query = WorkerQuery(statement, to_json(parameters), {}, PLAN_SECONDS, plans=True)
+        (plan,) = self._batches(query, time.monotonic() + PLAN_SECONDS)
+        assert isinstance(plan, SearchPlan)
+        return plan
+
     def _batches(self, query: WorkerQuery, deadline: float) -> Generator[Any, None, None]:
         with self._worker(deadline) as worker:
             # Waiting for a free process counts, starting one does not.
@@ -95,6 +123,9 @@ class Workers:
                 if kind == DONE:
                     worker.idle = True
                     return
+                if kind == PLAN:
+                    yield msgspec.msgpack.decode(body, type=SearchPlan)
+                    continue
                 with pyarrow.ipc.open_stream(body) as reader:
                     if kind == SCHEMA:
                         yield reader.schema
@@ -103,10 +134,13 @@ class Workers:
 
     @contextlib.contextmanager
     def _worker(self, deadline: float) -> Iterator[_Worker]:
+        if not self._places.acquire(blocking=False):
+            raise self._busy("as many wait")
         try:
             worker = self._free.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:
-            raise Unavailable(f"{self._count} queries are running and none ended in time; try again later") from None
+            self._places.release()
+            raise self._busy("none ended in time") from None
         try:
             if worker is None or not worker.alive():
                 worker = self._start()
@@ -119,6 +153,12 @@ class Workers:
                 worker.kill()
                 worker = None if self._closed else self._start()
             self._free.put(worker)
+            self._places.release()
+
+    def _busy(self, reason: str) -> Unavailable:
+        error = Unavailable(f"{self._count} {self._what} are running and {reason}; try again later")
+        error.retry_after = 1.0
+        return error
 
     def _start(self) -> _Worker:
         worker = _Worker(self._location, self._memory)
@@ -184,6 +224,9 @@ class _Worker:
                 raise timeout_error(timeout)
             chunk = os.read(pipe.fileno(), min(size - len(body), 1 << 20))
             if not chunk:
+                self._process.wait(START_SECONDS)
+                if self._process.returncode == -signal.SIGVTALRM:
+                    raise BadRequest(f"SQL: parsing this takes more than {PARSE_SECONDS:g} s; write it simpler")
                 raise memory_error("its process was ended")
             body += chunk
         return bytes(body)
@@ -219,6 +262,16 @@ def _read(pipe: IO[bytes], size: int) -> bytes:
     return body
 
 
+@contextlib.contextmanager
+def _limit_parsing() -> Iterator[None]:
+    """End this process when what is inside takes more than PARSE_SECONDS of the processor's time."""
+    signal.setitimer(signal.ITIMER_VIRTUAL, PARSE_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+
+
 def main() -> None:
     """Answer queries from stdin until it ends, for `python -m featurestore.sql.process_pool LOCATION MEMORY`."""
     from featurestore.errors import FeatureStoreError
@@ -238,14 +291,23 @@ def main() -> None:
         _, size = struct.unpack("<cI", _read(queries, 5))
         query = msgspec.msgpack.decode(_read(queries, size), type=WorkerQuery)
         try:
+            if query.plans:
+                with _limit_parsing():
+                    plan = plan_searches(query.statement, from_json(query.parameters))
+                _write(answers, PLAN, msgspec.msgpack.encode(plan))
+                _write(answers, DONE, b"")
+                continue
             directory = directory or Directory(location)
             snapshot = directory.snapshot(fresh=False)
             if engine is None or engine.commit != snapshot.commit:
                 if engine is not None:
                     engine.close()
-                engine = Engine(directory, snapshot, memory)
+                engine = Engine(directory, snapshot, memory, _limit_parsing)
             tables = {name: pyarrow.ipc.open_stream(raw).read_all() for name, raw in query.tables.items()}
-            reader = engine.stream(query.statement, from_json(query.parameters), tables, query.timeout)
+            if query.selection is not None:
+                reader = engine.select(query.selection, query.timeout)
+            else:
+                reader = engine.stream(query.statement, from_json(query.parameters), tables, query.timeout)
             _write(answers, SCHEMA, _encode(reader.schema.empty_table()))
             for batch in reader:
                 if batch.num_rows:
@@ -253,7 +315,8 @@ def main() -> None:
             _write(answers, DONE, b"")
         except FeatureStoreError as exc:
             spent = isinstance(exc, Unavailable) and str(exc).startswith(TOO_LARGE)
-            _write(answers, FAILED, msgspec.msgpack.encode(Failure(exc.code, str(exc), spent)))
+            message = str(exc).replace(location, "the store")  # a visitor does not learn where it lies
+            _write(answers, FAILED, msgspec.msgpack.encode(Failure(exc.code, message, spent)))
         except MemoryError:
             failure = Failure(Unavailable.code, str(memory_error("the machine has no more")), True)
             _write(answers, FAILED, msgspec.msgpack.encode(failure))

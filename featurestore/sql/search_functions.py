@@ -14,13 +14,15 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import msgspec
 import pyarrow
 
 from featurestore.errors import BadRequest
 from featurestore.query import Query
 from featurestore.sql import statements
+from featurestore.sql.text_scan import check_text
 from featurestore.values.hits import Activating, Hits
-from featurestore.values.parameters import check_names
+from featurestore.values.parameters import check_names, from_json, to_json
 
 MODES = {"search": None, "semantic": "semantic", "keyword": "keyword"}
 NAMES = (*MODES, "nearest", "activating")
@@ -55,22 +57,51 @@ class BoundStatement(NamedTuple):
     tables: dict[str, pyarrow.Table]
 
 
+class SearchCall(msgspec.Struct):
+    """A search in a statement: the table that takes its place, its function, and its arguments (as JSON types)."""
+
+    table: str
+    function: str
+    arguments: dict[str, Any]
+
+
+class SearchPlan(msgspec.Struct):
+    """A statement with a table in the place of each search, the names of its parameters, and the searches to run."""
+
+    statement: str
+    parameters: list[str]
+    calls: list[SearchCall]
+
+
 def bind(
     statement: str,
     parameters: Mapping[str, Any],
     run: Callable[[Query], Hits],
     activating: Callable[..., Activating],
+    make_plan: Callable[[str, Mapping[str, Any]], SearchPlan],
 ) -> BoundStatement:
     """Run every search in the statement and return it with the name of a table in the place of each.
 
-    Raises what the searches raise, and BadRequest, naming the function, for arguments that are not constants or not
-    fields.
+    `make_plan` parses the statement: `plan_searches`, here or in another process. Raises what the searches raise, and
+    BadRequest, naming the function, for arguments that are not constants or not fields.
     """
     if not re.search(rf"\b({'|'.join(NAMES)})\s*\(", statement, re.IGNORECASE):
         return BoundStatement(statement, parameters, {})
-    check_names(statements.check_select(statement), parameters)
+    plan = make_plan(statement, parameters)
+    tables = {call.table: _run_search(call.function, from_json(call.arguments), run, activating) for call in plan.calls}
+    return BoundStatement(plan.statement, {name: parameters[name] for name in plan.parameters}, tables)
+
+
+def plan_searches(statement: str, parameters: Mapping[str, Any]) -> SearchPlan:
+    """Parse a statement and return it with the name of a table in the place of each search.
+
+    Raises BadRequest for a malformed statement, and for arguments that are neither constants nor parameters.
+    """
+    check_text(statement, statements.MAX_STATEMENT, "SQL")
+    names = statements.check_select(statement)
+    check_names(names, parameters)
     tree = statements.parse(statement)
-    tables: dict[str, pyarrow.Table] = {}
+    calls: list[SearchCall] = []
     names_by_call: dict[str, str] = {}  # the same call twice is one search
     for node in _find_calls(tree["statements"]):
         name = node["function"]["function_name"].lower()
@@ -80,13 +111,12 @@ def bind(
             if len(names_by_call) == MAX_SEARCHES:
                 raise BadRequest(f"SQL: more than {MAX_SEARCHES} searches in one statement")
             names_by_call[key] = f"{name}_{len(names_by_call) + 1}"
-            tables[names_by_call[key]] = _run_search(name, values, run, activating)
+            calls.append(SearchCall(names_by_call[key], name, to_json(values)))
         _replace(node, names_by_call[key], node["alias"] or name)
-    if not tables:
-        return BoundStatement(statement, parameters, {})
+    if not calls:
+        return SearchPlan(statement, sorted(names), [])
     statement = statements.unparse(tree)
-    names = statements.check_select(statement)
-    return BoundStatement(statement, {name: value for name, value in parameters.items() if name in names}, tables)
+    return SearchPlan(statement, sorted(statements.check_select(statement)), calls)
 
 
 def _find_calls(value: Any) -> Iterator[dict[str, Any]]:

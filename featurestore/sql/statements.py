@@ -1,4 +1,4 @@
-"""What a statement may say: one SELECT, one condition, one rule, each checked by DuckDB's own parser."""
+"""Statements as DuckDB's own parser sees them: how many there are, of which kind, and as a tree."""
 
 from __future__ import annotations
 
@@ -33,24 +33,13 @@ def check_select(statement: str) -> set[str]:
         kind = parsed[0].type
     except ValueError:  # a kind of statement that DuckDB's Python has no name for
         raise BadRequest("SQL: only reading is possible here, with SELECT; this is something else") from None
+    if kind == duckdb.StatementType.MULTI and "pivot" in statement.lower():
+        raise BadRequest(
+            "SQL: PIVOT has to name its columns here, as in: PIVOT features ON state IN ('live', 'dead') ..."
+        )
     if kind not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
         raise BadRequest(f"SQL: only reading is possible here, with SELECT; this is {kind.name}")
     return set(parsed[0].named_parameters)
-
-
-def check_condition(where: str) -> str:
-    """Return `where` in brackets, to put after WHERE. Raises BadRequest when it is not one SQL expression."""
-    if not where.strip():
-        raise BadRequest("where: the condition is empty")
-    statement = f"SELECT 1 WHERE (\n{where}\n)"
-    if names := check_select(statement):
-        raise BadRequest(f"where: a condition takes no parameters, and this has ${min(names)}; write the value instead")
-    node = parse(statement)["statements"][0]["node"]
-    # Brackets can be closed early, to smuggle in a UNION or a LIMIT: then there is more than a condition.
-    more = [node.get(name) for name in ("modifiers", "having", "qualify", "group_expressions")]
-    if node["type"] != "SELECT_NODE" or any(more) or node["from_table"]["type"] != "EMPTY":
-        raise BadRequest(f"where: '{where}' is more than a condition")
-    return f"(\n{where}\n)"
 
 
 def check_rule(rule: str) -> None:
@@ -74,7 +63,10 @@ def parse(statement: str) -> dict[str, Any]:
     """Return the syntax tree of a SELECT. Raises BadRequest for a statement that DuckDB cannot show as a tree."""
     with _parser().cursor() as con:
         raw = con.execute("SELECT json_serialize_sql(?)", [strip_semicolon(statement)]).fetchall()[0][0]
-    tree: dict[str, Any] = json.loads(raw)
+    try:
+        tree: dict[str, Any] = json.loads(raw)
+    except RecursionError:
+        raise BadRequest("SQL: the statement is nested too deep; split it up") from None
     if tree["error"]:
         raise BadRequest(f"SQL: {tree['error_message']}")
     return tree
@@ -97,7 +89,7 @@ def strip_semicolon(statement: str) -> str:
     return statement.strip().rstrip(";")
 
 
-def shorten_error(error: Exception) -> str:
+def shorten_error(error: Exception | str) -> str:
     """Return an error of DuckDB on one line of at most 500 characters, without its lines of carets."""
     text = str(error).strip()
     if "Traceback (most recent call last)" in text:  # from a file system written in Python

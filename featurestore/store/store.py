@@ -29,10 +29,10 @@ from featurestore.search import activating, embedders, label_index, neighbours, 
 from featurestore.search.decoder_index import build_decoder_index
 from featurestore.search.embedders import Embedder
 from featurestore.search.label_index import not_covered
+from featurestore.sql.conditions import Selection, may_have_subquery
 from featurestore.sql.engine import collect
 from featurestore.sql.process_pool import Workers
-from featurestore.sql.search_functions import BoundStatement, bind
-from featurestore.sql.statements import check_condition
+from featurestore.sql.search_functions import BoundStatement, bind, plan_searches
 from featurestore.storage.directory import FORMAT, Directory
 from featurestore.storage.log import Snapshot
 from featurestore.storage.log_files import Part
@@ -51,6 +51,9 @@ from featurestore.values.row_stream import RowStream
 
 # How long a statement in a process of its own may take where its caller names no limit.
 ISOLATED_SECONDS = 600.0
+# The same for a condition without subqueries, which reads one view once. Few run at once, and few wait for them.
+CONDITION_SECONDS = 10.0
+CONDITION_PROCESSES = 2
 
 
 class Store(FeatureStore):
@@ -64,6 +67,7 @@ class Store(FeatureStore):
         self._lock = threading.Lock()
         self._view: View | None = None
         self._workers: Workers | None = None
+        self._condition_workers: Workers | None = None
         self._opened: dict[tuple[Any, ...], Any] = {}
 
     def isolate_sql(self, processes: int = 4, memory: int = 1_000_000_000) -> None:
@@ -72,11 +76,22 @@ class Store(FeatureStore):
         A service does so: no statement can then end the service's process, or keep others waiting for long.
         """
         self._workers = Workers(self.location, processes, memory)
+        count = min(processes, CONDITION_PROCESSES)
+        self._condition_workers = Workers(self.location, count, memory, what="conditions", waiting=2 * count)
 
     def _run_sql(self, view: View, bound: BoundStatement, timeout: float | None) -> RowStream:
         if self._workers is None:
             return view.engine.stream(*bound, timeout)
         return self._workers.stream(*bound, timeout or ISOLATED_SECONDS)
+
+    def _select(self, view: View, selection: Selection, timeout: float | None) -> RowStream:
+        """Choose features by a condition, beside SQL: neither waits for the other. One with subqueries is SQL."""
+        if self._workers is None or self._condition_workers is None:
+            return view.engine.select(selection, timeout)
+        if selection.subqueries and may_have_subquery(selection.where):
+            return self._workers.select(selection, timeout or ISOLATED_SECONDS)
+        plain = msgspec.structs.replace(selection, subqueries=False)
+        return self._condition_workers.select(plain, min(timeout or CONDITION_SECONDS, CONDITION_SECONDS))
 
     @property
     def _current_view(self) -> View:
@@ -85,7 +100,7 @@ class Store(FeatureStore):
             if self._view is None or self._view.snapshot is not snapshot:
                 if self._view is not None:
                     self._view.retire()
-                self._view = View(self._directory, snapshot, self._rows, self._run_sql, self._open_once)
+                self._view = View(self._directory, snapshot, self._rows, self._select, self._open_once)
                 live = {part.file for part in snapshot.all()}
                 self._opened = {key: value for key, value in self._opened.items() if key[0] in live}
             return self._view
@@ -159,11 +174,19 @@ class Store(FeatureStore):
     def features_where(self, where: str = "true", examples: int | None = None) -> Iterator[Feature]:
         _check_examples(examples)
         view = self._current_view
-        statement = f"SELECT dictionary, feature FROM features WHERE {check_condition(where)} ORDER BY ALL"
-        with self._run_sql(view, BoundStatement(statement, {}, {}), None) as batches:
+        with self._select(view, Selection.of(where, ordered=True), None) as batches:
             for batch in batches:
                 for row in batch.to_pylist():
                     yield view.pages.page(f"{row['dictionary']}/{row['feature']}", examples)
+
+    def select(self, where: str, limit: int, after: tuple[str, int] | None = None) -> list[str]:
+        """Return the ids of the first `limit` features of a condition that come after a dictionary's feature.
+
+        Raises BadRequest for a condition that is not one, Unavailable when it takes too long.
+        """
+        selection = Selection.of(where, after=after, limit=limit)
+        rows = self._select(self._current_view, selection, CONDITION_SECONDS).read_all().to_pylist()
+        return [f"{row['dictionary']}/{row['feature']}" for row in rows]
 
     def scores(self, id: str) -> Scores:
         return Scores(self._current_view.pages.scores(id))
@@ -193,7 +216,8 @@ class Store(FeatureStore):
 
     def stream(self, statement: str, parameters: Parameters | None = None, timeout: float | None = None) -> RowStream:
         view = self._current_view
-        bound = bind(statement, normalize(parameters), view.searcher.run, self.activating)
+        make_plan = plan_searches if self._workers is None else self._workers.plan
+        bound = bind(statement, normalize(parameters), view.searcher.run, self.activating, make_plan)
         return self._run_sql(view, bound, timeout)
 
     def activating(
@@ -350,8 +374,9 @@ class Store(FeatureStore):
                 self._view.close()
                 self._view = None
             self._opened = {}
-            if self._workers is not None:
-                self._workers.close()
+            for workers in (self._workers, self._condition_workers):
+                if workers is not None:
+                    workers.close()
 
 
 def _check_examples(examples: int | None) -> None:

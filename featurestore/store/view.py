@@ -17,8 +17,8 @@ from featurestore.snapshot.catalog import Catalog
 from featurestore.snapshot.decoder_vectors import DecoderVectors
 from featurestore.snapshot.feature_page import FeaturePages
 from featurestore.snapshot.shard import Shards
+from featurestore.sql.conditions import Selection
 from featurestore.sql.engine import Engine
-from featurestore.sql.search_functions import BoundStatement
 from featurestore.storage.directory import Directory
 from featurestore.storage.log import Snapshot
 from featurestore.tables.row_reader import Rows
@@ -28,7 +28,7 @@ from featurestore.values.row_stream import RowStream
 class View:
     """One snapshot of a store. The SQL engine and the indexes are opened when they are first used."""
 
-    def __init__(self, directory: Directory, snapshot: Snapshot, rows: Rows, sql: Sql, once: Once):
+    def __init__(self, directory: Directory, snapshot: Snapshot, rows: Rows, select: Select, once: Once):
         self.directory = directory
         self.snapshot = snapshot
         self._lock = threading.Lock()
@@ -36,7 +36,7 @@ class View:
         self.catalog = Catalog(
             dictionaries,
             lambda statement: self.engine.table(statement),
-            lambda statement, seconds: sql(self, BoundStatement(statement, {}, {}), seconds).read_all(),
+            lambda selection, seconds: select(self, selection, seconds).read_all(),
         )
         shards = Shards(snapshot)
         self.pages = FeaturePages(rows, snapshot, shards, self.catalog, lambda: self.engine)
@@ -90,5 +90,5 @@ class View:
                 self._engine.close()
 
 
-# Runs a statement that a caller wrote, within some seconds.
-Sql = Callable[[View, BoundStatement, float | None], RowStream]
+# Chooses features by a condition that a caller wrote, within some seconds.
+Select = Callable[[View, Selection, float | None], RowStream]

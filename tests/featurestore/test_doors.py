@@ -63,7 +63,7 @@ def public(cls):
 
 def test_local_and_remote_are_one_interface():
     """The same methods with the same parameters; the store adds what only its owner can do."""
-    owners = ("writer", "index", "compact", "remove", "check", "repair", "isolate_sql", "evidence")
+    owners = ("writer", "index", "compact", "remove", "check", "repair", "isolate_sql", "select", "evidence")
     owners += ("set_label_rule", "windows", "embedder", "keep_record")
     assert {name: f for name, f in public(Store).items() if name not in owners} == public(Client)
     assert set(FeatureStore.__abstractmethods__) <= set(public(Client))
@@ -100,7 +100,7 @@ def test_equal_batches(local, remote):
     assert len(remote.features(ids[:1] * 1001, examples=0)) == 1001
 
 
-@pytest.mark.parametrize("where", ["true", "layer = 1 -- all of it", "feature % 5 = 0) OR (state = 'dead'", "false"])
+@pytest.mark.parametrize("where", ["true", "layer = 1 -- all of it", "feature % 5 = 0 OR state = 'dead'", "false"])
 @pytest.mark.parametrize("pages", [3, 100])
 def test_equal_features_one_after_another(local, remote, where, pages, monkeypatch):
     monkeypatch.setattr("featurestore.wire.limits.FEATURES_A_PAGE", pages)
@@ -216,6 +216,7 @@ def test_equal_sql(local, remote):
         lambda s: list(s.features_where("true UNION SELECT 'x', 1")),
         lambda s: list(s.features_where("true) ORDER BY (feature")),
         lambda s: list(s.features_where("feature = 1; DROP VIEW features")),
+        lambda s: list(s.features_where("feature % 5 = 0) OR (state = 'dead'")),
         lambda s: list(s.features_where(" ")),
         lambda s: list(s.features_where(examples=-1)),
         lambda s: list(s.stream("SELECT nose FROM features")),

@@ -6,7 +6,6 @@ import base64
 import binascii
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import msgspec
 import numpy
@@ -15,7 +14,8 @@ from flask import Response, request
 
 from featurestore.errors import BadRequest
 from featurestore.interface import FeatureStore
-from featurestore.sql.statements import check_condition
+from featurestore.sql.conditions import Selection, compose
+from featurestore.store.store import Store
 from featurestore.values import tables
 from featurestore.values.feature import Example, Feature, FeatureId
 from featurestore.web import responses
@@ -110,18 +110,17 @@ def _stream(
 
 
 def _select_page(store: FeatureStore, where: str, limit: int, cursor: str | None) -> tuple[list[str], str | None]:
-    """Returns the ids of a page, and the cursor of the next. The statement is guarded as any SQL is."""
-    # A condition of its own around the request's: "a) OR (b" would take a common one apart, and pages would never end.
-    statement = f"FROM (SELECT dictionary, feature FROM features WHERE {check_condition(where)}) "
-    parameters: dict[str, Any] = {"_limit": limit + 1}
-    if cursor is not None:
-        last = _decode_cursor(cursor)
-        statement += "WHERE dictionary > $_dictionary OR (dictionary = $_dictionary AND feature > $_feature) "
-        parameters |= {"_dictionary": last.dictionary, "_feature": last.feature}
-    statement += "ORDER BY dictionary, feature LIMIT $_limit"
-    rows = store.sql(statement, parameters, timeout=limits.SQL_SECONDS).to_pylist()
-    ids = [f"{row['dictionary']}/{row['feature']}" for row in rows[:limit]]
-    return ids, base64.urlsafe_b64encode(ids[-1].encode()).decode() if len(rows) > limit else None
+    """Returns the ids of a page, and the cursor of the next."""
+    last = None if cursor is None else _decode_cursor(cursor)
+    after = None if last is None else (last.dictionary, last.feature)
+    if isinstance(store, Store):
+        selected = store.select(where, limit + 1, after)
+    else:  # a service in front of another
+        statement, parameters = compose(Selection.of(where, after=after, limit=limit + 1))
+        rows = store.sql(statement, parameters, timeout=limits.SQL_SECONDS).to_pylist()
+        selected = [f"{row['dictionary']}/{row['feature']}" for row in rows]
+    ids = selected[:limit]
+    return ids, base64.urlsafe_b64encode(ids[-1].encode()).decode() if len(selected) > limit else None
 
 
 def _decode_cursor(cursor: str) -> FeatureId:

@@ -13,6 +13,7 @@ from flask import Flask, Response, current_app, g, request
 
 from featurestore.errors import BadRequest, Forbidden
 from featurestore.interface import FeatureStore
+from featurestore.sql.conditions import subqueries_allowed
 from featurestore.web import answer_cache, metrics
 from featurestore.web.compression import compress
 from featurestore.web.logs import LogEntry, choose_request_id
@@ -61,10 +62,12 @@ class Guard:
         if scope == "write":
             self._check_write()
         g.may_write = self._settings.writes
+        subqueries_allowed.set(self._settings.keys is None)  # without keys, whoever asks may run SQL too
         if self._settings.keys is not None and scope:
             key = self._settings.keys.check(read_key(request.headers.get("Authorization", "")), scope)
             g.key = key.name
             g.may_write = g.may_write and "write" in key.scopes
+            subqueries_allowed.set("sql" in key.scopes)
             g.releases.append(self._quotas.enter(key))
         unchanged = self._answer_unchanged(question)
         if unchanged is None and lane != "light":
@@ -176,6 +179,7 @@ class Guard:
 
     def _release(self, exc: BaseException | None) -> None:
         """Give back what the request held."""
+        subqueries_allowed.set(True)
         releases, g.releases = g.get("releases", []), []
         _call_all(releases)
 
