@@ -38,7 +38,7 @@ def _write_model(work: Path, options: argparse.Namespace) -> None:
     bpe.decoder = decoders.ByteLevel()
     bpe.save(str(work / "tokenizer.json"))
     tokens = {"bos_token": "<bos>", "eos_token": "<bos>"}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, **tokens)  # type: ignore[no-untyped-call]
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, **tokens)
     config = GPT2Config(
         vocab_size=options.vocabulary,
         n_positions=options.context,

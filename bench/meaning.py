@@ -147,7 +147,7 @@ def recall(path: Path, queries: numpy.ndarray) -> float:
         vectors.unit(labels[first : first + BLOCK]) * shown[first : first + BLOCK, None]
         for first in range(0, len(labels), BLOCK)
     )
-    _, nearest = exhaustive_search.knn_ground_truth(  # type: ignore[no-untyped-call]  # faiss leaves it untyped
+    _, nearest = exhaustive_search.knn_ground_truth(  # faiss leaves it untyped
         queries, blocks, 10, faiss.METRIC_INNER_PRODUCT
     )
     allowed = index.filter(shown)

@@ -153,7 +153,7 @@ def _step(
     if dead.any():
         loss = loss + AUX_WEIGHT * _compute_auxiliary_loss(sae, inputs, residue.detach(), dead, subtract)
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    loss.backward()  # torch leaves it untyped
     torch.nn.utils.clip_grad_norm_(sae.parameters(), 1.0)
     optimiser.step()
     return residue.detach(), silent

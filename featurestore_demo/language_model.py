@@ -34,7 +34,7 @@ def train_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     tokenizer.train_from_iterator((d.text for d in documents() if not is_held_out(d.name)), trainer)
-    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+    fast = PreTrainedTokenizerFast(  # transformers leaves it untyped
         tokenizer_object=tokenizer,
         bos_token=BOS,
         eos_token=BOS,
@@ -110,7 +110,7 @@ def _step(
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
         loss = loss_of(model, batch)
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    loss.backward()  # torch leaves it untyped
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimiser.step()
     return loss.item()
@@ -196,7 +196,7 @@ def measure_loss(model: GPT2LMHeadModel, tokenizer: Any, batch_size: int = 32) -
     texts = [d.text for d in documents() if is_held_out(d.name)]
     rows = contexts(tokenizer, texts)
     total, tokens = 0.0, 0
-    model.eval()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+    model.eval()  # transformers leaves it untyped
     for start in range(0, len(rows), batch_size):
         batch = torch.from_numpy(rows[start : start + batch_size])
         count = int((batch[:, 1:] >= 0).sum())
@@ -216,4 +216,4 @@ def save(model: GPT2LMHeadModel, folder: Path) -> None:
     """Save the model to `folder` in the Hugging Face layout, in half precision."""
     half = GPT2LMHeadModel(model.config)
     half.load_state_dict(model.state_dict())
-    half.half().save_pretrained(folder)  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+    half.half().save_pretrained(folder)  # transformers leaves it untyped

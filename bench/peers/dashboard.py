@@ -25,7 +25,7 @@ from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 work = Path(sys.argv[1])
 shape = json.loads((work / "shape.json").read_text())
 # TransformerLens reads a tokenizer again from where it came.
-PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+PreTrainedTokenizerFast(
     tokenizer_file=str(work / "tokenizer.json"), bos_token="<bos>", eos_token="<bos>"
 ).save_pretrained(work / "tokenizer")
 model = HookedSAETransformer(

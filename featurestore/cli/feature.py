@@ -44,10 +44,10 @@ def show_feature(page: featurestore.Feature) -> None:
         out.print(Text(f"  {label.explainer}: {label.label}{votes}"))
     for score in page.scores:
         against = f" against {score.negatives}" if score.negatives else ""
-        value = "nothing judged" if score.value is None else f"{score.value:.2f} [{score.low:.2f}, {score.high:.2f}]"
+        result = "nothing judged" if score.value is None else f"{score.value:.2f} [{score.low:.2f}, {score.high:.2f}]"
         failed = f", {score.failures:,} failed" if score.failures else ""
         out.print(
-            Text(f"  {score.method}{against} of '{score.label}': {value}, n {score.n:,}{failed}, by {score.judge}")
+            Text(f"  {score.method}{against} of '{score.label}': {result}, n {score.n:,}{failed}, by {score.judge}")
         )
     for title, logits in (("raises", page.top_logits), ("lowers", page.bottom_logits)):
         if logits:

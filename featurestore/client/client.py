@@ -128,7 +128,8 @@ class Client(FeatureStore):
         # Uncompressed: bits of directions hardly compress, and trying takes longer than sending them.
         table = self._http.table(questions.VECTORS, requests.VectorsRequest(ids=ids), encoding="identity")
         column = table.column("vector").combine_chunks()
-        return column.flatten().to_numpy().reshape(len(ids), -1)
+        vectors: numpy.ndarray = column.flatten().to_numpy()
+        return vectors.reshape(len(ids), -1)
 
     def features(self, ids: Sequence[str], examples: int | None = None) -> Features:
         """As the interface says, 1,000 in a request."""

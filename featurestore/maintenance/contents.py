@@ -73,7 +73,8 @@ def _parts_of_shard(snapshot: Snapshot, table: str, copy: Part) -> list[Part]:
 
 
 def _read_column(rows: Rows, part: Part, name: str) -> numpy.ndarray:
-    return rows.all(part, [name])[name].to_numpy()
+    column: numpy.ndarray = rows.all(part, [name])[name].to_numpy()
+    return column
 
 
 def _table_problem(snapshot: Snapshot, rows: Rows, gate: Gate, part: Part) -> str:

@@ -83,7 +83,8 @@ class LabelIndex:
                 f"the labels were embedded with {self._embedder_id}, "
                 f"but here {self.embedder_setting} is {embedder.id}: run `featurestore index` to embed them again"
             )
-        return embedder([words])[0]
+        vector: numpy.ndarray = embedder([words])[0]
+        return vector
 
     def by_words(self, words: keyword.Words, k: int, choice: Choice) -> tuple[numpy.ndarray, numpy.ndarray]:
         """The k labels of allowed features that match best by words: row numbers and BM25 scores, best first."""

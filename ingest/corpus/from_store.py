@@ -69,7 +69,8 @@ def read_corpus(store: Store, id: str, tokenizer: Any) -> Corpus:
 
 def corpora(store: Store) -> list[dict[str, Any]]:
     """Returns the corpora of a store, ordered by id: its id, tokenizer, number of documents and number of tokens."""
-    return store.sql(
+    rows: list[dict[str, Any]] = store.sql(
         "SELECT corpus, any_value(tokenizer) AS tokenizer, count(*) AS documents, sum(length)::BIGINT AS tokens "
         "FROM documents GROUP BY corpus ORDER BY corpus"
     ).to_pylist()
+    return rows

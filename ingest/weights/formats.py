@@ -34,7 +34,8 @@ class Reader(Protocol):
         """Returns the dictionary. Raises BadRequest."""
 
 
-READERS: tuple[Reader, ...] = (
+# A tuple of modules; mypy counts more than ten of them wrongly against a protocol, a list it does not.
+READERS: list[Reader] = [
     saelens,
     sparsify,
     llama_scope,
@@ -46,7 +47,7 @@ READERS: tuple[Reader, ...] = (
     openai,
     single_files,
     dictionary_learning,
-)
+]
 
 
 def reader_of(place: Place) -> Reader | None:

@@ -71,7 +71,7 @@ def _largest(scores: numpy.ndarray, count: int) -> numpy.ndarray:
 
 def _shares(counts: numpy.ndarray, clusters: int) -> numpy.ndarray:
     """`clusters` divided in proportion to `counts`, none more than its count."""
-    shares = numpy.floor(counts / counts.sum() * clusters).astype(numpy.int64)
+    shares: numpy.ndarray = numpy.floor(counts / counts.sum() * clusters).astype(numpy.int64)
     shares = numpy.minimum(numpy.maximum(shares, 1), counts)
     while shares.sum() < clusters:
         open_ones = numpy.flatnonzero(shares < counts)

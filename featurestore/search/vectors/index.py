@@ -330,7 +330,8 @@ class _ListsFilter:
         assert self._few is not None
         mark = numpy.zeros(self._lists.count, bool)
         mark[chosen] = True
-        return self._few[mark[self._index._list_of_row[self._few]]]
+        rows: numpy.ndarray = self._few[mark[self._index._list_of_row[self._few]]]
+        return rows
 
     def _still_coming(self, nearest: numpy.ndarray, order: numpy.ndarray, wanted: int) -> bool:
         """Whether more than a few hits come from the later half of the lists looked at, so that more must lie beyond.

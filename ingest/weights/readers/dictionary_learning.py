@@ -113,7 +113,7 @@ def _class(names: frozenset[str], class_name: str | None) -> str | None:
 def _hook(place: Place, trainer: dict[str, Any], inferred: list[str], file: Path) -> str:
     layer = trainer.get("layer")
     if "hook_point" in place.options:
-        return place.options["hook_point"]
+        return str(place.options["hook_point"])
     module = trainer.get("submodule_name")
     if module and (match := re.fullmatch(r"(\w+?)(?:_layer)?_?(\d+)?", module)) and match[1] in SITES:
         layer = int(match[2]) if match[2] else layer

@@ -104,7 +104,7 @@ def _layer(place: Place, file: Path, config: dict[str, Any]) -> int:
     if match := re.search(r"layers\.(\d+)", str(config.get("hf_hook_point_in"))):
         return int(match[1])
     if "layer" in place.options:
-        return place.options["layer"]
+        return int(place.options["layer"])
     raise BadRequest(f"{file}: neither path nor config says the layer; name it: {place.location}?layer=N")
 
 

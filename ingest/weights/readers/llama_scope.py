@@ -100,4 +100,5 @@ def _threshold(tensors: Tensors, config: dict[str, Any], file: Path) -> torch.Te
 
 
 def _norms(W_dec: torch.Tensor) -> torch.Tensor:
-    return torch.linalg.vector_norm(W_dec, dim=1, dtype=torch.float32)
+    norms: torch.Tensor = torch.linalg.vector_norm(W_dec, dim=1, dtype=torch.float32)
+    return norms

@@ -58,7 +58,7 @@ def read(place: Place) -> Sae:
 
 def _hook(place: Place) -> str:
     if "hook_point" in place.options:
-        return place.options["hook_point"]
+        return str(place.options["hook_point"])
     location = next(
         (
             re.sub(r"_v\d.*", "", part)
