@@ -92,8 +92,8 @@ def commands_page() -> str:
 
     parts = [
         "# Commands\n",
-        "This is what `featurestore COMMAND --help` prints. Every command takes `--store`, or `$FEATURESTORE`; exit codes "
-        "are those of the [errors](http.md#errors).\n",
+        "This is what `featurestore COMMAND --help` prints. Every command takes `--store`, or `$FEATURESTORE`; exit "
+        "codes are those of the [errors](http.md#errors).\n",
     ]
     for path, command in _commands(main, "featurestore"):
         context = click.Context(command, info_name=path, terminal_width=100, max_content_width=100)
@@ -124,7 +124,8 @@ def tables_page() -> str:
             con.execute(statement)
         relations = con.execute(
             "SELECT schema_name, view_name, comment FROM duckdb_views() WHERE NOT internal AND schema_name = 'main' "
-            "UNION ALL SELECT schema_name, table_name, comment FROM duckdb_tables() WHERE schema_name = 'stored' ORDER BY ALL"
+            "UNION ALL SELECT schema_name, table_name, comment FROM duckdb_tables() WHERE schema_name = 'stored' "
+            "ORDER BY ALL"
         ).fetchall()
         stored = con.execute(
             "SELECT table_name, column_name, data_type, comment FROM duckdb_columns() WHERE schema_name = 'stored'"
@@ -134,8 +135,8 @@ def tables_page() -> str:
     comments = {column.column: column.comment for column in views if column.relation in ("dictionaries", "labels")}
     parts = [
         "# Tables\n",
-        "The tables that SQL sees. Query the views; the `stored.` tables have the columns of the Parquet files. This page "
-        "is generated from `schema.sql`.\n",
+        "The tables that SQL sees. Query the views; the `stored.` tables have the columns of the Parquet files. This "
+        "page is generated from `schema.sql`.\n",
     ]
     for space, name, comment in relations:
         shown = name if space == "main" else f"{space}.{name}"

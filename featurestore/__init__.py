@@ -1,8 +1,7 @@
 """featurestore: a feature dictionary database and search service for sparse autoencoders.
 
 store = featurestore.connect("features/")            # or featurestore.connect("http://host:8000")
-store.search("exception handling")
-"""
+store.search("exception handling")"""
 
 from __future__ import annotations
 
@@ -143,7 +142,8 @@ def connect(location: str | Path) -> FeatureStore:
 
 
 def create(path: str | Path) -> Store:
-    """Create an empty store in a directory or at an s3:// prefix. Raises Conflict when something exists there already."""
+    """Create an empty store in a directory or at an s3:// prefix. Raises Conflict when something exists there
+    already."""
     from featurestore.storage.directory import Directory
     from featurestore.store import Store
 

@@ -10,7 +10,8 @@ import featurestore
 from tests.support import ROOT
 from tests.support.tiny import write_tiny_store
 
-# As featurestore/cli/main.py does, and before torch is imported: threads that wait for one another sleep instead of spinning.
+# As featurestore/cli/main.py does, and before torch is imported: threads that wait for one another sleep instead of
+# spinning.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # What a script starts in the background ignores Ctrl-C, and so would every process that a test starts and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -45,7 +46,8 @@ def tiny_store(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=["local", "http"])
 def either(request, tiny_store):
-    """The store of tests/support/tiny.py, and a client of its service: what is asked of one is answered alike by the other."""
+    """The store of tests/support/tiny.py, and a client of its service: what is asked of one is answered alike by the
+    other."""
     from featurestore.client import Client
     from featurestore.web import create_app
 

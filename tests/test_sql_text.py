@@ -13,7 +13,8 @@ from tests.support import ROOT
 
 PACKAGES = ("featurestore", "ingest", "labeler", "featurestore_demo", "bench", "docs")
 SQL = re.compile(
-    r"\b(SELECT|FROM|WHERE|JOIN|INSERT INTO|DELETE|CREATE|ORDER BY|GROUP BY|LIMIT|OFFSET|SET) +[\w*({$'\"]|^ *(SELECT|FROM|WHERE)\b"
+    r"\b(SELECT|FROM|WHERE|JOIN|INSERT INTO|DELETE|CREATE|ORDER BY|GROUP BY|LIMIT|OFFSET|SET) +[\w*({$'\"]"
+    r"|^ *(SELECT|FROM|WHERE)\b"
 )
 CONDITION = "a condition that its caller writes in SQL, checked to be one"
 OURS = "a name or an order of the schema's own"

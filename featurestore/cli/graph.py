@@ -46,8 +46,8 @@ def add(file: str, slug: str | None, map_: tuple[str, ...], replace: bool, store
         print_json_lines([added])
         return
     click.echo(
-        f"{added.graph}: {added.nodes:,} nodes, {added.features:,} of them features, of which {added.in_store:,} are in "
-        f"the store and {added.labelled:,} have a label; {added.links:,} links"
+        f"{added.graph}: {added.nodes:,} nodes, {added.features:,} of them features, of which {added.in_store:,} are "
+        f"in the store and {added.labelled:,} have a label; {added.links:,} links"
     )
     for note in added.notes:
         click.echo(note, err=True)
@@ -129,8 +129,7 @@ def _write(document: object, output: str | None) -> None:
 def remove(slug: str, store: str) -> None:
     """Remove a graph, but not the features that are its nodes.
 
-    Example: featurestore graph remove dallas
-    """
+    Example: featurestore graph remove dallas"""
     with featurestore.connect(store) as opened:
         opened.remove_graph(slug)
     click.echo(f"removed {slug}")

@@ -39,7 +39,8 @@ def check(repair: bool, store: str, as_json: bool) -> None:
         count = len(checked.problems)
         verdict = f"{count:,} problem{'s' if count > 1 else ''}" if count else "whole"
         click.echo(
-            f"{checked.location}: {checked.files:,} parts, {checked.bytes:,} bytes, commit {checked.commit:,}: {verdict}"
+            f"{checked.location}: {checked.files:,} parts, {checked.bytes:,} bytes, "
+            f"commit {checked.commit:,}: {verdict}"
         )
     if checked.problems:
         raise click.exceptions.Exit(featurestore.BadStore.exit_code)
@@ -90,8 +91,7 @@ def jobs(id: str | None, start: str | None, cancel: bool, store: str, as_json: b
 
     Example: featurestore jobs --store demo.features
 
-    Example: featurestore jobs --start compact
-    """
+    Example: featurestore jobs --start compact"""
     if (start is not None) + (id is not None) > 1 or (cancel and id is None):
         raise featurestore.BadRequest("name one job, or what to --start; --cancel takes the ID of a job")
     with featurestore.connect(store) as opened:
@@ -152,7 +152,6 @@ def index(embedder: str | None, recall: float | None, store: str) -> None:
 def create(path: str) -> None:
     """Create an empty store in a directory or at an s3:// prefix.
 
-    Example: featurestore create my.features
-    """
+    Example: featurestore create my.features"""
     featurestore.create(path).close()
     click.echo(f"made an empty store at {path}")

@@ -74,7 +74,7 @@ def _npy(path: Path) -> Any:
     from featurestore.storage import numpy_files
 
     try:
-        return numpy_files.read(path)
+        return numpy_files.read_array(path)
     except (OSError, ValueError, EOFError) as exc:
         raise BadRequest(f"{path} is not a .npy file of numbers: {exc}") from None
 

@@ -33,7 +33,8 @@ class Group(click.Group):
         return sorted({*super().list_commands(ctx), *_entry_points()})
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """Return the command, imported from its entry point if need be. Raises ClickException when a package is missing."""
+        """Return the command, imported from its entry point if need be. Raises ClickException when a package is
+        missing."""
         command = super().get_command(ctx, name)
         if command is None and name in _entry_points():
             try:

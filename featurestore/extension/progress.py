@@ -24,10 +24,9 @@ __all__ = ["Progress", "Stage", "no_progress", "show_progress"]
 def show_progress(store: str | None = None, kind: str = "", about: str = "") -> Iterator[Progress]:
     """Show the stages of the work inside on stderr: bars on a terminal, elsewhere one line as each stage ends.
 
-    With a `store` (its location) the work is also recorded there, as a job of this `kind` (see `featurestore jobs`), from
-    its first stage on. `about` says what it works on; it must contain no path. Stages without steps (a total of 0) are
-    neither shown nor recorded. An exception is passed on, and ends the record as failed or interrupted.
-    """
+    With a `store` (its location) the work is also recorded there, as a job of this `kind` (see `featurestore jobs`),
+    from its first stage on. `about` says what it works on; it must contain no path. Stages without steps (a total of 0)
+    are neither shown nor recorded. An exception is passed on, and ends the record as failed or interrupted."""
     with contextlib.ExitStack() as stack:
         stages = _Stages(_Record(store, kind, about, stack) if store is not None else None)
         try:

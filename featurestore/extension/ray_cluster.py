@@ -14,10 +14,11 @@ from featurestore.errors import Unavailable
 
 @contextlib.contextmanager
 def connect_cluster(address: str, processors: int | None = None) -> Iterator[Any]:
-    """Give the module ray, connected to the cluster at `address`: "host:port", "auto" (the cluster of this machine) or "local".
+    """Give the module ray, connected to the cluster at `address`: "host:port", "auto" (the cluster of this machine) or
+    "local".
 
-    "local" starts a cluster of `processors` processors here, which ends with the context. A connection that exists already
-    is used, and stays open.
+    "local" starts a cluster of `processors` processors here, which ends with the context. A connection that exists
+    already is used, and stays open.
 
     Raises Unavailable when Ray is not installed or no cluster answers.
     """

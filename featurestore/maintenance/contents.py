@@ -111,7 +111,7 @@ def _read_d_sae(snapshot: Snapshot, rows: Rows, dictionary: str) -> int:
 
 
 def _vector_problem(directory: Directory, snapshot: Snapshot, rows: Rows, part: Part) -> str:
-    mapped = numpy_files.mapped(directory.local(part))
+    mapped = numpy_files.map_array(directory.local(part))
     dictionary = rows.dictionary(snapshot.parts("dictionaries", part.key)[0])
     size = min(SHARD_FEATURES, dictionary.d_sae - part.shard * SHARD_FEATURES) * len(target_layers(part))
     if mapped.shape != (size, dictionary.d_out) or mapped.dtype != numpy.float16:
@@ -140,7 +140,7 @@ def _index_problem(directory: Directory, snapshot: Snapshot, part: Part) -> str:
     if count != part.rows:
         return f"has {count} rows, the log says {part.rows}"
     if part.about["embedder_id"]:
-        vectors.VectorIndex(path / "index.faiss", [numpy_files.mapped(path / "vectors.npy")])
+        vectors.VectorIndex(path / "index.faiss", [numpy_files.map_array(path / "vectors.npy")])
     return ""
 
 

@@ -119,7 +119,7 @@ class _LabelFiles:
         """The index of the labels' vectors, opened when first used. Raises BadStore where it is damaged."""
         file = self._path / "vectors.npy"
         try:
-            mapped = numpy_files.mapped(file)
+            mapped = numpy_files.map_array(file)
         except (OSError, ValueError) as exc:
             raise BadStore(f"{file} cannot be read; run `featurestore index` ({exc})") from None
         return vectors.VectorIndex(self._path / "index.faiss", [mapped])

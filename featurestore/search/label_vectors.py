@@ -46,7 +46,7 @@ class LabelVectors:
     def take_over(self, index: Path) -> None:
         """Use the vectors of a label index; a damaged one has none."""
         try:
-            vectors = numpy_files.mapped(index / "vectors.npy")
+            vectors = numpy_files.map_array(index / "vectors.npy")
             if (index / "rows.arrow").exists():
                 labels = feature_rows.FeatureRows(index / "rows.arrow").table(("label",))["label"]
             else:  # an index of layout 2 or older
@@ -94,7 +94,7 @@ class LabelVectors:
                 block = along[start : start + BLOCK]
                 matrix[rows[block]] = vectors[of_text[block]]
         matrix.flush()
-        return numpy_files.mapped(folder / "vectors.npy")
+        return numpy_files.map_array(folder / "vectors.npy")
 
     def forget(self) -> None:
         """Delete what was saved for the next run."""
@@ -102,7 +102,7 @@ class LabelVectors:
 
     def _add_saved(self, file: Path) -> None:
         self._sources.append(
-            _Source(numpy_files.archived(file, "hashes"), lambda: numpy_files.archived(file, "vectors"))
+            _Source(numpy_files.read_member(file, "hashes"), lambda: numpy_files.read_member(file, "vectors"))
         )
 
     def _save(self, of_text: numpy.ndarray, vectors: numpy.ndarray) -> Path:

@@ -29,8 +29,7 @@ class DecoderVectors:
         """A feature's decoder vector, (d_out,) float32: the one into layer `target`, or its first.
 
         Raises BadRequest or NotFound for an id or a layer that the store does not have, BadStore where the file is
-        missing.
-        """
+        missing."""
         feature_id = self._catalog.feature_id(id)
         part = self._shards.of(feature_id).decoder_vectors
         if part is None:
@@ -61,7 +60,7 @@ def open_vectors(directory: Directory, part: Part) -> numpy.ndarray:
     """A part's vectors, (rows, d_out) float16, memory-mapped. Raises BadStore where the file cannot be read."""
     file = directory.local(part)
     try:
-        vectors = numpy_files.mapped(file)
+        vectors = numpy_files.map_array(file)
     except (OSError, ValueError) as exc:
         raise BadStore(f"{file} cannot be read; run `featurestore check` ({exc})") from None
     if len(vectors) != part.rows:

@@ -1,4 +1,5 @@
-"""A store's files on an object store, by obstore: conditional puts, ranges, and a cache for what is mapped into memory."""
+"""A store's files on an object store, by obstore: conditional puts, ranges, and a cache for what is mapped into
+memory."""
 
 from __future__ import annotations
 
@@ -26,8 +27,8 @@ LEASE_SECONDS = 6 * 3600.0
 class ObjectStorage(Storage):
     """A prefix of an object store, by obstore; credentials and endpoint come from the usual AWS_... variables.
 
-    Parquet is read in ranges where it lies; what has to be mapped into memory (vectors, indexes, tokens) is kept whole in
-    a cache directory, $FEATURESTORE_CACHE or ~/.cache/featurestore. Parts never change, so the cache is never stale.
+    Parquet is read in ranges where it lies; what has to be mapped into memory (vectors, indexes, tokens) is kept whole
+    in a cache directory, $FEATURESTORE_CACHE or ~/.cache/featurestore. Parts never change, so the cache is never stale.
     """
 
     look_seconds = 1.0
@@ -47,7 +48,7 @@ class ObjectStorage(Storage):
         self._cache = Path(root).expanduser() / hashlib.sha256(self._root.encode()).hexdigest()[:16]
 
     @contextlib.contextmanager
-    def _told(self, doing: str) -> Iterator[None]:
+    def _translate_errors(self, doing: str) -> Iterator[None]:
         from obstore.exceptions import AlreadyExistsError, BaseError
 
         try:
@@ -60,13 +61,13 @@ class ObjectStorage(Storage):
     def read(self, name: str) -> bytes:
         import obstore
 
-        with self._told(f"reading {name}"):
+        with self._translate_errors(f"reading {name}"):
             return bytes(obstore.get(self._store, name).bytes())
 
     def write(self, name: str, content: bytes) -> None:
         import obstore
 
-        with self._told(f"writing {name}"):
+        with self._translate_errors(f"writing {name}"):
             obstore.put(self._store, name, content)
 
     def create(self, name: str, content: bytes) -> None:
@@ -74,7 +75,7 @@ class ObjectStorage(Storage):
         from obstore.exceptions import AlreadyExistsError
 
         try:
-            with self._told(f"writing {name}"):
+            with self._translate_errors(f"writing {name}"):
                 obstore.put(self._store, name, content, mode="create")
         except AlreadyExistsError:
             raise FileExistsError(name) from None
@@ -82,7 +83,7 @@ class ObjectStorage(Storage):
     def entries(self, prefix: str = "") -> list[Entry]:
         import obstore
 
-        with self._told(f"listing {prefix or 'the store'}"):
+        with self._translate_errors(f"listing {prefix or 'the store'}"):
             found = [one for page in obstore.list(self._store, prefix or None) for one in page]
         return sorted(Entry(one["path"], one["size"], one["last_modified"].timestamp()) for one in found)
 
@@ -90,7 +91,7 @@ class ObjectStorage(Storage):
         import obstore
 
         below = [one.name for one in self.entries(name)]  # a directory is the prefix of its files
-        with self._told(f"deleting {name}"):
+        with self._translate_errors(f"deleting {name}"):
             for one in below:
                 obstore.delete(self._store, one)
             if not below:
@@ -111,7 +112,7 @@ class ObjectStorage(Storage):
 
         for file in sorted(p for p in staged.rglob("*") if p.is_file()) if staged.is_dir() else [staged]:
             to = name if file == staged else f"{name}/{file.relative_to(staged).as_posix()}"
-            with self._told(f"writing {to}"):
+            with self._translate_errors(f"writing {to}"):
                 obstore.put(self._store, to, file)
         # Written here, so it may be read here.
         kept = self._cache / name
@@ -127,7 +128,7 @@ class ObjectStorage(Storage):
             return kept
         staged = self.stage(name)
         below = self.entries(name)
-        with self._told(f"reading {name}"):
+        with self._translate_errors(f"reading {name}"):
             for one in below or [Entry(name, 0, 0.0)]:
                 file = staged if one.name == name else staged / Path(one.name).relative_to(name)
                 file.parent.mkdir(parents=True, exist_ok=True)
@@ -153,7 +154,7 @@ class ObjectStorage(Storage):
 
         if size is None:
             try:
-                with self._told(f"reading {name}"):
+                with self._translate_errors(f"reading {name}"):
                     size = obstore.head(self._store, name)["size"]
             except FileNotFoundError:
                 raise self._missing(name) from None
@@ -163,7 +164,7 @@ class ObjectStorage(Storage):
         import obstore
 
         try:
-            with self._told(f"reading {name}"):
+            with self._translate_errors(f"reading {name}"):
                 return bytes(obstore.get_range(self._store, name, start=start, end=end))
         except FileNotFoundError:
             raise self._missing(name) from None
@@ -175,7 +176,7 @@ class ObjectStorage(Storage):
     def stream(self, name: str) -> Iterator[Iterator[bytes]]:
         import obstore
 
-        with self._told(f"reading {name}"):
+        with self._translate_errors(f"reading {name}"):
             yield (bytes(chunk) for chunk in obstore.get(self._store, name).stream())
 
     def sql_path(self, name: str) -> str:

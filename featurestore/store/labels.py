@@ -1,4 +1,5 @@
-"""Writes labels and votes that people give, and the rule for the best label. Each is checked, then written in one commit."""
+"""Writes labels and votes that people give, and the rule for the best label. Each is checked, then written in one
+commit."""
 
 from __future__ import annotations
 

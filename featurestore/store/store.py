@@ -71,7 +71,8 @@ class Store(FeatureStore):
         self._opened: dict[tuple[Any, ...], Any] = {}
 
     def isolate_sql(self, processes: int = 4, memory: int = 1_000_000_000) -> None:
-        """Run the SQL that callers write in separate processes from now on: `processes` of them, each of `memory` bytes.
+        """Run the SQL that callers write in separate processes from now on: `processes` of them, each of `memory`
+        bytes.
 
         A service does so: no statement can then end the service's process, or keep others waiting for long.
         """
@@ -152,8 +153,8 @@ class Store(FeatureStore):
     def evidence(self, ids: Sequence[str], examples: int | None = None) -> Iterator[Feature]:
         """Yield features without their labels, for explainers and judges; in the order of `ids`, 32 at a time.
 
-        Ten times as fast as `feature` for each of many ids, and fastest when the ids are sorted. Raises as `feature` does.
-        """
+        Ten times as fast as `feature` for each of many ids, and fastest when the ids are sorted. Raises as `feature`
+        does."""
         view = self._current_view
         yield from view.pages.evidence([view.catalog.feature_id(id) for id in ids], examples)
 
@@ -290,7 +291,8 @@ class Store(FeatureStore):
         return jobs.cancel(self._directory.storage, id)
 
     def keep_record(self, kind: str, about: str = "") -> AbstractContextManager[JobRecord | None]:
-        """Record the work inside among the store's jobs. Gives None where no record can be kept, as on object stores."""
+        """Record the work inside among the store's jobs. Gives None where no record can be kept, as on object
+        stores."""
         return keep_record(self._directory.storage, kind, about)
 
     def add_labels(self, given: Sequence[GivenLabel], tool: str | None = None) -> int:
@@ -321,12 +323,11 @@ class Store(FeatureStore):
     ) -> list[str]:
         """Build the indexes that are missing or stale; returns one line per thing done.
 
-        `recall` is the share of the true nearest vectors that a search of a large space should find (default: as before,
-        or 0.95); one of the lines has the recall that was reached on held-out queries. `embedder` is a model directory, a
-        hub name or openai:MODEL@BASE_URL; None keeps the store's. `progress(description, total)` begins a stage and
-        returns a function that is called with each number of steps done. Raises Unavailable when the embedder's package,
-        files or endpoint are missing.
-        """
+        `recall` is the share of the true nearest vectors that a search of a large space should find (default: as
+        before, or 0.95); one of the lines has the recall that was reached on held-out queries. `embedder` is a model
+        directory, a hub name or openai:MODEL@BASE_URL; None keeps the store's. `progress(description, total)` begins a
+        stage and returns a function that is called with each number of steps done. Raises Unavailable when the
+        embedder's package, files or endpoint are missing."""
         view = self._current_view
         lines: list[str] = []
         with self.writer("featurestore index") as writer:

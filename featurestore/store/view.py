@@ -70,7 +70,8 @@ class View:
         return self._decoder_vectors.of_feature(id, target)
 
     def vectors(self, dictionary: str) -> Iterator[numpy.ndarray]:
-        """The first decoder vector of each feature of a dictionary in order, (features, d_out) float16, part by part."""
+        """The first decoder vector of each feature of a dictionary in order, (features, d_out) float16, part by
+        part."""
         return self._decoder_vectors.of_dictionary(dictionary)
 
     def retire(self) -> None:

@@ -90,9 +90,9 @@ class Stream:
     def __init__(self, path: Path):
         """Raises BadStore when it cannot be read."""
         try:
-            self.tokens = numpy.asarray(numpy_files.mapped(path / "tokens.npy"))
-            self._documents = numpy_files.read(path / "documents.npy")
-            self._starts = numpy_files.read(path / "starts.npy")
+            self.tokens = numpy.asarray(numpy_files.map_array(path / "tokens.npy"))
+            self._documents = numpy_files.read_array(path / "documents.npy")
+            self._starts = numpy_files.read_array(path / "starts.npy")
         except (OSError, ValueError) as exc:
             raise BadStore(f"{path} cannot be read; run `featurestore check --repair` ({exc})") from None
         self._path = path

@@ -110,5 +110,6 @@ def _decode(name: str, value: Any) -> Any:
         except (TypeError, ValueError):
             pass
     raise BadRequest(
-        f'parameters: ${name} is {value!r:.100}; an object is only for a time, as in {{"{TIMESTAMP}": "2026-01-02T03:04:05Z"}}'
+        f"parameters: ${name} is {value!r:.100}; an object is only for a time, "
+        f'as in {{"{TIMESTAMP}": "2026-01-02T03:04:05Z"}}'
     )

@@ -235,9 +235,9 @@ def show_resources(needed: Resources) -> None:
     rounds = f" in {needed.rounds} rounds" if needed.rounds > 1 else ""
     beside = f" and up to {format_bytes(needed.beside)} beside it meanwhile" if needed.beside else ""
     click.echo(
-        f"{needed.features:,} features over {needed.tokens:,} tokens{rounds} take {format_bytes(needed.counts)} of memory "
-        f"for counts and up to {format_bytes(needed.examples)} for examples; of disk up to {format_bytes(needed.stored)} "
-        f"in the store{beside}",
+        f"{needed.features:,} features over {needed.tokens:,} tokens{rounds} take {format_bytes(needed.counts)} of "
+        f"memory for counts and up to {format_bytes(needed.examples)} for examples; of disk up to "
+        f"{format_bytes(needed.stored)} in the store{beside}",
         err=True,
     )
 
@@ -250,7 +250,8 @@ def show_report(report: HarvestReport) -> None:
     resumed = f", {report.resumed:.0%} of it done before" if report.resumed else ""
     click.echo(
         f"corpus {report.corpus}: {report.tokens:,} tokens of {report.documents:,} documents{held_out}, in "
-        f"{report.contexts:,} contexts with {report.padding:,} tokens of padding{empty}{again}; {report.seconds:.1f} s{resumed}"
+        f"{report.contexts:,} contexts with {report.padding:,} tokens of padding{empty}{again}; "
+        f"{report.seconds:.1f} s{resumed}"
     )
     print_table(
         [

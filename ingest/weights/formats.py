@@ -24,8 +24,11 @@ from ingest.weights.readers import (
 class Reader(Protocol):
     """A module that reads one format: FORMAT is its name, FILES the files that must exist."""
 
-    FORMAT: str
-    FILES: tuple[str, ...]
+    @property
+    def FORMAT(self) -> str: ...
+
+    @property
+    def FILES(self) -> tuple[str, ...]: ...
 
     def recognises(self, place: Place) -> bool:
         """Tells whether the place holds files of this format."""
@@ -34,7 +37,6 @@ class Reader(Protocol):
         """Returns the dictionary. Raises BadRequest."""
 
 
-# A tuple of modules; mypy counts more than ten of them wrongly against a protocol, a list it does not.
 READERS: list[Reader] = [
     saelens,
     sparsify,

@@ -57,7 +57,8 @@ def here(world, tmp_path, monkeypatch):
 
 @pytest.fixture
 def bucket(tmp_path, monkeypatch):
-    """An object store with an empty bucket called bucket; servers of one process share what they hold, so it is emptied."""
+    """An object store with an empty bucket called bucket; servers of one process share what they hold, so it is
+    emptied."""
     import boto3
     from moto.server import ThreadedMotoServer
 

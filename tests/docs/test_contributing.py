@@ -1,4 +1,5 @@
-"""CONTRIBUTING.md tells where things are: the folders and files it names exist, and no folder is missing from its tree."""
+"""CONTRIBUTING.md tells where things are: the folders and files it names exist, and no folder is missing from its
+tree."""
 
 import re
 

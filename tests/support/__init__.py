@@ -1,4 +1,5 @@
-"""What tests share: small stores, models and weights made on the spot, and servers that stand for what cannot be had here."""
+"""What tests share: small stores, models and weights made on the spot, and servers that stand for what cannot be had
+here."""
 
 from pathlib import Path
 

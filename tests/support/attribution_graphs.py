@@ -1,4 +1,5 @@
-"""Attribution graphs written on the spot, in the form circuit-tracer gives them, about the store of tests/support/tiny.py."""
+"""Attribution graphs written on the spot, in the form circuit-tracer gives them, about the store of
+tests/support/tiny.py."""
 
 from __future__ import annotations
 

@@ -47,7 +47,8 @@ def blocks(path: Path) -> list[Block]:
 
 
 class Reader:
-    """Runs the blocks of one page in order, in the current directory: Python in one namespace, commands in this process."""
+    """Runs the blocks of one page in order, in the current directory: Python in one namespace, commands in this
+    process."""
 
     def __init__(self, invoke: Callable[..., Any], setenv: Callable[[str, str], None], endpoint: str):
         """`invoke` runs a click command; `endpoint` is the URL of a language model."""

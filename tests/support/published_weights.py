@@ -1,4 +1,5 @@
-"""Tiny dictionaries written as their publishers write them, and what each should compute, from its formula, in NumPy."""
+"""Tiny dictionaries written as their publishers write them, and what each should compute, from its formula, in
+NumPy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Small real things made on the spot: a byte-level tokenizer, a random GPT-2 in the Hugging Face layout, dictionaries."""
+"""Small real things made on the spot: a byte-level tokenizer, a random GPT-2 in the Hugging Face layout,
+dictionaries."""
 
 from __future__ import annotations
 
@@ -70,7 +71,8 @@ def write_sae(
     silent: slice = slice(0),
     **config,
 ) -> Path:
-    """A JumpReLU dictionary in SAELens's layout; `out` makes it a transcoder that writes there, `silent` features never fire."""
+    """A JumpReLU dictionary in SAELens's layout; `out` makes it a transcoder that writes there, `silent` features never
+    fire."""
     folder.mkdir(parents=True)
     metadata = {"hook_name": hook, "prepend_bos": True, "context_size": CONTEXT, "model_name": "small"}
     if out:

@@ -1,4 +1,5 @@
-"""Writers as processes: the jobs that tests/featurestore/storage/test_killed.py starts and kills. Each resumes where it was stopped."""
+"""Writers as processes: the jobs that tests/featurestore/storage/test_killed.py starts and kills. Each resumes where it
+was stopped."""
 
 from __future__ import annotations
 

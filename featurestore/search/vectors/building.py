@@ -2,11 +2,9 @@
 
 A small index is one file, exact. A large one is a directory:
 
-    trained.npz        rotation and centroids
-    blocks/<name>.npy  list and code of each row of one run of rows; written once, shared by later indexes as hard links
-    lists.npy          the list of each row
-    lists.faiss        all codes in their lists
-    index.json         what the others are, with their sizes, and the plan of search; written last
+    trained.npz        rotation and centroids blocks/<name>.npy  list and code of each row of one run of rows; written
+    once, shared by later indexes as hard links lists.npy          the list of each row lists.faiss        all codes in
+    their lists index.json         what the others are, with their sizes, and the plan of search; written last
 """
 
 from __future__ import annotations
@@ -190,7 +188,7 @@ class _Build:
                 block = _read_block(file, len(run), codes.code_type(trained))
                 if block is None:
                     _save_whole(file, codes.encode(run, trained))
-                    block = numpy_files.mapped(file)
+                    block = numpy_files.map_array(file)
                 self._files.append(file)
                 mapped.append(block)
                 advance(len(run))
@@ -259,7 +257,7 @@ def _older(reuse: Path | None) -> About | None:
 
 def _read_block(file: Path, rows: int, dtype: numpy.dtype) -> numpy.ndarray | None:
     try:
-        block = numpy_files.mapped(file)
+        block = numpy_files.map_array(file)
     except (OSError, ValueError):
         return None
     return block if block.shape == (rows,) and block.dtype == dtype else None

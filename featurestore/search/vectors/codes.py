@@ -51,7 +51,7 @@ def save_trained(file: Path, trained: Trained) -> None:
 def load_trained(file: Path) -> Trained:
     """What `save_trained` wrote. Raises BadStore when it cannot be read."""
     try:
-        arrays = {name: numpy_files.archived(file, name) for name in ("rotation", *clusters.Clusters._fields)}
+        arrays = {name: numpy_files.read_member(file, name) for name in ("rotation", *clusters.Clusters._fields)}
     except Exception as exc:  # a damaged zip file raises errors of many kinds
         raise BadStore(f"{file} cannot be read; run `featurestore index` ({exc})") from None
     return Trained(arrays.pop("rotation"), clusters.Clusters(**arrays))

@@ -259,8 +259,10 @@ BOMBS = {
     "many bits": "SELECT bit_length(bitstring('1', 2000000000))",
     "a hash of a gigabyte": "SELECT md5(repeat('x', 1000000000))",
     "no end of recursion": "WITH RECURSIVE t(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM t) SELECT count(*) FROM t",
-    "recursion that doubles": "WITH RECURSIVE t(i) AS (SELECT 1 UNION ALL SELECT unnest([i, i + 1]) FROM t) SELECT count(*) FROM t",
-    "a giant cross join": "SELECT count(*) FROM features a, features b, features c, features d, features e, features f, features g",
+    "recursion that doubles": "WITH RECURSIVE t(i) AS (SELECT 1 UNION ALL SELECT unnest([i, i + 1]) FROM t) "
+    "SELECT count(*) FROM t",
+    "a giant cross join": "SELECT count(*) FROM features a, features b, features c, features d, features e, "
+    "features f, features g",
     "a trillion numbers": "SELECT sum(i) FROM generate_series(1, 1000000000000) t(i)",
     "sorting ten billion": "FROM range(10000000000) ORDER BY random() LIMIT 1",
     "ten billion groups": "SELECT count(*) FROM (SELECT random() r FROM range(10000000000) GROUP BY r)",
@@ -278,7 +280,8 @@ BOMBS = {
     "many unions": " UNION ALL ".join(["SELECT 1"] * 10000),
     "unions from a query": "FROM query(repeat('SELECT 1 UNION ALL ', 20000) || 'SELECT 1')",
     "deep JSON": "SELECT (repeat('[', 100000) || repeat(']', 100000))::JSON->'$[0][0]'",
-    "a wide window": "SELECT max(s) FROM (SELECT sum(density) OVER (ORDER BY density) s FROM features, range(10000000))",
+    "a wide window": "SELECT max(s) FROM "
+    "(SELECT sum(density) OVER (ORDER BY density) s FROM features, range(10000000))",
     "quantiles of ten billion": "SELECT quantile_cont(random(), 0.5) FROM range(10000000000)",
     "an endless result": "SELECT repeat('x', 1000) FROM range(1000000000000)",
 }

@@ -13,7 +13,8 @@ from tests.support import s3_server
 FEATURES = 34_000  # more than a row group of features, and 150 of examples
 QUERIES = {
     "count": "SELECT count(*) AS n FROM examples",
-    "aggregates": "SELECT count(*) AS n, sum(activation::DOUBLE)::DECIMAL(30, 3) AS s, max(position) FROM stored.examples",
+    "aggregates": "SELECT count(*) AS n, sum(activation::DOUBLE)::DECIMAL(30, 3) AS s, max(position) "
+    "FROM stored.examples",
     "lists": "SELECT sum(list_sum(offsets)) AS s, max(list_max(activations)) AS m FROM stored.examples",
     "every column": "FROM stored.examples WHERE feature BETWEEN 20000 AND 20100 ORDER BY feature, band, band_low, rank",
     "features": "SELECT sum(active_tokens) AS t, sum(list_sum(histogram)) AS h, max(density) AS d FROM features",

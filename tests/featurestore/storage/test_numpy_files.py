@@ -39,9 +39,9 @@ def test_threads_that_open_files_at_once_do_not_break_each_other(tmp_path, held_
             return work(depth - 1)
         try:
             for _ in range(30):
-                found.append(numpy_files.mapped(tmp_path / "one.npy"))
-                found.append(numpy_files.read(tmp_path / "one.npy"))
-                found.append(numpy_files.archived(tmp_path / "two.npz", "wanted"))
+                found.append(numpy_files.map_array(tmp_path / "one.npy"))
+                found.append(numpy_files.read_array(tmp_path / "one.npy"))
+                found.append(numpy_files.read_member(tmp_path / "two.npz", "wanted"))
         except SystemError as exc:
             errors.append(exc)
 

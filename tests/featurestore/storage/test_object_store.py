@@ -154,7 +154,8 @@ def test_a_killed_writer_is_swept_when_its_lease_is_old(s3, fresh_cache, monkeyp
     featurestore.create(location).close()
     code = (
         "import os, sys, featurestore; from tests.support import tiny; "
-        "writer = featurestore.connect(sys.argv[1]).writer('x'); tiny.add_dictionary(writer, '0-res', 0); os.kill(os.getpid(), 9)"
+        "writer = featurestore.connect(sys.argv[1]).writer('x'); "
+        "tiny.add_dictionary(writer, '0-res', 0); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code, location])
     with featurestore.connect(location) as store:

@@ -1,4 +1,5 @@
-"""Labels by hand, votes, scores and the rule for the best label: written, read through every door, and kept in copies."""
+"""Labels by hand, votes, scores and the rule for the best label: written, read through every door, and kept in
+copies."""
 
 import datetime
 
@@ -210,8 +211,8 @@ def test_every_refused_label_is_named_with_its_limit(store):
     for n, label in ((3, "x" * 10_001), (7, "a\nb")):
         given[n] = featurestore.GivenLabel(id=f"tiny/0-res/{n}", label=label)
     words = (
-        "2 of 20 labels are refused, so none is written: tiny/0-res/3: label: it has 10,001 characters; 10,000 are taken "
-        "at most; tiny/0-res/7: label: .* a line break"
+        "2 of 20 labels are refused, so none is written: tiny/0-res/3: label: it has 10,001 characters; 10,000 are "
+        "taken at most; tiny/0-res/7: label: .* a line break"
     )
     with pytest.raises(BadRequest, match=words):
         store.add_labels(given)

@@ -36,7 +36,8 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def reference(world):
-    """Dense activations of each dictionary: {source: [(document, start, (tokens, n) array)]}, from plain transformers."""
+    """Dense activations of each dictionary: {source: [(document, start, (tokens, n) array)]}, from plain
+    transformers."""
     root, _, _, _, _ = world
     model = GPT2LMHeadModel.from_pretrained(root / "model").eval()
     tokenizer = small_models.tokenizer()

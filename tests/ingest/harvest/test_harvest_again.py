@@ -1,4 +1,5 @@
-"""A harvest interrupted, split over workers or done in rounds gives the tables of one that was not; and what it leaves out."""
+"""A harvest interrupted, split over workers or done in rounds gives the tables of one that was not; and what it leaves
+out."""
 
 import hashlib
 import os

@@ -1,4 +1,5 @@
-"""A harvest on a real local Ray cluster gives the tables of one that was done alone, though a worker is killed meanwhile."""
+"""A harvest on a real local Ray cluster gives the tables of one that was done alone, though a worker is killed
+meanwhile."""
 
 import contextlib
 import dataclasses
