@@ -1,7 +1,8 @@
 """featurestore: a feature dictionary database and search service for sparse autoencoders.
 
 store = featurestore.connect("features/")            # or featurestore.connect("http://host:8000")
-store.search("exception handling")"""
+store.search("exception handling")
+"""
 
 from __future__ import annotations
 

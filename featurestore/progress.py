@@ -18,7 +18,8 @@ class Progress(Protocol):
     """Begins a stage of `total` steps (None: the number is not known) and returns it.
 
     A stage ends when the next begins. Where the store takes a progress, its stages are called with steps alone, so that
-    a plain function of one argument serves as a stage."""
+    a plain function of one argument serves as a stage.
+    """
 
     def __call__(self, description: str, total: int | None, /) -> Stage: ...
 

@@ -1,7 +1,8 @@
 """The plan of the house: imports run downwards, heavy packages live in one place each, light doors stay light.
 
 The path of a module tells its floor. `FLOORS` says which folders there are, from the top; a module may import from its
-own folder and from floors below it."""
+own folder and from floors below it.
+"""
 
 import ast
 import subprocess

@@ -68,7 +68,7 @@ def modules(package):
 
 
 def is_participle(name):
-    first, *rest = name.strip("_").split("_")
+    first = name.strip("_").split("_")[0]
     return first not in VERBS and (first in PARTICIPLES or (len(first) > 3 and first.endswith("ed")))
 
 

@@ -129,7 +129,8 @@ def _write(document: object, output: str | None) -> None:
 def remove(slug: str, store: str) -> None:
     """Remove a graph, but not the features that are its nodes.
 
-    Example: featurestore graph remove dallas"""
+    Example: featurestore graph remove dallas
+    """
     with featurestore.connect(store) as opened:
         opened.remove_graph(slug)
     click.echo(f"removed {slug}")

@@ -91,7 +91,8 @@ def jobs(id: str | None, start: str | None, cancel: bool, store: str, as_json: b
 
     Example: featurestore jobs --store demo.features
 
-    Example: featurestore jobs --start compact"""
+    Example: featurestore jobs --start compact
+    """
     if (start is not None) + (id is not None) > 1 or (cancel and id is None):
         raise featurestore.BadRequest("name one job, or what to --start; --cancel takes the ID of a job")
     with featurestore.connect(store) as opened:
@@ -152,6 +153,7 @@ def index(embedder: str | None, recall: float | None, store: str) -> None:
 def create(path: str) -> None:
     """Create an empty store in a directory or at an s3:// prefix.
 
-    Example: featurestore create my.features"""
+    Example: featurestore create my.features
+    """
     featurestore.create(path).close()
     click.echo(f"made an empty store at {path}")

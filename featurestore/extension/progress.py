@@ -26,7 +26,8 @@ def show_progress(store: str | None = None, kind: str = "", about: str = "") -> 
 
     With a `store` (its location) the work is also recorded there, as a job of this `kind` (see `featurestore jobs`),
     from its first stage on. `about` says what it works on; it must contain no path. Stages without steps (a total of 0)
-    are neither shown nor recorded. An exception is passed on, and ends the record as failed or interrupted."""
+    are neither shown nor recorded. An exception is passed on, and ends the record as failed or interrupted.
+    """
     with contextlib.ExitStack() as stack:
         stages = _Stages(_Record(store, kind, about, stack) if store is not None else None)
         try:

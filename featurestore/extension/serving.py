@@ -41,7 +41,8 @@ def serve_store(
     """Serve a store until interrupted; the parameters are the options of `featurestore serve`.
 
     Raises Unavailable when Flask is not installed or the port is taken, NotFound when the file of keys does not exist,
-    and BadRequest when anyone on the network could write."""
+    and BadRequest when anyone on the network could write.
+    """
     with contextlib.ExitStack() as stack:
         if workers:
             # Several processes share their counters through a folder, which must be set before any counter is made.

@@ -29,7 +29,8 @@ class DecoderVectors:
         """A feature's decoder vector, (d_out,) float32: the one into layer `target`, or its first.
 
         Raises BadRequest or NotFound for an id or a layer that the store does not have, BadStore where the file is
-        missing."""
+        missing.
+        """
         feature_id = self._catalog.feature_id(id)
         part = self._shards.of(feature_id).decoder_vectors
         if part is None:

@@ -1,7 +1,8 @@
 """Files of an object store for readers that want a file object: pyarrow and DuckDB.
 
 DuckDB reads one Python file from many threads, and seeking and reading are two calls. A file here has a position for
-each thread and nothing else that threads share: every read is one ranged request, answered in full or an error."""
+each thread and nothing else that threads share: every read is one ranged request, answered in full or an error.
+"""
 
 from __future__ import annotations
 

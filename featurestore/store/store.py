@@ -154,7 +154,8 @@ class Store(FeatureStore):
         """Yield features without their labels, for explainers and judges; in the order of `ids`, 32 at a time.
 
         Ten times as fast as `feature` for each of many ids, and fastest when the ids are sorted. Raises as `feature`
-        does."""
+        does.
+        """
         view = self._current_view
         yield from view.pages.evidence([view.catalog.feature_id(id) for id in ids], examples)
 
@@ -327,7 +328,8 @@ class Store(FeatureStore):
         before, or 0.95); one of the lines has the recall that was reached on held-out queries. `embedder` is a model
         directory, a hub name or openai:MODEL@BASE_URL; None keeps the store's. `progress(description, total)` begins a
         stage and returns a function that is called with each number of steps done. Raises Unavailable when the
-        embedder's package, files or endpoint are missing."""
+        embedder's package, files or endpoint are missing.
+        """
         view = self._current_view
         lines: list[str] = []
         with self.writer("featurestore index") as writer:

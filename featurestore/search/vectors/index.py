@@ -120,7 +120,8 @@ class VectorIndex:
         With `allowed`, a boolean for each row or a `filter`, only rows that are allowed; min(k, allowed rows) are
         found. Rows of equal cosine come in the order of their numbers. For several vectors, (m, d), both results are
         (m, found). Raises BadRequest for a vector of another width, one that is not finite or zero, for k < 1, and for
-        a filter of another length."""
+        a filter of another length.
+        """
         if k < 1:
             raise BadRequest(f"k is {k}; at least 1 is wanted")
         filter_ = self.filter(allowed) if allowed is None or isinstance(allowed, numpy.ndarray) else allowed
@@ -297,7 +298,8 @@ class _ListsFilter:
     ) -> Nearest:
         """The best allowed rows of some lists that may be better than the k-th nearest, and were not `compared`.
 
-        Rows of estimates above `compared` were."""
+        Rows of estimates above `compared` were.
+        """
         floor = float(nearest[1][-1])
         candidates, estimates = self._lists.above(query.probe, chosen, floor - slack)
         new = estimates <= compared
