@@ -17,8 +17,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# Modules that take longest begin first, so that no process is left with one at the end. The first builds the demo store,
-# which is there when the last of them wants it.
+# Modules that take longest begin first, so that no process is left with one at the end. The first builds the demo
+# store, which is there when the last of them wants it.
 LONGEST = (
     "docs/test_code_blocks.py",
     "labeler/runs/test_score_run.py",
