@@ -64,7 +64,7 @@ def explain(page: Feature, prompt: Prompt, ask: Ask, others: Sequence[Example] =
         return Explanation(label, examples)
     request = continue_conversation(messages, answer, REQUESTS_FOR_BETTER[flaw])
     try:
-        second_label = parse_label(ask(request, about=page.id, schema=SCHEMA))
+        second_label, _ = ask_until_readable(ask, request, parse_label, None, about=page.id, schema=SCHEMA)
     except UnreadableReply:
         return Explanation(label, examples, flaw)
     return Explanation(second_label, examples, find_flaw(second_label, prompt.system))

@@ -11,9 +11,12 @@ from typing import Any
 
 from featurestore import BadRequest, Progress, Unavailable
 from labeler.llm.budget import Budget
-from labeler.llm.completions import Answer, Messages, RequestSettings, bound_tokens
-from labeler.llm.endpoint import Endpoint
+from labeler.llm.completions import Answer, Logprobs, Messages, ReplyOptions, RequestSettings, bound_tokens
+from labeler.llm.endpoint import Endpoint, NoCompletion
 from labeler.llm.journal import Journal, hash_request
+from labeler.llm.readability import Readability
+from labeler.llm.reply_content import flatten_content
+from labeler.llm.reply_limits import ReplyLimits
 
 REST = 60.0  # seconds for which an endpoint that failed gets no requests while another answers
 
@@ -45,8 +48,12 @@ class Asker:
         journal: Journal | None = None,
         budget: Budget | None = None,
         take: int = 1,
+        options: ReplyOptions | None = None,
     ):
         """Answers of one `take` do not count as answers of another: a higher one asks the same questions anew.
+
+        `options` hold for every question. Without a number of tokens in them the limit of replies rises when many are
+        cut off.
 
         Raises BadRequest when the endpoints serve different models.
         """
@@ -57,6 +64,9 @@ class Asker:
         self.journal = journal
         self.budget = budget or Budget()
         self.take = take
+        self.options = options or ReplyOptions()
+        self.limits = ReplyLimits(self.options.max_tokens)
+        self.readability = Readability()
         self.cached = 0
         self._lock = threading.Lock()
         self._key_locks: dict[str, _KeyLock] = {}
@@ -73,46 +83,63 @@ class Asker:
         `settings` are the fields of RequestSettings: schema, max_tokens, temperature, logprobs. `about` is noted in the
         journal for people: a feature's id. Raises Unavailable, BadRequest, BudgetSpent, RunStopped or AnswerPending.
         """
-        wanted = RequestSettings(**settings)
-        key = self.hash(messages, wanted)
-        with self._hold_key(key):
-            answer = self.find_answer(key)
+        wanted = self.complete_settings(settings)
+        with self._hold_key(self.hash(messages, wanted)):
+            answer = self.find_known(messages, wanted)
             if answer is not None:
                 with self._lock:
                     self.cached += 1
                 return answer
-            with self.budget.reserve(bound_tokens(messages), wanted.max_tokens) as spending:
-                answer = self._ask_endpoints(messages, wanted)
+            chosen = wanted._replace(max_tokens=self.limits.choose(wanted.max_tokens))
+            with self.budget.reserve(bound_tokens(messages), chosen.max_tokens) as spending:
+                answer = self._ask_endpoints(messages, chosen)
                 spending.tokens = (answer.tokens_in, answer.tokens_out)
-                self.keep(key, answer, about)
-            return answer
+                self.keep(self.hash(messages, chosen), answer, about)
+            self.limits.record(chosen.max_tokens, answer.finish == "length")
+            return self._note_limit(answer, chosen.max_tokens)
+
+    def complete_settings(self, settings: dict[str, Any]) -> RequestSettings:
+        """The settings of a question, with the options that hold for every one."""
+        options = self.options._asdict()
+        return RequestSettings(**settings | {name: value for name, value in options.items() if value is not None})
+
+    def find_known(self, messages: Messages, wanted: RequestSettings) -> Answer | None:
+        """The journal's answer to a question, asked under this limit or else under a higher one; or None."""
+        for limit in self.limits.list_limits(wanted.max_tokens):
+            answer = self.find_answer(self.hash(messages, wanted._replace(max_tokens=limit)))
+            if answer is not None:
+                return self._note_limit(answer, limit)
+        return None
+
+    def _note_limit(self, answer: Answer, limit: int) -> Answer:
+        return answer._replace(limit=limit, may_grow=self.limits.fixed is None)
 
     def hash(self, messages: Messages, settings: RequestSettings) -> str:
         """The journal's key of a request: a hash of model, messages and settings, whichever endpoint answers."""
         further = {"take": self.take} if self.take > 1 else {}
-        return hash_request({"model": self.model, "messages": list(messages), **settings._asdict(), **further})
+        fields = settings._asdict()
+        if settings.extra_body is None:
+            del fields["extra_body"]
+        return hash_request({"model": self.model, "messages": list(messages), **fields, **further})
 
     def find_answer(self, key: str) -> Answer | None:
-        """The journal's answer, or None."""
+        """The journal's answer, or None. Lines of other versions and tools are read as far as they can be."""
         line = self.journal.get(key) if self.journal else None
-        if line is None or "text" not in line:
+        if line is None or not isinstance(line.get("text"), str | list):
             return None
-        logprobs = line.get("logprobs")
-        return Answer(
-            line["text"],
-            line["tokens_in"],
-            line["tokens_out"],
-            line["finish"],
-            None if logprobs is None else tuple((token, likely) for token, likely in logprobs),
-            True,
-        )
+        counts = [line.get(name) for name in ("tokens_in", "tokens_out")]
+        tokens_in, tokens_out = (count if isinstance(count, int) and count >= 0 else 0 for count in counts)
+        finish, logprobs = line.get("finish"), _read_logprobs(line.get("logprobs"))
+        text = flatten_content(line["text"])
+        return Answer(text, tokens_in, tokens_out, finish if isinstance(finish, str) else "stop", logprobs, True)
 
     def keep(self, key: str, answer: Answer, about: str | None) -> None:
         """Put an answer in the journal."""
         if self.journal is None:
             return
         content = answer._asdict() | {"model": self.model}
-        del content["cached"]
+        for name in ("cached", "limit", "may_grow"):
+            del content[name]
         if answer.logprobs is None:
             del content["logprobs"]
         self.journal.put(key, content | ({"about": about} if about else {}))
@@ -142,7 +169,7 @@ class Asker:
             number, began = self._find_least_loaded(), time.monotonic()
             try:
                 return self.endpoints[number].ask(messages, **settings._asdict())
-            except Unavailable:
+            except (Unavailable, NoCompletion):
                 with self._lock:
                     self._failed_at[number] = time.monotonic()
                     available = self._list_available()
@@ -183,3 +210,13 @@ class Asker:
                 key_lock.users -= 1
                 if not key_lock.users:
                     del self._key_locks[key]
+
+
+def _read_logprobs(value: Any) -> Logprobs | None:
+    """The log-probabilities in a line of the journal; None where there are none, or in another form."""
+    try:
+        return value and tuple(
+            (str(token), {str(other): float(logprob) for other, logprob in likely.items()}) for token, likely in value
+        )
+    except (TypeError, ValueError, AttributeError):
+        return None

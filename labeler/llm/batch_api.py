@@ -25,7 +25,7 @@ import msgspec
 from featurestore import BadStore, Progress, Unavailable
 from labeler.llm.asker import AnswerPending, Asker
 from labeler.llm.budget import Budget
-from labeler.llm.completions import Answer, Messages, RequestSettings, bound_tokens, build_request
+from labeler.llm.completions import Answer, Messages, ReplyOptions, bound_tokens, build_request
 from labeler.llm.endpoint import Endpoint
 from labeler.llm.journal import Journal
 from labeler.llm.replies import UnreadableReply
@@ -50,9 +50,10 @@ class BatchAsker(Asker):
         budget: Budget | None = None,
         take: int = 1,
         poll: float | None = None,
+        options: ReplyOptions | None = None,
     ):
         """`poll` is the number of seconds between two questions whether a batch is done."""
-        super().__init__([endpoint], journal, budget, take)
+        super().__init__([endpoint], journal, budget, take, options)
         self.endpoint = endpoint
         self.poll = POLL if poll is None else poll
         self.failed_requests: dict[str, str] = {}  # reasons by key
@@ -75,11 +76,12 @@ class BatchAsker(Asker):
         Raises AnswerPending when the request has been noted, BudgetSpent when it may not be, and UnreadableReply when a
         batch had no answer to it.
         """
-        wanted = RequestSettings(**settings)
-        key = self.hash(messages, wanted)
-        answer = self.find_answer(key)
+        wanted = self.complete_settings(settings)
+        answer = self.find_known(messages, wanted)
         if answer is not None:
             return answer
+        wanted = wanted._replace(max_tokens=self.limits.choose(wanted.max_tokens))
+        key = self.hash(messages, wanted)
         if key in self.failed_requests:
             raise UnreadableReply(self.failed_requests[key])
         body = build_request(self.model, messages, wanted, frozenset())
@@ -136,10 +138,12 @@ class BatchAsker(Asker):
 
     def _keep_line(self, line: dict[str, Any]) -> None:
         """Keep the answer in a line of a batch's output, or that it holds none."""
-        key, response = line["custom_id"], line.get("response") or {}
+        key = line.get("custom_id")
+        if not isinstance(key, str):
+            return
         try:
-            answer = self.endpoint.parse_body(response["body"])
-        except (ValueError, KeyError, TypeError, AttributeError):
+            answer = self.endpoint.parse_body(line["response"]["body"])
+        except Exception:  # whatever one line holds, the others are kept
             self.failed_requests[key] = "the batch has no answer"
             return
         if self.find_answer(key) is None:
@@ -249,8 +253,10 @@ class BatchRegister:
             self._call(lambda client: client.files.content(file).write_to_file(path))
             with open(path, "rb") as lines:
                 for line in lines:
-                    if line.strip():
-                        yield json.loads(line)
+                    with contextlib.suppress(ValueError):  # a line that is cut off
+                        content = json.loads(line) if line.strip() else None
+                        if isinstance(content, dict):
+                            yield content
 
     def remove(self, pending: PendingBatch) -> None:
         """Forget a batch, which has been collected."""

@@ -35,6 +35,14 @@ AGAIN = frozenset({408, 409, 500})  # and other 5xx: only this request is tried 
 class RequestRefused(BadRequest):
     """The endpoint refuses this one request, for its length perhaps; others may be answered."""
 
+    reason = "refused by the endpoint"  # for counting
+
+
+class NoCompletion(RequestRefused):
+    """The endpoint keeps answering this one request with something else than a completion."""
+
+    reason = "answers that are no completions"
+
 
 class PassingFailure(Exception):
     """One try failed, and the request may be repeated; `error` is raised when it is not.
@@ -88,6 +96,7 @@ class Endpoint:
         self.client = openai.OpenAI(api_key=key or "none", base_url=base_url, max_retries=0, timeout=timeout)
         self._completion: Any = openai.types.chat.ChatCompletion
         self._unsupported: set[str] = set()  # fields of a request that it refuses
+        self._follows_schemas = False  # whether it has answered a request with a schema
 
     @property
     def name(self) -> str:
@@ -139,19 +148,28 @@ class Endpoint:
     def ask_once(self, messages: Messages, settings: RequestSettings) -> Answer:
         """The answer, without waiting; repeats the request only without fields that the endpoint does not support.
 
-        Raises PassingFailure, Unavailable or BadRequest.
+        A refusal that names no field may be about the schema, while no request with one was answered: the request is
+        repeated without it. Raises PassingFailure, Unavailable or BadRequest.
         """
+        refusal: Exception | None = None
         while True:
             request = build_request(self.model, messages, settings, self._unsupported)
             try:
                 # As chat.completions.create does, without its check of the request's types, a third of its time.
                 completion = self.client.post("/chat/completions", body=request, cast_to=self._completion)
-                return parse_completion(completion, messages)
-            except self._openai.BadRequestError as exc:
+                answer = parse_completion(completion, messages)
+                if refusal is not None:
+                    self._unsupported.add("response_format")
+                self._follows_schemas = self._follows_schemas or "response_format" in request
+                return answer
+            except (self._openai.BadRequestError, self._openai.UnprocessableEntityError) as exc:
                 field = find_unsupported(str(exc), request)
-                if field is None:
-                    raise self.translate(exc) from None
-                self._unsupported.add(field)
+                if field is not None:
+                    self._unsupported.add(field)
+                elif "response_format" in request and not self._follows_schemas and refusal is None:
+                    refusal, settings = exc, settings._replace(schema=None)
+                else:
+                    raise self.translate(refusal or exc) from None
             except Exception as exc:
                 raise self.translate(exc) from None
 
@@ -198,7 +216,7 @@ class Endpoint:
             error = f"nothing answers at {self.name}: is the server running?"
             return PassingFailure(Unavailable(error), spoke=False)
         if isinstance(exc, of.OpenAIError | ValueError | TypeError | AttributeError | KeyError):
-            return PassingFailure(Unavailable(f"{self.name} answers with something else than a completion: {line}"))
+            return PassingFailure(NoCompletion(f"{self.name} answers with something else than a completion: {line}"))
         return exc
 
     def _translate_status(self, exc: Any, line: str) -> Exception:

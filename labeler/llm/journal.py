@@ -143,7 +143,7 @@ class Journal:
             size *= 4
         try:
             return msgspec.json.decode(raw[: end if end >= 0 else len(raw)], type=dict[str, Any])
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, ValueError, RecursionError):
             return None
 
     def _read_offsets(self) -> None:
@@ -155,11 +155,11 @@ class Journal:
             head = raw[len(_HEAD) : len(_HEAD) + 16]
             if whole and raw.startswith(_HEAD) and raw.rstrip().endswith(b"}"):
                 try:
-                    prefixes.append(int(head, 16))
+                    prefixes.append(int.from_bytes(bytes.fromhex(head.decode("ascii"))))
                     offsets.append(at)
                 except ValueError:
                     self.damaged += 1
-            elif at == 0 and not (_HEAD.startswith(raw) or raw.startswith(_HEAD)):
+            elif at == 0 and raw.strip(b"\0 \t\r\n") and not (_HEAD.startswith(raw) or raw.startswith(_HEAD)):
                 os.close(self._file)
                 raise BadRequest(f"{self.path} is no journal of answers: name another file with --journal")
             elif raw.strip():

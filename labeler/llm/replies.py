@@ -1,141 +1,198 @@
-"""Replies of language models: the JSON or the line that one holds, and a second question where it holds none.
+"""Replies of language models: which part of one is the answer, and a second question where it holds none.
 
-Knows nothing of features, labels' quality or scores.
+One reader for labels and for every judge. Knows nothing of features or of scores.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from labeler.llm.completions import MAX_REPLY, Answer, Messages
+from labeler.llm.completions import MAX_LIMIT, MAX_REPLY, RETRY_TOKENS, Answer, Messages
+from labeler.llm.completions import UnreadableReply as UnreadableReply
+from labeler.llm.label_lines import EMPTY_LABEL, PLACEHOLDER, finish_label, is_placeholder, read_plain_label, unwrap
+from labeler.llm.loose_json import FoundObject, collect_values, find_objects, parse_value
+from labeler.llm.thinking import strip_thinking
 
-MAX_LABEL = 300  # characters; a longer reply is no label
 MAX_QUOTED_REPLY = 2000  # characters of an unreadable reply that the second question repeats
-RETRY_TOKENS = 4  # times the tokens, when a reply was cut off
-_REFUSAL = re.compile(r"^(i'm sorry|i am sorry|sorry,|i cannot|i can't|as an ai)", re.IGNORECASE)
+RAISES = 2  # how often one question gets more tokens
+CUT, EMPTY, NO_LABEL, DIFFERING = "reply was cut off", "empty reply", "JSON without a label", "answers that differ"
+_BEGUN_OBJECT = re.compile(r"""\A\{\s*(?:["'“]|\w+\s*:|\Z)|\{\s*["'“]?label["'”]?\s*:""", re.IGNORECASE)
+_NUMBERS = re.compile(r"\[[\s\d.,]*\d[\s\d.,]*\]")
+_WORDS = {"yes": 1, "no": 0, "true": 1, "false": 0}
 
 Ask = Callable[..., Answer]  # Asker.ask, or a stand-in for it
 Parsed = TypeVar("Parsed")
-
-
-class UnreadableReply(Exception):
-    """The reply does not hold what was asked for.
-
-    The message says why in a few words, so that reasons can be counted.
-    """
 
 
 def ask_until_readable(
     ask: Ask,
     messages: Messages,
     parse: Callable[[Answer], Parsed],
-    reminder: str,
+    reminder: str | None,
     *,
     max_tokens: int = MAX_REPLY,
     **settings: Any,
 ) -> tuple[Parsed, Answer]:
     """Ask, and ask once more when `parse` cannot read the reply. Returns what `parse` returns, and the reply it read.
 
-    After a reply that was cut off the same question is asked with four times the tokens: a model that thinks aloud may
-    need them. After any other the conversation goes on with `reminder`, in which `{problem}` stands for what was wrong.
-    Raises UnreadableReply when the second reply cannot be read either.
+    After a reply that was cut off the same question is asked with four times the tokens, at most twice: a model that
+    thinks aloud may need them. After any other the conversation goes on with `reminder`, in which `{problem}` stands
+    for what was wrong, unless that is None. Raises UnreadableReply when the last reply cannot be read either.
     """
-    answer = ask(messages, max_tokens=max_tokens, **settings)
+    raises, reminded = 0, False
+    while True:
+        answer = ask(messages, max_tokens=max_tokens, **settings)
+        try:
+            return _parse_safely(parse, answer), answer
+        except UnreadableReply as exc:
+            larger = RETRY_TOKENS * max(max_tokens, answer.limit)
+            if answer.finish == "length":
+                if raises == RAISES or not answer.may_grow or larger > MAX_LIMIT:
+                    raise
+                raises, max_tokens = raises + 1, larger
+            elif reminded or reminder is None:
+                raise
+            else:
+                reminded = True
+                messages = continue_conversation(messages, answer, reminder.replace("{problem}", str(exc)))
+
+
+def _parse_safely(parse: Callable[[Answer], Parsed], answer: Answer) -> Parsed:
+    """Whatever goes wrong in reading one reply is that reply's failure, not the run's."""
     try:
-        return parse(answer), answer
-    except UnreadableReply as exc:
-        if answer.finish == "length":
-            answer = ask(messages, max_tokens=RETRY_TOKENS * max_tokens, **settings)
-        else:
-            question = reminder.replace("{problem}", str(exc))
-            answer = ask(continue_conversation(messages, answer, question), max_tokens=max_tokens, **settings)
-        return parse(answer), answer
+        return parse(answer)
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as exc:
+        raise UnreadableReply(f"reply that breaks its reader ({type(exc).__name__})") from exc
 
 
 def continue_conversation(messages: Messages, answer: Answer, question: str) -> list[dict[str, str]]:
-    """The conversation with the model's answer and another question."""
-    reply = answer.text.strip()[:MAX_QUOTED_REPLY] or "(nothing)"
+    """The conversation with the model's answer, without its thinking, and another question."""
+    reply = strip_thinking(answer.text)[:MAX_QUOTED_REPLY] or "(nothing)"
     return [*messages, {"role": "assistant", "content": reply}, {"role": "user", "content": question}]
 
 
-def strip_thinking(text: str) -> str:
-    """The reply without what the model thought aloud before it."""
-    return re.sub(r"<think>.*?(</think>|\Z)", "", text, flags=re.DOTALL).strip()
-
-
-def find_json(text: str) -> dict[str, Any] | None:
-    """The first complete JSON object in a text, or None."""
-    decoder = json.JSONDecoder()
-    for brace in re.finditer(r"\{", text):
-        try:
-            value, _ = decoder.raw_decode(text, brace.start())
-        except ValueError:
-            continue
-        return value if isinstance(value, dict) else None
-    return None
-
-
 def parse_label(answer: Answer | str) -> str:
-    """The label in a reply: the one in its JSON, fenced or not, or else its only line. Raises UnreadableReply."""
+    """The label in a reply: that of the last JSON object that has one, or else the only line. Raises UnreadableReply."""
     if isinstance(answer, str):
         answer = Answer(answer)
-    text = strip_thinking(answer.text)
-    if not text:
-        raise UnreadableReply("reply was cut off" if answer.finish == "length" else "empty reply")
-    value = find_json(text)
-    if value is not None:
-        label = value.get("label")
-        if not isinstance(label, str):
-            raise UnreadableReply("JSON without a label")
-        text = label
-    elif "{" in text or answer.finish == "length":
-        raise UnreadableReply("reply was cut off")
-    text = re.sub(r"^(label|explanation):\s*", "", " ".join(text.split()), flags=re.IGNORECASE).strip("\"'` ")
-    if not text:
-        raise UnreadableReply("empty label")
-    if len(text) > MAX_LABEL:
-        raise UnreadableReply("reply too long for a label")
-    if _REFUSAL.match(text):
-        raise UnreadableReply("refusal")
-    return text
+    text = _read_text(answer)
+    objects = _find_objects(text, answer)
+    values = [value for found in objects for value in collect_values(found.value, "label")]
+    texts = [value for value in values if isinstance(value, str) and value.strip()]
+    if texts:
+        labels = [finish_label(value) for value in texts if not is_placeholder(value)]
+        if not labels:
+            raise UnreadableReply(PLACEHOLDER)
+        return _agree(labels)
+    if values:
+        raise UnreadableReply(EMPTY_LABEL if isinstance(values[-1], str) else NO_LABEL)
+    _refuse_other_json(text, objects, answer)
+    return read_plain_label(text)
+
+
+def _refuse_other_json(text: str, objects: Sequence[FoundObject], answer: Answer) -> None:
+    """Raises UnreadableReply unless the reply is a text: other JSON, JSON that is broken, or a reply that was cut off."""
+    bare = unwrap(text)
+    if (objects and not objects[0].start) or (re.search(r"(\A|[:：`]\s*)\{", bare) and find_objects(bare)):
+        raise UnreadableReply(CUT if answer.finish == "length" else NO_LABEL)
+    if answer.finish == "length":
+        raise UnreadableReply(CUT)
+    if _BEGUN_OBJECT.search(bare):
+        raise UnreadableReply(CUT if bare.count("{") > bare.count("}") else "broken JSON")
+    whole, value = parse_value(bare) if bare else (False, None)
+    if whole and not isinstance(value, str):
+        raise UnreadableReply(NO_LABEL)
 
 
 def parse_numbers(answer: Answer, name: str, count: int) -> list[float]:
     """`count` finite numbers: the list called `name` in a reply's JSON, or a bare list. Raises UnreadableReply."""
-    text = strip_thinking(answer.text)
-    value = find_json(text)
-    bare = re.search(r"\[[\s\d.,]*\]", text)
-    numbers: Any = None
-    if value is not None:
-        numbers = value.get(name)
-    elif bare:
-        numbers = (find_json(f'{{"numbers": {bare[0]}}}') or {}).get("numbers")
-    if not isinstance(numbers, list):
+    text = _read_text(answer)
+    objects = _find_objects(text, answer)
+    values = [value for found in objects for value in collect_values(found.value, name)]
+    if not any(found.value for found in objects):
+        values = [parse_value(match[0])[1] for match in _NUMBERS.finditer(text)]
+    lists = [numbers for numbers in (_read_numbers(value) for value in values) if numbers]
+    if not lists:
         raise UnreadableReply(describe_problem(answer, f"no list of {name}"))
-    if len(numbers) != count:
+    fitting = [numbers for numbers in lists if len(numbers) == count]
+    if not fitting or len(lists[-1]) != count:
         raise UnreadableReply(f"another number of {name} than was asked for")
-    if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
+    if not all(number is not None and math.isfinite(number) for numbers in fitting for number in numbers):
         raise UnreadableReply(f"{name} that are no numbers")
-    return [float(number) for number in numbers]
+    return [float(number or 0) for number in _agree(fitting)]
+
+
+def _read_numbers(value: Any) -> list[float | None]:
+    """The numbers in a list, or in an object that numbers them from 1; None for what is no number."""
+    if isinstance(value, dict) and [key.strip() for key in value] == [str(n) for n in range(1, len(value) + 1)]:
+        value = list(value.values())
+    return [_read_number(item) for item in value] if isinstance(value, list) else []
+
+
+def _read_number(value: Any) -> float | None:
+    if isinstance(value, str):
+        word = value.strip().lower()
+        return _WORDS.get(word, float(word) if re.fullmatch(r"\d+(\.\d+)?", word) else None)
+    return value if isinstance(value, int | float) else None
 
 
 def parse_choice(answer: Answer, name: str, count: int) -> int:
     """A number from 1 to `count`: the one called `name` in a reply's JSON, or the only one. Raises UnreadableReply."""
-    text = strip_thinking(answer.text)
-    value = find_json(text)
-    bare = re.fullmatch(r"\D*(\d+)\D*", text)
-    choice = value.get(name) if value is not None else int(bare[1]) if bare else None
-    if not isinstance(choice, int) or isinstance(choice, bool) or not 1 <= choice <= count:
+    text = _read_text(answer)
+    objects = _find_objects(text, answer)
+    values = [value for found in objects for value in collect_values(found.value, name)]
+    if not objects:
+        bare = re.fullmatch(r"\D*(\d{1,9})\D*", text)
+        values = [bare[1]] if bare and answer.finish != "length" else []
+    choices = [choice for choice in map(_read_choice, values) if choice is not None]
+    if not choices:
         raise UnreadableReply(describe_problem(answer, "names no text"))
+    choice = _agree(choices)
+    if not 1 <= choice <= count:
+        raise UnreadableReply("names no text")
     return choice
+
+
+def _read_choice(value: Any) -> int | None:
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(?:text|number|no\.?|#)?\s*#?(\d{1,9})\.?\s*", value, re.IGNORECASE)
+        return int(match[1]) if match else None
+    whole = (
+        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value == int(value)
+    )
+    return int(value) if whole else None
+
+
+def _read_text(answer: Answer) -> str:
+    """The reply without thinking. Raises UnreadableReply when nothing is left, or the endpoint marked it as a refusal."""
+    if answer.finish == "content_filter":
+        raise UnreadableReply("refusal")
+    text = strip_thinking(answer.text)
+    if not text:
+        raise UnreadableReply(CUT if answer.finish == "length" else EMPTY)
+    return text
+
+
+def _find_objects(text: str, answer: Answer) -> list[FoundObject]:
+    """The objects in a reply; where it is a string of JSON that holds JSON, those in the string."""
+    whole, value = parse_value(text) if text[0] == '"' else (False, None)
+    if whole and isinstance(value, str) and "{" in value:
+        return find_objects(value, ended=answer.finish != "length")
+    return find_objects(text, ended=answer.finish != "length")
+
+
+def _agree(answers: Sequence[Parsed]) -> Parsed:
+    """The last of the answers. Raises UnreadableReply when one differs from it: a draft, perhaps, or a second thought."""
+    if any(answer != answers[-1] for answer in answers):
+        raise UnreadableReply(DIFFERING)
+    return answers[-1]
 
 
 def describe_problem(answer: Answer, otherwise: str) -> str:
     """Why a reply cannot be read: cut off, empty, or `otherwise`."""
     if answer.finish == "length":
-        return "reply was cut off"
-    return otherwise if answer.text.strip() else "empty reply"
+        return CUT
+    return otherwise if answer.text.strip() else EMPTY

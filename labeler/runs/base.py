@@ -12,10 +12,12 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from featurestore import Progress, Unavailable
+from featurestore import FeatureStoreError, Progress, Unavailable
+from featurestore.extension.text import first_line
 from labeler.llm.asker import Asker
 from labeler.llm.budget import Budget, BudgetSpent, format_money
 from labeler.llm.endpoint import RequestRefused
+from labeler.llm.readability import NeverReadable
 from labeler.runs.row_buffer import Row, RowBuffer
 from labeler.runs.thread_pool import run_in_threads
 
@@ -40,6 +42,13 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     money: float | None = None
     left: int = 0
     stopped: str | None = None
+
+
+def describe_defect(exc: Exception) -> str:
+    """The reason for a feature that an unforeseen error is about. Raises errors that concern the whole run."""
+    if isinstance(exc, FeatureStoreError | BudgetSpent | NeverReadable):
+        raise exc
+    return f"error of this program: {type(exc).__name__}: {first_line(exc, 80)}"
 
 
 class CostEstimate(NamedTuple):
@@ -112,7 +121,7 @@ class Tally:
         self.counts.update(outcome.counts)
         if outcome.refused is not None:
             self._refusals, self._refusal = self._refusals + 1, outcome.refused
-            self.failed["refused by the endpoint"] += len(outcome.settled)
+            self.failed[outcome.refused.reason] += len(outcome.settled)
             if self._refusals >= REFUSALS:
                 self.check_refusals()
 
@@ -180,7 +189,7 @@ def _run_round(
     threads = asker.concurrency + max(1, min(16, asker.concurrency // 4))
     try:
         run_in_threads(work.read(choice), work.ask, take, threads=max(1, min(threads, len(choice))), stop=asker.stop)
-    except BudgetSpent as exc:
+    except (BudgetSpent, NeverReadable) as exc:
         tally.stopped = str(exc)
     finally:
         _write(rows, asker)

@@ -23,7 +23,7 @@ from labeler.llm.endpoint import Endpoint, RequestRefused
 from labeler.llm.rate_limit import RunStopped
 from labeler.llm.replies import UnreadableReply
 from labeler.prompts import Prompt
-from labeler.runs.base import CHUNK, SAMPLE, CostEstimate, Outcome, RunReport, Work, run
+from labeler.runs.base import CHUNK, SAMPLE, CostEstimate, Outcome, RunReport, Work, describe_defect, run
 from labeler.runs.row_buffer import Row, RowBuffer
 from labeler.selection import Choice, choose, choose_dictionaries
 
@@ -137,13 +137,21 @@ def _ask(store: Store, asker: Asker, job: LabelJob, page: Feature) -> Outcome | 
     outcome = Outcome([page.id], [], collections.Counter(), collections.Counter())
     try:
         explanation = explain(page, job.prompt, ask, _find_others(store, page, job.prompt))
-    except (MissingEvidence, UnreadableReply) as exc:
+    except MissingEvidence as exc:
+        outcome.failed[str(exc)] += 1
+        return outcome
+    except UnreadableReply as exc:
+        asker.readability.record(answers, str(exc))
         outcome.failed[str(exc)] += 1
         return outcome
     except RequestRefused as exc:
         return outcome._replace(refused=exc)
     except (RunStopped, AnswerPending):
         return None
+    except Exception as exc:
+        outcome.failed[describe_defect(exc)] += 1
+        return outcome
+    asker.readability.record(answers, None)
     if explanation.flaw:
         outcome.counts[explanation.flaw] += 1
     return outcome._replace(rows=[_build_row(asker, job, page.id, explanation, answers)])

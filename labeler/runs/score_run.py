@@ -18,7 +18,7 @@ from labeler.llm.completions import estimate_tokens
 from labeler.llm.endpoint import Endpoint, RequestRefused
 from labeler.llm.rate_limit import RunStopped
 from labeler.prompts import Prompt
-from labeler.runs.base import CHUNK, SAMPLE, CostEstimate, Outcome, RunReport, Work, run
+from labeler.runs.base import CHUNK, SAMPLE, CostEstimate, Outcome, RunReport, Work, describe_defect, run
 from labeler.runs.row_buffer import RowBuffer
 from labeler.scorers import sample
 from labeler.scorers.examples import TEXTS, ExampleSource
@@ -206,6 +206,8 @@ def _ask(judge: Judge, job: ScoreJob, page: Page) -> Outcome | None:
         return _count(targets, rows, failed, refused=exc)
     except RunStopped:
         return None
+    except Exception as exc:
+        failed[describe_defect(exc)] += len(targets)
     return None if pending else _count(targets, rows, failed)
 
 

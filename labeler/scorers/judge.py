@@ -87,24 +87,29 @@ class Judge:
     def _ask(self, name: str, question: Question, about: str, answers: list[Answer]) -> list[Judgement]:
         """A question's judgements; asked once more when the reply cannot be read.
 
-        Raises UnreadableReply, RequestRefused or AnswerPending.
+        Raises UnreadableReply, RequestRefused, AnswerPending or NeverReadable.
         """
-        method = METHODS[name]
+        method, before = METHODS[name], len(answers)
 
         def ask(messages: Messages, **settings: Any) -> Answer:
             """Ask, and keep the answer for the rows' cost."""
             answers.append(self.asker.ask(messages, about=about, **settings))
             return answers[-1]
 
-        judgements, _ = ask_until_readable(
-            ask,
-            question.messages,
-            lambda answer: method.read(question, answer),
-            REMINDER,
-            max_tokens=question.max_tokens,
-            schema=question.schema,
-            logprobs=question.logprobs,
-        )
+        try:
+            judgements, _ = ask_until_readable(
+                ask,
+                question.messages,
+                lambda answer: method.read(question, answer),
+                REMINDER,
+                max_tokens=question.max_tokens,
+                schema=question.schema,
+                logprobs=question.logprobs,
+            )
+        except UnreadableReply as exc:
+            self.asker.readability.record(answers[before:], str(exc))
+            raise
+        self.asker.readability.record(answers[before:], None)
         return judgements
 
     def _is_decided(self, results: Sequence[Result]) -> bool:

@@ -1,9 +1,11 @@
 """Labels in replies of all sorts, and replies that hold none."""
 
 import pytest
+from openai.types.chat import ChatCompletion
 
 from labeler.llm import replies
-from labeler.llm.completions import Answer
+from labeler.llm.completions import Answer, parse_completion
+from tests.labeler.llm.reply_shapes import SHAPES, message
 
 
 @pytest.mark.parametrize(
@@ -45,3 +47,23 @@ def test_unreadable(answer, why):
 )
 def test_replies_with_a_label(reply, label):
     assert replies.parse_label(reply) == label
+
+
+def read(shape):
+    """The label of a shape, or the reason why it has none, by way of a completion as the client makes it."""
+    body = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [message(shape)]}
+    answer = parse_completion(ChatCompletion.construct(**body), ())
+    try:
+        return replies.parse_label(answer), None
+    except replies.UnreadableReply as exc:
+        return None, str(exc)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=[f"{shape.kind}-{number}" for number, shape in enumerate(SHAPES)])
+def test_each_shape_has_its_label_or_its_reason(shape):
+    assert read(shape) == (shape.label, shape.reason)
+
+
+def test_the_set_is_whole():
+    assert len(SHAPES) >= 150
+    assert len({(repr(shape.content), str(shape.beside), shape.finish) for shape in SHAPES}) == len(SHAPES)

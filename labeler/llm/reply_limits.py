@@ -1,0 +1,48 @@
+"""How many tokens a reply may have: first a few, more for all when many replies were cut off. Knows nothing of replies."""
+
+from __future__ import annotations
+
+import collections
+import threading
+
+from labeler.llm.completions import MAX_LIMIT, RETRY_TOKENS
+
+WINDOW, MOST_CUT, CUT_SHARE = 20, 3, 0.25  # of the last so many replies more than that were cut off: the limit rises
+
+
+class ReplyLimits:
+    """The limits of one run. Safe to share between threads.
+
+    The limits of a question are what was wanted for it, four times that, sixteen times that and so on, so that the
+    journal finds its answer whatever the limit was when it was asked.
+    """
+
+    def __init__(self, fixed: int | None = None):
+        """With `fixed` every reply may have so many tokens, and no limit is raised."""
+        self.fixed = fixed
+        self._floor = 0
+        self._cut: collections.deque[int] = collections.deque(maxlen=WINDOW)  # limits of cut replies, 0 for whole ones
+        self._lock = threading.Lock()
+
+    def list_limits(self, wanted: int) -> list[int]:
+        """Return the limits under which a question may have been asked, the first one first."""
+        if self.fixed is not None:
+            return [self.fixed]
+        limits = [wanted]
+        while limits[-1] * RETRY_TOKENS <= MAX_LIMIT:
+            limits.append(limits[-1] * RETRY_TOKENS)
+        return limits
+
+    def choose(self, wanted: int) -> int:
+        """Return the limit under which a question is asked now."""
+        limits = self.list_limits(wanted)
+        return next((limit for limit in limits if limit >= self._floor), limits[-1])
+
+    def record(self, limit: int, cut: bool) -> None:
+        """Note whether a reply was cut off; when many were, the first limit of those that follow is four times theirs."""
+        with self._lock:
+            self._cut.append(limit if cut else 0)
+            limits = [limit for limit in self._cut if limit]
+            if len(limits) >= MOST_CUT and len(limits) >= CUT_SHARE * len(self._cut):
+                self._floor = max(self._floor, RETRY_TOKENS * min(limits))
+                self._cut.clear()

@@ -1,0 +1,85 @@
+"""What a model thought aloud before its reply, in the marks of known models, and the reply without it. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from labeler.llm.loose_json import find_objects
+
+_NAMES = (
+    "think|thinks|thinking|thought|thoughts|reason|reasoning|reflection|scratchpad|analysis|rationale|monologue|"
+    "inner_monologue|internal_monologue|cot|chain_of_thought|deliberation"
+)
+# Marks that begin and end thinking. A reply may have only the last one: the first one is often part of the prompt.
+_MARK = re.compile(
+    rf"(?P<open><(?:\w+[:_-])?(?:{_NAMES})(?:\s[^<>]*)?>|\[THINK\]|\[THINKING\]|◁think▷|<\|inner_prefix\|>|<unused94>"
+    r"|<\|(?:begin_of_)?(?:think|thinking|thought|reasoning)(?:_start)?\|>|<\|START_THINKING\|>|<\|channel>\s*thought\b)"
+    rf"|(?P<close></(?:\w+[:_-])?(?:{_NAMES})\s*>|\[/THINK\]|\[/THINKING\]|◁/think▷|<\|inner_suffix\|>|<unused95>"
+    r"|<\|(?:end_of_|/)(?:think|thinking|thought|reasoning)\|>|<\|(?:think|thinking|thought|reasoning)_end\|>"
+    r"|<\|END_THINKING\|>|<channel\|>)",
+    re.IGNORECASE,
+)
+# Channels of open-weights chat formats: <|channel|>final<|constrain|>json<|message|>, with or without its last marks.
+_CHANNEL = re.compile(
+    r"<\|channel\|>\s*(?P<name>analysis|commentary|critic|final)\b(?:\s*to=\S+)?"
+    r"(?:\s*<\|constrain\|>\s*\w+|\s+json\b)?\s*(?:<\|message\|>)?"
+)
+_CHANNEL_END = re.compile(r"<\|(?:end|return|call|start)\|>.*", re.DOTALL)
+# The same format after a server has removed its special tokens
+_BARE_CHANNELS = re.compile(
+    r"\A\s*(?:assistant)?\s*(?:analysis|commentary)(?=\W|[A-Z]).*assistant\s*final(?:\s*json\b)?", re.DOTALL
+)
+_SPOKEN_THOUGHT = re.compile(
+    r"\A\W*Here is my thought process\b.*\bHere is my response:?\W*?", re.DOTALL | re.IGNORECASE
+)
+# What wraps the answer itself
+_SPECIAL_AT_END = re.compile(
+    r"(?<=\S)(?:<\|(?:im_end|eot_id|eom_id|end|return|endoftext|end_of_text|end_of_turn|eot|EOT|END_RESPONSE|"
+    r"END_OF_TURN_TOKEN|end_of_solution|end_of_box|assistant_end|user|im_start)\|>|<end_of_turn>|<eos>|</s>|\[/INST\]"
+    r"|<｜end▁of▁sentence｜>|<turn\|>)+\s*\Z"
+)
+
+
+def strip_thinking(text: str) -> str:
+    """Return the reply without what the model thought aloud, and without marks of the end of its turn.
+
+    Marks within the strings of a JSON object are the object's own text. Thinking that does not end leaves nothing.
+    """
+    text = _strip_channels(text)
+    marks = list(_MARK.finditer(text))
+    if marks:
+        spans = [(found.start, found.end) for found in find_objects(text, repair=False)]
+        marks = [mark for mark in marks if not any(start < mark.start() < end for start, end in spans)]
+    kept, at, opened, thinking = "", 0, 0, False
+    for mark in marks:
+        if mark.lastgroup == "open":
+            if not thinking:
+                kept += text[at : mark.start()]
+            thinking, opened = True, mark.start()
+        else:
+            # Without its beginning all that stands before the mark is thinking.
+            kept, thinking = kept if thinking else "", False
+        at = mark.end()
+    if not thinking:
+        opened = at
+    elif not kept.strip():
+        return ""
+    # A beginning in the middle of a reply that never ends is a word of the reply.
+    text = kept + text[opened:]
+    return _SPECIAL_AT_END.sub("", text).strip()
+
+
+def _strip_channels(text: str) -> str:
+    """Return the last final channel of a reply in channels; nothing when it never came to that."""
+    headers = list(_CHANNEL.finditer(text))
+    if headers:
+        spans = [(found.start, found.end) for found in find_objects(text, repair=False)]
+        headers = [head for head in headers if not any(start < head.start() < end for start, end in spans)]
+    if headers:
+        finals = [head for head in headers if head["name"] == "final"]
+        if not finals:
+            return ""
+        ends = [head.start() for head in headers if head.start() > finals[-1].start()]
+        return _CHANNEL_END.sub("", text[finals[-1].end() : min(ends, default=len(text))])
+    text = _BARE_CHANNELS.sub("", text, count=1)
+    return _SPOKEN_THOUGHT.sub("", text, count=1)
