@@ -9,6 +9,7 @@ import re
 from typing import Any, NamedTuple
 
 MAX_DEPTH = 40  # of values in values
+MAX_STEPS = 500_000  # characters of strings and values that are read in one text, some of them many times
 _QUOTES = {'"': '"', "'": "'", "“": '”"“', "‘": "’'", "„": '“”"', "«": "»", "`": "`"}
 _CONSTANTS = {
     "true": True,
@@ -93,13 +94,16 @@ def find_objects(text: str, *, repair: bool = True, ended: bool = True) -> list[
     lacks at its end are added. Backslashes that begin no escape of JSON stand for themselves.
     """
     found: list[FoundObject] = []
-    at = text.find("{")
-    while at >= 0:
+    at, steps = text.find("{"), MAX_STEPS
+    while at >= 0 and steps > 0:
         for guess in (False, True) if repair else (False,):
+            parser = _Parser(text, guess, ended and repair, steps)
             try:
-                value, end = _Parser(text, guess, ended and repair).parse_object(at, 0)
+                value, end = parser.parse_object(at, 0)
             except _BrokenJson:
                 continue
+            finally:
+                steps = parser.steps - 1
             found.append(FoundObject(at, end, value))
             break
         at = text.find("{", found[-1].end if found and found[-1].start == at else at + 1)
@@ -133,8 +137,8 @@ class _BrokenJson(Exception):
 class _Parser:
     """Reads one value of a text. `guess`: a quote ends a string only where the value may end."""
 
-    def __init__(self, text: str, guess: bool, ended: bool):
-        self.text, self.guess, self.ended = text, guess, ended
+    def __init__(self, text: str, guess: bool, ended: bool, steps: int = MAX_STEPS):
+        self.text, self.guess, self.ended, self.steps = text, guess, ended, steps
 
     def parse_object(self, at: int, depth: int) -> tuple[dict[str, Any], int]:
         """Return the object that begins at `at`, and where it ends."""
@@ -156,7 +160,8 @@ class _Parser:
 
     def parse_value(self, at: int, depth: int, after: re.Pattern[str]) -> tuple[Any, int]:
         """Return the value at `at`, and where it ends; `after` matches what may follow it."""
-        if depth > MAX_DEPTH:
+        self.steps -= 10
+        if depth > MAX_DEPTH or self.steps < 0:
             raise _BrokenJson
         at = self._skip(at)
         character = self.text[at : at + 1]
@@ -205,6 +210,9 @@ class _Parser:
         parts: list[str] = []
         at += len(opening)
         while at < len(text):
+            self.steps -= 1
+            if self.steps < 0:
+                break
             character = text[at]
             if character == "\\" and at + 1 < len(text):
                 part, at = _parse_escape(text, at)

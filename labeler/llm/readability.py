@@ -20,20 +20,25 @@ class Readability:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._readable = self._unreadable = 0
+        self._problem = ""
 
     def record(self, answers: Sequence[Answer], problem: str | None) -> None:
         """Count a question: its answers, and why they could not be read, or None.
 
-        Answers of the journal that could not be read do not count: an earlier run asked for them. Raises NeverReadable.
+        Answers of the journal that could not be read do not count: an earlier run asked for them.
         """
         with self._lock:
             if problem is None:
                 self._readable += 1
             elif any(not answer.cached for answer in answers):
-                self._unreadable += 1
+                self._unreadable, self._problem = self._unreadable + 1, problem
+
+    def check(self) -> None:
+        """Raise NeverReadable when many questions were answered and no answer could be read."""
+        with self._lock:
             if self._readable or self._unreadable < MOST_UNREADABLE:
                 return
         raise NeverReadable(
-            f"none of {self._unreadable:,} questions had an answer that could be read (the last: {problem}); look at the "
+            f"none of {self._unreadable:,} questions had an answer that could be read (the last: {self._problem}); look at the "
             "journal, and try another model or prompt, or --max-tokens where answers are cut off"
         )

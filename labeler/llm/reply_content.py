@@ -43,7 +43,9 @@ def flatten_content(content: Any, depth: int = 0) -> str:
         inner = get_field(content, name)
         if isinstance(inner, str | list | tuple):
             return flatten_content(inner, depth + 1)
-    return clean_text(json.dumps(content, default=str)) if content and isinstance(content, dict) and kind is None else ""
+    return (
+        clean_text(json.dumps(content, default=str)) if content and isinstance(content, dict) and kind is None else ""
+    )
 
 
 def find_refusal(message: Any) -> str | None:

@@ -27,7 +27,7 @@ _CHANNEL = re.compile(
 _CHANNEL_END = re.compile(r"<\|(?:end|return|call|start)\|>.*", re.DOTALL)
 # The same format after a server has removed its special tokens
 _BARE_CHANNELS = re.compile(
-    r"\A\s*(?:assistant)?\s*(?:analysis|commentary)(?=\W|[A-Z]).*assistant\s*final(?:\s*json\b)?", re.DOTALL
+    r"\A(?:assistant)?\s*(?:analysis|commentary)(?=\W|[A-Z]).*assistant\s*final(?:\s*json\b)?", re.DOTALL
 )
 _SPOKEN_THOUGHT = re.compile(
     r"\A\W*Here is my thought process\b.*\bHere is my response:?\W*?", re.DOTALL | re.IGNORECASE
@@ -45,7 +45,7 @@ def strip_thinking(text: str) -> str:
 
     Marks within the strings of a JSON object are the object's own text. Thinking that does not end leaves nothing.
     """
-    text = _strip_channels(text)
+    text = _strip_channels(text.strip())
     marks = list(_MARK.finditer(text))
     if marks:
         spans = [(found.start, found.end) for found in find_objects(text, repair=False)]

@@ -127,6 +127,7 @@ def _run_job(store: Store, asker: Asker, job: LabelJob, choice: Choice | None, p
 
 def _ask(store: Store, asker: Asker, job: LabelJob, page: Feature) -> Outcome | None:
     """A feature's label, or why it has none; None when answers are pending or the run was stopped."""
+    asker.readability.check()
     answers: list[Answer] = []
 
     def ask(*question: Any, **settings: Any) -> Answer:

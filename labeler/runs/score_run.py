@@ -186,6 +186,7 @@ def _remove_rows(table: pyarrow.Table, rows: Sequence[int]) -> pyarrow.Table:
 
 def _ask(judge: Judge, job: ScoreJob, page: Page) -> Outcome | None:
     """The scores of a feature's labels, or why there are none; None when answers are pending or the run was stopped."""
+    judge.asker.readability.check()
     feature, examples, targets = page
     rows: list[dict[str, Any]] = []
     failed: collections.Counter[str] = collections.Counter()

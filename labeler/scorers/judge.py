@@ -87,7 +87,7 @@ class Judge:
     def _ask(self, name: str, question: Question, about: str, answers: list[Answer]) -> list[Judgement]:
         """A question's judgements; asked once more when the reply cannot be read.
 
-        Raises UnreadableReply, RequestRefused, AnswerPending or NeverReadable.
+        Raises UnreadableReply, RequestRefused or AnswerPending.
         """
         method, before = METHODS[name], len(answers)
 

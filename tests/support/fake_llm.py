@@ -47,7 +47,7 @@ class Endpoint:
         retry_after: float = 0.05,
         models: tuple[str, ...] = ("judge",),
         key: str | None = None,
-        answer: Callable[[Mapping[str, Any]], str] | None = None,
+        answer: Callable[[Mapping[str, Any]], str | dict[str, Any]] | None = None,
         refuse: frozenset[str] = frozenset(),
         probabilities: bool = False,
         address: tuple[str, int] = ("127.0.0.1", 0),
@@ -57,7 +57,8 @@ class Endpoint:
         `probabilities`: logprobs are of the reply's own tokens, each number one; else they are of a 1 that nobody
         wrote.
 
-        `answer` makes the reply's text of a request (default: a label with a hash of the last message).
+        `answer` makes the reply's text of a request, or a whole choice (default: a label with a hash of the last
+        message).
         """
         self.fault, self.latency, self.most, self.retry_after = fault, latency, most, retry_after
         self.models, self.key, self.answer, self.refuse = models, key, answer or label_of, refuse
@@ -188,7 +189,8 @@ class Endpoint:
 
     def completion(self, asked: Mapping[str, Any], fault: str | None = None) -> dict[str, Any]:
         """The answer to a request. Format: https://platform.openai.com/docs/api-reference/chat/object"""
-        text, finish = self.answer(asked), "stop"
+        answer, finish = self.answer(asked), "stop"
+        text = answer if isinstance(answer, str) else json.dumps(answer["message"])
         if fault == "truncated":
             text, finish = text[: len(text) // 2], "length"
         if fault == "not_json":
@@ -197,6 +199,7 @@ class Endpoint:
         tokens_out = len(text) // 4 + 1
         message = {"role": "assistant", "content": text, "refusal": None}
         choice: dict[str, Any] = {"index": 0, "message": message, "finish_reason": finish, "logprobs": None}
+        choice = choice if isinstance(answer, str) else answer
         if asked.get("logprobs"):
             tops = [{"token": t, "logprob": v, "bytes": None} for t, v in (("1", -0.25), ("0", -1.5))]
             one = {"token": "1", "logprob": -0.25, "bytes": None, "top_logprobs": tops[: asked.get("top_logprobs", 0)]}
@@ -339,8 +342,13 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 for a free one")
     parser.add_argument("--key", help="the key it wants")
+    parser.add_argument("--shapes", action="store_true", help="answer in every shape of tests.labeler.llm.reply_shapes")
     arguments = parser.parse_args()
     settings = {"latency": arguments.latency, "most": arguments.most, "key": arguments.key}
+    if arguments.shapes:
+        from tests.labeler.llm.reply_shapes import answer_in_shapes
+
+        settings["answer"] = answer_in_shapes
     address = (arguments.host, arguments.port)
     with Endpoint(fault=fault_on_schedule(arguments.every), address=address, **settings) as endpoint:
         print(endpoint.url, flush=True)

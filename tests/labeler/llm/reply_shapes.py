@@ -4,6 +4,8 @@ Every line stands for replies of models or servers that do this: thinking in eac
 fences, blocks, broken JSON, decorations, refusals, other languages.
 """
 
+import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 CUT, EMPTY, NO_LABEL, REFUSAL = "reply was cut off", "empty reply", "JSON without a label", "refusal"
@@ -296,7 +298,7 @@ DECORATIONS = _of(
     ("Explanation: the texts are code.\nLabel: closing brackets", B),
     ("**Label:** closing brackets\n\n**Explanation:** They stand at the ends of calls.", B),
     ("Explanation: closing brackets", B),
-    ("{\"label\": \"'er' at the end of words\"}", "'er' at the end of words"),
+    ('{"label": "\'er\' at the end of words"}', "'er' at the end of words"),
     ("'er' at the end of words like 'river'", "'er' at the end of words like 'river'"),
     ('"if" before "else"', '"if" before "else"'),
     ("'it's' and other contractions", "'it's' and other contractions"),
@@ -371,3 +373,13 @@ def message(shape: Shape) -> dict[str, Any]:
     """The choice of a completion with this shape, as the endpoint sends it."""
     body = {"role": "assistant", "content": shape.content, **shape.beside}
     return {"index": 0, "message": body, "finish_reason": shape.finish, "logprobs": None}
+
+
+def find_feature(asked: Mapping[str, Any]) -> int:
+    """The number of the feature of a store of tests.support.label_store that a request is about."""
+    return int(re.findall(r"word(\d+)", asked["messages"][1]["content"])[-1])
+
+
+def answer_in_shapes(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Feature i is answered in the i-th shape, however often a question is put about it."""
+    return message(SHAPES[find_feature(asked) % len(SHAPES)])
