@@ -14,9 +14,8 @@ from labeler.llm.budget import Budget
 from labeler.llm.completions import Answer, Logprobs, Messages, ReplyOptions, RequestSettings, bound_tokens
 from labeler.llm.endpoint import Endpoint, NoCompletion
 from labeler.llm.journal import Journal, hash_request
-from labeler.llm.readability import Readability
 from labeler.llm.reply_content import flatten_content
-from labeler.llm.reply_limits import ReplyLimits
+from labeler.llm.reply_limits import Readability, ReplyLimits
 
 REST = 60.0  # seconds for which an endpoint that failed gets no requests while another answers
 

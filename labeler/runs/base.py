@@ -17,7 +17,7 @@ from featurestore.extension.text import first_line
 from labeler.llm.asker import Asker
 from labeler.llm.budget import Budget, BudgetSpent, format_money
 from labeler.llm.endpoint import RequestRefused
-from labeler.llm.readability import NeverReadable
+from labeler.llm.reply_limits import NeverReadable
 from labeler.runs.row_buffer import Row, RowBuffer
 from labeler.runs.thread_pool import run_in_threads
 

@@ -1,6 +1,7 @@
 """A run against an endpoint that answers in every shape we know: each feature has its label, or counts under its reason."""
 
 import collections
+import re
 import subprocess
 import sys
 import time
@@ -99,6 +100,5 @@ def test_a_model_that_never_answers_readably_is_stopped(tmp_path):
             report, _ = label(store, endpoint.url, tmp_path / "j")
             assert endpoint.requests < 130
         assert report.labelled == 0 and report.left > 130
-        assert (
-            "none of 30 questions had an answer that could be read (the last: JSON without a label)" in report.stopped
-        )
+        words = r"none of \d+ questions had an answer that could be read \(the last: JSON without a label\)"
+        assert re.match(words, report.stopped)
