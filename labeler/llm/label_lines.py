@@ -17,8 +17,8 @@ _REFUSAL = re.compile(
     r"i['’]m (unable|not able)\b|i am not able\b|as an ai\b|as a (large )?language model\b|"
     r"es tut mir (sehr )?leid|tut mir leid|entschuldigung,|ich kann (leider )?(nicht|keine)|leider kann ich|"
     r"lo siento|disculpa|no puedo ayudar|je suis désolée?|désolée?[, ]|je ne peux pas|mi dispiace|non posso aiutar|"
-    r"desculpe|sinto muito|não posso|извините|простите|к сожалению, я не|я не могу|抱歉|很抱歉|对不起|對不起|我无法|我不能|"
-    r"申し訳|すみません|ごめんなさい|죄송|미안|عذر|آسف|متاسف|متأسف|क्षमा करें|माफ़ कीजिए)",
+    r"desculpe|sinto muito|não posso|извините|простите|к сожалению, я не|я не могу|"
+    r"抱歉|很抱歉|对不起|對不起|我无法|我不能|申し訳|すみません|ごめんなさい|죄송|미안|عذر|آسف|متاسف|متأسف|क्षमा करें|माफ़ कीजिए)",
     re.IGNORECASE,
 )
 _NAMED_LINE = re.compile(
@@ -136,7 +136,7 @@ def _find_named(text: str, kinds: frozenset[str]) -> list[str]:
 
 
 def finish_label(text: str) -> str:
-    """Return the label without what stands around it. Raises UnreadableReply when none is left, or none that can be shown."""
+    """Return the label without what stands around it. Raises UnreadableReply when none is left that can be shown."""
     text = _BLANKS.sub(" ", text).strip()
     while True:
         bare = strip_pair(_LIST_MARK.sub("", _strip_emphasis(text)))

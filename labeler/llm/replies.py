@@ -75,7 +75,7 @@ def continue_conversation(messages: Messages, answer: Answer, question: str) -> 
 
 
 def parse_label(answer: Answer | str) -> str:
-    """The label in a reply: that of the last JSON object that has one, or else the only line. Raises UnreadableReply."""
+    """The label in a reply: that of the last JSON object with one, or else the only line. Raises UnreadableReply."""
     if isinstance(answer, str):
         answer = Answer(answer)
     text = _read_text(answer)
@@ -94,7 +94,7 @@ def parse_label(answer: Answer | str) -> str:
 
 
 def _refuse_other_json(text: str, objects: Sequence[FoundObject], answer: Answer) -> None:
-    """Raises UnreadableReply unless the reply is a text: other JSON, JSON that is broken, or a reply that was cut off."""
+    """Raises UnreadableReply for other JSON, for broken JSON, and for a reply that was cut off."""
     bare = unwrap(text)
     if (objects and not objects[0].start) or (re.search(r"(\A|[:：`]\s*)\{", bare) and find_objects(bare)):
         raise UnreadableReply(CUT if answer.finish == "length" else NO_LABEL)
@@ -167,7 +167,7 @@ def _read_choice(value: Any) -> int | None:
 
 
 def _read_text(answer: Answer) -> str:
-    """The reply without thinking. Raises UnreadableReply when nothing is left, or the endpoint marked it as a refusal."""
+    """The reply without thinking. Raises UnreadableReply when nothing is left, or when it is marked as a refusal."""
     if answer.finish == "content_filter":
         raise UnreadableReply("refusal")
     text = strip_thinking(answer.text)
@@ -185,7 +185,7 @@ def _find_objects(text: str, answer: Answer) -> list[FoundObject]:
 
 
 def _agree(answers: Sequence[Parsed]) -> Parsed:
-    """The last of the answers. Raises UnreadableReply when one differs from it: a draft, perhaps, or a second thought."""
+    """The last of the answers. Raises UnreadableReply when one differs from it: a draft, or a second thought."""
     if any(answer != answers[-1] for answer in answers):
         raise UnreadableReply(DIFFERING)
     return answers[-1]

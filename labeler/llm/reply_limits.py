@@ -43,7 +43,7 @@ class ReplyLimits:
         return next((limit for limit in limits if limit >= self._floor), limits[-1])
 
     def record(self, limit: int, cut: bool) -> None:
-        """Note whether a reply was cut off; when many were, the first limit of those that follow is four times theirs."""
+        """Note whether a reply was cut off; when many were, the next questions begin with four times their limit."""
         with self._lock:
             self._cut.append(limit if cut else 0)
             limits = [limit for limit in self._cut if limit]
@@ -81,6 +81,6 @@ class Readability:
             if self._readable or self._unreadable < MOST_UNREADABLE:
                 return
         raise NeverReadable(
-            f"none of {self._unreadable:,} questions had an answer that could be read (the last: {self._problem}); look at the "
-            "journal, and try another model or prompt, or --max-tokens where answers are cut off"
+            f"none of {self._unreadable:,} questions had an answer that could be read (the last: {self._problem}); "
+            "look at the journal, and try another model or prompt"
         )

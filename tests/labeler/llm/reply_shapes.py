@@ -1,7 +1,7 @@
-"""Shapes of replies by kind, written for the tests: what an endpoint sends, and the label or the reason that is right.
+"""Shapes of replies by kind, written for the tests: what an endpoint sends, and the right label or reason.
 
-Every line stands for replies of models or servers that do this: thinking in each known form, drafts, echoes of the form,
-fences, blocks, broken JSON, decorations, refusals, other languages.
+Every line stands for replies of models or servers that do this: thinking in each known form, drafts, echoes of the
+form, fences, blocks, broken JSON, decorations, refusals, other languages.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""A run against an endpoint that answers in every shape we know: each feature has its label, or counts under its reason."""
+"""Runs against an endpoint that answers in every shape we know: each feature has its label or its reason."""
 
 import collections
 import re
@@ -81,7 +81,8 @@ def test_answers_of_a_journal_that_an_older_version_kept(tmp_path):
             (
                 f'"text":{blocks},"tokens_in":3,"tokens_out":2,"finish":"stop"',
                 '"text":"{\\"label\\": \\"alone\\"}"',
-                '"text":"{\\"label\\": \\"odd\\"}","tokens_in":"many","tokens_out":null,"finish":null,"logprobs":[1,[2]]',
+                '"text":"{\\"label\\": \\"odd\\"}","tokens_in":"many","tokens_out":null,"finish":null,'
+                '"logprobs":[1,[2]]',
                 '"text":null',
             )
         ):
