@@ -18,7 +18,8 @@ _REFUSAL = re.compile(
     r"es tut mir (sehr )?leid|tut mir leid|entschuldigung,|ich kann (leider )?(nicht|keine)|leider kann ich|"
     r"lo siento|disculpa|no puedo ayudar|je suis désolée?|désolée?[, ]|je ne peux pas|mi dispiace|non posso aiutar|"
     r"desculpe|sinto muito|não posso|извините|простите|к сожалению, я не|я не могу|"
-    r"抱歉|很抱歉|对不起|對不起|我无法|我不能|申し訳|すみません|ごめんなさい|죄송|미안|عذر|آسف|متاسف|متأسف|क्षमा करें|माफ़ कीजिए)",
+    r"抱歉|很抱歉|对不起|對不起|我无法|我不能|"
+    r"申し訳|すみません|ごめんなさい|죄송|미안|عذر|آسف|متاسف|متأسف|क्षमा करें|माफ़ कीजिए)",
     re.IGNORECASE,
 )
 _NAMED_LINE = re.compile(
