@@ -6,7 +6,7 @@ BIN := .venv/bin
 STORE ?= demo.features
 PORT ?= 8000
 
-.PHONY: demo demo-store test test-crash check format wheel docs clean
+.PHONY: demo demo-store test test-crash test-cluster check format wheel docs clean
 
 demo: .venv/installed
 	$(BIN)/featurestore demo --store $(STORE) --port $(PORT)
@@ -15,10 +15,14 @@ demo-store: .venv/installed
 	$(BIN)/featurestore demo --store $(STORE) --no-serve
 
 test: .venv/installed
-	$(BIN)/python -m pytest -m "not slow and not crash" --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not slow and not crash and not cluster" --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 test-crash: .venv/installed
 	$(BIN)/python -m pytest -m crash
+
+# CLUSTER_TOKENS=200000 make test-cluster: over more tokens than the 60,000 it takes by itself.
+test-cluster: .venv/installed
+	$(BIN)/python -m pytest -m cluster
 
 check: .venv/installed
 	$(BIN)/ruff check .

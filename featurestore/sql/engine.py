@@ -19,7 +19,7 @@ import pyarrow
 from featurestore.errors import BadRequest, BadStore, FeatureStoreError, Unavailable
 from featurestore.sql.checks import check_statement
 from featurestore.sql.conditions import Selection, compose
-from featurestore.sql.statements import shorten_error
+from featurestore.sql.statements import find_file_error, shorten_error
 from featurestore.storage.directory import Directory
 from featurestore.storage.log import Snapshot
 from featurestore.tables import schema
@@ -60,7 +60,7 @@ class Engine:
             directory.storage.register(self._con, {part.file: part.bytes for part in snapshot.all()})
             schema.create(self._con, files, own_rule(snapshot))
         except duckdb.Error as exc:
-            raise BadStore(f"{directory.location}: {shorten_error(exc)}") from None
+            raise find_file_error(exc) or BadStore(f"{directory.location}: {shorten_error(exc)}") from None
         # The parts of this snapshot and nothing beside them: neither the store's log nor parts that were replaced.
         self._run("SET allowed_paths = $paths", {"paths": _list_spellings(files.values())})
         self._run("SET parquet_metadata_cache = true")
@@ -147,7 +147,7 @@ class Engine:
         except duckdb.IOException as exc:
             raise BadStore(f"a file of the store cannot be read: {self._describe(exc)}") from None
         except duckdb.Error as exc:
-            raise BadRequest(f"SQL: {self._describe(exc)}") from None
+            raise find_file_error(exc) or BadRequest(f"SQL: {self._describe(exc)}") from None
         except (pyarrow.ArrowException, OSError) as exc:  # what fails after the first batch comes through Arrow
             raise _convert_arrow_error(self._describe(exc), timeout) from None
         except MemoryError:

@@ -9,10 +9,12 @@ from typing import Any
 
 import duckdb
 
-from featurestore.errors import BadRequest
+from featurestore.errors import BadRequest, BadStore, FeatureStoreError, Unavailable
 from featurestore.tables import schema
 
 MAX_STATEMENT = 200_000  # characters
+
+FILE_ERROR = re.compile(r"^(?:[\w.]+\.)?(BadStore|Unavailable): (.*)$", re.MULTILINE)
 
 
 def check_select(statement: str) -> set[str]:
@@ -89,11 +91,19 @@ def strip_semicolon(statement: str) -> str:
     return statement.strip().rstrip(";")
 
 
+def find_file_error(error: Exception) -> FeatureStoreError | None:
+    """Return the error of a file system written in Python, which DuckDB hands on as a traceback; None for its own."""
+    match = FILE_ERROR.search(str(error))
+    if match is None:
+        return None
+    return (Unavailable if match[1] == "Unavailable" else BadStore)(match[2])
+
+
 def shorten_error(error: Exception | str) -> str:
     """Return an error of DuckDB on one line of at most 500 characters, without its lines of carets."""
     text = str(error).strip()
     if "Traceback (most recent call last)" in text:  # from a file system written in Python
-        text = text.splitlines()[-1]
+        text = next((line for line in text.splitlines()[1:] if line[:1].strip()), text)
     lines = [line for line in text.splitlines() if line.strip()]
     # DuckDB points at the place with a line of carets; without a fixed-width screen they say little.
     joined = " ".join(line for line in lines if not line.lstrip().startswith("^"))

@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,9 @@ from featurestore.storage.ranged_files import RangedFile, RangedFiles
 
 # A writer on an object store is taken for dead when it has not touched its lease this long; it does with every part.
 LEASE_SECONDS = 6 * 3600.0
+# Seconds between reads that fail at once; one that fails after longer has been repeated by obstore.
+PAUSES = (0.1, 0.5, 2.0)
+OBSTORE_TRIED = 10.0
 
 
 class ObjectStorage(Storage):
@@ -62,7 +65,7 @@ class ObjectStorage(Storage):
         import obstore
 
         with self._translate_errors(f"reading {name}"):
-            return bytes(obstore.get(self._store, name).bytes())
+            return _try_again(lambda: bytes(obstore.get(self._store, name).bytes()))
 
     def write(self, name: str, content: bytes) -> None:
         import obstore
@@ -121,28 +124,48 @@ class ObjectStorage(Storage):
         shutil.rmtree(staged.parent, ignore_errors=True)
 
     def local(self, name: str) -> Path:
-        import obstore
-
         kept = self._cache / name
         if kept.exists():
             return kept
         staged = self.stage(name)
-        below = self.entries(name)
-        with self._translate_errors(f"reading {name}"):
-            for one in below or [Entry(name, 0, 0.0)]:
-                file = staged if one.name == name else staged / Path(one.name).relative_to(name)
-                file.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    with open(file, "wb") as out:
-                        for chunk in obstore.get(self._store, one.name).stream():
-                            out.write(chunk)
-                except FileNotFoundError:
-                    raise BadStore(f"{self.location}/{name} is missing") from None
+        try:
+            for entry in self.entries(name) or [self._find_entry(name)]:
+                file = staged if entry.name == name else staged / Path(entry.name).relative_to(name)
+                self._download(entry, file)
+        except BaseException:
+            shutil.rmtree(staged.parent, ignore_errors=True)
+            raise
         kept.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(OSError):  # another thread has put the same thing there
             os.replace(staged, kept)
         shutil.rmtree(staged.parent, ignore_errors=True)
         return kept
+
+    def _find_entry(self, name: str) -> Entry:
+        import obstore
+
+        try:
+            with self._translate_errors(f"reading {name}"):
+                about = obstore.head(self._store, name)
+        except FileNotFoundError:
+            raise self._missing(name) from None
+        return Entry(name, about["size"], about["last_modified"].timestamp())
+
+    def _download(self, entry: Entry, file: Path) -> None:
+        """Copy a file to this machine. Raises Unavailable when fewer bytes came than it has."""
+        import obstore
+
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with self._translate_errors(f"reading {entry.name}"), open(file, "wb") as out:
+                for chunk in obstore.get(self._store, entry.name).stream():
+                    out.write(chunk)
+        except FileNotFoundError:
+            raise self._missing(entry.name) from None
+        if file.stat().st_size != entry.bytes:
+            raise Unavailable(
+                f"{self.location}/{entry.name}: {file.stat().st_size:,} of its {entry.bytes:,} bytes came; try again"
+            )
 
     def open(self, name: str, size: int | None = None) -> Any:
         kept = self._cache / name
@@ -150,14 +173,8 @@ class ObjectStorage(Storage):
 
     def _open_ranged(self, name: str, size: int | None) -> RangedFile:
         """Open a file where it lies; its size is asked for unless it is known. Raises BadStore when it is not there."""
-        import obstore
-
         if size is None:
-            try:
-                with self._translate_errors(f"reading {name}"):
-                    size = obstore.head(self._store, name)["size"]
-            except FileNotFoundError:
-                raise self._missing(name) from None
+            size = self._find_entry(name).bytes
         return RangedFile(self.sql_path(name), size, functools.partial(self._read_range, name))
 
     def _read_range(self, name: str, start: int, end: int) -> bytes:
@@ -165,7 +182,7 @@ class ObjectStorage(Storage):
 
         try:
             with self._translate_errors(f"reading {name}"):
-                return bytes(obstore.get_range(self._store, name, start=start, end=end))
+                return _try_again(lambda: bytes(obstore.get_range(self._store, name, start=start, end=end)))
         except FileNotFoundError:
             raise self._missing(name) from None
 
@@ -219,3 +236,20 @@ class _ObjectLease(Lease):
 
 def _first_line(exc: Exception) -> str:
     return (str(exc).strip().splitlines() or [type(exc).__name__])[0][:300]
+
+
+def _try_again(read: Callable[[], bytes]) -> bytes:
+    """Read, and read again after an error that came at once: obstore repeats requests, but not those cut in an answer."""
+    from obstore.exceptions import BaseError
+
+    for pause in PAUSES:
+        began = time.monotonic()
+        try:
+            return read()
+        except FileNotFoundError:
+            raise
+        except BaseError:
+            if time.monotonic() - began > OBSTORE_TRIED:
+                raise
+        time.sleep(pause)
+    return read()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from featurestore import BadRequest, Progress, create
+from featurestore import BadRequest, NotFound, Progress, create
 from featurestore.extension.commands import build_index, connect_local, json_option, store_option
 from featurestore.extension.output import print_json_lines, print_table
 from featurestore.extension.progress import show_progress
@@ -99,8 +99,9 @@ def harvest(
     """Run a model over texts once and store every statistic and example of its dictionaries' features.
 
     Creates the store if there is none. To continue an interrupted harvest, run the same command again: the counts are
-    saved in STORE.harvest until the store has them. Without --text or --corpus only results from the weights are
-    stored: norms, neighbours and, with --model, effects on logits. Example:
+    saved in STORE.harvest until the store has them (for s3://BUCKET/PREFIX in BUCKET-PREFIX.harvest, in the working
+    directory). Without --text or --corpus only results from the weights are stored: norms, neighbours and, with
+    --model, effects on logits. Example:
 
     featurestore harvest --store my.features --model ./gpt2 --weights 8-res=./sae-l8 --text ./books --tokens 1000000
     """
@@ -146,11 +147,11 @@ def _read_weights(weights_options: tuple[str, ...], lean: bool) -> dict[str, Sae
 
 
 def _make_options(store: str, fresh: bool, values: dict[str, Any]) -> HarvestOptions:
-    """Return the options of a harvest into `store`, whose checkpoint is beside it."""
+    """Return the options of a harvest into `store`, with its checkpoint."""
     from ingest.harvest.plan import HarvestOptions
 
-    checkpoint = None if store.startswith("s3://") else Path(store.rstrip("/") + ".harvest")
-    if fresh and checkpoint:
+    checkpoint = find_checkpoint(store)
+    if fresh:
         shutil.rmtree(checkpoint, ignore_errors=True)
     memory = values.pop("memory")
     if memory:
@@ -206,17 +207,29 @@ def check_device(device: str) -> str:
 
 @contextlib.contextmanager
 def open_store(store: str) -> Iterator[Store]:
-    """Open the store, or create it if there is none; a new store is removed again when nothing was written to it."""
-    if store.startswith(("http://", "https://")) or Path(store).exists():
-        yield connect_local(store)
+    """Open the store, or create it if there is none; a new directory is removed again when nothing was written to it."""
+    if "://" not in store and not Path(store).exists():
+        new_store = create(store)
+        try:
+            yield new_store
+        except BaseException:
+            if new_store.info().commit == 0:
+                shutil.rmtree(store)
+            raise
         return
-    new_store = create(store)
     try:
-        yield new_store
-    except BaseException:
-        if new_store.info().commit == 0:
-            shutil.rmtree(store)
-        raise
+        opened = connect_local(store)
+    except NotFound:
+        if not store.startswith("s3://"):
+            raise
+        opened = create(store)
+    yield opened
+
+
+def find_checkpoint(store: str) -> Path:
+    """Return where counts are kept: beside a directory, or for an object store in the working directory."""
+    _, separator, place = store.rpartition("://")
+    return Path((place.strip("/").replace("/", "-") if separator else store.rstrip("/")) + ".harvest")
 
 
 def _find_model_name(saes: dict[str, Sae]) -> str:
