@@ -1,4 +1,4 @@
-"""A store in a directory or on object storage, harvested alone or on Ray, through the command line: all are the same store.
+"""A store in a directory or on object storage, harvested alone or on Ray, by commands: all are the same store.
 
 The model is the demo's, its dictionaries have 8,192 features each. CLUSTER_TOKENS says over how many tokens.
 """

@@ -239,7 +239,7 @@ def _first_line(exc: Exception) -> str:
 
 
 def _try_again(read: Callable[[], bytes]) -> bytes:
-    """Read, and read again after an error that came at once: obstore repeats requests, but not those cut in an answer."""
+    """Read, and read again after an error that came at once: obstore does not repeat requests cut in an answer."""
     from obstore.exceptions import BaseError
 
     for pause in PAUSES:

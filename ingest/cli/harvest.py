@@ -207,7 +207,7 @@ def check_device(device: str) -> str:
 
 @contextlib.contextmanager
 def open_store(store: str) -> Iterator[Store]:
-    """Open the store, or create it if there is none; a new directory is removed again when nothing was written to it."""
+    """Open the store, or create it if there is none; removes a new directory when nothing was written to it."""
     if "://" not in store and not Path(store).exists():
         new_store = create(store)
         try:
