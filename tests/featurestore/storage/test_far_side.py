@@ -6,7 +6,8 @@ import pytest
 
 import featurestore
 from featurestore import FeatureStoreError
-from tests.support import far_side, s3_server, tiny
+from tests.featurestore.storage import far_side
+from tests.support import s3_server, tiny
 
 STATEMENT = "SELECT count(*) AS n, sum(feature) AS s FROM stored.examples"
 
