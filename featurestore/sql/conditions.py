@@ -72,7 +72,12 @@ def check_condition(where: str, subqueries: bool = True) -> str:
     """
     if not where.strip():
         raise BadRequest("where: the condition is empty")
-    check_text(where, MOST_WHERE, "where")
+    try:
+        check_text(where, MOST_WHERE, "where")
+    except BadRequest as exc:
+        # Brackets can be closed early, to smuggle in a UNION or a LIMIT.
+        more = f"'{where:.200}' is more than a condition: " if "closes nothing" in str(exc) else ""
+        raise BadRequest(str(exc).replace("where: ", f"where: {more}", 1)) from None
     statement = f"SELECT 1 WHERE (\n{where}\n)"
     if names := statements.check_select(statement):
         raise BadRequest(f"where: a condition takes no parameters, and this has ${min(names)}; write the value instead")
