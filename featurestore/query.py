@@ -46,11 +46,16 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         ),
     ] = ()
     space: Annotated[str | None, Meta(description="The space of the vector; needed if the store has several.")] = None
-    within: Annotated[tuple[str, ...], Meta(description="Only these dictionaries (model/source) or models.")] = ()
+    within: Annotated[
+        tuple[str, ...] | None,
+        Meta(description="Only these dictionaries (model/source) or models; an empty list matches nothing."),
+    ] = None
     where: Annotated[
         _Text | None, Meta(description="Only features for which this SQL condition over the view `features` holds.")
     ] = None
-    among: Annotated[_Ids, Meta(description="Rank only these features, by id.")] = ()
+    among: Annotated[
+        _Ids | None, Meta(description="Rank only these features, by id; an empty list matches nothing.")
+    ] = None
     k: Annotated[int, Meta(description="Number of hits.", ge=1, le=MAX_K)] = 10
     all: Annotated[bool, Meta(description="Include dead and always-on features, which are hidden by default.")] = False
     group: Annotated[
@@ -136,4 +141,4 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 # The fields that take several values.
-MANY = frozenset(field.name for field in msgspec.structs.fields(Query) if field.default == ())
+MANY = frozenset({"within", "among"} | {field.name for field in msgspec.structs.fields(Query) if field.default == ()})

@@ -45,6 +45,11 @@ def query_options(*names: str) -> Callable[[Any], Any]:
     return add_options
 
 
+def _drop_empty(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options without those of several values that were not given: an empty list would match nothing."""
+    return {name: value for name, value in options.items() if value != ()}
+
+
 @click.command()
 @click.argument("text")
 @query_options("mode", "over", "k", "within", "where", "among", "all", "group", "cursor")
@@ -58,7 +63,7 @@ def search(text: str, store: str, as_json: bool, **options: Any) -> None:
     Example: featurestore search " raise" --over tokens
     """
     with featurestore.connect(store) as opened:
-        show_hits(opened.search(text, **options), as_json)
+        show_hits(opened.search(text, **_drop_empty(options)), as_json)
 
 
 @click.command()
@@ -81,7 +86,7 @@ def nearest(to: tuple[str, ...], store: str, as_json: bool, **options: Any) -> N
     if files and len(to) > 1:
         raise featurestore.BadRequest(f"{files[0]}: one file, or the ids of features; not both")
     with featurestore.connect(store) as opened:
-        show_hits(opened.nearest(vector_files.read(files[0]) if files else to, **options), as_json)
+        show_hits(opened.nearest(vector_files.read(files[0]) if files else to, **_drop_empty(options)), as_json)
 
 
 @click.command()

@@ -148,12 +148,15 @@ class Catalog:
 
     def _choose(self, query: Query) -> Choice:
         mask = self._within(query.within)
-        if query.among:
+        if query.among is not None:
             among = numpy.zeros(self.size, dtype=bool)
             among[[self.number(self.feature_id(id)) for id in query.among]] = True
             mask &= among
         if query.where is not None:
             mask &= self._where(query.where)
+        for name in ("within", "among"):
+            if getattr(query, name) == ():
+                return Choice(mask, [f"{name} is an empty list, which matches nothing"])
         if query.all:
             return Choice(mask)
         notes = []
@@ -165,9 +168,9 @@ class Catalog:
             mask &= ~in_state
         return Choice(mask, [f"left out: {' and '.join(notes)} features (all=true shows them)"] if notes else [])
 
-    def _within(self, names: Sequence[str]) -> numpy.ndarray:
-        mask = numpy.full(self.size, not names)
-        for name in names:
+    def _within(self, names: Sequence[str] | None) -> numpy.ndarray:
+        mask = numpy.full(self.size, names is None)
+        for name in names or ():
             chosen = [d for d in self.dictionaries if name in (d.dictionary, d.model)]
             if not chosen:
                 pick_dictionary(self.dictionaries, name)

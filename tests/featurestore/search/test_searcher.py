@@ -175,3 +175,12 @@ def test_a_given_set_is_ranked_by_a_text(store):
 def test_questions_that_make_no_sense(store, fields, words):
     with pytest.raises(BadRequest, match=words):
         store.run(Query.of(fields))
+
+
+def test_an_empty_list_matches_nothing_and_a_note_says_so(either):
+    for name in ("within", "among"):
+        for hits in (either.search("closing", **{name: []}), either.nearest("tiny/0-res/3", **{name: ()}, all=True)):
+            assert (list(hits), hits.notes[0]) == ([], f"{name} is an empty list, which matches nothing")
+    assert list(either.rerank("closing", [])) == []
+    assert either.features([]) == []
+    assert len(either.search("closing")) > 0
