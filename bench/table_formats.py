@@ -1,8 +1,8 @@
 """Our log beside table formats that could stand in for it: `python -m bench.table_formats [--commits N] [--json]`.
 
-Makes N small commits of the same rows with a store's writer, with Delta Lake (deltalake) and with Lance (pylance), then opens
-each afresh and counts its rows. Prints milliseconds a commit and to open, as ratios to ours. A format whose package is not
-installed is left out, and the output says so: pip install deltalake pylance.
+Makes N small commits of the same rows with a store's writer, with Delta Lake (deltalake) and with Lance (pylance), then
+opens each afresh and counts its rows. Prints milliseconds a commit and to open, as ratios to ours. A format whose
+package is not installed is left out, and the output says so: pip install deltalake pylance.
 """
 
 from __future__ import annotations
