@@ -11,16 +11,14 @@ import pytest
 
 import featurestore
 from featurestore import BadRequest, Unavailable
-from featurestore.snapshot import feature_labels, feature_page
 from featurestore.storage.directory import Directory
-from featurestore.tables import row_reader
-from featurestore.tables import writer as store_writer
 from ingest import weights
-from ingest.harvest import ray_executor, shards
+from ingest.harvest import ray_executor
 from ingest.harvest.harvest import harvest
 from ingest.harvest.plan import HarvestOptions
+from ingest.harvest.shards import SHARD
 from ingest.model.model import Model
-from tests.ingest.harvest.test_harvest_again import FEW, TEXTS, WIDE, a_store, content
+from tests.ingest.harvest.test_harvest_again import TEXTS, a_store, content
 from tests.support import small_models
 
 ray = pytest.importorskip("ray")
@@ -128,44 +126,16 @@ def test_tasks_whose_processes_are_killed_are_done_again(world, running, tmp_pat
     assert Directory(tmp_path / "many").leftovers() == []
 
 
-def set_small_shards():
-    shards.SHARD = store_writer.SHARD_FEATURES = FEW
-
-
-def in_small_shards(function):
-    """The function, in a process whose shards have FEW features from then on: one of the cluster."""
-
-    def call(*given):
-        set_small_shards()
-        return function(*given)
-
-    return call
-
-
-class CutsSmallShards(ray_executor.Worker):
-    def collect(self):
-        set_small_shards()
-        return super().collect()
-
-
-@pytest.fixture
-def small_shards(monkeypatch):
-    """Shards of FEW features, in this process and in those of the cluster."""
-    monkeypatch.setattr(shards, "SHARD", FEW)
-    for module in (store_writer, row_reader, feature_labels, feature_page):
-        monkeypatch.setattr(module, "SHARD_FEATURES", FEW)
-    monkeypatch.setattr(ray_executor, "Worker", CutsSmallShards)
-    monkeypatch.setattr(ray_executor, "make_parts", in_small_shards(ray_executor.make_parts))
-
-
 @pytest.mark.parametrize("memory", [8 << 30, pytest.param(1, marks=pytest.mark.slow)], ids=["at once", "in rounds"])
-def test_a_harvest_goes_on_on_a_cluster_and_alone_again(world, running, small_shards, tmp_path, monkeypatch, memory):
+def test_a_harvest_goes_on_on_a_cluster_and_alone_again(world, running, tmp_path, monkeypatch, memory):
     """Shards, of which there are two, are kept by whoever counts and taken up by the other."""
     monkeypatch.setattr("ingest.harvest.forward_pass.UNIT_TOKENS", 100)
     monkeypatch.setattr(ray_executor, "COLLECTED", 1)
     model, _ = world
     most = slice(30, -40)  # a few features of both shards fire
-    folder = small_models.write_sae(tmp_path / "wide", hook="blocks.1.hook_resid_post", d_sae=WIDE, seed=3, silent=most)
+    folder = small_models.write_sae(
+        tmp_path / "wide", hook="blocks.1.hook_resid_post", d_sae=SHARD + 20, seed=3, silent=most
+    )
     wide = {"wide": weights.read(folder)}
     texts = small_models.TEXTS * 2
     store = a_store(tmp_path / "store")
