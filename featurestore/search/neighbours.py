@@ -30,7 +30,8 @@ def neighbourhood(
     """
     if not 1 <= k <= MOST_NEAR:
         raise BadRequest(f"k: {k} is not between 1 and {MOST_NEAR}")
-    only = (within,) if isinstance(within, str) else tuple(within)
+    # No names are no limit here, as at the route, where a list cannot be empty.
+    only = (within,) if isinstance(within, str) else tuple(within) or None
     near = searcher.run(Query.of({"near": id, "k": k, "within": only}))
     nodes: dict[str, Hit] = {hit.id: hit for hit in near}
     edges = {(id, hit.id): hit.score for hit in near}

@@ -82,7 +82,7 @@ def test_an_emptied_form_is_the_front_page(http):
 def test_the_sql_page_says_what_columns_mean(http):
     page = http.get("/sql", headers=HTML).text
     assert "Fraction of counted tokens on which the activation is not zero" in page
-    assert page.count("Place within its band: 0 is the strongest.") == 1
+    assert page.count("Rank within its band; 0 is the strongest.") == 1
     # columns that the view takes from other tables are described as those are
     assert re.search(r"<code>layer</code> INTEGER</dt><dd>The layer of hook_point", page)
 
