@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from featurestore.display.text import first_line
 from featurestore.errors import BadStore, Unavailable
 from featurestore.storage.base import LEASES, Entry, Storage
 from featurestore.storage.lease import Lease
@@ -46,7 +47,7 @@ class ObjectStorage(Storage):
         try:
             self._store = obstore.store.from_url(self._root)
         except Exception as exc:  # obstore's own kinds, ValueError, TypeError: whatever a wrong URL meets
-            raise Unavailable(f"{url} cannot be opened: {_first_line(exc)}") from None
+            raise Unavailable(f"{url} cannot be opened: {first_line(exc, 300)}") from None
         root = os.environ.get("FEATURESTORE_CACHE") or "~/.cache/featurestore"
         self._cache = Path(root).expanduser() / hashlib.sha256(self._root.encode()).hexdigest()[:16]
 
@@ -59,7 +60,7 @@ class ObjectStorage(Storage):
         except (FileNotFoundError, AlreadyExistsError):
             raise
         except (BaseError, OSError) as exc:
-            raise Unavailable(f"{self.location}: {doing} failed: {_first_line(exc)}") from None
+            raise Unavailable(f"{self.location}: {doing} failed: {first_line(exc, 300)}") from None
 
     def read(self, name: str) -> bytes:
         import obstore
@@ -232,10 +233,6 @@ class _ObjectLease(Lease):
 
     def release(self) -> None:
         self._storage.delete(self._name)
-
-
-def _first_line(exc: Exception) -> str:
-    return (str(exc).strip().splitlines() or [type(exc).__name__])[0][:300]
 
 
 def _try_again(read: Callable[[], bytes]) -> bytes:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import duckdb
 import pyarrow
 
+from featurestore.display.text import first_line
 from featurestore.errors import BadRequest
 
 
@@ -95,7 +96,7 @@ def try_rule(rule: str) -> None:
         create(con, {}, rule)
         con.execute("FROM best_labels").fetchall()
     except duckdb.Error as exc:
-        raise BadRequest(f"rule: {str(exc).strip().splitlines()[0]}") from None
+        raise BadRequest(f"rule: {first_line(exc, 500)}") from None
     finally:
         con.close()
 
@@ -156,9 +157,9 @@ class Gate:
             by = f" ORDER BY {order}" if order else ""
             return self._con.sql(f"FROM stored.{table}{by}").to_arrow_table()
         except (duckdb.ConstraintException, duckdb.ConversionException, duckdb.InvalidInputException) as exc:
-            raise BadRequest(f"{table}: {str(exc).splitlines()[0]}") from None
+            raise BadRequest(f"{table}: {first_line(exc, 500)}") from None
         except duckdb.BinderException as exc:
-            raise BadRequest(f"{table}: a column has the wrong type: {str(exc).splitlines()[0]}") from None
+            raise BadRequest(f"{table}: a column has the wrong type: {first_line(exc, 500)}") from None
         finally:
             self._con.unregister("batch")
             self._con.execute(f"DELETE FROM stored.{table}").fetchall()
