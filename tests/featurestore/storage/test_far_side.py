@@ -9,6 +9,8 @@ from featurestore import FeatureStoreError
 from tests.featurestore.storage import far_side
 from tests.support import s3_server, tiny
 
+# They wait for what is slow and for tries after pauses: two minutes in all.
+pytestmark = pytest.mark.crash
 STATEMENT = "SELECT count(*) AS n, sum(feature) AS s FROM stored.examples"
 
 

@@ -1,8 +1,6 @@
 """Measures of the self-test on the demo's real model equal their definitions."""
 
 import dataclasses
-import json
-from pathlib import Path
 
 import numpy
 import pytest
@@ -10,10 +8,7 @@ import torch
 
 from featurestore import BadRequest
 from ingest import weights
-from ingest.corpus.corpus import tokenise
-from ingest.corpus.sources import documents
 from ingest.inspection.selftest import Read, agrees, measure, measure_values, read_values
-from ingest.model.model import Model
 from tests.ingest.weights.readers.test_gemma_scope import CLT, first, lower
 from tests.support import ROOT
 from tests.support.published_weights import made, save, tensors
@@ -21,31 +16,6 @@ from tests.support.published_weights import made, save, tensors
 pytestmark = pytest.mark.usefixtures("one_thread")
 DEMO = ROOT / "featurestore_demo"
 TOKENS = 200
-
-
-@pytest.fixture(scope="module")
-def text():
-    return str(Path(json.__file__).parent / "decoder.py")
-
-
-@pytest.fixture(scope="module")
-def model():
-    return Model(str(DEMO / "model"))
-
-
-@pytest.fixture(scope="module")
-def corpus(model, text):
-    return tokenise(model.tokenizer, documents([text]), TOKENS)
-
-
-@pytest.fixture(scope="module")
-def sae():
-    return weights.read(DEMO / "dictionaries" / "2-res-2k")
-
-
-@pytest.fixture(scope="module")
-def truth(sae, model, corpus):
-    return measure(sae, model, corpus)
 
 
 def test_measures_equal_their_definitions(sae, model, corpus, truth):

@@ -1,11 +1,10 @@
 """The command `featurestore label`."""
 
-import http.server
 import json
-import threading
 
 import featurestore
 from featurestore.cli.main import main
+from tests.labeler.scripted_llm import Server, say
 from tests.support import fake_llm, tiny
 
 
@@ -39,54 +38,10 @@ def test_the_command_counts_keeps_and_goes_on(tmp_path, invoke):
     assert (tmp_path / "s.journal.jsonl").exists()
 
 
-class Server:
-    """An OpenAI-compatible endpoint on loopback that answers by a script: (status, headers, body) or a label."""
-
-    def __init__(self, answer):
-        self.requests = []
-        server = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                server.requests.append({"path": self.path, "key": self.headers.get("Authorization"), **body})
-                status, headers, content = answer(len(server.requests), body)
-                raw = content if isinstance(content, bytes) else json.dumps(content).encode()
-                self.send_response(status)
-                for name, value in {
-                    "Content-Type": "application/json",
-                    "Content-Length": str(len(raw)),
-                    **headers,
-                }.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(raw)
-
-            def log_message(self, *arguments):
-                pass
-
-        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._http.server_address[1]}/v1"
-        threading.Thread(target=self._http.serve_forever, daemon=True).start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        self._http.shutdown()
-        self._http.server_close()
-
-
-def said(content):
-    message = {"role": "assistant", "content": content}
-    choice = {"index": 0, "message": message, "finish_reason": "stop"}
-    return 200, {}, {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
-
-
 def test_the_command(tmp_path, invoke):
     path = str(tmp_path / "s")
     tiny.write_tiny_store(tmp_path / "s", index=False).close()
-    with Server(lambda n, body: said('{"label": "aardvarks"}')) as server:
+    with Server(lambda n, body: say('{"label": "aardvarks"}')) as server:
         done = invoke(main, ["label", "--store", path, "--base-url", server.url, "--model", "m", "--limit", "2"])
     assert done.stdout == "2 features labelled by m, 0 skipped\n"
     hits = featurestore.connect(path).search("aardvarks", mode="keyword")

@@ -1,9 +1,6 @@
 """An endpoint over HTTP that answers by a script: rate limits, failures, refusals, keys."""
 
 import collections
-import http.server
-import json
-import threading
 
 import pytest
 
@@ -11,51 +8,8 @@ from featurestore import BadRequest, Unavailable
 from featurestore.progress import no_progress
 from labeler.llm.endpoint import Endpoint
 from labeler.runs import label_run
+from tests.labeler.scripted_llm import Server, say
 from tests.support import tiny
-
-
-class Server:
-    """An OpenAI-compatible endpoint on loopback that answers by a script: (status, headers, body) or a label."""
-
-    def __init__(self, answer):
-        self.requests = []
-        server = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                server.requests.append({"path": self.path, "key": self.headers.get("Authorization"), **body})
-                status, headers, content = answer(len(server.requests), body)
-                raw = content if isinstance(content, bytes) else json.dumps(content).encode()
-                self.send_response(status)
-                for name, value in {
-                    "Content-Type": "application/json",
-                    "Content-Length": str(len(raw)),
-                    **headers,
-                }.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(raw)
-
-            def log_message(self, *arguments):
-                pass
-
-        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._http.server_address[1]}/v1"
-        threading.Thread(target=self._http.serve_forever, daemon=True).start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        self._http.shutdown()
-        self._http.server_close()
-
-
-def said(content):
-    message = {"role": "assistant", "content": content}
-    choice = {"index": 0, "message": message, "finish_reason": "stop"}
-    return 200, {}, {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
 
 
 def failure(status, message, **headers):
@@ -74,7 +28,7 @@ def label_with(store, server, retries=3, concurrency=8, **options):
 
 
 def test_a_model_labels_features_and_is_named(store):
-    with Server(lambda n, body: said('{"label": "names of exceptions"}')) as server:
+    with Server(lambda n, body: say('{"label": "names of exceptions"}')) as server:
         report = label_with(store, server, where="feature < 5 AND layer = 0", concurrency=2)
     assert (report.explainer, report.labelled, report.skipped, report.failed) == ("judge-1", 5, 0, {})
     rows = store.sql("SELECT * FROM labels WHERE explainer = 'judge-1'").to_pylist()
@@ -87,13 +41,13 @@ def test_a_model_labels_features_and_is_named(store):
 
 
 def test_dead_features_are_not_asked_about(store):
-    with Server(lambda n, body: said("{}")) as server:
+    with Server(lambda n, body: say("{}")) as server:
         report = label_with(store, server, where="feature = 22")
     assert (report.labelled, server.requests) == (0, [])
 
 
 def test_a_second_run_asks_only_what_is_left(store):
-    with Server(lambda n, body: said('{"label": "x"}')) as server:
+    with Server(lambda n, body: say('{"label": "x"}')) as server:
         label_with(store, server, dictionaries=["tiny/0-res"], limit=4)
         report = label_with(store, server, dictionaries=["tiny/0-res"], limit=6)
         assert (report.labelled, report.skipped, len(server.requests)) == (6, 4, 10)
@@ -105,7 +59,7 @@ def test_rate_limits_and_failures_are_waited_out(store):
     def answer(n, body):
         if n == 1:
             return failure(429, "slow down", **{"Retry-After": "0"})
-        return failure(500, "oops") if n == 2 else said('{"label": "patience"}')
+        return failure(500, "oops") if n == 2 else say('{"label": "patience"}')
 
     with Server(answer) as server:
         report = label_with(store, server, dictionaries=["tiny/0-res"], limit=1, concurrency=1)
@@ -129,7 +83,7 @@ def test_replies_without_a_label_are_counted_and_never_stored(store):
     def answer(n, body):
         """The same to the same feature, however often it asks."""
         about = body["messages"][1]["content"]
-        return said(said_of.setdefault(about, replies[len(said_of) % len(replies)]))
+        return say(said_of.setdefault(about, replies[len(said_of) % len(replies)]))
 
     with Server(answer) as server:
         report = label_with(store, server, where="layer = 0", limit=len(replies), concurrency=1)
@@ -171,7 +125,7 @@ def test_an_endpoint_that_is_not_there(store):
 
 def test_what_was_answered_before_a_failure_is_kept(store):
     def answer(n, body):
-        return said('{"label": "kept"}') if n <= 3 else failure(401, "key expired")
+        return say('{"label": "kept"}') if n <= 3 else failure(401, "key expired")
 
     with Server(answer) as server, pytest.raises(Unavailable, match="wants a key"):
         label_with(store, server, dictionaries=["tiny/0-res"], concurrency=1)
@@ -180,7 +134,7 @@ def test_what_was_answered_before_a_failure_is_kept(store):
 
 def test_the_key_is_sent_and_needed_for_the_real_api(store, monkeypatch):
     monkeypatch.setenv("MY_KEY", "sk-mine")
-    with Server(lambda n, body: said('{"label": "x"}')) as server:
+    with Server(lambda n, body: say('{"label": "x"}')) as server:
         label_run.label_with_model(store, Endpoint("m", server.url, "MY_KEY"), progress=no_progress, limit=1)
         assert server.requests[0]["key"] == "Bearer sk-mine"
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)

@@ -3,7 +3,6 @@ guesser's.
 """
 
 import collections
-import contextlib
 import itertools
 import json
 import re
@@ -34,27 +33,6 @@ from tests.support import ROOT, fake_llm, ruled_store
 METHODS = ("detection", "fuzzing", "intruder", "simulation")
 COUNT = len(ruled_store.FEATURES)
 TEXTS = 8
-
-
-@pytest.fixture(scope="module")
-def pattern(tmp_path_factory):
-    """Path of a store with labels and its indexes; nobody writes to it."""
-    path = tmp_path_factory.mktemp("ruled") / "s"
-    with ruled_store.write(path) as made:
-        made.index()
-    return path
-
-
-@pytest.fixture
-def fresh(pattern, tmp_path):
-    """Makes copies of it."""
-    with contextlib.ExitStack() as opened:
-        yield lambda name: opened.enter_context(featurestore.connect(shutil.copytree(pattern, tmp_path / name)))
-
-
-@pytest.fixture
-def store(fresh):
-    return fresh("s")
 
 
 @pytest.fixture(scope="module")

@@ -1,37 +1,12 @@
 """The texts a label is scored on: none that its explainer saw, each of its kind."""
 
-import contextlib
-import shutil
-
 import pytest
 
-import featurestore
 from labeler.explainers import llm_explainer
 from labeler.scorers import examples
 from tests.support import ruled_store
 
 COUNT = len(ruled_store.FEATURES)
-
-
-@pytest.fixture(scope="module")
-def pattern(tmp_path_factory):
-    """Path of a store with labels and its indexes; nobody writes to it."""
-    path = tmp_path_factory.mktemp("ruled") / "s"
-    with ruled_store.write(path) as made:
-        made.index()
-    return path
-
-
-@pytest.fixture
-def fresh(pattern, tmp_path):
-    """Makes copies of it."""
-    with contextlib.ExitStack() as opened:
-        yield lambda name: opened.enter_context(featurestore.connect(shutil.copytree(pattern, tmp_path / name)))
-
-
-@pytest.fixture
-def store(fresh):
-    return fresh("s")
 
 
 @pytest.mark.parametrize("contexts", [False, True])
