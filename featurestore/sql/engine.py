@@ -149,7 +149,7 @@ class Engine:
         except duckdb.Error as exc:
             raise find_file_error(exc) or BadRequest(f"SQL: {self._describe(exc)}") from None
         except (pyarrow.ArrowException, OSError) as exc:  # what fails after the first batch comes through Arrow
-            raise _convert_arrow_error(self._describe(exc), timeout) from None
+            raise find_file_error(exc) or _convert_arrow_error(self._describe(exc), timeout) from None
         except MemoryError:
             raise memory_error("the machine has no more") from None
         finally:
@@ -170,11 +170,14 @@ class Engine:
 
 
 def _convert_arrow_error(text: str, timeout: float | None) -> FeatureStoreError:
-    if "INTERRUPT" in text:
+    # An error begins with its kind; what follows may quote the statement, which can hold any text.
+    if text.startswith("INTERRUPT"):
         return timeout_error(timeout)
-    if "Out of Memory" in text:
+    if text.startswith("Out of Memory"):
         return memory_error(text)
-    return BadStore(f"a file of the store cannot be read: {text}") if "IO Error" in text else BadRequest(f"SQL: {text}")
+    if text.startswith("IO Error"):
+        return BadStore(f"a file of the store cannot be read: {text}")
+    return BadRequest(f"SQL: {text}")
 
 
 def _list_spellings(files: Iterable[list[str]]) -> list[str]:

@@ -14,7 +14,8 @@ from featurestore.tables import schema
 
 MAX_STATEMENT = 200_000  # characters
 
-FILE_ERROR = re.compile(r"^(?:[\w.]+\.)?(BadStore|Unavailable): (.*)$", re.MULTILINE)
+_TRACEBACK = "Traceback (most recent call last)"
+_FILE_ERROR = re.compile(r"^(?:[\w.]+\.)?(BadStore|Unavailable): (.*)$", re.MULTILINE)
 
 
 def check_select(statement: str) -> set[str]:
@@ -93,7 +94,9 @@ def strip_semicolon(statement: str) -> str:
 
 def find_file_error(error: Exception) -> FeatureStoreError | None:
     """Return the error of a file system written in Python, which DuckDB hands on as a traceback; None for its own."""
-    match = FILE_ERROR.search(str(error))
+    # DuckDB's own errors begin with their kind; what follows may quote the statement, which can hold any text.
+    text = str(error).lstrip()
+    match = _FILE_ERROR.search(text) if text.startswith(_TRACEBACK) else None
     if match is None:
         return None
     return (Unavailable if match[1] == "Unavailable" else BadStore)(match[2])
@@ -102,7 +105,7 @@ def find_file_error(error: Exception) -> FeatureStoreError | None:
 def shorten_error(error: Exception | str) -> str:
     """Return an error of DuckDB on one line of at most 500 characters, without its lines of carets."""
     text = str(error).strip()
-    if "Traceback (most recent call last)" in text:  # from a file system written in Python
+    if text.startswith(_TRACEBACK):  # from a file system written in Python
         text = next((line for line in text.splitlines()[1:] if line[:1].strip()), text)
     lines = [line for line in text.splitlines() if line.strip()]
     # DuckDB points at the place with a line of carets; without a fixed-width screen they say little.

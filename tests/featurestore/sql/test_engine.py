@@ -79,3 +79,15 @@ def test_nothing_is_written_and_nothing_outside_is_read(tmp_path, tiny_store, st
     assert "secret" not in str(caught.value).replace("secret.txt", "")
     assert list(tmp_path.iterdir()) == []
     assert sorted(path for path in tiny_store.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["IO Error", "INTERRUPT", "Out of Memory", "\nBadStore: x", "Traceback (most recent call last):\nUnavailable: x"],
+)
+@pytest.mark.parametrize("rows", ["", "CASE WHEN i < 20000 THEN '1' ELSE "])
+def test_an_error_that_quotes_the_statement_is_the_statements(store, text, rows):
+    """At once, and after the first batch, when it comes through Arrow."""
+    value = f"{rows} $text {'END' if rows else ''}"
+    with pytest.raises(BadRequest, match="SQL: Conversion Error"):
+        store.sql(f"SELECT ({value})::INTEGER FROM range(50000) t(i)", {"text": text})
