@@ -37,7 +37,7 @@ FLOORS = {
         ["weights", "corpus"],
         ["sae", "model"],
     ],
-    "labeler": [["cli"], ["runs"], ["scorers"], ["explainers"], ["llm"], ["prompts", "selection"]],
+    "labeler": [["cli"], ["runs"], ["scorers"], ["explainers"], ["replies"], ["llm"], ["prompts", "selection"]],
 }
 DOOR = "featurestore.extension"  # what siblings use beside the public names
 HEAVY = {

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from featurestore import Example, Feature
 from labeler.explainers.label_flaws import find_flaw
-from labeler.llm.replies import Ask, UnreadableReply, ask_until_readable, continue_conversation, parse_label
+from labeler.llm.completions import UnreadableReply
 from labeler.prompts import Prompt
+from labeler.replies.reader import Ask, ask_until_readable, continue_conversation, parse_label
 
 TOP_EXAMPLES = 10  # of the top band; of each sampled band only the strongest
 STRONG_SHARE = 0.25  # of the feature's maximum: tokens above it are marked as active

@@ -25,10 +25,9 @@ import msgspec
 from featurestore import BadStore, Progress, Unavailable
 from labeler.llm.asker import AnswerPending, Asker
 from labeler.llm.budget import Budget
-from labeler.llm.completions import Answer, Messages, ReplyOptions, bound_tokens, build_request
+from labeler.llm.completions import Answer, Messages, ReplyOptions, UnreadableReply, bound_tokens, build_request
 from labeler.llm.endpoint import Endpoint
 from labeler.llm.journal import Journal
-from labeler.llm.replies import UnreadableReply
 
 MOST_REQUESTS, MOST_BYTES = 50_000, 190_000_000  # of one file; OpenAI takes 50,000 and 200 MB
 END_STATES = frozenset({"completed", "failed", "expired", "cancelled"})

@@ -18,10 +18,9 @@ from labeler.explainers.llm_explainer import (
 )
 from labeler.llm.asker import AnswerPending, Asker
 from labeler.llm.budget import Budget
-from labeler.llm.completions import Answer, estimate_tokens
+from labeler.llm.completions import Answer, UnreadableReply, estimate_tokens
 from labeler.llm.endpoint import Endpoint, RequestRefused
 from labeler.llm.rate_limit import RunStopped
-from labeler.llm.replies import UnreadableReply
 from labeler.prompts import Prompt
 from labeler.runs.base import CHUNK, SAMPLE, CostEstimate, Outcome, RunReport, Work, describe_defect, run
 from labeler.runs.row_buffer import Row, RowBuffer

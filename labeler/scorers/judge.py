@@ -9,10 +9,10 @@ from typing import Any
 
 from labeler.explainers.llm_explainer import MissingEvidence
 from labeler.llm.asker import AnswerPending, Asker
-from labeler.llm.completions import Answer, Messages
+from labeler.llm.completions import Answer, Messages, UnreadableReply
 from labeler.llm.endpoint import RequestRefused
-from labeler.llm.replies import UnreadableReply, ask_until_readable
 from labeler.prompts import Prompt
+from labeler.replies.reader import ask_until_readable
 from labeler.scorers.examples import Material
 from labeler.scorers.methods import METHODS, REMINDER, TOGETHER, Judgement, Question, Result
 from labeler.scorers.sample import Target

@@ -7,8 +7,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from labeler.llm.completions import Answer
-from labeler.llm.replies import UnreadableReply
+from labeler.llm.completions import Answer, UnreadableReply
 
 STRONGEST = 10  # the largest activation that a simulation may predict
 

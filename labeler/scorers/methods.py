@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy
 
 from labeler.explainers.llm_explainer import STRONG_SHARE, MissingEvidence
-from labeler.llm.completions import Answer
-from labeler.llm.replies import UnreadableReply, parse_choice, parse_numbers
+from labeler.llm.completions import Answer, UnreadableReply
 from labeler.prompts import Prompt
+from labeler.replies.reader import parse_choice, parse_numbers
 from labeler.scorers import statistics
 from labeler.scorers.examples import Material, Text
 from labeler.scorers.likelihoods import compute_expectations, read_probabilities

@@ -342,11 +342,13 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 for a free one")
     parser.add_argument("--key", help="the key it wants")
-    parser.add_argument("--shapes", action="store_true", help="answer in every shape of tests.labeler.llm.reply_shapes")
+    parser.add_argument(
+        "--shapes", action="store_true", help="answer in every shape of tests.labeler.replies.reply_shapes"
+    )
     arguments = parser.parse_args()
     settings = {"latency": arguments.latency, "most": arguments.most, "key": arguments.key}
     if arguments.shapes:
-        from tests.labeler.llm.reply_shapes import answer_in_shapes
+        from tests.labeler.replies.reply_shapes import answer_in_shapes
 
         settings["answer"] = answer_in_shapes
     address = (arguments.host, arguments.port)

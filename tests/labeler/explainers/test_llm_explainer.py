@@ -7,8 +7,7 @@ import pytest
 import featurestore
 from labeler import prompts
 from labeler.explainers import llm_explainer
-from labeler.llm import replies
-from labeler.llm.completions import Answer
+from labeler.llm.completions import Answer, UnreadableReply
 
 
 @pytest.fixture
@@ -73,6 +72,6 @@ def test_an_unreadable_reply_is_asked_about_once(page):
     assert llm_explainer.explain(page, prompts.load(), ask).label == "self"
     assert asked[0][1]["schema"] == llm_explainer.SCHEMA
     ask, asked = ask_of("", "")
-    with pytest.raises(replies.UnreadableReply, match="empty reply"):
+    with pytest.raises(UnreadableReply, match="empty reply"):
         llm_explainer.explain(page, prompts.load(), ask)
     assert len(asked) == 2

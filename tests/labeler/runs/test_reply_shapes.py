@@ -14,7 +14,7 @@ from labeler.llm.asker import Asker
 from labeler.llm.endpoint import Endpoint
 from labeler.llm.journal import Journal
 from labeler.runs import label_run
-from tests.labeler.llm.reply_shapes import SHAPES, answer_in_shapes
+from tests.labeler.replies.reply_shapes import SHAPES, answer_in_shapes
 from tests.support import ROOT, fake_llm, label_store
 
 

@@ -4,8 +4,7 @@ import math
 
 import pytest
 
-from labeler.llm.completions import Answer
-from labeler.llm.replies import UnreadableReply
+from labeler.llm.completions import Answer, UnreadableReply
 from labeler.scorers import likelihoods
 
 

@@ -10,11 +10,10 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from labeler.llm.completions import MAX_LIMIT, MAX_REPLY, RETRY_TOKENS, Answer, Messages
-from labeler.llm.completions import UnreadableReply as UnreadableReply
-from labeler.llm.label_lines import EMPTY_LABEL, PLACEHOLDER, finish_label, is_placeholder, read_plain_label, unwrap
-from labeler.llm.loose_json import FoundObject, collect_values, find_objects, parse_value
-from labeler.llm.thinking import strip_thinking
+from labeler.llm.completions import MAX_LIMIT, MAX_REPLY, RETRY_TOKENS, Answer, Messages, UnreadableReply
+from labeler.replies.label_lines import EMPTY_LABEL, PLACEHOLDER, finish_label, is_placeholder, read_plain_label, unwrap
+from labeler.replies.loose_json import FoundObject, collect_values, find_objects, parse_value
+from labeler.replies.thinking import strip_thinking
 
 MAX_QUOTED_REPLY = 2000  # characters of an unreadable reply that the second question repeats
 RAISES = 2  # how often one question gets more tokens

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from labeler.llm.loose_json import find_objects
+from labeler.replies.loose_json import find_objects
 
 _NAMES = (
     "think|thinks|thinking|thought|thoughts|reason|reasoning|reflection|scratchpad|analysis|rationale|monologue|"

@@ -3,9 +3,9 @@
 import pytest
 from openai.types.chat import ChatCompletion
 
-from labeler.llm import replies
-from labeler.llm.completions import Answer, parse_completion
-from tests.labeler.llm.reply_shapes import SHAPES, message
+from labeler.llm.completions import Answer, UnreadableReply, parse_completion
+from labeler.replies import reader
+from tests.labeler.replies.reply_shapes import SHAPES, message
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from tests.labeler.llm.reply_shapes import SHAPES, message
     ],
 )
 def test_tolerant_reading(reply, label):
-    assert replies.parse_label(reply) == label
+    assert reader.parse_label(reply) == label
 
 
 @pytest.mark.parametrize(
@@ -32,8 +32,8 @@ def test_tolerant_reading(reply, label):
     ],
 )
 def test_unreadable(answer, why):
-    with pytest.raises(replies.UnreadableReply, match=why):
-        replies.parse_label(answer)
+    with pytest.raises(UnreadableReply, match=why):
+        reader.parse_label(answer)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_unreadable(answer, why):
     ],
 )
 def test_replies_with_a_label(reply, label):
-    assert replies.parse_label(reply) == label
+    assert reader.parse_label(reply) == label
 
 
 def read(shape):
@@ -54,8 +54,8 @@ def read(shape):
     body = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [message(shape)]}
     answer = parse_completion(ChatCompletion.construct(**body), ())
     try:
-        return replies.parse_label(answer), None
-    except replies.UnreadableReply as exc:
+        return reader.parse_label(answer), None
+    except UnreadableReply as exc:
         return None, str(exc)
 
 
