@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,20 @@ from featurestore.extension.output import print_json_lines
 if TYPE_CHECKING:
     from labeler.llm.asker import Asker
     from labeler.llm.budget import Budget
+    from labeler.llm.completions import ReplyOptions
     from labeler.runs.base import CostEstimate, RunReport
 
+# Fields of a request that are the run's own, and how a user sets them.
+OWN_FIELDS = {
+    "model": "is set with --model",
+    "messages": "are made of the prompt, see --prompt",
+    "max_tokens": "is set with --max-tokens",
+    "temperature": "is set with --temperature",
+    "logprobs": "are asked for where they are needed",
+    "top_logprobs": "are asked for where they are needed",
+    "stream": "is not possible: a reply is read as a whole",
+    "n": "is not possible: every question has one reply, see --take",
+}
 _OPTIONS = (
     click.option(
         "--base-url",
@@ -61,6 +74,19 @@ _OPTIONS = (
     click.option(
         "--price-out", type=click.FloatRange(0), metavar="MONEY", help="Price of a million tokens of replies."
     ),
+    click.option(
+        "--max-tokens",
+        type=click.IntRange(1, 1_000_000),
+        metavar="N",
+        help="Most tokens of a reply, thinking included. Default: few, and more when replies are cut off.",
+    ),
+    click.option("--temperature", type=click.FloatRange(0, 2), metavar="T", help="Temperature of replies. Default: 0."),
+    click.option(
+        "--extra-body",
+        metavar="JSON",
+        help="Further fields of every request, as a JSON object: "
+        """'{"chat_template_kwargs": {"enable_thinking": false}}'.""",
+    ),
     click.option("--batch", is_flag=True, help="Use the Batch API: cheaper, with answers within a day."),
     click.option("--dry-run", is_flag=True, help="Print the requests and their estimated cost, and stop."),
     click.option(
@@ -96,6 +122,9 @@ class ModelOptions:
     budget: str | None
     price_in: float | None
     price_out: float | None
+    max_tokens: int | None
+    temperature: float | None
+    extra_body: str | None
     batch: bool
     dry_run: bool
     take: int
@@ -118,7 +147,14 @@ class ModelOptions:
             raise BadRequest("--batch asks one endpoint: name one")
         if (parsed.price_in is None) != (parsed.price_out is None):
             raise BadRequest("--price-in and --price-out go together: what a million tokens of each kind cost")
+        parse_extra_body(parsed.extra_body)
         return parsed
+
+    def build_reply_options(self) -> ReplyOptions:
+        """What is wanted of every reply."""
+        from labeler.llm.completions import ReplyOptions
+
+        return ReplyOptions(self.max_tokens, self.temperature, parse_extra_body(self.extra_body))
 
     def build_budget(self) -> Budget:
         """The budget of the run, with its prices. Raises BadRequest."""
@@ -153,6 +189,7 @@ class ModelOptions:
         from labeler.llm.batch_api import BatchAsker
         from labeler.llm.endpoint import Endpoint
 
+        options = self.build_reply_options()
         with contextlib.ExitStack() as stack:
             kept = stack.enter_context(journal.Journal(Path(self.journal or journal.default_path(location))))
             if self.ray is not None:
@@ -160,16 +197,35 @@ class ModelOptions:
 
                 how = (self.servers, self.gpus_per_server, self.concurrency)
                 fleet = stack.enter_context(serve_on_ray(self.ray, self.serve or "", self.model, *how))
-                yield Asker(fleet, kept, budget, self.take)
+                yield Asker(fleet, kept, budget, self.take, options)
                 return
             endpoints = [
                 Endpoint(self.model, url, self.api_key_env, concurrency=self.concurrency)
                 for url in self.endpoints or (None,)
             ]
             if self.batch:
-                yield stack.enter_context(BatchAsker(endpoints[0], kept, budget, self.take))
+                yield stack.enter_context(BatchAsker(endpoints[0], kept, budget, self.take, options=options))
             else:
-                yield Asker(endpoints, kept, budget, self.take)
+                yield Asker(endpoints, kept, budget, self.take, options)
+
+
+def parse_extra_body(text: str | None) -> dict[str, Any] | None:
+    """Return the object in a text of JSON; None for None. Raises BadRequest for other JSON, and for fields of ours."""
+    if text is None:
+        return None
+    try:
+        body = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as exc:
+        raise BadRequest(f"--extra-body: {text[:80]} is no JSON ({exc})") from None
+    if not isinstance(body, dict):
+        raise BadRequest(f"--extra-body: {text[:80]} is no JSON object, such as {{\"reasoning_effort\": \"low\"}}")
+    for name in OWN_FIELDS.keys() & body.keys():
+        raise BadRequest(f"--extra-body: {name} {OWN_FIELDS[name]}")
+    return body
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def refuse_without_model(ctx: click.Context, further: Collection[str], reason: str) -> None:

@@ -140,3 +140,49 @@ def test_the_key_is_sent_and_needed_for_the_real_api(store, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(Unavailable, match="set OPENAI_API_KEY, or name a server"):
         Endpoint("m")
+
+
+SCHEMA = {"name": "label", "schema": {"type": "object"}}
+TALK = [{"role": "user", "content": "what is it?"}]
+
+
+def asked_formats(answer, questions=3):
+    """Whether each request to an endpoint had a response_format, over some questions with a schema."""
+    with Server(answer) as server:
+        endpoint = Endpoint("m", server.url, retries=0)
+        for _ in range(questions):
+            assert endpoint.ask(TALK, schema=SCHEMA).text == '{"label": "x"}'
+        return ["response_format" in request for request in server.requests]
+
+
+def test_an_endpoint_that_gives_structured_output_is_used_so():
+    assert asked_formats(lambda n, body: say('{"label": "x"}')) == [True, True, True]
+
+
+@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize(
+    "message",
+    ["Unsupported parameter: 'response_format'.", "json_schema is not available", "extra fields not permitted"],
+)
+def test_one_that_does_not_is_asked_without_from_then_on(status, message):
+    """Whether its refusal names the field or not."""
+
+    def answer(n, body):
+        return failure(status, message) if "response_format" in body else say('{"label": "x"}')
+
+    assert asked_formats(answer) == [True, False, False, False]
+
+
+def test_a_refusal_of_something_else_is_not_taken_for_one_of_the_schema():
+    """Once a request with a schema was answered, a refusal is about its question."""
+
+    def answer(n, body):
+        return failure(400, "the prompt is too long") if n == 2 else say('{"label": "x"}')
+
+    with Server(answer) as server:
+        endpoint = Endpoint("m", server.url, retries=0)
+        endpoint.ask(TALK, schema=SCHEMA)
+        with pytest.raises(BadRequest, match="the prompt is too long"):
+            endpoint.ask(TALK, schema=SCHEMA)
+        endpoint.ask(TALK, schema=SCHEMA)
+        assert all("response_format" in request for request in server.requests)

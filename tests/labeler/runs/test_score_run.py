@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 
+import pyarrow
 import pytest
 
 import featurestore
@@ -28,6 +29,7 @@ from labeler.runs import score_run
 from labeler.runs.embedding_score_run import score_with_embedder
 from labeler.scorers import report as score_report
 from labeler.scorers import sample as score_sample
+from labeler.scorers.judge import Judge
 from tests.support import ROOT, fake_llm, ruled_store
 
 METHODS = ("detection", "fuzzing", "intruder", "simulation")
@@ -39,15 +41,12 @@ TEXTS = 8
 def written(pattern, tmp_path_factory):
     """A store with its labels scored by an oracle, by a guesser and by the embedder; nobody writes to it."""
     with featurestore.connect(shutil.copytree(pattern, tmp_path_factory.mktemp("scored") / "s")) as made:
-        for explainer in ruled_store.EXPLAINERS:
-            report, _ = run(made, ruled_store.oracle, model="oracle", explainer=explainer, texts=TEXTS)
-            assert (report.labels, report.failed, report.unanswered, report.without_hard) == (COUNT, {}, 0, 0)
-            score_with_embedder(
-                made,
-                score_sample.read_labels(made, [ruled_store.NAME], explainer),
-                representative=True,
-                progress=no_progress,
-            )
+        labels = pyarrow.concat_tables(
+            score_sample.read_labels(made, [ruled_store.NAME], explainer) for explainer in ruled_store.EXPLAINERS
+        )
+        report, _ = run(made, ruled_store.oracle, model="oracle", labels=labels, texts=TEXTS)
+        assert (report.labels, report.failed, report.unanswered, report.without_hard) == (4 * COUNT, {}, 0, 0)
+        score_with_embedder(made, labels, representative=True, progress=no_progress)
         report, _ = run(made, ruled_store.guesser, model="guesser", explainer="right", texts=TEXTS)
         assert report.failed == {}
         yield made
@@ -239,14 +238,16 @@ def test_replies_of_another_shape_are_failures(store):
         "{}",
         "",
     ]
-    for number, reply in enumerate(replies):
-        wanted = {"methods": ("detection", "intruder"), "explainer": "right", "limit": 1, "texts": 4}
-        run(store, lambda asked, reply=reply: reply, model=f"judge-{number}", **wanted)
-    rows = store.sql("SELECT judge, method, n, failures, value FROM scores").to_pylist()
-    assert {(row["judge"], row["method"]) for row in rows} == {
-        (f"judge-{number}", method) for number in range(len(replies)) for method in ("detection", "intruder")
-    }
-    assert all(row["n"] == 0 and row["failures"] and row["value"] is None for row in rows)
+    table = score_sample.read_labels(store, [ruled_store.NAME], "right", limit=1)
+    ((page, source, (target,)),) = score_run.read_pages(store, table)
+    material = source.collect_material(page, 4)
+    job = score_run.ScoreJob.of(("detection", "intruder"))
+    for reply in replies:
+        with fake_llm.Endpoint(answer=lambda asked, reply=reply: reply) as served:
+            judge = Judge(Asker([Endpoint("judge", served.url)]), job.prompts, None, False)
+            rows = [row for method in job.prompts for row in judge.score(method, target, material)]
+        assert {row["method"] for row in rows} == {"detection", "intruder"}
+        assert all(row["n"] == 0 and row["failures"] and row["value"] is None for row in rows), reply
 
 
 def test_replies_with_thoughts_fences_and_bare_lists_are_read(store):
