@@ -218,7 +218,7 @@ def parse_extra_body(text: str | None) -> dict[str, Any] | None:
     except (ValueError, RecursionError) as exc:
         raise BadRequest(f"--extra-body: {text[:80]} is no JSON ({exc})") from None
     if not isinstance(body, dict):
-        raise BadRequest(f"--extra-body: {text[:80]} is no JSON object, such as {{\"reasoning_effort\": \"low\"}}")
+        raise BadRequest(f'--extra-body: {text[:80]} is no JSON object, such as {{"reasoning_effort": "low"}}')
     for name in OWN_FIELDS.keys() & body.keys():
         raise BadRequest(f"--extra-body: {name} {OWN_FIELDS[name]}")
     return body

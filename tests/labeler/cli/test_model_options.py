@@ -9,7 +9,14 @@ from labeler.cli.model_options import parse_extra_body
 from tests.labeler.scripted_llm import Server, say
 from tests.support import ruled_store
 
-OPTIONS = ["--max-tokens", "4000", "--temperature", "0.6", "--extra-body", '{"reasoning_effort": "low", "x": {"y": []}}']
+OPTIONS = [
+    "--max-tokens",
+    "4000",
+    "--temperature",
+    "0.6",
+    "--extra-body",
+    '{"reasoning_effort": "low", "x": {"y": 1}}',
+]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +44,7 @@ def test_every_request_says_what_the_options_say(path, tmp_path, invoke, monkeyp
     assert server.requests
     for request in server.requests:
         assert (request["max_tokens"], request["temperature"]) == (4000, 0.6)
-        assert (request["reasoning_effort"], request["x"]) == ("low", {"y": []})
+        assert (request["reasoning_effort"], request["x"]) == ("low", {"y": 1})
 
 
 def test_without_options_nothing_further_is_said(path, tmp_path, invoke):
@@ -74,7 +81,9 @@ def test_other_options_are_another_question_to_the_journal(path, tmp_path, invok
     ],
 )
 def test_mistakes_are_told_before_anything_is_asked(path, invoke, option, value, message):
-    done = invoke(main, ["label", "--store", path, "--model", "m", "--base-url", "http://127.0.0.1:9/v1", option, value])
+    done = invoke(
+        main, ["label", "--store", path, "--model", "m", "--base-url", "http://127.0.0.1:9/v1", option, value]
+    )
     assert done.exit_code == 2
     assert message in done.stderr
 
