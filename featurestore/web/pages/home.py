@@ -7,7 +7,7 @@ import re
 from typing import Any
 from urllib.parse import urlencode
 
-from flask import redirect, render_template, request
+from flask import g, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
 from featurestore.errors import FeatureStoreError
@@ -29,7 +29,7 @@ def show_home(store: FeatureStore) -> ResponseReturnValue:
     if _looks_like_id(text):
         return redirect(f"/features/{text}")
     context: dict[str, Any] = {"dictionaries": store.dictionaries(), "fields": fields, "hits": None, "error": None}
-    if not fields:
+    if not fields or g.get("only_shown"):
         queries = dict(itertools.islice(QUERIES.items(), 4))
         return render_template(
             "home.html", **context, info=store.info(), examples=SEARCHES, texts=TEXTS, queries=queries

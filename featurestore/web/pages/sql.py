@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 from urllib.parse import quote
 
-from flask import render_template
+from flask import g, render_template
 from flask.typing import ResponseReturnValue
 
 from featurestore.errors import FeatureStoreError
@@ -39,7 +39,7 @@ def show_sql(store: FeatureStore) -> ResponseReturnValue:
         "table": None,
         "error": None,
     }
-    if not statement:
+    if not statement or g.get("only_shown"):
         return render_template("sql.html", **context)
     try:
         table = rows(store.sql(statement, max_rows=MAX_ROWS, timeout=SQL_SECONDS))

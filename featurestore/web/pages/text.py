@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
-from flask import render_template
+from flask import g, render_template
 from flask.typing import ResponseReturnValue
 
 from featurestore.errors import FeatureStoreError
@@ -39,7 +39,7 @@ def show_text(store: FeatureStore) -> ResponseReturnValue:
         "chosen": None,
         "error": None,
     }
-    if not fields.text.strip():
+    if not fields.text.strip() or g.get("only_shown"):
         return render_template("text.html", **context)
     try:
         answer = store.activating(fields.text, fields.dictionary or None, fields.k, fields.order)

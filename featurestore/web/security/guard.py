@@ -21,12 +21,15 @@ from featurestore.web.pages.page import Page
 from featurestore.web.security import headers
 from featurestore.web.security.keys import read_key
 from featurestore.web.security.limits import Lanes, Quotas
+from featurestore.web.security.sites import READING, Sender, check_other_site, find_sender
 from featurestore.web.serving import dispatch
 from featurestore.web.settings import Settings
 from featurestore.wire.question import Question
 
 # Needs no key: these show what the service is, not what it holds.
 OPEN = {"static", "docs.openapi", "docs.docs"}
+# Lanes of pages that a link of another site opens without running what it says.
+NEVER_LINKED = ("sql", "activating")
 
 
 class Guard:
@@ -52,15 +55,22 @@ class Guard:
         metrics.begin_request()
         g.releases.append(metrics.end_request)
         self._check_host()
-        origin = self._check_origin()
-        if request.method == "OPTIONS":
-            return headers.answer_preflight() if origin else None
+        sender = find_sender(self._settings.origins)
+        if sender is Sender.NAMED:
+            g.origin = request.headers["Origin"]
         question = _find_question()
         scope, lane = self._needs(question)
+        if sender is Sender.OTHER and (scope or request.method not in READING):
+            check_other_site(request.endpoint in self._pages, lane)
+            # A link of another site must not have SQL run: the page shows the statement, and a person sends it.
+            g.only_shown = lane in NEVER_LINKED or bool(request.args.get("where"))
+            scope, lane = ("read", "light") if g.only_shown else (scope, lane)
+        if request.method == "OPTIONS":
+            return headers.answer_preflight() if sender is Sender.NAMED else None
         if question is not None and question.most_bytes is not None:
             request.max_content_length = question.most_bytes
         if scope == "write":
-            self._check_write()
+            self._check_write(sender)
         g.may_write = self._settings.writes
         subqueries_allowed.set(self._settings.keys is None)  # without keys, whoever asks may run SQL too
         if self._settings.keys is not None and scope:
@@ -97,28 +107,13 @@ class Guard:
                 f"this service does not answer for the host {host!r:.80}: `serve --allow-host` names others"
             )
 
-    def _check_origin(self) -> str | None:
-        """Return the other site whose page sent the request and whose scripts may read answers; None without one.
-
-        Raises Forbidden for a page of a site that is not named, unless the request only reads (GET or HEAD).
-        """
-        origin = request.headers.get("Origin")
-        if origin is None or _is_own(origin):
-            return None
-        if origin in self._settings.origins:
-            g.origin = origin
-            return origin
-        if request.method not in ("GET", "HEAD"):
-            raise Forbidden(f"pages of {origin!r:.80} may not ask here: `serve --cors-origin` names those that may")
-        return None
-
-    def _check_write(self) -> None:
+    def _check_write(self, sender: Sender) -> None:
         """Raises Forbidden where nothing may be written, or where another site's page could have sent this."""
         if not self._settings.writes:
             raise Forbidden("nothing can be written here: `featurestore serve --allow-writes` takes it")
         if request.endpoint in self._pages:
             # A browser sends a form with its user's rights, so only our own pages may send one.
-            if not _is_own(request.headers.get("Origin")):
+            if sender is not Sender.OWN:
                 raise Forbidden("a form is taken from this service's own pages; programs write to /v1/labels")
         elif request.method != "DELETE" and request.mimetype != "application/json":
             # Other types can be sent by a form of any site.
@@ -132,11 +127,16 @@ class Guard:
         if version is None:
             return None
         g.tag = answer_cache.compute_tag(version)
-        return Response(status=304) if request.if_none_match.contains_weak(g.tag) else None
+        known = request.if_none_match
+        # `*` is any answer that exists: whether one does is known after the route has answered.
+        return Response(status=304) if known.contains_weak(g.tag) and not known.star_tag else None
 
     def _finish(self, answer: Response) -> Response:
         """Add headers to an answer, compress it, and record it in the metrics and the log."""
         answer.headers["X-Request-Id"] = g.request_id
+        if "tag" in g and answer.status_code == 200 and request.if_none_match.star_tag:
+            answer = Response(status=304)
+            answer.headers["X-Request-Id"] = g.request_id
         varies = []
         if "tag" in g and answer.status_code in (200, 304):
             answer.headers["ETag"] = f'W/"{g.tag}"'
@@ -196,11 +196,6 @@ def _parse_host(header: str) -> str:
     """Return the name in a Host header, in lower case and without the port; "" where it is not of that form."""
     match = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\](:[0-9]+)?|([A-Za-z0-9._-]+)(:[0-9]+)?", header)
     return (match[1] or match[3]).lower() if match else ""
-
-
-def _is_own(origin: str | None) -> bool:
-    """Return whether an Origin header names this service itself."""
-    return origin is not None and origin.partition("://")[2] == request.headers.get("Host")
 
 
 def _call_all(calls: list[Callable[[], Any]]) -> None:

@@ -242,7 +242,7 @@ def test_headers_and_policy_are_on_every_answer(store):
         assert "*" not in policy
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["X-Frame-Options"] == "DENY"
-        assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["Referrer-Policy"] == "same-origin"
 
 
 # --- paths, addresses, secrets ----------------------------------------------------------------------------------------
@@ -380,6 +380,23 @@ def test_what_has_not_changed_is_not_sent_again(tmp_path):
         for path, tag in tags.items():
             assert changed.get(path, headers={"If-None-Match": tag}).status_code == 200
         assert "ETag" not in http.get("/v1/features/tiny/0-res/99").headers
+
+
+def test_any_answer_is_unchanged_only_where_there_is_one(store):
+    http = create_app(store).test_client()
+    star = {"If-None-Match": "*"}
+    there = http.get("/v1/features/tiny/0-res/3", headers=star)
+    assert (there.status_code, there.data) == (304, b"")
+    assert there.headers["ETag"] == http.get("/v1/features/tiny/0-res/3").headers["ETag"]
+    for path, status in (
+        ("/v1/features/tiny/0-res/99", 404),
+        ("/v1/features/tiny/9-res/3", 404),
+        ("/v1/features/tiny/0-res/3?examples=x", 400),
+        ("/v1/dictionaries/tiny/none", 404),
+        ("/v1/graphs/none", 404),
+        ("/v1/info", 200),  # has no ETag
+    ):
+        assert http.get(path, headers=star).status_code == status, path
 
 
 def test_an_answer_kept_is_the_answer_computed(store, monkeypatch):
