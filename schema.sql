@@ -10,50 +10,66 @@ CREATE TABLE stored.dictionaries (
     dictionary        VARCHAR NOT NULL CHECK (regexp_full_match(dictionary, '[^/\s]+/[^/\s]+')),
     model             VARCHAR NOT NULL,
     source            VARCHAR NOT NULL,
-    kind              VARCHAR NOT NULL CHECK (kind IN ('sae', 'transcoder', 'clt')),
-    architecture      VARCHAR NOT NULL,
-    hook_point        VARCHAR NOT NULL,
+    kind              VARCHAR NOT NULL CHECK (kind IN ('sae', 'transcoder', 'clt', 'vectors')),
+    architecture      VARCHAR,
+    hook_point        VARCHAR,
     hook_point_out    VARCHAR,
     layer             INTEGER CHECK (layer >= 0),
     site              VARCHAR,
-    d_in              INTEGER NOT NULL CHECK (d_in > 0),
-    d_out             INTEGER NOT NULL CHECK (d_out > 0),
+    d_in              INTEGER CHECK (d_in > 0),
+    d_out             INTEGER CHECK (d_out > 0),
     d_sae             INTEGER NOT NULL CHECK (d_sae > 0),
-    space             VARCHAR NOT NULL,
+    space             VARCHAR,
+    origin            VARCHAR CHECK (origin IN ('harvest', 'weights', 'import')),
+    import_format     VARCHAR,
+    import_location   VARCHAR,
+    import_tool       VARCHAR,
     model_location    VARCHAR,
     model_hash        VARCHAR,
     weights_location  VARCHAR,
     weights_hash      VARCHAR,
     tokenizer         VARCHAR,
     corpus            VARCHAR,
+    dataset           VARCHAR,
+    prompts           BIGINT CHECK (prompts >= 0),
     context_size      INTEGER CHECK (context_size > 0),
     tokens_counted    BIGINT CHECK (tokens_counted >= 0),
     tokens_excluded   BIGINT CHECK (tokens_excluded >= 0),
+    histogram_scale   INTEGER CHECK (histogram_scale BETWEEN -1000 AND 1000),
+    decimals          INTEGER CHECK (decimals BETWEEN 0 AND 20),
     settings          VARCHAR,
     tool              VARCHAR NOT NULL,
     created_at        TIMESTAMPTZ NOT NULL,
     PRIMARY KEY (dictionary),
     CHECK (dictionary = model || '/' || source));
 COMMENT ON TABLE  stored.dictionaries IS
-    'The features of one trained SAE or transcoder at one hook point of one model.';
+    'The features of one trained SAE or transcoder at one hook point of one model, or any set of named vectors.';
 COMMENT ON COLUMN stored.dictionaries.dictionary IS 'Its id, model/source, such as gpt2-small/8-res-jb.';
 COMMENT ON COLUMN stored.dictionaries.model IS 'The language model, the part of the id before the slash.';
 COMMENT ON COLUMN stored.dictionaries.source IS 'The part of the id after the slash.';
 COMMENT ON COLUMN stored.dictionaries.kind IS
-    'sae (reads and writes one place), transcoder (reads one place, writes another) or clt.';
-COMMENT ON COLUMN stored.dictionaries.architecture IS 'Its kind of encoder: standard, gated, jumprelu, topk, ...';
+    'sae (reads and writes one place), transcoder (reads one place, writes another), clt, or vectors: directions such '
+    'as probes and steering vectors.';
+COMMENT ON COLUMN stored.dictionaries.architecture IS 
+    'Its kind of encoder: standard, gated, jumprelu, topk, ...; null if not known.';
 COMMENT ON COLUMN stored.dictionaries.hook_point IS
-    'Where activations are read, in TransformerLens''s names, such as blocks.8.hook_resid_pre.';
+    'Where activations are read, in TransformerLens''s names, such as blocks.8.hook_resid_pre; null if not known.';
 COMMENT ON COLUMN stored.dictionaries.hook_point_out IS 'Where a transcoder''s output is added; null for an SAE.';
 COMMENT ON COLUMN stored.dictionaries.layer IS 'The layer of hook_point, from 0.';
 COMMENT ON COLUMN stored.dictionaries.site IS
     'What is read there: resid_pre, resid_post, mlp_in, mlp_out, attn_out, hook_z, ...';
-COMMENT ON COLUMN stored.dictionaries.d_in IS 'Width of its input.';
-COMMENT ON COLUMN stored.dictionaries.d_out IS 'Width of its output: the length of a decoder vector.';
+COMMENT ON COLUMN stored.dictionaries.d_in IS 'Width of its input; null if not known.';
+COMMENT ON COLUMN stored.dictionaries.d_out IS
+    'Width of its output: the length of a decoder vector; null if not known, and then it has no vectors.';
 COMMENT ON COLUMN stored.dictionaries.d_sae IS 'Number of features; feature runs from 0 to d_sae - 1.';
 COMMENT ON COLUMN stored.dictionaries.space IS
     'The coordinate system of its decoder vectors; vectors of one space can be compared. '
-    'For a residual stream it is the model''s id.';
+    'For a residual stream it is the model''s id. Null if not known.';
+COMMENT ON COLUMN stored.dictionaries.origin IS
+    'Where its statistics and examples come from: harvest, weights (it has none), or import; null if not said.';
+COMMENT ON COLUMN stored.dictionaries.import_format IS 'Format of the files it was imported from.';
+COMMENT ON COLUMN stored.dictionaries.import_location IS 'Those files: a path or an address.';
+COMMENT ON COLUMN stored.dictionaries.import_tool IS 'Name and version of the program that wrote those files.';
 COMMENT ON COLUMN stored.dictionaries.model_location IS 'Directory or hub reference the model was loaded from.';
 COMMENT ON COLUMN stored.dictionaries.model_hash IS 'sha256 of the model''s weights, first 16 hex digits.';
 COMMENT ON COLUMN stored.dictionaries.weights_location IS
@@ -62,14 +78,31 @@ COMMENT ON COLUMN stored.dictionaries.weights_hash IS 'sha256 of the dictionary'
 COMMENT ON COLUMN stored.dictionaries.tokenizer IS 'Id of the model''s tokenizer, see stored.tokenizers.';
 COMMENT ON COLUMN stored.dictionaries.corpus IS
     'Id of the harvested corpus, see stored.documents; null if only weights were read.';
+COMMENT ON COLUMN stored.dictionaries.dataset IS
+    'Name of the data set that the corpus is of, such as Skylion007/openwebtext.';
+COMMENT ON COLUMN stored.dictionaries.prompts IS 'Number of its texts that the model saw.';
 COMMENT ON COLUMN stored.dictionaries.context_size IS
     'Number of tokens the model saw at once, including the leading BOS.';
 COMMENT ON COLUMN stored.dictionaries.tokens_counted IS 'Number of counted tokens, the denominator of every density.';
 COMMENT ON COLUMN stored.dictionaries.tokens_excluded IS
     'Number of tokens that the model saw and that are not counted: BOS and padding.';
+COMMENT ON COLUMN stored.dictionaries.histogram_scale IS
+    'The 64 bins of features.histogram count |activation| / 2^histogram_scale; null is 0.';
+COMMENT ON COLUMN stored.dictionaries.decimals IS
+    'Number of decimals that its activations were rounded to before the store got them; null if they were not.';
 COMMENT ON COLUMN stored.dictionaries.settings IS 'The harvest''s settings, as JSON.';
 COMMENT ON COLUMN stored.dictionaries.tool IS 'Name and version of the program that wrote the dictionary.';
 COMMENT ON COLUMN stored.dictionaries.created_at IS 'When it was written.';
+
+-- Whether a histogram has the bins it says: `standard` of them, or those of its edges. Edges ascend. Two edges stand
+-- for bins of equal width between them.
+CREATE MACRO stored.are_bins(counts, edges, standard) AS
+    CASE WHEN counts IS NULL THEN edges IS NULL
+         WHEN edges IS NULL THEN len(counts) = standard
+         ELSE len(edges) IN (2, len(counts) + 1) AND len(edges) > 1 AND list_count(edges) = len(edges)
+              AND list_unique(edges) = len(edges) AND list_sort(edges) = edges
+              AND isfinite(edges[1]) AND isfinite(edges[-1])
+    END AND coalesce(list_min(counts) >= 0 AND list_count(counts) = len(counts), true);
 
 CREATE TABLE stored.features (
     dictionary             VARCHAR NOT NULL,
@@ -82,46 +115,69 @@ CREATE TABLE stored.features (
     max_activation         FLOAT   CHECK (isfinite(max_activation)),
     first_active           BIGINT  CHECK (first_active >= 0),
     last_active            BIGINT  CHECK (last_active >= first_active),
+    first_token_share      FLOAT   CHECK (first_token_share BETWEEN 0 AND 1),
+    after_break_share      FLOAT   CHECK (after_break_share BETWEEN 0 AND 1),
+    top_token_share        FLOAT   CHECK (top_token_share BETWEEN 0 AND 1),
+    distinct_tokens        BIGINT  CHECK (distinct_tokens >= 0),
     histogram              BIGINT[],
+    histogram_edges        DOUBLE[],
     coactive               STRUCT(feature INTEGER, jaccard FLOAT)[],
     decoder_norm           FLOAT   CHECK (isfinite(decoder_norm)),
     encoder_norm           FLOAT   CHECK (isfinite(encoder_norm)),
     encoder_decoder_cosine FLOAT   CHECK (isfinite(encoder_decoder_cosine)),
-    top_logits             STRUCT(token VARCHAR, value FLOAT)[],
-    bottom_logits          STRUCT(token VARCHAR, value FLOAT)[],
+    top_logits             STRUCT(token VARCHAR, value FLOAT, id INTEGER)[],
+    bottom_logits          STRUCT(token VARCHAR, value FLOAT, id INTEGER)[],
     logit_mean             FLOAT   CHECK (isfinite(logit_mean)),
     logit_std              FLOAT   CHECK (isfinite(logit_std)),
     logit_skewness         FLOAT   CHECK (isfinite(logit_skewness)),
     logit_kurtosis         FLOAT   CHECK (isfinite(logit_kurtosis)),
     logit_histogram        INTEGER[],
+    logit_histogram_edges  DOUBLE[],
+    extra                  VARCHAR,
     label                  VARCHAR,
     explainer              VARCHAR,
-    PRIMARY KEY (dictionary, feature));
+    PRIMARY KEY (dictionary, feature),
+    CHECK (stored.are_bins(histogram, histogram_edges, 64)),
+    CHECK (stored.are_bins(logit_histogram, logit_histogram_edges, 40)));
 COMMENT ON TABLE  stored.features IS
     'One row for each feature: how often and how strongly it fires, and what it writes.';
 COMMENT ON COLUMN stored.features.dictionary IS 'The dictionary it belongs to.';
 COMMENT ON COLUMN stored.features.feature IS 'Its index in the dictionary, from 0.';
 COMMENT ON COLUMN stored.features.density IS
-    'Fraction of counted tokens on which the activation is not zero; null if nothing was harvested.';
-COMMENT ON COLUMN stored.features.active_tokens IS 'Number of counted tokens on which the activation is not zero.';
+    'Fraction of counted tokens on which the activation is not zero; null if not known.';
+COMMENT ON COLUMN stored.features.active_tokens IS
+    'Number of counted tokens on which the activation is not zero; null if not known.';
 COMMENT ON COLUMN stored.features.active_contexts IS 'Number of contexts with at least one such token.';
 COMMENT ON COLUMN stored.features.mean_activation IS 'Mean over active tokens; null for a dead feature.';
 COMMENT ON COLUMN stored.features.std_activation IS
     'Standard deviation (population) over active tokens; null for a dead feature.';
-COMMENT ON COLUMN stored.features.max_activation IS 'Largest activation; null for a dead feature.';
+COMMENT ON COLUMN stored.features.max_activation IS
+    'Activation largest by magnitude, with its sign; null for a dead feature.';
 COMMENT ON COLUMN stored.features.first_active IS
     'Position of its first active token in the corpus, counted from 0 over all documents; null for a dead feature.';
 COMMENT ON COLUMN stored.features.last_active IS
     'Position of its last active token in the corpus; null for a dead feature.';
+COMMENT ON COLUMN stored.features.first_token_share IS
+    'Share of its active tokens that are the first counted token of a context.';
+COMMENT ON COLUMN stored.features.after_break_share IS
+    'Share of its active tokens that follow the end of a line or of a sentence.';
+COMMENT ON COLUMN stored.features.top_token_share IS
+    'Share of its active tokens that are the token on which it fires most often.';
+COMMENT ON COLUMN stored.features.distinct_tokens IS 'Number of different tokens on which it fires.';
 COMMENT ON COLUMN stored.features.histogram IS
-    'Active tokens by |activation|, 64 bins: bin b is [2^(b/4 - 6), 2^((b+1)/4 - 6)); the end bins hold the rest.';
+    'Active tokens by |activation|, 64 bins: bin b is [2^(b/4 - 6), 2^((b+1)/4 - 6)), times 2^histogram_scale of the '
+    'dictionary; the end bins hold the rest. With histogram_edges, bins between these.';
+COMMENT ON COLUMN stored.features.histogram_edges IS
+    'Edges of the bins of histogram where they are not the 64: ascending, one more than bins, or two for bins of equal '
+    'width between them.';
 COMMENT ON COLUMN stored.features.coactive IS
     'Features that fire most on the same tokens: tokens with both / tokens with either, on a sample; best first.';
 COMMENT ON COLUMN stored.features.decoder_norm IS 'L2 norm of the decoder vector.';
 COMMENT ON COLUMN stored.features.encoder_norm IS 'L2 norm of the encoder vector.';
 COMMENT ON COLUMN stored.features.encoder_decoder_cosine IS
     'Cosine of encoder and decoder vector; null if their widths differ or one is zero.';
-COMMENT ON COLUMN stored.features.top_logits IS 'Tokens whose logits the decoder vector raises most, strongest first.';
+COMMENT ON COLUMN stored.features.top_logits IS
+    'Tokens whose logits the decoder vector raises most, strongest first: text, effect, and token id if known.';
 COMMENT ON COLUMN stored.features.bottom_logits IS 'Tokens whose logits it lowers most, strongest first.';
 COMMENT ON COLUMN stored.features.logit_mean IS 'Mean of its effects on the logits of all tokens.';
 COMMENT ON COLUMN stored.features.logit_std IS 'Their standard deviation (population).';
@@ -129,7 +185,11 @@ COMMENT ON COLUMN stored.features.logit_skewness IS 'Their third standardised mo
 COMMENT ON COLUMN stored.features.logit_kurtosis IS
     'Their fourth standardised moment, 3 for a normal distribution; null if all are equal.';
 COMMENT ON COLUMN stored.features.logit_histogram IS
-    'Tokens by effect: 40 bins of equal width from the lowest to the highest effect.';
+    'Tokens by effect: 40 bins of equal width from the lowest to the highest effect, or bins of logit_histogram_edges.';
+COMMENT ON COLUMN stored.features.logit_histogram_edges IS
+    'Edges of the bins of logit_histogram where they are not these, as in histogram_edges.';
+COMMENT ON COLUMN stored.features.extra IS
+    'What the files it was imported from say beyond these columns, as JSON.';
 COMMENT ON COLUMN stored.features.label IS
     'A copy of the best label, made by `featurestore compact`; the view features shows the current one.';
 COMMENT ON COLUMN stored.features.explainer IS 'The explainer of that label.';
@@ -149,14 +209,17 @@ CREATE TABLE stored.examples (
     band_high    FLOAT,
     rank         INTEGER   NOT NULL CHECK (rank >= 0),
     weight       FLOAT     CHECK (weight >= 1),
+    band_share   FLOAT     CHECK (band_share BETWEEN 0 AND 1),
+    repeated     BOOLEAN,
     corpus       VARCHAR   NOT NULL,
     document     INTEGER   NOT NULL CHECK (document >= 0),
     start        INTEGER   NOT NULL CHECK (start >= 0),
     length       INTEGER   NOT NULL CHECK (length BETWEEN 1 AND 512),
-    position     INTEGER   NOT NULL,
+    position     INTEGER,
     activation   FLOAT     NOT NULL CHECK (isfinite(activation)),
     offsets      USMALLINT[] NOT NULL,
     activations  FLOAT[]   NOT NULL,
+    extra        VARCHAR,
     CHECK (position BETWEEN start AND start + length - 1),
     CHECK (len(offsets) = len(activations)));
 COMMENT ON TABLE  stored.examples IS
@@ -164,22 +227,28 @@ COMMENT ON TABLE  stored.examples IS
 COMMENT ON COLUMN stored.examples.dictionary IS 'The dictionary of the feature.';
 COMMENT ON COLUMN stored.examples.feature IS 'The feature''s index in it.';
 COMMENT ON COLUMN stored.examples.band IS
-    'Why it was kept: top, or the activation interval it was sampled from, such as [1, 2).';
+    'Why it was kept: top, or the activation interval it was sampled from, such as [1, 2); or as an import names it.';
 COMMENT ON COLUMN stored.examples.band_low IS 'Lower end of that interval, 0 for the lowest interval; null for top.';
 COMMENT ON COLUMN stored.examples.band_high IS
     'Upper end, not included; null for top, and for the highest interval, which is open.';
 COMMENT ON COLUMN stored.examples.rank IS 'Rank within its band; 0 is the strongest.';
 COMMENT ON COLUMN stored.examples.weight IS
-    'Number of active tokens of the band that one sampled example stands for; null for top.';
+    'Number of active tokens of the band that one sampled example stands for; null for top, and if not known.';
+COMMENT ON COLUMN stored.examples.band_share IS
+    'Share of the active tokens that are in its band, as the files it was imported from state it.';
+COMMENT ON COLUMN stored.examples.repeated IS
+    'Whether those files mark its text as one that occurs in other examples of the feature; null if they do not say.';
 COMMENT ON COLUMN stored.examples.corpus IS 'The corpus of the window.';
 COMMENT ON COLUMN stored.examples.document IS 'The window''s document in the corpus.';
 COMMENT ON COLUMN stored.examples.start IS 'Position of the window''s first token in the document.';
 COMMENT ON COLUMN stored.examples.length IS 'Number of tokens in the window, at most 512.';
-COMMENT ON COLUMN stored.examples.position IS 'Position in the document of the token for which the example was kept.';
-COMMENT ON COLUMN stored.examples.activation IS 'Activation on that token.';
+COMMENT ON COLUMN stored.examples.position IS
+    'Position in the document of the token for which the example was kept; null if not known, or in a silent window.';
+COMMENT ON COLUMN stored.examples.activation IS 'Activation on that token; 0 in a silent window.';
 COMMENT ON COLUMN stored.examples.offsets IS
     'Positions in the window, from 0, of the tokens with a non-zero activation; ascending.';
 COMMENT ON COLUMN stored.examples.activations IS 'Their activations.';
+COMMENT ON COLUMN stored.examples.extra IS 'What an import''s files say beyond these columns, as JSON.';
 
 CREATE TABLE stored.contexts (
     dictionary   VARCHAR   NOT NULL,
@@ -207,6 +276,7 @@ CREATE TABLE stored.tokenizers (
     tokenizer    VARCHAR NOT NULL,
     pieces       VARCHAR[] NOT NULL,
     bytes        BLOB[] NOT NULL,
+    collected    BOOLEAN,
     PRIMARY KEY (tokenizer));
 COMMENT ON TABLE  stored.tokenizers IS 'Vocabularies, one row each.';
 COMMENT ON COLUMN stored.tokenizers.tokenizer IS 'Its id: first 16 hex digits of the sha256 of its tokens'' bytes.';
@@ -214,6 +284,8 @@ COMMENT ON COLUMN stored.tokenizers.pieces IS
     'Text of each token id; bytes that form no character are shown as U+FFFD.';
 COMMENT ON COLUMN stored.tokenizers.bytes IS
     'UTF-8 bytes of each token id, so that characters split over several tokens can be joined again.';
+COMMENT ON COLUMN stored.tokenizers.collected IS
+    'True if its tokens were collected from texts that came without token ids: the ids are the store''s, not a model''s.';
 
 CREATE TABLE stored.documents (
     corpus       VARCHAR NOT NULL,
@@ -222,8 +294,9 @@ CREATE TABLE stored.documents (
     tokenizer    VARCHAR NOT NULL,
     length       INTEGER NOT NULL CHECK (length > 0),
     held_out     BOOLEAN NOT NULL,
+    excerpt      BOOLEAN NOT NULL,
     PRIMARY KEY (corpus, document));
-COMMENT ON TABLE  stored.documents IS 'The harvested texts.';
+COMMENT ON TABLE  stored.documents IS 'The harvested texts, and the windows of imported examples.';
 COMMENT ON COLUMN stored.documents.corpus IS
     'Id of the corpus: first 16 hex digits of the sha256 of its tokenizer, names and tokens.';
 COMMENT ON COLUMN stored.documents.document IS 'Number of the document in it, from 0.';
@@ -231,7 +304,10 @@ COMMENT ON COLUMN stored.documents.name IS 'File name, or another name.';
 COMMENT ON COLUMN stored.documents.tokenizer IS 'Id of the tokenizer of its tokens.';
 COMMENT ON COLUMN stored.documents.length IS 'Number of its tokens, without BOS.';
 COMMENT ON COLUMN stored.documents.held_out IS
-    'Whether explainers never see its examples, so that labels can be scored on them; by the hash of its tokens.';
+    'Whether explainers never see its examples, so that labels can be scored on them; by the hash of its tokens. '
+    'No excerpt is.';
+COMMENT ON COLUMN stored.documents.excerpt IS
+    'Whether it is a window that another tool cut out of a text, and not a whole text.';
 
 CREATE TABLE stored.tokens (
     corpus       VARCHAR NOT NULL,
@@ -255,6 +331,8 @@ CREATE TABLE stored.labels (
     tokens_in    BIGINT  CHECK (tokens_in >= 0),
     tokens_out   BIGINT  CHECK (tokens_out >= 0),
     money        DOUBLE  CHECK (money >= 0),
+    imported     BOOLEAN,
+    removed      BOOLEAN,
     tool         VARCHAR NOT NULL,
     created_at   TIMESTAMPTZ NOT NULL);
 COMMENT ON TABLE  stored.labels IS 'Texts that say what a feature means; a feature can have many.';
@@ -268,6 +346,9 @@ COMMENT ON COLUMN stored.labels.examples IS 'Number of examples that the explain
 COMMENT ON COLUMN stored.labels.tokens_in IS 'Number of tokens in the prompts; null if they were not counted.';
 COMMENT ON COLUMN stored.labels.tokens_out IS 'Number of tokens in the replies.';
 COMMENT ON COLUMN stored.labels.money IS 'Cost of the prompts and replies, if prices were given.';
+COMMENT ON COLUMN stored.labels.imported IS 'True if it was made elsewhere and imported.';
+COMMENT ON COLUMN stored.labels.removed IS
+    'True for a row that takes the label of this explainer back: the views labels and best_labels leave it out.';
 COMMENT ON COLUMN stored.labels.tool IS 'Name and version of the program that wrote it.';
 COMMENT ON COLUMN stored.labels.created_at IS 'When it was written.';
 
@@ -469,10 +550,12 @@ COMMENT ON VIEW graph_nodes IS
 CREATE VIEW graph_links AS FROM stored.graph_links;
 COMMENT ON VIEW graph_links IS 'Every link of every graph, between numbers of nodes; see stored.graph_links.';
 
--- A second label by the same explainer replaces its first.
+-- A second label by the same explainer replaces its first, and a row that is removed leaves it without one.
 CREATE VIEW labels AS
-    FROM stored.labels
-    QUALIFY row_number() OVER (PARTITION BY dictionary, feature, explainer ORDER BY created_at DESC, label) = 1;
+    SELECT * EXCLUDE (removed) FROM (
+        FROM stored.labels
+        QUALIFY row_number() OVER (PARTITION BY dictionary, feature, explainer ORDER BY created_at DESC, label) = 1)
+    WHERE removed IS NOT TRUE;
 COMMENT ON VIEW labels IS 'The newest label of each explainer for each feature, see stored.labels.';
 
 CREATE VIEW votes AS
@@ -497,12 +580,13 @@ COMMENT ON VIEW label_scores IS 'The mean of each label''s detection and fuzzing
 
 -- The rule for the best label: the label with the largest rank is shown; among equals, the newest. A store can have its
 -- own rule, any expression of these names: `featurestore label rule`. votes is the sum of the votes, 0 without any;
--- score is that of label_scores, null without one.
--- Labels with a negative sum of votes come last. A person's label comes before a language model's, and that before one
--- of token statistics. Then votes decide, then the score.
-CREATE MACRO label_rank(label, explainer, prompt, examples, votes, score, created_at) AS
+-- score is that of label_scores, null without one; imported is true or false.
+-- Labels with a negative sum of votes come last. A label that a person gave here comes before imported ones, these
+-- before a language model's, and that before one of token statistics. Then votes decide, then the score.
+CREATE MACRO label_rank(label, explainer, prompt, examples, votes, score, created_at, imported) AS
     [CASE WHEN votes < 0 THEN 0 ELSE 1 END,
-     CASE WHEN explainer = 'human' OR starts_with(explainer, 'human:') THEN 2
+     CASE WHEN imported THEN 2
+          WHEN explainer = 'human' OR starts_with(explainer, 'human:') THEN 3
           WHEN explainer = 'tokens' THEN 0 ELSE 1 END,
      votes,
      coalesce(score, 0.5)];
@@ -511,21 +595,23 @@ CREATE VIEW best_labels AS
     SELECT dictionary, feature, best.* FROM (
         SELECT dictionary, feature,
                arg_max({'label': label, 'explainer': explainer, 'prompt': prompt, 'examples': examples,
-                        'tokens_in': tokens_in, 'tokens_out': tokens_out, 'money': money, 'tool': tool,
-                        'created_at': created_at},
+                        'tokens_in': tokens_in, 'tokens_out': tokens_out, 'money': money, 'imported': imported,
+                        'tool': tool, 'created_at': created_at},
                        {'ranked': rank IS NOT NULL, 'rank': rank, 'at': created_at, 'explainer': explainer,
                         'label': label}) AS best
         FROM (SELECT l.*, label_rank(l.label, l.explainer, l.prompt, l.examples, coalesce(v.votes, 0), s.score,
-                                     l.created_at) AS rank
+                                     l.created_at, l.imported IS TRUE) AS rank
               FROM (SELECT dictionary, feature, explainer, newest.*
                     FROM (SELECT dictionary, feature, explainer,
                                  arg_min({'label': label, 'prompt': prompt, 'examples': examples,
                                           'tokens_in': tokens_in, 'tokens_out': tokens_out, 'money': money,
-                                          'tool': tool, 'created_at': created_at},
+                                          'imported': imported, 'removed': removed, 'tool': tool,
+                                          'created_at': created_at},
                                          {'at': -epoch_us(created_at), 'label': label}) AS newest
                           FROM stored.labels GROUP BY dictionary, feature, explainer)) l
               LEFT JOIN label_votes v ON v.dictionary = l.dictionary AND v.feature = l.feature AND v.label = l.label
-              LEFT JOIN label_scores s ON s.dictionary = l.dictionary AND s.feature = l.feature AND s.label = l.label)
+              LEFT JOIN label_scores s ON s.dictionary = l.dictionary AND s.feature = l.feature AND s.label = l.label
+              WHERE l.removed IS NOT TRUE)
         GROUP BY dictionary, feature);
 COMMENT ON VIEW best_labels IS 'The one label shown for each feature, by the rule label_rank.';
 
@@ -534,8 +620,8 @@ CREATE VIEW features AS
     SELECT f.*,
            d.model, d.source, d.layer, d.site, d.kind,
            f.explainer IS NOT NULL AS has_label,  -- the same as for f.label, and less to read
-           CASE WHEN f.active_tokens IS NULL THEN 'unharvested'
-                WHEN f.active_tokens = 0 THEN 'dead'
+           CASE WHEN f.active_tokens IS NULL AND f.density IS NULL THEN 'unharvested'
+                WHEN coalesce(f.active_tokens, f.density) = 0 THEN 'dead'
                 WHEN f.density > 0.2 THEN 'always-on'
                 ELSE 'live' END AS state
     FROM (FROM stored.labelled_features

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 # Bin b counts activations from HISTOGRAM_EDGES[b] to HISTOGRAM_EDGES[b + 1], which is a quarter of an octave; the first
 # bin counts smaller ones too, the last one larger ones.
 HISTOGRAM_BINS = 64
 HISTOGRAM_EDGES: tuple[float, ...] = tuple(2.0 ** (b / 4 - 6) for b in range(HISTOGRAM_BINS + 1))
+
+
+def list_edges(bins: int, edges: Sequence[float] | None, scale: int | None = None) -> tuple[float, ...]:
+    """Return the bins + 1 edges of a histogram of stored.features, given its own edges, which may be two or absent.
+
+    Without edges it is of the standard bins, times 2^scale.
+    """
+    if edges is None:
+        return tuple(edge * 2.0 ** (scale or 0) for edge in HISTOGRAM_EDGES)
+    if len(edges) == bins + 1:
+        return tuple(edges)
+    low, high = edges
+    return (*(low + (high - low) * b / bins for b in range(bins)), high)
+
 
 # One document in so many is held out: labels are made from the rest, which takes more text than scoring does.
 HELD_OUT_ONE_IN = 4

@@ -50,6 +50,7 @@ class ExampleWindows:
             cut.values("activation"),
             tokens,
             _dense(cut, lengths),
+            *(cut.values(name) for name in ("band_share", "repeated", "extra")),
             strict=True,
         )
         examples = tuple(itertools.starmap(Example, columns))

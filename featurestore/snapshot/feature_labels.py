@@ -16,7 +16,7 @@ from featurestore.values.feature import FeatureId, Label
 
 Row = dict[str, Any]
 # The columns that `best` compares.
-RANKED_BY = ("label", "explainer", "created_at")
+RANKED_BY = ("label", "explainer", "imported", "removed", "created_at")
 
 
 class FeatureLabels:
@@ -62,19 +62,20 @@ def best(rows: Sequence[Row]) -> tuple[str | None, str | None]:
 
     The same choice as the view best_labels in schema.sql makes by its own rule, for features without votes and scores.
     """
-    if not rows:
+    latest = _latest(rows)
+    if not latest:
         return None, None
-    row = max(
-        _latest(rows),
-        key=lambda row: (_rank(row["explainer"]), row["created_at"], row["explainer"], row["label"]),
-    )
+    row = max(latest, key=lambda row: (_rank(row), row["created_at"], row["explainer"], row["label"]))
     return row["label"], row["explainer"]
 
 
-def _rank(explainer: str) -> int:
-    """The rank of a label's explainer, as the macro label_rank in schema.sql computes it."""
-    if explainer == "human" or explainer.startswith("human:"):
+def _rank(row: Row) -> int:
+    """The rank of a label's origin, as the macro label_rank in schema.sql computes it."""
+    explainer: str = row["explainer"]
+    if row["imported"]:
         return 2
+    if explainer == "human" or explainer.startswith("human:"):
+        return 3
     return 0 if explainer == "tokens" else 1
 
 
@@ -94,4 +95,4 @@ def _latest(rows: Sequence[Row]) -> list[Row]:
     latest: dict[str, Row] = {}
     for row in sorted(rows, key=lambda row: (-row["created_at"].timestamp(), row["label"])):
         latest.setdefault(row["explainer"], row)
-    return list(latest.values())
+    return [row for row in latest.values() if not row["removed"]]

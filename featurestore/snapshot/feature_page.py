@@ -6,6 +6,7 @@ import collections
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from featurestore.conventions import list_edges
 from featurestore.errors import BadStore
 from featurestore.snapshot.catalog import Catalog
 from featurestore.snapshot.example_windows import ExampleWindows
@@ -78,15 +79,18 @@ class FeaturePages:
         scores: tuple[Score, ...] = (),
     ) -> Feature:
         fields = {name: row[name] for name in Feature.__struct_fields__ if name in row}
+        dictionary = self._catalog.dictionary(id.dictionary)
         return Feature(
             **fields
             | {
                 "id": str(id),
-                "layer": self._catalog.dictionary(id.dictionary).layer,
+                "layer": dictionary.layer,
                 "state": state_of(row["active_tokens"], row["density"]),
                 "histogram": None if row["histogram"] is None else tuple(row["histogram"]),
+                "histogram_edges": _edges(row["histogram"], row["histogram_edges"], dictionary.histogram_scale),
                 "coactive": tuple(Coactive(**pair) for pair in row["coactive"] or ()),
                 "logit_histogram": None if row["logit_histogram"] is None else tuple(row["logit_histogram"]),
+                "logit_histogram_edges": _logit_edges(row),
                 "top_logits": _logit_effects(row["top_logits"]),
                 "bottom_logits": _logit_effects(row["bottom_logits"]),
                 "labels": labels,
@@ -200,13 +204,31 @@ class FeaturePages:
 
 
 def _logit_effects(rows: list[Row] | None) -> tuple[LogitEffect, ...]:
-    return tuple(LogitEffect(**row) for row in rows or ())
+    return tuple(
+        LogitEffect(f"#{row['id']}" if row["token"] is None else row["token"], row["value"], row["id"])
+        for row in rows or ()
+    )
+
+
+def _edges(
+    counts: list[int] | None, edges: Sequence[float] | None, scale: int | None = None
+) -> tuple[float, ...] | None:
+    """The edges of a histogram's bins; None without a histogram."""
+    return None if counts is None else list_edges(len(counts), edges, scale)
+
+
+def _logit_edges(row: Row) -> tuple[float, ...] | None:
+    """The edges of logit_histogram: its own, or equal steps from the lowest to the highest effect where they are known."""
+    low, high = row["bottom_logits"], row["top_logits"]
+    edges = row["logit_histogram_edges"] or ((low[0]["value"], high[0]["value"]) if low and high else None)
+    return _edges(row["logit_histogram"], edges) if edges else None
 
 
 def state_of(active_tokens: int | None, density: float | None) -> str:
     """The state that the view `features` gives a feature: "unharvested", "dead", "always-on" or "live"."""
-    if active_tokens is None:
+    active = density if active_tokens is None else active_tokens
+    if active is None:
         return "unharvested"
-    if active_tokens == 0:
+    if active == 0:
         return "dead"
     return "always-on" if density is not None and density > ALWAYS_ON else "live"

@@ -36,7 +36,7 @@ from featurestore.storage.log import Log, Snapshot
 from featurestore.storage.log_files import Commit, Part, seal, unseal
 from featurestore.storage.staging import is_of, writer_of
 
-FORMAT = 3
+FORMAT = 4
 STORE_FILE = "store.json"
 # Where a large index is built: after a kill, the next build continues with these files.
 UNFINISHED = {"building", "building.lock"}

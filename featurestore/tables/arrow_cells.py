@@ -51,6 +51,8 @@ def column_of(sample: pyarrow.Array, first: int) -> tuple[ColumnReader, int]:
         return ColumnReader(_nullable(first, functools.partial(_texts, first)), first, first + 2), first + 3
     if pyarrow.types.is_dictionary(kind):
         return ColumnReader(_nullable(first, _codes(sample, first)), first, first + 1), first + 2
+    if pyarrow.types.is_boolean(kind):
+        return ColumnReader(_nullable(first, functools.partial(_booleans, first)), first, first + 1), first + 2
     if pyarrow.types.is_timestamp(kind):
         return ColumnReader(_nullable(first, _times(kind, first)), first, first + 1), first + 2
     numbers = Numbers(kind)
@@ -107,6 +109,10 @@ def _texts(first: int, batch: Batch, low: int, high: int) -> list[str]:
     offsets = batch.values(first + 1, OFFSETS, low, high + 1)
     at, memory = batch.places[first + 2], batch.memory
     return [str(memory[at + begin : at + end], "utf-8") if end > begin else "" for begin, end in pairwise(offsets)]
+
+
+def _booleans(first: int, batch: Batch, low: int, high: int) -> list[bool]:
+    return [bool(bit) for bit in batch.bits(first + 1, low, high)] if high > low else []
 
 
 def _structs(columns: dict[str, ColumnReader], batch: Batch, low: int, high: int) -> list[dict[str, Any]]:

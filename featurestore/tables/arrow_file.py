@@ -163,7 +163,9 @@ def _check_type(source: Any, name: str, kind: pyarrow.DataType) -> None:
     elif types.is_dictionary(kind):
         known = types.is_string(kind.value_type)
     else:
-        known = types.is_string(kind) or types.is_integer(kind) or types.is_floating(kind)
+        known = any(
+            is_kind(kind) for is_kind in (types.is_string, types.is_integer, types.is_floating, types.is_boolean)
+        )
     if not known:
         raise BadStore(
             f"{source}: column '{name}' is of type {kind}, which pages cannot read; run `featurestore check --repair`"

@@ -47,17 +47,19 @@ def runs(
         )
 
 
-def complete_documents(corpus: str, documents: pyarrow.Table, stream: numpy.ndarray) -> pyarrow.Table:
+def complete_documents(corpus: str, documents: pyarrow.Table, stream: numpy.ndarray, excerpts: bool) -> pyarrow.Table:
     """Return the documents with their corpus and whether each is held out, as stored.documents has them.
 
+    No excerpt is held out: other excerpts of the same text may lie on the other side.
     Raises BadRequest when the documents' lengths and the number of tokens do not agree.
     """
     lengths = documents["length"].to_numpy()
     if int(lengths.sum()) != len(stream):
         raise BadRequest(f"corpus {corpus}: its documents have {lengths.sum()} tokens, but {len(stream)} were given")
     names = pyarrow.array([corpus] * documents.num_rows, pyarrow.string())
-    is_held_out = pyarrow.array(held_out(split(lengths, stream)))
-    return documents.append_column("corpus", names).append_column("held_out", is_held_out)
+    is_held_out = [False] * len(lengths) if excerpts else held_out(split(lengths, stream))
+    documents = documents.append_column("corpus", names).append_column("held_out", pyarrow.array(is_held_out))
+    return documents.append_column("excerpt", pyarrow.array([excerpts] * len(lengths), pyarrow.bool_()))
 
 
 def split(lengths: numpy.ndarray, stream: numpy.ndarray) -> Iterator[memoryview]:

@@ -76,8 +76,8 @@ class Writer:
         shard: int = 0,
         about: dict[str, Any] | None = None,
         commit: int = 0,
-    ) -> None:
-        """Add one Parquet part of rows that the gate has checked, in the layout's order.
+    ) -> Part:
+        """Add one Parquet part of rows that the gate has checked, in the layout's order, and return it.
 
         `commit` is the number of the commit that first added the rows, when they are not new.
         """
@@ -91,10 +91,12 @@ class Writer:
             if table in APPENDED and checked.num_rows:
                 reach = pyarrow.compute.min_max(checked["feature"]).as_py()
                 part.about = part.about | {"first": reach["min"], "last": reach["max"]}
+        added = self._added[-1]
         if table == "features":
             self.add_rows(key, shard, checked)
         elif table == "examples":
             self.add_gathered("example_rows", key, shard, checked)
+        return added
 
     def add_rows(self, key: str, shard: int, features: pyarrow.Table) -> None:
         """Add the copy of a part of features that pages read."""
@@ -109,16 +111,19 @@ class Writer:
             part.rows = grouped_rows.write(part.path, rows, shard * SHARD_FEATURES)
             part.about = about or {}
 
-    def add_corpus(self, corpus: str, documents: pyarrow.Table, stream: numpy.ndarray) -> None:
+    def add_corpus(
+        self, corpus: str, documents: pyarrow.Table, stream: numpy.ndarray, *, excerpts: bool = False
+    ) -> None:
         """Add a corpus: `documents` (columns document, name, tokenizer, length) and the token ids of all of them.
 
         `stream` (sum of lengths,) int32 holds the documents' tokens in a row, in the order of their numbers. It
         is kept as runs in the table `tokens`, for SQL, and whole, mapped into memory, for pages.
-        Which documents are held out is added here, see featurestore.held_out.
+        Which documents are held out is added here, see featurestore.held_out. `excerpts` are windows that another tool
+        cut: none of them is held out.
         Raises as `add` does, and BadRequest when lengths and tokens do not agree.
         """
         lengths = documents["length"].to_numpy()
-        documents = token_stream.complete_documents(corpus, documents, stream)
+        documents = token_stream.complete_documents(corpus, documents, stream, excerpts)
         self.add("documents", documents, key=corpus)
         numbers = documents["document"].to_numpy()
         for shard, table in token_stream.runs(corpus, numbers, lengths, stream):

@@ -13,36 +13,48 @@ from featurestore.values.tables import Listing
 
 
 class Dictionary(msgspec.Struct, frozen=True, kw_only=True):
-    """One trained SAE or transcoder, whose features these are; fields as in schema.sql, stored.dictionaries."""
+    """One trained SAE or transcoder, or a set of vectors, whose features these are.
+
+    Fields as in schema.sql, stored.dictionaries. What an import does not say is None.
+    """
 
     dictionary: str
     model: str
     source: str
     kind: str
-    architecture: str
-    hook_point: str
+    architecture: str | None
+    hook_point: str | None
     hook_point_out: str | None
     layer: int | None
     site: str | None
-    d_in: int
-    d_out: int
+    d_in: int | None
+    d_out: int | None
     d_sae: int
-    space: str
+    space: str | None
+    origin: str | None = None
+    import_format: str | None = None
+    import_location: str | None = None
+    import_tool: str | None = None
     model_location: str | None
     model_hash: str | None
     weights_location: str | None
     weights_hash: str | None
     tokenizer: str | None
     corpus: str | None
+    dataset: str | None = None
+    prompts: int | None = None
     context_size: int | None
     tokens_counted: int | None
     tokens_excluded: int | None
+    histogram_scale: int | None = None
+    decimals: int | None = None
     settings: str | None
     tool: str
     created_at: datetime.datetime
 
     def __repr__(self) -> str:
-        return f"<Dictionary {self.dictionary}: {self.d_sae:,} features, {self.kind} at {self.hook_point}>"
+        place = f" at {self.hook_point}" if self.hook_point else ""
+        return f"<Dictionary {self.dictionary}: {self.d_sae:,} features, {self.kind}{place}>"
 
     def _repr_html_(self) -> str:
         return notebook.render_dictionary(self)

@@ -40,18 +40,24 @@ class Coactive(msgspec.Struct, frozen=True):
 
 
 class LogitEffect(msgspec.Struct, frozen=True):
-    """A token, and by how much the decoder vector changes its logit."""
+    """A token, and by how much the decoder vector changes its logit.
+
+    `id` is the token's number in the model's vocabulary, None where it is not known. A token of which the number alone
+    is known has the text `#number`.
+    """
 
     token: str
     value: float
+    id: int | None = None
 
 
 class Example(msgspec.Struct, frozen=True):
     """A window of tokens around one activation.
 
     `activations` has one value for each token, 0 where the feature is silent. `start` is the place of the window's
-    first token in its document, `position` that of the token with `activation`. Examples that are `held_out` are for
-    scoring: explainers do not see them.
+    first token in its document, `position` that of the token with `activation`, None in a window where the feature is
+    silent. Examples that are `held_out` are for scoring: explainers do not see them. `band_share`, `repeated` and
+    `extra` are of imported examples, see schema.sql.
     """
 
     band: str
@@ -64,10 +70,13 @@ class Example(msgspec.Struct, frozen=True):
     document_name: str | None
     held_out: bool
     start: int
-    position: int
+    position: int | None
     activation: float
     tokens: tuple[str, ...]
     activations: tuple[float, ...]
+    band_share: float | None = None
+    repeated: bool | None = None
+    extra: str | None = None
 
     def marked(self, threshold: float = 0.0) -> str:
         """Return the window's text, each token with an activation above `threshold` between << and >>."""
@@ -93,6 +102,7 @@ class Label(msgspec.Struct, frozen=True, kw_only=True):
     tokens_in: int | None
     tokens_out: int | None
     money: float | None
+    imported: bool | None = None
     tool: str
     created_at: datetime.datetime
     votes: int
@@ -152,7 +162,8 @@ class Scores(Listing[Score]):
 class Feature(msgspec.Struct, frozen=True, kw_only=True):
     """All that is known of one feature; statistics as in schema.sql, stored.features.
 
-    `labels` begins with the best one. `scores` has the newest score of each label by each method and judge. `examples`
+    `histogram_edges` and `logit_histogram_edges` have one edge more than their histograms have bins; None where nothing
+    says them. `labels` begins with the best one. `scores` has the newest score of each label by each method and judge. `examples`
     has the top band first, then the sampled bands from strong to weak.
     """
 
@@ -170,7 +181,12 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
     max_activation: float | None
     first_active: int | None
     last_active: int | None
+    first_token_share: float | None = None
+    after_break_share: float | None = None
+    top_token_share: float | None = None
+    distinct_tokens: int | None = None
     histogram: tuple[int, ...] | None
+    histogram_edges: tuple[float, ...] | None = None
     coactive: tuple[Coactive, ...]
     decoder_norm: float | None
     encoder_norm: float | None
@@ -182,6 +198,8 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
     logit_skewness: float | None
     logit_kurtosis: float | None
     logit_histogram: tuple[int, ...] | None
+    logit_histogram_edges: tuple[float, ...] | None = None
+    extra: str | None = None
     labels: tuple[Label, ...]
     examples: tuple[Example, ...]
     scores: tuple[Score, ...]

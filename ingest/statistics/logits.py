@@ -118,11 +118,12 @@ def _count_bins(logits: torch.Tensor, low: torch.Tensor, high: torch.Tensor, scr
 
 
 def make_logit_column(ids: numpy.ndarray, values: numpy.ndarray, pieces: list[str]) -> pyarrow.Array:
-    """Return a column of n lists of k structs {token, value} from token ids and values (n, k)."""
+    """Return a column of n lists of k structs {token, value, id} from token ids and values (n, k)."""
     n, k = ids.shape
-    tokens = pyarrow.array(pieces, pyarrow.string()).take(pyarrow.array(ids.reshape(-1)))
+    numbers = pyarrow.array(ids.reshape(-1).astype(numpy.int32))
+    tokens = pyarrow.array(pieces, pyarrow.string()).take(numbers)
     effects = pyarrow.StructArray.from_arrays(
-        [tokens, pyarrow.array(values.reshape(-1), pyarrow.float32())], names=["token", "value"]
+        [tokens, pyarrow.array(values.reshape(-1), pyarrow.float32()), numbers], names=["token", "value", "id"]
     )
     return pyarrow.ListArray.from_arrays(numpy.arange(0, n * k + 1, k, dtype=numpy.int32), effects)
 

@@ -23,6 +23,8 @@ COLUMNS = {
     "list": ([[1, 2], [], None, [3], [4, 5, 6], [], [7]], pyarrow.list_(pyarrow.int64())),
     "pair": ([PAIR, None, {"token": None, "value": 2.0}, PAIR, PAIR, None, PAIR], PAIRS),
     "pairs": ([[PAIR, PAIR], [], None, [PAIR], [None, PAIR], [], [PAIR]], pyarrow.list_(PAIRS)),
+    "flag": ([True, None, False, True, True, None, False], pyarrow.bool_()),
+    "flags": ([[True], [], None, [False, True], [None], [], [True] * 9], pyarrow.list_(pyarrow.bool_())),
     "silent": ([[]] * 7, pyarrow.list_(pyarrow.uint16())),
 }
 TABLE = pyarrow.table({name: pyarrow.array(values, kind) for name, (values, kind) in COLUMNS.items()})
@@ -93,15 +95,14 @@ def test_what_is_no_arrow_file_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "values", "column"),
     [
-        (pyarrow.bool_(), [True, None], "odd"),
         (pyarrow.date32(), [1, 2], "odd"),
         (pyarrow.large_string(), ["a", "b"], "odd"),
         (pyarrow.binary(), [b"a", b"b"], "odd"),
         (pyarrow.null(), [None, None], "odd"),
         (pyarrow.timestamp("ns"), [1, 2], "odd"),
         (pyarrow.list_(pyarrow.float32(), 1), [[1.0], [2.0]], "odd"),
-        (pyarrow.list_(pyarrow.bool_()), [[True], []], r"odd\[\]"),
-        (pyarrow.list_(pyarrow.struct({"inner": pyarrow.bool_()})), [[], []], r"odd\[\]\.inner"),
+        (pyarrow.list_(pyarrow.date32()), [[1], []], r"odd\[\]"),
+        (pyarrow.list_(pyarrow.struct({"inner": pyarrow.date32()})), [[], []], r"odd\[\]\.inner"),
         (pyarrow.dictionary(pyarrow.int8(), pyarrow.int64()), [1, 2], "odd"),
     ],
 )

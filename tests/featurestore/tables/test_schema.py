@@ -25,7 +25,7 @@ def test_every_column_and_table_has_a_comment():
 def test_records_have_the_columns_of_their_tables():
     assert list(Dictionary.__struct_fields__) == schema.arrow_schema("dictionaries").names
     columns = set(schema.arrow_schema("labels").names)
-    assert set(Label.__struct_fields__) == columns - {"dictionary", "feature"} | {"votes"}
+    assert set(Label.__struct_fields__) == columns - {"dictionary", "feature", "removed"} | {"votes"}
     assert ["dictionary", "feature", *Score.__struct_fields__] == schema.arrow_schema("scores").names
 
 
