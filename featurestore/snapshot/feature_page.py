@@ -218,7 +218,7 @@ def _edges(
 
 
 def _logit_edges(row: Row) -> tuple[float, ...] | None:
-    """The edges of logit_histogram: its own, or equal steps from the lowest to the highest effect where they are known."""
+    """The edges of logit_histogram: its own, or equal steps from the lowest to the highest effect."""
     low, high = row["bottom_logits"], row["top_logits"]
     edges = row["logit_histogram_edges"] or ((low[0]["value"], high[0]["value"]) if low and high else None)
     return _edges(row["logit_histogram"], edges) if edges else None

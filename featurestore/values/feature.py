@@ -163,8 +163,8 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
     """All that is known of one feature; statistics as in schema.sql, stored.features.
 
     `histogram_edges` and `logit_histogram_edges` have one edge more than their histograms have bins; None where nothing
-    says them. `labels` begins with the best one. `scores` has the newest score of each label by each method and judge. `examples`
-    has the top band first, then the sampled bands from strong to weak.
+    says them. `labels` begins with the best one. `scores` has the newest score of each label by each method and judge.
+    `examples` has the top band first, then the sampled bands from strong to weak.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""The tiny store as older formats had it: written as today's, then each part rewritten with the columns of that time."""
+"""The tiny store as older formats had it: written as today's, then rewritten with the columns of that time."""
 
 from __future__ import annotations
 

@@ -1,26 +1,19 @@
 """`featurestore check`: a changed byte anywhere is found and named; what can be built again is."""
 
-import datetime
 import json
 import os
 import random
 import shutil
 
-import msgspec
 import numpy
-import pyarrow
-import pyarrow.parquet
 import pytest
 
 import featurestore
-from featurestore import BadStore, NotFound, UnsupportedVersion
+from featurestore import BadStore, NotFound
 from featurestore.cli.main import main
 from featurestore.maintenance.findings import REBUILT
 from featurestore.storage import log
 from featurestore.storage.directory import Directory
-from featurestore.storage.log import Log
-from featurestore.storage.log_files import Commit
-from featurestore.storage.staging import fingerprint
 from tests.support import tiny, writer_jobs
 
 
