@@ -9,7 +9,8 @@ import featurestore
 from featurestore import UnsupportedVersion
 from featurestore.cli.main import main
 from featurestore.maintenance.migrate import _move_odd_histograms
-from tests.support import older_stores, tiny, writer_jobs
+from tests.featurestore.maintenance import older_stores
+from tests.support import tiny, writer_jobs
 
 
 def test_a_store_of_format_1_is_migrated(tmp_path, invoke):
