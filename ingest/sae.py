@@ -30,9 +30,11 @@ class Sae:
     relu(pre); abstopk: the k largest in magnitude, with their signs; groupmax: the largest of relu(pre) in each of k
     runs of n/k features; gated: relu(e^r_mag * x' W_enc + b_mag) where x' W_enc + b_enc > 0 (b_enc holds the gate's
     bias). `signed` leaves out the relu in topk and jumprelu. norm: none; scale: x * scale; l2: x sqrt(d_in) / |x|;
-    layer_norm: (x - mean) / (std + 1e-5), std over d_in - 1. Sources: Rajamanoharan et al. 2024 (gated, jumprelu), Gao
-    et al. 2024 (topk), Bussmann et al. 2024 (BatchTopK), and for what they left open the code of those who publish
-    weights, named in ingest/weights.
+    layer_norm: (x - mean) / (std + 1e-5), std over d_in - 1. `rescale_by_decoder_norm` multiplies pre by |W_dec| (less
+    the scale of the output, if there is one) under every activation, and decoding divides by it.
+
+    Sources: Rajamanoharan et al. 2024 (gated, jumprelu), Gao et al. 2024 (topk), Bussmann et al. 2024 (BatchTopK), and
+    for what they left open the code of those who publish weights, named in ingest/weights.
 
     The large matrices may be of any floating type (lean reading leaves them mapped in their file); sums are in float32.
     """
@@ -56,7 +58,8 @@ class Sae:
     norm: str = "none"
     scale: float = 1.0  # of the input, where norm is scale
     scale_out: float | None = None  # what is written is divided by it; None: the same as scale
-    rescale_by_decoder_norm: bool = False  # features are ranked by, and given as, pre |W_dec|
+    denormalise: bool = True  # whether what is written has the units of the input again; some transcoders leave it
+    rescale_by_decoder_norm: bool = False  # features are ranked by, held to thresholds by, and given as pre |W_dec|
     rank_norms: torch.Tensor | None = (
         None  # (n,): features are ranked, and held to thresholds, by pre times it, but given as pre
     )
@@ -68,6 +71,7 @@ class Sae:
     model_name: str | None = None
     context_size: int | None = None
     prepend_bos: bool = True
+    exclude_special: bool = False  # special tokens were left out in training
     format: str = ""  # who wrote it
     promised_l0: tuple[float, float] | None = None  # least and most features active on a token, as published
     promised_by: str = ""  # where that is said
@@ -109,6 +113,16 @@ class Sae:
         dims = tuple(range(1, self.W_dec.ndim))
         norms: torch.Tensor = torch.linalg.vector_norm(self.W_dec, dim=dims, dtype=torch.float32)
         return norms
+
+    @functools.cached_property
+    def _rescaling(self) -> torch.Tensor:
+        """(n,) norms of decoder vectors in the units of the output, never 0: pre-activations are multiplied by them."""
+        norms = self.decoder_norms.clamp(min=1e-8)
+        return norms / self._scale_out if self.norm == "scale" else norms
+
+    @property
+    def _scale_out(self) -> float:
+        return self.scale if self.scale_out is None else self.scale_out
 
     @functools.cached_property
     def W_dec_total(self) -> torch.Tensor:
@@ -160,7 +174,8 @@ class Sae:
             assert self.r_mag is not None and self.b_mag is not None
             raw: torch.Tensor = x @ self._encoder(start, stop)
             gate = raw + self.b_enc[start:stop] > 0
-            return raw.mul_(self.r_mag[start:stop].exp()).add_(self.b_mag[start:stop]).relu_() * gate
+            magnitude = raw.mul_(self.r_mag[start:stop].exp()).add_(self.b_mag[start:stop]).relu_() * gate
+            return magnitude.mul_(self._rescaling[start:stop]) if self.rescale_by_decoder_norm else magnitude
         pre = self._pre(x, start, stop)
         if self.activation == "relu":
             return pre.relu_()
@@ -176,10 +191,7 @@ class Sae:
         for start in range(0, self.d_sae, step):
             stop = min(start + step, self.d_sae)
             pre = self._pre(x, start, stop)
-            norms = self.decoder_norms if self.rescale_by_decoder_norm else self.rank_norms
-            ranked = pre if norms is None else pre * norms[start:stop]
-            if self.rescale_by_decoder_norm:
-                pre = ranked
+            ranked = pre if self.rank_norms is None else pre * self.rank_norms[start:stop]
             if self.activation == "abstopk":
                 ranked = ranked.abs()
             slice_top = ranked.topk(min(self.k, stop - start), dim=1)
@@ -206,13 +218,16 @@ class Sae:
         return self.W_enc[:, start:stop].float()
 
     def _pre(self, x: torch.Tensor, start: int, stop: int) -> torch.Tensor:
-        return torch.addmm(self.b_enc[start:stop], x, self._encoder(start, stop))
+        pre = torch.addmm(self.b_enc[start:stop], x, self._encoder(start, stop))
+        return pre.mul_(self._rescaling[start:stop]) if self.rescale_by_decoder_norm else pre
 
     @functools.cached_property
     def _bar(self) -> torch.Tensor:
         """(n,) or (): what a pre-activation must exceed."""
         assert self.threshold is not None
         bar = self.threshold if self.rank_norms is None else self.threshold / self.rank_norms
+        if self.rescale_by_decoder_norm and self.norm == "scale":
+            bar = bar / self._scale_out  # it was set in the units of the scaled output
         return bar if self.signed else bar.clamp(min=0)  # thresholds below 0 still need the relu
 
     def _normalise(self, x: torch.Tensor) -> torch.Tensor:
@@ -241,7 +256,7 @@ class Sae:
         """
         stop = start + activations.shape[1]
         if self.rescale_by_decoder_norm:
-            activations = activations / self.decoder_norms[start:stop]
+            activations = activations / self._rescaling[start:stop]
         out = activations @ self.W_dec[start:stop].float().flatten(1)
         return out.view(len(out), *self.W_dec.shape[1:])
 
@@ -249,15 +264,15 @@ class Sae:
         """Return the contribution of all features with bias and skip added, in the units of the output."""
         if self.targets is None:
             out = out + self.b_dec
-        if self.W_skip is not None:
+        if self.denormalise:
+            if self.norm == "layer_norm":
+                out = out * x.std(-1, keepdim=True) + x.mean(-1, keepdim=True)
+            elif self.norm == "l2":
+                out = out * (x.norm(dim=-1, keepdim=True) / self.d_in**0.5)
+        if self.norm == "scale":
+            out = out / self._scale_out
+        if self.W_skip is not None:  # it reads the input as it is, and so its output needs no other units
             skip: torch.Tensor = x.float() @ self.W_skip.T
             across = out.shape[1] - 1
             out = out + (skip if self.targets is None else torch.nn.functional.pad(skip[:, None], (0, 0, 0, across)))
-        if self.norm == "layer_norm":
-            return out * (x.std(-1, keepdim=True) + 1e-5) + x.mean(-1, keepdim=True)
-        if self.norm == "l2":
-            scale: torch.Tensor = x.norm(dim=-1, keepdim=True) / self.d_in**0.5
-            return out * scale
-        if self.norm == "scale":
-            return out / (self.scale if self.scale_out is None else self.scale_out)
         return out

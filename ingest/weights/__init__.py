@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ingest.weights.place import Place
 
 SHOWN = 12  # names in an error
+NOT_FIELDS = ("layer", "ignore", "drop_bad")  # options that are no field of Sae
 
 
 def read(location: str | Path, *, lean: bool = False) -> Sae:
@@ -28,7 +29,7 @@ def read(location: str | Path, *, lean: bool = False) -> Sae:
     Raises NotFound or BadRequest, naming the file and what is missing or wrong.
     """
     try:
-        from ingest.weights import hub, place
+        from ingest.weights import hub, masked, place, stated_l0
     except ImportError as exc:
         raise Unavailable(f"reading weights needs {exc.name}: pip install 'featurestore[harvest]'") from None
     plain, options = place.split_options(str(location))
@@ -41,7 +42,11 @@ def read(location: str | Path, *, lean: bool = False) -> Sae:
         if not path.exists():
             raise NotFound(f"no weights at {path}: names is no such directory or file")
     here = place.Place(path, place.with_options(recorded, **options), words, options, lean)
-    return apply_options(_read(here), options)
+    sae = _read(here)
+    here.check_tensors()
+    if sae.promised_l0 is None and (stated := stated_l0.find_stated_l0(here)):
+        sae = dataclasses.replace(sae, promised_l0=(stated[0], stated[0]), promised_by=stated[1])
+    return masked.settle(apply_options(sae, options), bool(options.get("drop_bad")))
 
 
 def _read(here: Place) -> Sae:
@@ -77,7 +82,7 @@ def apply_options(sae: Sae, options: dict[str, Any]) -> Sae:
     fit."""
     from ingest.sae import NORMS
 
-    fields = {name: value for name, value in options.items() if name != "layer"}
+    fields = {name: value for name, value in options.items() if name not in NOT_FIELDS}
     if (times := fields.pop("threshold_times", None)) is not None:
         if sae.threshold is None:
             raise BadRequest(f"{sae.location}: threshold_times is given, but {sae.architecture} has no thresholds")

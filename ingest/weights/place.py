@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -25,6 +25,14 @@ def _truth(text: str) -> bool:
     raise ValueError
 
 
+def _names(text: str) -> tuple[str, ...]:
+    """Returns the names in a list with commas. Raises ValueError for none."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise ValueError
+    return names
+
+
 # What may stand behind a location's question mark, as in ./sae?scale=1.7&hook_point=blocks.3.hook_resid_post
 OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "layer": int,  # which of the layers that one file holds
@@ -41,7 +49,11 @@ OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "prepend_bos": _truth,
     "context_size": int,
     "model_name": str,
+    "ignore": _names,  # keys of configs and tensors that are read as if they were not there
+    "drop_bad": _truth,  # features with broken numbers become features that never fire
 }
+# What is wanted of an option's value, in words.
+_WANTED = {int: "a whole number", float: "a number", _truth: "true or false", _names: "a list of names, as in a,b"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +65,17 @@ class Place:
     words: str  # the path, or the hub's location, in which names of releases are looked for
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     lean: bool = False  # leave large matrices mapped in their file
+    opened: list[Tensors] = dataclasses.field(default_factory=list)  # files of tensors that a reader opened
+    configs: dict[Path, dict[str, Any]] = dataclasses.field(default_factory=dict)  # configs that a reader read
+
+    @property
+    def ignore(self) -> tuple[str, ...]:
+        """The keys and tensors that the user leaves out."""
+        return tuple(self.options.get("ignore", ()))
+
+    def leave_out(self, *names: str) -> str:
+        """Returns the location that leaves out these keys or tensors, too."""
+        return with_options(self.location, ignore=(*self.ignore, *names))
 
     @property
     def folder(self) -> Path:
@@ -68,7 +91,24 @@ class Place:
 
     def tensors(self, file: Path, promised_by: str = "", **sizes: int | None) -> Tensors:
         """Opens the tensors of a file; `sizes` are those that the file `promised_by` promises."""
-        return Tensors(file, promised_by, lean=self.lean, **sizes)
+        tensors = Tensors(file, promised_by, lean=self.lean, ignore=self.ignore, **sizes)
+        self.opened.append(tensors)
+        return tensors
+
+    def config(self, file: Path) -> dict[str, Any]:
+        """Returns the object in a config file, without the keys that the user leaves out. Raises BadRequest."""
+        self.configs[file] = _without(read_config(file), self.ignore)
+        return dict(self.configs[file])
+
+    def check_tensors(self) -> None:
+        """Checks that each tensor of the opened files was taken or is known not to matter. Raises BadRequest."""
+        for tensors in self.opened:
+            if left := tensors.find_rest():
+                raise BadRequest(
+                    f"{tensors.file}: {', '.join(left[:6])}: not known beside what was read, so that leaving it out "
+                    f"would change the dictionary without a word; if it does not matter, read without it: "
+                    f"{self.leave_out(*left)}"
+                )
 
     def names(self) -> frozenset[str]:
         """Returns the names of the tensors if the place is a file of tensors; else an empty set."""
@@ -95,10 +135,7 @@ def split_options(location: str) -> tuple[str, dict[str, Any]]:
         try:
             options[name] = OPTIONS[name](text)
         except ValueError:
-            kind = (
-                "a whole number" if OPTIONS[name] is int else "a number" if OPTIONS[name] is float else "true or false"
-            )
-            raise BadRequest(f"{location}: {name} is '{text}'; {kind} is wanted") from None
+            raise BadRequest(f"{location}: {name} is '{text}'; {_WANTED[OPTIONS[name]]} is wanted") from None
     return before, options
 
 
@@ -113,10 +150,23 @@ def with_options(location: str, **options: Any) -> str:
         options = options | {"threshold_times": options["threshold_times"] * known["threshold_times"]}
     if "transposed" in options and "transposed" in known:
         options = options | {"transposed": options["transposed"] != known["transposed"]}
-    merged = {
-        name: str(value).lower() if isinstance(value, bool) else value for name, value in (known | options).items()
+    merged = {name: _as_text(value) for name, value in (known | options).items()}
+    return f"{before}?{urlencode(merged, safe='/:,')}" if merged else before
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(dict.fromkeys(value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _without(config: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """Returns a config without the keys of these names, those in inner mappings too."""
+    return {
+        key: _without(value, names) if isinstance(value, dict) else value
+        for key, value in config.items()
+        if key not in names
     }
-    return f"{before}?{urlencode(merged, safe='/:')}" if merged else before
 
 
 def read_config(file: Path) -> dict[str, Any]:

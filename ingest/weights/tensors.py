@@ -7,7 +7,7 @@ import pickle
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,12 @@ BLOCK = 1 << 24  # numbers searched for NaN at a time
 LFS = b"version https://git-lfs"
 
 
+def all_finite(tensor: torch.Tensor) -> bool:
+    """Tells whether no number is NaN or infinite; looks at a block at a time, so that a mapped file stays mapped."""
+    flat = tensor.reshape(-1) if tensor.is_contiguous() else tensor
+    return all(bool(torch.isfinite(part).all()) for part in torch.split(flat, BLOCK if flat.ndim == 1 else 1024))
+
+
 class Tensors:
     """The tensors of a .safetensors, .npz, .pt or .pth file.
 
@@ -30,13 +36,30 @@ class Tensors:
     first tensor with a letter that is not bound yet binds it, and all later tensors must agree.
     """
 
-    def __init__(self, file: Path, promised_by: str = "", *, lean: bool = False, **sizes: int | None):
+    def __init__(
+        self,
+        file: Path,
+        promised_by: str = "",
+        *,
+        lean: bool = False,
+        ignore: Collection[str] = (),
+        **sizes: int | None,
+    ):
         """Opens the file without reading numbers. Raises BadRequest if it is damaged, or a pickle of more than
         tensors."""
-        self.file, self._lean = file, lean
+        self.file, self._lean, self._ignore = file, lean, frozenset(ignore)
         self._sizes = {letter: (size, promised_by) for letter, size in sizes.items() if size is not None}
         self._values = _open(file)
-        self.names = frozenset(self._values)
+        self.names = frozenset(self._values) - self._ignore
+        self._taken: set[str] = set()
+
+    def find_rest(self) -> list[str]:
+        """Returns the names of the tensors that nobody took or let be, sorted."""
+        return sorted(map(str, self.names - self._taken))
+
+    def let_be(self, *patterns: str) -> None:
+        """Marks the tensors whose whole name matches one of these regular expressions as known not to matter."""
+        self._taken |= {name for name in self.names if any(re.fullmatch(pattern, str(name)) for pattern in patterns)}
 
     def __contains__(self, name: str) -> bool:
         return name in self.names
@@ -49,10 +72,12 @@ class Tensors:
                 f"{self.file}: {name} is a {type(inner).__name__}; a mapping of names to tensors is wanted"
             )
         self._values = inner
-        self.names = frozenset(inner)
+        self.names = frozenset(inner) - self._ignore
+        self._taken = set()
 
     def value(self, name: str, default: Any = None) -> Any:
         """Returns a value that is no tensor: a word, a number, a mapping; `default` without one of that name."""
+        self._taken.add(name)
         return self._values[name] if name in self.names else default
 
     def size(self, letter: str) -> int:
@@ -70,18 +95,19 @@ class Tensors:
         """Returns the tensor as float32; its shape must be as in `shape`: "d n", or "" for a single number.
 
         `at` selects the part [at]. With `lean`, matrices stay mapped in the file, in the file's number type. Raises
-        BadRequest, naming file, tensor and both shapes, or that a number is NaN or infinite.
+        BadRequest, naming file, tensor and both shapes, or that a number is NaN or infinite; such numbers of single
+        features, along a dimension "n", are left for `masked.settle`, which knows all of a feature's numbers.
         """
         if name not in self.names:
             raise self._missing(name)
+        self._taken.add(name)
         tensor = _tensor(self._values, name)
         if not isinstance(tensor, torch.Tensor) or not (tensor.is_floating_point() or tensor.ndim == 0):
             what = tensor.dtype if isinstance(tensor, torch.Tensor) else type(tensor).__name__
             raise BadRequest(f"{self.file}: {name} is of type {what}; floating point numbers are wanted")
         self._check_shape(name, tuple(tensor.shape), shape.split())
         tensor = tensor if at is None else tensor[at]
-        flat = tensor.reshape(-1) if tensor.is_contiguous() else tensor
-        if not all(bool(torch.isfinite(part).all()) for part in torch.split(flat, BLOCK)):
+        if "n" not in shape.split() and not all_finite(tensor):
             raise BadRequest(f"{self.file}: {name} holds NaN or infinity")
         if self._lean and tensor.ndim > 1:
             return tensor
@@ -96,6 +122,7 @@ class Tensors:
         """Returns a number, or a tensor's single number. Raises BadRequest."""
         if name not in self.names:
             raise self._missing(name)
+        self._taken.add(name)
         value = _tensor(self._values, name)
         if isinstance(value, torch.Tensor) and value.numel() != 1:
             raise BadRequest(f"{self.file}: {name} has shape {tuple(value.shape)}; one number is wanted")

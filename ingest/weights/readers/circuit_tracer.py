@@ -12,6 +12,7 @@ from typing import Any
 
 from featurestore import BadRequest
 from ingest.sae import Sae
+from ingest.weights.keys import check_keys, words
 from ingest.weights.place import Place, read_config, word
 from ingest.weights.tensors import Tensors
 
@@ -21,6 +22,8 @@ CONFIG = "config.yaml"
 TRAINING = ("wandb-config.yaml", "wanb-config.yaml")
 ENCODER = re.compile(r"W_enc_(\d+)\.safetensors")
 LAYER = re.compile(r"layer_(\d+)\.safetensors")
+TAKEN = words("model_name feature_input_hook feature_output_hook activation k transcoders")
+HARMLESS = words("model_kind scan repo_id subfolder lazy_encoder lazy_decoder transcoder_set")
 # The only set that was published as TopK without saying k; circuit-tracer has this number in its code.
 UNSAID_K = {"crv-8b-instruct-transcoders": 128}
 
@@ -150,7 +153,8 @@ def _threshold(tensors: Tensors) -> Any:
 def _about(place: Place, layer: int | None) -> dict[str, Any]:
     """Model, hooks and sizes, by the configs beside the file or what the user says."""
     file = place.folder / CONFIG
-    config = read_config(file) if file.is_file() else {}
+    config = place.config(file) if file.is_file() else {}
+    check_keys(place, file, config, TAKEN, HARMLESS)
     training_file = next((place.folder / name for name in TRAINING if (place.folder / name).is_file()), None)
     training = read_config(training_file) if training_file else {}
     inferred: list[str] = []

@@ -11,7 +11,8 @@ import torch
 
 from featurestore import BadRequest
 from ingest.sae import Sae
-from ingest.weights.place import Place, read_config
+from ingest.weights.keys import check_keys, refuse_key, words
+from ingest.weights.place import Place
 from ingest.weights.tensors import Tensors
 
 FORMAT = "dictionary_learning"
@@ -26,6 +27,20 @@ SITES = {
     "attention_out": "hook_attn_out",
     "attn": "hook_attn_out",
 }
+
+
+TAKEN = words("""
+    dict_class activation_dim dict_size submodule_name layer lm_name k group_sizes norm_factor apply_b_dec_to_input
+    """)
+HARMLESS = words("""
+    trainer_class threshold_beta threshold_start_step top_k_aux k_anneal_steps anneal_start anneal_end group_fractions
+    group_weights remove_low_rank_bias p_start p_end
+    """)
+# Of the buffer that gave activations. BOS is never counted, whether training removed it or not.
+BUFFER = words("""
+    ctx_len add_special_tokens io d_submodule n_ctxs refresh_batch_size out_batch_size remove_bos
+    max_activation_norm_multiple
+    """)
 
 
 def recognises(place: Place) -> bool:
@@ -44,12 +59,15 @@ def read(place: Place) -> Sae:
     file = place.file("ae.pt", "ae_*.pt") or place.path
     config = _config(place, file)
     trainer = config.get("trainer") or {}
+    buffer = config.get("buffer") or {}
     tensors = place.tensors(file, "config.json", d=trainer.get("activation_dim"), n=trainer.get("dict_size"))
     factor = 1.0
     if "ae" in tensors and "optimizer" in tensors:
         trainer = tensors.value("config") or trainer
         factor = float(tensors.value("norm_factor") or 1)
         tensors.descend("ae")
+    for part, keys in ((config, {"trainer", "buffer"}), (trainer, TAKEN), (buffer, BUFFER)):
+        check_keys(place, file.with_name("config.json"), part, keys, HARMLESS)
     name = _class(tensors.names, trainer.get("dict_class"))
     if name is None:
         raise BadRequest(
@@ -58,9 +76,13 @@ def read(place: Place) -> Sae:
             f"read; known: {', '.join(CLASSES)}"
         )
     inferred = [] if trainer else ["there is no config.json: the class is concluded from the tensors' names"]
-    hook_point = _hook(place, trainer, inferred, file)
+    hook_point = _side(place, buffer, _hook(place, trainer, inferred, file), file)
     read_class = CLASSES[name]
     fields = read_class(place, tensors, inferred)
+    if trainer.get("apply_b_dec_to_input"):
+        fields["subtract_b_dec"] = True
+    if not buffer.get("add_special_tokens", True):
+        fields["prepend_bos"] = False
     # Between the library's scaled activations and the model's: as its scale_biases, for any class.
     for field in ("b_enc", "b_dec", "b_mag", "threshold"):
         if factor != 1 and fields.get(field) is not None:
@@ -76,7 +98,7 @@ def read(place: Place) -> Sae:
         architecture=name,
         hook_point=hook_point,
         model_name=trainer.get("lm_name"),
-        context_size=(config.get("buffer") or {}).get("ctx_len"),
+        context_size=buffer.get("ctx_len"),
         inferred=tuple(inferred),
         promised_l0=(promised, promised) if promised else None,
         promised_by=f"k {k}" if promised else "",
@@ -87,7 +109,7 @@ def read(place: Place) -> Sae:
 def _config(place: Place, file: Path) -> dict[str, Any]:
     for folder in (file.parent, file.parent.parent):
         if (folder / "config.json").is_file():
-            return read_config(folder / "config.json")
+            return place.config(folder / "config.json")
     return {}
 
 
@@ -130,6 +152,16 @@ def _hook(place: Place, trainer: dict[str, Any], inferred: list[str], file: Path
     )
 
 
+def _side(place: Place, buffer: dict[str, Any], hook: str, file: Path) -> str:
+    """Returns the hook on the side of the module that the buffer kept. Raises BadRequest where that is not known."""
+    if buffer.get("io", "out") == "out" or "hook_point" in place.options:
+        return hook
+    if buffer["io"] == "in" and hook.endswith(".output"):
+        return hook.removesuffix("output") + "input"
+    reason = "it was trained on another side of the module than its output; name what it reads: ?hook_point=PLACE"
+    raise refuse_key(place, file.with_name("config.json"), "io", buffer["io"], reason)
+
+
 def _linear(tensors: Tensors) -> dict[str, Any]:
     return {"W_enc": tensors.take("encoder.weight", "n d").T, "W_dec": tensors.take("decoder.weight", "d n").T}
 
@@ -142,9 +174,9 @@ def _autoencoder(place: Place, tensors: Tensors, inferred: list[str]) -> dict[st
         inferred.append(
             "decoder rows were not of norm 1: encoder and activations are scaled by it, as the library does"
         )
-        if bool((norms == 0).any()):
-            raise BadRequest(f"{tensors.file}: a row of decoder.weight is zero, so that it cannot be normalised")
-        fields = {"W_enc": fields["W_enc"].float() * norms, "W_dec": fields["W_dec"].float() / norms[:, None]}
+        # The library makes encoders of rows that are zero zero as well: such features never fire.
+        rows = norms.where(norms > 0, 1.0)
+        fields = {"W_enc": fields["W_enc"].float() * norms, "W_dec": fields["W_dec"].float() / rows[:, None]}
         b_enc = b_enc * norms
     b_dec = tensors.take("bias", "d")
     return fields | {"b_enc": b_enc, "b_dec": b_dec, "activation": "relu", "subtract_b_dec": True}
@@ -177,7 +209,8 @@ def _plain(tensors: Tensors) -> dict[str, Any]:
 
 def _topk(place: Place, tensors: Tensors, inferred: list[str]) -> dict[str, Any]:
     biases = {"b_enc": tensors.take("encoder.bias", "n"), "b_dec": tensors.take("b_dec", "d")}
-    return _linear(tensors) | biases | _k_largest(place, tensors)  # its threshold is of another way to encode
+    tensors.let_be("threshold")  # of another way to encode
+    return _linear(tensors) | biases | _k_largest(place, tensors)
 
 
 def _batch_topk(place: Place, tensors: Tensors, inferred: list[str]) -> dict[str, Any]:
@@ -196,6 +229,7 @@ def _matryoshka(place: Place, tensors: Tensors, inferred: list[str]) -> dict[str
 
 
 def _k_largest(place: Place, tensors: Tensors) -> dict[str, Any]:
+    tensors.let_be("k", "threshold")
     k = place.option("k") or int(tensors.number("k"))
     if not 1 <= k <= tensors.size("n"):
         raise BadRequest(f"{tensors.file}: k is {k}, but there are {tensors.size('n')} features")
@@ -205,6 +239,7 @@ def _k_largest(place: Place, tensors: Tensors) -> dict[str, Any]:
 def _one_threshold(place: Place, tensors: Tensors) -> dict[str, Any]:
     if "k" in place.options:
         return _k_largest(place, tensors)
+    tensors.let_be("k")  # of training, among the tokens of a batch
     threshold = tensors.take("threshold", "")
     if threshold < 0:
         raise BadRequest(

@@ -15,12 +15,14 @@ import torch
 
 from featurestore import BadRequest
 from ingest.sae import Sae
-from ingest.weights.place import Place, read_config
+from ingest.weights.keys import check_keys, words
+from ingest.weights.place import Place
 from ingest.weights.tensors import Tensors
 
 FORMAT = "Gemma Scope 2"
 FILES = ("params.safetensors", "config.json")
 LAYER_FILE = re.compile(r"(?:.*[_-])?layer_?(\d+)\.safetensors")
+TAKEN = words("architecture type affine_connection hf_hook_point_in hf_hook_point_out layer model_name l0")
 # Mean numbers of active features that the release aims at under these names.
 L0_WORDS = {"small": (10.0, 20.0), "medium": (30.0, 60.0), "big": (60.0, 150.0)}
 # What Gemma 3's modules are in names that need no model type to be understood.
@@ -50,7 +52,8 @@ def read(place: Place) -> Sae:
     file = place.file("params.safetensors", "*.safetensors")
     assert file is not None
     config_file = file.parent / "config.json"
-    config = read_config(config_file) if config_file.is_file() else {}
+    config = place.config(config_file) if config_file.is_file() else {}
+    check_keys(place, config_file, config, TAKEN, {"width", "size", "site", "d_model", "d_sae", "release"})
     inferred = [] if config else ["there is no config.json: hooks and model are concluded from the path"]
     architecture = config.get("architecture", "jump_relu")
     if architecture != "jump_relu":

@@ -10,8 +10,9 @@ import torch
 
 from featurestore import BadRequest
 from ingest.sae import Sae
-from ingest.weights.place import Place, read_config, whole
-from ingest.weights.readers.openmoss import hooks, normalisation
+from ingest.weights.keys import check_keys
+from ingest.weights.place import Place, whole
+from ingest.weights.readers.openmoss import HARMLESS, TAKEN, hooks, normalisation
 from ingest.weights.tensors import Tensors
 
 FORMAT = "Llama Scope"
@@ -39,10 +40,12 @@ def read(place: Place) -> Sae:
     SAELens multiplies that threshold by the scale, too; whether a release's L0 is then nearer, `inspect` measures.
     """
     config_file, file = _files(place)
-    config = read_config(config_file)
+    config = place.config(config_file)
+    check_keys(place, config_file, config, TAKEN | {"jump_relu_threshold"}, HARMLESS)
     d = whole(config, "d_model", config_file)
     n = config.get("d_sae") or int(d * config.get("expansion_factor", 0)) or None
     tensors = place.tensors(file, config_file.name, d=d, n=n)
+    tensors.let_be(r"dataset_average_activation_norm\..*")
     W_dec = tensors.take("decoder.weight", "d n").T
     reads, writes = hooks(place, config, config_file)
     threshold = _threshold(tensors, config, config_file)

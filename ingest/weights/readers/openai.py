@@ -29,7 +29,10 @@ def recognises(place: Place) -> bool:
 def read(place: Place) -> Sae:
     """The dictionary. Inputs are normalised where the activation is TopK, as the library decides it."""
     tensors = place.tensors(place.path)
+    tensors.let_be("stats_last_nonzero", "latents_activation_frequency", "latents_mean_square")
     activation = tensors.value("activation", "ReLU")
+    if activation != "TopK":
+        tensors.let_be("activation_state_dict")
     fields: dict[str, Any] = {"activation": "relu", "architecture": "standard"}
     if activation == "TopK":
         state = tensors.value("activation_state_dict", {})

@@ -14,6 +14,7 @@ import torch
 
 from featurestore import BadRequest
 from ingest.sae import Sae
+from ingest.weights.keys import check_keys, words
 from ingest.weights.place import Place, read_config, whole, word
 from ingest.weights.tensors import Tensors
 
@@ -24,6 +25,17 @@ WEIGHTS = tuple(
     for stem in ("sae_weights", "checkpoints/pruned", "checkpoints/final")
     for suffix in (".safetensors", ".pt", ".dcp")
 )
+TAKEN = words("""
+    sae_type d_model d_sae expansion_factor act_fn top_k norm_activation hook_point_in hook_point_out hook_points_in
+    hook_points_out use_decoder_bias sparsity_include_decoder_norm use_glu_encoder model_name
+    dataset_average_activation_norm apply_decoder_bias_to_pre_encoder
+    """)
+HARMLESS = words("""
+    tp_size bias_init_method decoder_exactly_unit_norm decoder_exactly_fixed_norm lp k_warmup_steps strict_loading
+    remove_gradient_parallel_to_decoder_directions sae_pretrained_name_or_path use_batch_norm_mse use_triton_kernel
+    sparsity_threshold_for_triton_spmm_kernel exp_name exp_result_path k_exponential_factor
+    k_scheduler k_scheduler_type k_schedule_type use_tensor_parallel fp8 pretrained_name_or_path
+    """)
 LOG_THRESHOLD = "activation_function.log_jumprelu_threshold"
 
 
@@ -39,7 +51,8 @@ def read(place: Place) -> Sae:
     """The dictionary; of a cross-layer transcoder the features that read at the layer the user names (?layer=3)."""
     folder = place.folder.parent if place.folder.name == "checkpoints" else place.folder
     config_file = folder / "config.json"
-    config = read_config(config_file)
+    config = place.config(config_file)
+    check_keys(place, config_file, config, TAKEN, HARMLESS)
     file = _weights(place, folder)
     kind = config["sae_type"]
     if kind not in ("sae", "clt"):
@@ -51,7 +64,11 @@ def read(place: Place) -> Sae:
     d = whole(config, "d_model", config_file)
     tensors = place.tensors(file, "config.json", d=d, n=int(d * config.get("expansion_factor", 0)) or None)
     if file.suffix == ".pt":
+        tensors.let_be("version")
         tensors.descend("sae")
+    tensors.let_be(r"dataset_average_activation_norm\..*")
+    if not config.get("use_decoder_bias", True):
+        tensors.let_be(r"b_D(\.\d+)?")
     return (_cross_layer if kind == "clt" else _single)(place, config, config_file, tensors, d)
 
 
@@ -78,6 +95,7 @@ def _single(place: Place, config: dict[str, Any], file: Path, tensors: Tensors, 
         b_dec=tensors.take("b_D", "d") if config.get("use_decoder_bias", True) else torch.zeros(d),
         architecture="_".join(filter(None, (fields["activation"], "transcoder" if writes else ""))),
         rank_norms=norms if config.get("sparsity_include_decoder_norm", True) else None,
+        subtract_b_dec=bool(config.get("apply_decoder_bias_to_pre_encoder", False)),
         hook_point=reads,
         hook_point_out=writes,
         model_name=config.get("model_name"),
@@ -96,6 +114,7 @@ def _cross_layer(place: Place, config: dict[str, Any], file: Path, tensors: Tens
             f"{file.parent} holds {layers} dictionaries, one for each layer read: name one: {place.location}?layer=0 "
             f"to ?layer={layers - 1}"
         )
+    tensors.let_be(r"W_D\.\d+", r"b_D\.\d+")  # of the layers that other dictionaries read
     fields = _activation(place, config, file, tensors, layer)
     decoders = [tensors.take(f"W_D.{j}", f"{j + 1}_sources n d", at=layer) for j in range(layer, layers)]
     W_dec = torch.stack(decoders, dim=1)  # (n, layers - layer, d)
@@ -138,6 +157,7 @@ def _activation(
     if name == "jumprelu":
         threshold = tensors.take(LOG_THRESHOLD, "n" if layer is None else "layers n", at=layer).exp()
         return {"activation": "jumprelu", "threshold": threshold}
+    tensors.let_be(LOG_THRESHOLD)  # of a conversion to jumprelu, which the config would name
     k = place.option("k", whole(config, "top_k", file) if name == "topk" else None)
     if k is None:
         raise BadRequest(

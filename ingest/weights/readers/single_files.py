@@ -7,12 +7,14 @@ from typing import Any
 
 from featurestore import BadRequest
 from ingest.sae import Sae
-from ingest.weights.place import Place, read_config, whole, word
+from ingest.weights.keys import check_keys, words
+from ingest.weights.place import Place, whole, word
 
 FORMAT = "Goodfire"
 FILES = ("Llama-3.1-8B-Instruct-SAE-l19.pth",)
 OWNERS = {"Llama": "meta-llama", "DeepSeek": "deepseek-ai"}
 NAME = re.compile(r"((Llama|DeepSeek)-[\w.-]+?)-SAE-l(\d+)")
+HARMLESS = words("buffer_mult buffer_batches dict_mult seq_len enc_dtype site layer head d_mlp remove_rare_dir")
 # (encoder, decoder) as the linear layers are called by those who publish them
 LINEAR = {"encoder_linear": ("encoder_linear", "decoder_linear"), "encoder": ("encoder", "decoder")}
 
@@ -31,7 +33,7 @@ def read(place: Place) -> Sae:
     """The dictionary. Model and layer are in the file's name, or beside it."""
     config_file = place.path.with_name(f"{place.path.stem}_cfg.json")
     if config_file.is_file():
-        return _on_attention(place, read_config(config_file), config_file)
+        return _on_attention(place, place.config(config_file), config_file)
     match = NAME.search(place.words)
     if not match and "hook_point" not in place.options:
         raise BadRequest(
@@ -57,6 +59,7 @@ def read(place: Place) -> Sae:
 
 def _on_attention(place: Place, config: dict[str, Any], file: Any) -> Sae:
     """connor_rob's: SAELens's names; reads every head's result side by side."""
+    check_keys(place, file, config, {"act_size", "dict_size", "act_name", "model_name"}, HARMLESS)
     tensors = place.tensors(
         place.path, file.name, d=whole(config, "act_size", file), n=whole(config, "dict_size", file)
     )

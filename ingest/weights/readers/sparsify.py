@@ -7,11 +7,13 @@ from pathlib import Path
 
 from featurestore import BadRequest
 from ingest.sae import Sae
-from ingest.weights.place import Place, read_config, whole
+from ingest.weights.keys import check_keys, words
+from ingest.weights.place import Place, whole
 
 FORMAT = "sparsify"
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
 FILES = (CONFIG, WEIGHTS)
+TAKEN = words("d_in num_latents expansion_factor k activation transcode skip_connection signed")
 
 
 def recognises(place: Place) -> bool:
@@ -24,7 +26,8 @@ def read(place: Place) -> Sae:
     """The dictionary: the k largest, or the largest of k groups. Transcoders made before 2025-02-12 subtracted b_dec
     from their input; the files do not say which they are, so ?subtract_b_dec=true does."""
     file = place.folder / CONFIG
-    config = read_config(file)
+    config = place.config(file)
+    check_keys(place, file, config, TAKEN, {"normalize_decoder", "multi_topk"})
     d = whole(config, "d_in", file)
     # 0 latents: as many as the factor says.
     n = config.get("num_latents") or d * whole({"expansion_factor": 32} | config, "expansion_factor", file)
@@ -39,6 +42,8 @@ def read(place: Place) -> Sae:
         raise BadRequest(f"{tensors.file} has no tensor W_dec: it was saved without its decoder")
     transcoder = bool(config.get("transcode"))
     skip = "W_skip" in tensors
+    if config.get("skip_connection") and not skip:
+        raise BadRequest(f"{tensors.file} has no tensor W_skip, but {CONFIG} says skip_connection")
     reads, writes = _hooks(place, transcoder)
     return Sae(
         W_enc=tensors.take("encoder.weight", "n d").T,
