@@ -93,7 +93,7 @@ def read(place: Place) -> Sae:
     tensors = place.tensors(folder / WEIGHTS, CONFIG, **sizes)
     _check_scaling(place, tensors)
     processing = config.get("model_from_pretrained_kwargs") or {}
-    promise, promised_by = _promised_l0(config)
+    promise, promised_by = _find_l0(config)
     groups = _groups(config, sizes["n"], folder / CONFIG) if architecture == "matryoshka_batchtopk" else None
     sae = Sae(
         W_enc=tensors.take("W_enc", "d n"),
@@ -175,7 +175,7 @@ def _check_scaling(place: Place, tensors: Tensors) -> None:
             )
 
 
-def _promised_l0(config: dict[str, Any]) -> tuple[float | None, str]:
+def _find_l0(config: dict[str, Any]) -> tuple[float | None, str]:
     """Returns the mean number of active features that the config states, and where."""
     details = config.get("training_architecture_details")
     details = details if isinstance(details, dict) else {}
