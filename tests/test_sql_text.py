@@ -19,20 +19,19 @@ SQL = re.compile(
 CONDITION = "a condition that its caller writes in SQL, checked to be one"
 OURS = "a name or an order of the schema's own"
 ALLOWED = {
-    "featurestore/maintenance/compact.py": {"LAYOUTS[table].order": OURS},
+    "featurestore/maintenance/compact.py": {"LAYOUTS[table].order": OURS, "schema.OPTIONS": OURS},
     "featurestore/sql/conditions.py": {
         "check_condition(selection.where, selection.subqueries)": CONDITION,
         "statement": "the SELECT of the line above",
         "where": CONDITION,
     },
-    "featurestore/sql/statements.py": {
-        "count": "it is in a message",
-        "rule": "an expression that its caller writes, to be checked",
-    },
+    "featurestore/sql/rules.py": {"rule": "an expression that its caller writes, to be checked"},
+    "featurestore/sql/statements.py": {"count": "it is in a message"},
     "featurestore/tables/schema.py": {
         "table": OURS,
         "name": OURS,
         "names": OURS,
+        "OPTIONS": OURS,
         "by": OURS,
         "order": OURS,
         "listed": "files, quoted by the one function there: CREATE VIEW takes no parameters",

@@ -16,7 +16,8 @@ from featurestore.graphs.dictionary_names import DictionaryNames
 from featurestore.graphs.file_format import GraphFile
 from featurestore.snapshot.catalog import Catalog
 from featurestore.snapshot.feature_page import FEW, Card, FeaturePages
-from featurestore.storage.directory import OF_A_GRAPH, Directory
+from featurestore.storage.border import OF_A_GRAPH
+from featurestore.storage.directory import Directory
 from featurestore.storage.log import Snapshot
 from featurestore.tables.row_reader import Rows
 from featurestore.tables.schema import arrow_schema

@@ -9,12 +9,14 @@ from typing import Any
 import numpy
 import pyarrow
 
-from featurestore.errors import Conflict
+from featurestore.display.text import first_line
+from featurestore.errors import BadStore, Conflict
 from featurestore.progress import Progress
 from featurestore.snapshot import page_copies
 from featurestore.snapshot.catalog import Catalog
 from featurestore.sql.engine import Engine
-from featurestore.storage.directory import APPENDED, Directory
+from featurestore.storage.border import APPENDED
+from featurestore.storage.directory import Directory
 from featurestore.storage.log import Snapshot
 from featurestore.storage.log_files import Part
 from featurestore.tables import schema
@@ -114,9 +116,9 @@ def _merge_parts(directory: Directory, snapshot: Snapshot, engine: Engine, write
         if not loose:
             continue
         files = [directory.sql_path(part) for part in loose]
-        merged = engine.table(f"FROM read_parquet(?, union_by_name = false) ORDER BY {LAYOUTS[table].order}", [files])
+        merged = engine.table(f"FROM read_parquet(?, {schema.OPTIONS}) ORDER BY {LAYOUTS[table].order}", [files])
         newest = max(part.commit for part in loose)
-        shards = _split_by_shard(merged)
+        shards = _split_by_shard(_fit(directory, loose[0], merged))
         for shard, shard_rows in shards:
             writer.add_checked(table, shard_rows, key=key, shard=shard, commit=newest)
         writer.remove_parts(loose)
@@ -134,16 +136,27 @@ def _copy_best_labels(directory: Directory, snapshot: Snapshot, engine: Engine, 
             continue
         first = part.shard * SHARD_FEATURES
         table = engine.table(
-            "SELECT f.* REPLACE (b.label AS label, b.explainer AS explainer) FROM read_parquet(?) f "
+            f"SELECT f.* REPLACE (b.label AS label, b.explainer AS explainer) FROM read_parquet(?, {schema.OPTIONS}) f "
             "LEFT JOIN (FROM best_labels WHERE dictionary = ? AND feature BETWEEN ? AND ?) b "
             "ON b.feature = f.feature ORDER BY f.feature",
             [directory.sql_path(part), key, first, first + SHARD_FEATURES - 1],
         )
         writer.remove_parts([part, *([copy] if copy else ())])
-        table = table.cast(schema.arrow_schema("features"))
+        table = _fit(directory, part, table)
         writer.add_checked("features", table, key=key, shard=part.shard, about={"labels": state})
         lines.append(f"{key}: best labels copied beside {part.rows:,} features")
     return lines
+
+
+def _fit(directory: Directory, part: Part, rows: pyarrow.Table) -> pyarrow.Table:
+    """Return rows of a part with the schema's columns and types. Raises BadStore for others: they are not copied."""
+    try:
+        return rows.cast(schema.arrow_schema(part.table))
+    except (pyarrow.ArrowException, ValueError) as exc:
+        raise BadStore(
+            f"{directory.location}/{part.file} does not have the columns of {part.table}; run `featurestore check` "
+            f"({first_line(exc)})"
+        ) from None
 
 
 def _loose(snapshot: Snapshot, table: str, key: str) -> list[Part]:

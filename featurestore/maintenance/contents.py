@@ -13,8 +13,10 @@ from featurestore.maintenance.findings import Finding, remedy_of
 from featurestore.search import keyword, vectors
 from featurestore.snapshot import page_copies
 from featurestore.snapshot.decoder_vectors import open_vectors, target_layers
+from featurestore.sql.rules import check_expression
 from featurestore.storage import numpy_files
-from featurestore.storage.directory import APPENDED, OF_A_GRAPH, Directory
+from featurestore.storage.border import APPENDED, OF_A_GRAPH
+from featurestore.storage.directory import Directory
 from featurestore.storage.log import Snapshot
 from featurestore.storage.log_files import Part
 from featurestore.tables import schema, token_stream
@@ -132,7 +134,7 @@ def _index_problem(directory: Directory, snapshot: Snapshot, part: Part) -> str:
             return f"covers {sum(part.about['rows'])} vectors, and has {len(index)}"
         return ""
     if part.table == RULE_TABLE:
-        return "" if path.read_text("utf-8") == part.about["rule"] else "is not the rule that the log says"
+        return _rule_problem(part.about["rule"], path.read_text("utf-8"))
     if part.table == "token_index":
         keyword.KeywordIndex(path, part.rows)
         return ""
@@ -142,6 +144,14 @@ def _index_problem(directory: Directory, snapshot: Snapshot, part: Part) -> str:
     if part.about["embedder_id"]:
         vectors.VectorIndex(path / "index.faiss", [numpy_files.map_array(path / "vectors.npy")])
     return ""
+
+
+def _rule_problem(rule: str, written: str) -> str:
+    try:
+        check_expression(rule)
+    except BadRequest as exc:
+        return f"is not one that featurestore takes, and is not run: {exc}"
+    return "" if written == rule else "is not the rule that the log says"
 
 
 def find_reference_problems(snapshot: Snapshot, rows: Rows, damaged: set[str]) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from featurestore.storage.directory import OF_A_GRAPH
+from featurestore.storage.border import OF_A_GRAPH
 from featurestore.storage.log_files import Part
 from featurestore.tables.best_label import RULE_TABLE
 

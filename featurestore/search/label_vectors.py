@@ -50,7 +50,8 @@ class LabelVectors:
             if (index / "rows.arrow").exists():
                 labels = feature_rows.FeatureRows(index / "rows.arrow").table(("label",))["label"]
             else:  # an index of layout 2 or older
-                labels = pyarrow.parquet.read_table(index / "rows.parquet", columns=["label"])["label"]
+                with pyarrow.parquet.ParquetFile(index / "rows.parquet") as file:
+                    labels = file.read(columns=["label"])["label"]
         except (OSError, ValueError, BadStore, pyarrow.ArrowException):
             return
         if len(labels) == len(vectors):

@@ -8,6 +8,7 @@ single function calls can neither be interrupted nor held to a memory limit from
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -19,11 +20,12 @@ import pyarrow
 from featurestore.errors import BadRequest, BadStore, FeatureStoreError, Unavailable
 from featurestore.sql.checks import check_statement
 from featurestore.sql.conditions import Selection, compose
+from featurestore.sql.rules import rule_of
 from featurestore.sql.statements import find_file_error, shorten_error
 from featurestore.storage.directory import Directory
 from featurestore.storage.log import Snapshot
 from featurestore.tables import schema
-from featurestore.tables.best_label import own_rule, stale_features
+from featurestore.tables.best_label import stale_features
 from featurestore.values.parameters import Parameters, check_names
 from featurestore.values.row_stream import RowStream
 
@@ -58,11 +60,15 @@ class Engine:
             files[name] = [directory.sql_path(p) for p in snapshot.parts("features") if (p.file in stale) == wanted]
         try:
             directory.storage.register(self._con, {part.file: part.bytes for part in snapshot.all()})
-            schema.create(self._con, files, own_rule(snapshot))
+            self._lock_down(files.values(), memory)
+            schema.create(self._con, files, rule_of(snapshot, directory.location))
         except duckdb.Error as exc:
-            raise find_file_error(exc) or BadStore(f"{directory.location}: {shorten_error(exc)}") from None
+            raise find_file_error(exc) or BadStore(f"{directory.location}: {self._describe(exc)}") from None
+
+    def _lock_down(self, files: Iterable[list[str]], memory: int | None) -> None:
+        """Take from DuckDB all but reading these files, before it is given anything that a store or a caller says."""
         # The parts of this snapshot and nothing beside them: neither the store's log nor parts that were replaced.
-        self._run("SET allowed_paths = $paths", {"paths": _list_spellings(files.values())})
+        self._run("SET allowed_paths = $paths", {"paths": _list_spellings(files)})
         self._run("SET parquet_metadata_cache = true")
         self._run("SET temp_directory = ''")
         self._run("SET python_enable_replacements = false")  # a variable of this program is no table
@@ -181,13 +187,13 @@ def _convert_arrow_error(text: str, timeout: float | None) -> FeatureStoreError:
 
 
 def _list_spellings(files: Iterable[list[str]]) -> list[str]:
-    """Return the files as they are named and, of this machine's, as they are named without symbolic links."""
+    """Return the files as they are named and, of this machine's, without escapes and without symbolic links."""
     names = {name for of_table in files for name in of_table}
-    folders = {
-        folder: os.path.realpath(folder) for folder in {os.path.dirname(name) for name in names if "://" not in name}
-    }
-    resolved = {f"{folders[os.path.dirname(name)]}/{os.path.basename(name)}" for name in names if "://" not in name}
-    return sorted(names | resolved)
+    # DuckDB looks a name with an escape up as a pattern, and then for the file that it finds.
+    here = {re.sub(r"\[([*?\[])\]", r"\1", name) for name in names if "://" not in name}
+    folders = {folder: os.path.realpath(folder) for folder in map(os.path.dirname, here)}
+    resolved = {f"{folders[os.path.dirname(name)]}/{os.path.basename(name)}" for name in here}
+    return sorted(names | here | resolved)
 
 
 def timeout_error(timeout: float | None) -> Unavailable:

@@ -10,7 +10,6 @@ from typing import Any
 import duckdb
 
 from featurestore.errors import BadRequest, BadStore, FeatureStoreError, Unavailable
-from featurestore.tables import schema
 
 MAX_STATEMENT = 200_000  # characters
 
@@ -43,23 +42,6 @@ def check_select(statement: str) -> set[str]:
     if kind not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
         raise BadRequest(f"SQL: only reading is possible here, with SELECT; this is {kind.name}")
     return set(parsed[0].named_parameters)
-
-
-def check_rule(rule: str) -> None:
-    """Check that `rule` is one SQL expression over the columns of a label, without a query in it.
-
-    Raises BadRequest otherwise.
-    """
-    statement = f"SELECT (\n{rule}\n)"
-    if names := check_select(statement):
-        raise BadRequest(f"rule: a rule takes no parameters, and this has ${min(names)}; write the value instead")
-    tree = parse(statement)
-    node = tree["statements"][0]["node"]
-    more = [node.get(name) for name in ("modifiers", "having", "qualify", "group_expressions", "where_clause")]
-    simple = node["type"] == "SELECT_NODE" and len(node["select_list"]) == 1 and node["from_table"]["type"] == "EMPTY"
-    if not simple or any(more) or '"class": "SUBQUERY"' in json.dumps(tree):
-        raise BadRequest(f"rule: '{rule}' is not one expression; a rule is as in: votes, or coalesce(score, 0.5)")
-    schema.try_rule(rule)
 
 
 def parse(statement: str) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from featurestore.errors import (
 )
 from featurestore.storage import log as log_module
 from featurestore.storage.base import JOBS, LEASES, Entry, Storage
+from featurestore.storage.border import APPENDED, OF_A_DICTIONARY, SHARED, check_store_file
 from featurestore.storage.local import LocalStorage
 from featurestore.storage.locations import storage_at
 from featurestore.storage.log import Log, Snapshot
@@ -40,28 +41,6 @@ FORMAT = 4
 STORE_FILE = "store.json"
 # Where a large index is built: after a kill, the next build continues with these files.
 UNFINISHED = {"building", "building.lock"}
-
-# Parts that belong to a dictionary and are removed with it; `key` is its id.
-OF_A_DICTIONARY = (
-    "dictionaries",
-    "features",
-    "feature_rows",
-    "examples",
-    "example_rows",
-    "contexts",
-    "labels",
-    "label_rows",
-    "votes",
-    "scores",
-    "decoder_vectors",
-    "token_index",
-)
-# Parts of an attribution graph; `key` is its name.
-OF_A_GRAPH = ("graphs", "graph_nodes", "graph_links")
-# Parts of which one key may have many: each writer appends its own.
-APPENDED = ("labels", "votes", "scores")
-# Parts whose key is a hash of their content: two writers that add the same one agree.
-SHARED = ("tokenizers", "documents", "tokens", "token_stream")
 
 
 class Directory:
@@ -201,11 +180,14 @@ def read_about(storage: Storage) -> tuple[datetime.datetime | None, Any]:
     except NotADirectoryError:
         raise NotFound(f"{storage.location} is not a directory") from None
     try:
-        plain = msgspec.json.decode(raw)
+        plain = msgspec.json.decode(raw, type=dict[str, Any])
         about = plain if "format" in plain else unseal(raw, dict[str, Any], place)
-        return msgspec.convert(about.get("created_at"), datetime.datetime | None), about["format"]
-    except (msgspec.DecodeError, msgspec.ValidationError, KeyError, TypeError, UnicodeDecodeError) as exc:
+        created_at = msgspec.convert(about.get("created_at"), datetime.datetime | None)
+        stated = about["format"]
+    except (msgspec.DecodeError, msgspec.ValidationError, KeyError, UnicodeDecodeError, RecursionError) as exc:
         raise BadStore(f"{place} cannot be read: {exc}") from None
+    check_store_file(created_at, stated, place)
+    return created_at, stated
 
 
 def write_about(storage: Storage, format: int, created_at: datetime.datetime | None) -> None:

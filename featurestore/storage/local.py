@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import re
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +28,7 @@ class LocalStorage(Storage):
     def read(self, name: str) -> bytes:
         try:
             # Every question looks for the next commit: a Path takes longer to make than the file to be missed.
-            with open(f"{self.location}/{name}", "rb") as file:
+            with open(f"{self.location}/{name}", "rb", opener=_open_regular) as file:
                 return file.read()
         except (FileNotFoundError, NotADirectoryError):
             raise
@@ -42,7 +45,7 @@ class LocalStorage(Storage):
 
     @contextlib.contextmanager
     def _whole(self, name: str, content: bytes) -> Iterator[Path]:
-        file = self.path / name
+        file = self._inside(name)
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}")
         try:
@@ -66,7 +69,7 @@ class LocalStorage(Storage):
         return sorted(entries)
 
     def delete(self, name: str) -> bool:
-        path = self.path / name
+        path = self._inside(name)
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
             return True
@@ -77,9 +80,22 @@ class LocalStorage(Storage):
         return True
 
     def stage(self, name: str) -> Path:
-        file = self.path / name
+        file = self._inside(name)
         file.parent.mkdir(parents=True, exist_ok=True)
         return file
+
+    def _inside(self, name: str) -> Path:
+        """Return the path of a file that is to be written or deleted.
+
+        Raises BadStore when a name, or a link to a directory in the store, leads out of the store.
+        """
+        path = self.path / name
+        # The file itself may be a link, which is deleted or replaced, not followed.
+        parent = os.path.realpath(path.parent)
+        root = os.path.realpath(self.path)
+        if path.name in ("", ".", "..") or (parent != root and not parent.startswith(root.rstrip("/") + "/")):
+            raise BadStore(f"{path} leads out of the store: a directory of a store must not be a link to elsewhere")
+        return path
 
     def publish(self, staged: Path, name: str) -> None:
         for path in [staged, *staged.rglob("*")] if staged.is_dir() else [staged]:
@@ -101,14 +117,15 @@ class LocalStorage(Storage):
 
     @contextlib.contextmanager
     def stream(self, name: str) -> Iterator[Iterator[bytes]]:
-        with open(self.path / name, "rb") as file:
+        with open(self.path / name, "rb", opener=_open_regular) as file:
             yield iter(lambda: file.read(1 << 20), b"")
 
     def sql_path(self, name: str) -> str:
-        return str(self.path / name)
+        return _escape_pattern(str(self.path / name))
 
     def sql_directories(self) -> list[str]:
-        return [str(self.path.resolve()), str(self.path)]
+        directories = [str(self.path.resolve()), str(self.path)]
+        return sorted({*directories, *map(_escape_pattern, directories)}, key=len, reverse=True)
 
     def lease(self, writer: str) -> Lease:
         return FileLease(self.path / LEASES / writer)
@@ -116,11 +133,25 @@ class LocalStorage(Storage):
     def dead_writers(self) -> list[str]:
         writers = []
         for file in sorted((self.path / LEASES).glob("*")):
-            with contextlib.suppress(OSError), open(file, "rb") as f:
+            with contextlib.suppress(OSError), open(file, "rb", opener=_open_regular) as f:
                 # The lock of a process that was killed is free.
                 fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 writers.append(file.name)
         return writers
+
+
+def _escape_pattern(path: str) -> str:
+    """Return a path as DuckDB takes it, to which *, ? and [ are patterns of names."""
+    return re.sub(r"[*?\[]", r"[\g<0>]", path)
+
+
+def _open_regular(path: str, flags: int) -> int:
+    """Open a file for `open`. A pipe would wait for its writer, and a device never ends: OSError for both."""
+    handle = os.open(path, flags | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "it is not a regular file", path)
+    return handle
 
 
 def _sync(path: Path) -> None:

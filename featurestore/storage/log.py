@@ -17,6 +17,7 @@ import msgspec
 
 from featurestore.errors import BadStore
 from featurestore.storage.base import Storage
+from featurestore.storage.border import check_checkpoint, check_commit
 from featurestore.storage.log_files import (
     Checkpoint,
     Commit,
@@ -130,11 +131,13 @@ class Log:
         commit = read_commit(raw, place)
         if commit.commit != number:
             raise BadStore(f"{place} is damaged: it says it is commit {commit.commit}")
+        check_commit(commit, place)
         return commit
 
     def append(self, commit: Commit) -> None:
         """Write the commit that follows the snapshot. Raises FileExistsError when another writer took its number."""
         assert self._snapshot is not None and commit.commit == self._snapshot.commit + 1
+        check_commit(commit, "this commit")  # what no reader would take must not be written either
         try:
             self._storage.create(commit_name(commit.commit), seal(commit))
         except FileExistsError:
@@ -181,7 +184,12 @@ class Log:
     def checkpoint(self, number: int) -> Checkpoint:
         """Return a checkpoint. Raises FileNotFoundError, or BadStore when it is damaged."""
         name = checkpoint_name(number)
-        return unseal(self._storage.read(name), Checkpoint, f"{self._storage.location}/{name}")
+        place = f"{self._storage.location}/{name}"
+        checkpoint = unseal(self._storage.read(name), Checkpoint, place)
+        if checkpoint.commit != number:
+            raise BadStore(f"{place} is damaged: it says it is of commit {checkpoint.commit}")
+        check_checkpoint(checkpoint, place)
+        return checkpoint
 
     def _start(self) -> None:
         """Begin from the newest readable checkpoint, unless the present snapshot is newer; note the log's end."""

@@ -88,7 +88,7 @@ def unseal(raw: bytes, type_: type[T], name: str) -> T:
         if hashlib.sha256(sealed.content).hexdigest() != sealed.sha256:
             raise BadStore(f"{name} is damaged: its content is not what its checksum says")
         return msgspec.json.decode(sealed.content, type=type_)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise BadStore(f"{name} is damaged: {exc}") from None
 
 
@@ -101,7 +101,7 @@ def read_commit(raw: bytes, place: str) -> Commit:
         return unseal(raw, Commit, place)
     try:
         return msgspec.json.decode(raw, type=Commit)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise BadStore(f"{place} is damaged: {exc}") from None
 
 

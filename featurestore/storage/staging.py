@@ -13,6 +13,7 @@ import msgspec
 
 from featurestore.errors import BadRequest
 from featurestore.storage.base import Storage
+from featurestore.storage.border import find_key_problem
 from featurestore.storage.lease import Lease
 from featurestore.storage.log_files import Part
 
@@ -35,11 +36,9 @@ class Staging:
         self._is_helped = False
 
     def new_file(self, table: str, key: str, shard: int, suffix: str) -> tuple[str, Path]:
-        """Return the name and place of a new part. Raises BadRequest for a key that leads out of the store."""
-        if any(word in ("", ".", "..") or "\0" in word or word.startswith(".") for word in key.split("/")):
-            raise BadRequest(
-                f"'{key}' cannot name a part of the store: its words must not be empty or begin with a dot"
-            )
+        """Return the name and place of a new part. Raises BadRequest for a key that is none."""
+        if problem := find_key_problem(table, key):
+            raise BadRequest(problem)
         self._count += 1
         name = f"{table}/{key}/{shard:05d}-{self.writer}-{self._mark}{self._count}{suffix}"
         self._names.append(name)

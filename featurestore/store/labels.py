@@ -13,7 +13,7 @@ import pyarrow
 
 from featurestore.errors import BadRequest, NotFound
 from featurestore.snapshot.catalog import Catalog
-from featurestore.sql.statements import check_rule
+from featurestore.sql.rules import check_rule
 from featurestore.storage.directory import Directory
 from featurestore.tables import schema
 from featurestore.tables.best_label import RULE_KEY, RULE_TABLE
@@ -100,8 +100,6 @@ def vote(
 
 def set_rule(directory: Directory, rule: str | None) -> None:
     """Set the rule for best labels, or go back to that of schema.sql. Raises BadRequest when it is not valid."""
-    if rule is not None and not rule.strip():
-        raise BadRequest("rule: it is empty; name what ranks labels, as in: votes")
     if rule is not None:
         check_rule(rule)
     with contextlib.closing(Writer(directory, TOOL)) as writer:

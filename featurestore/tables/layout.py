@@ -9,7 +9,7 @@ import pyarrow
 import pyarrow.parquet
 
 from featurestore.errors import BadRequest
-from featurestore.storage.directory import OF_A_DICTIONARY, OF_A_GRAPH
+from featurestore.storage.border import OF_A_DICTIONARY, OF_A_GRAPH
 
 
 class Layout(NamedTuple):

@@ -25,6 +25,10 @@ class Column(NamedTuple):
     comment: str | None
 
 
+# Paths carry no data: neither a store below `.../layer=5/` nor a dictionary `tiny/label=evil` makes columns.
+OPTIONS = "hive_partitioning = false, filename = false, union_by_name = false"
+
+
 @functools.cache
 def statements() -> tuple[str, ...]:
     """Return the statements of schema.sql, in order."""
@@ -116,7 +120,7 @@ def create(con: duckdb.DuckDBPyConnection, parquet: dict[str, list[str]], rule: 
         if name == "dictionaries" and parquet.get(name):
             con.execute(statement).fetchall()
             names = ", ".join(arrow_schema(name).names)
-            insert = f"INSERT INTO stored.dictionaries SELECT {names} FROM read_parquet($files)"
+            insert = f"INSERT INTO stored.dictionaries SELECT {names} FROM read_parquet($files, {OPTIONS})"
             con.execute(insert, {"files": parquet[name]}).fetchall()
         elif name in parquet and (parquet[name] or name not in tables()):
             con.execute(f"CREATE VIEW stored.{name} AS {_reading(name, parquet[name])}").fetchall()
@@ -130,7 +134,7 @@ def _reading(name: str, files: list[str]) -> str:
     if not files:
         return f"SELECT {names} FROM stored.{table} WHERE false"
     listed = ", ".join(_quote(path) for path in files)
-    return f"SELECT {names} FROM read_parquet([{listed}])"
+    return f"SELECT {names} FROM read_parquet([{listed}], {OPTIONS})"
 
 
 class Gate:

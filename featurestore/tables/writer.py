@@ -14,7 +14,8 @@ import pyarrow.compute
 
 from featurestore.errors import Conflict, FeatureStoreError, Unavailable
 from featurestore.storage.base import LEASES
-from featurestore.storage.directory import APPENDED, OF_A_DICTIONARY, Directory
+from featurestore.storage.border import APPENDED, OF_A_DICTIONARY
+from featurestore.storage.directory import Directory
 from featurestore.storage.local import LocalStorage
 from featurestore.storage.log_files import Part
 from featurestore.storage.staging import Staging, read_content

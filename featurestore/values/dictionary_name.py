@@ -1,0 +1,42 @@
+"""What a dictionary may be called: `model/source`. One rule, for writers, readers of a store, and graphs. Pure.
+
+FeatureId.parse and schema.sql only take such names apart; both take every name that this rule takes.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+MOST_BYTES = 200  # of either word: each names a directory
+# Spaces of every kind, controls, marks that cannot be seen, halves of characters, and what Unicode does not assign.
+_REFUSED = frozenset(("Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co", "Cn"))
+
+
+def find_name_problem(name: str) -> str | None:
+    """Return why a text cannot be the name of a dictionary, or None."""
+    words = name.split("/")
+    if len(words) != 2:
+        return "it is not of the form model/source"
+    for word in words:
+        if not word:
+            return "a word of it is empty"
+        if word.startswith("."):
+            return "a word of it begins with a dot"
+        problem = find_character_problem(word)
+        if problem:
+            return problem
+        if len(word.encode()) > MOST_BYTES:
+            return f"'{word:.40}...' has {len(word.encode())} bytes; {MOST_BYTES} are taken at most"
+    return None
+
+
+def find_character_problem(text: str) -> str | None:
+    """Return which character of a text has no place in a name, or None."""
+    if text.isascii() and text.isprintable() and " " not in text and "\\" not in text:
+        return None
+    for character in text:
+        if " " < character <= "~" and character != "\\":
+            continue
+        if character == "\\" or unicodedata.category(character) in _REFUSED:
+            return f"it holds the character U+{ord(character):04X}"
+    return None
