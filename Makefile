@@ -1,12 +1,15 @@
 # make demo   build the demo store and serve it          make test   run the tests
 # make check  lint, format, types                        make wheel  build the wheel
-# make docs   build the documentation into site/         make test-crash   kill real writers, again and again
+# make docs   build the documentation into site/         make test-long  Ray, S3, the browser, the documentation's blocks
+#                                                        make test-crash kill real writers, again and again
 PYTHON ?= python3
 BIN := .venv/bin
 STORE ?= demo.features
 PORT ?= 8000
 
-.PHONY: demo demo-store test test-crash test-cluster check format wheel docs clean
+PYTEST_BESIDE := --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
+
+.PHONY: demo demo-store test test-long test-crash test-cluster check format wheel docs clean
 
 demo: .venv/installed
 	$(BIN)/featurestore demo --store $(STORE) --port $(PORT)
@@ -15,7 +18,10 @@ demo-store: .venv/installed
 	$(BIN)/featurestore demo --store $(STORE) --no-serve
 
 test: .venv/installed
-	$(BIN)/python -m pytest -m "not slow and not crash and not cluster" --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not long and not slow and not crash and not cluster" $(PYTEST_BESIDE)
+
+test-long: .venv/installed
+	$(BIN)/python -m pytest -m "long and not slow and not crash and not cluster" $(PYTEST_BESIDE)
 
 test-crash: .venv/installed
 	$(BIN)/python -m pytest -m crash

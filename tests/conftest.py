@@ -17,22 +17,32 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# Modules that take longest begin first, so that no process is left with one at the end. The first builds the demo
-# store, which is there when the last of them wants it.
-LONGEST = (
+# Modules that take tens of seconds: `make test-long` runs them, `make test` does not. They begin in this order, so that
+# no process is left with a long one at the end; the first builds the demo store, which is there when the last wants it.
+LONG = (
     "docs/test_code_blocks.py",
     "labeler/runs/test_score_run.py",
     "ingest/harvest/test_ray_executor.py",
+    "ingest/cli/test_harvest_on_ray.py",
     "labeler/runs/test_label_run.py",
     "ingest/harvest/test_harvest_again.py",
     "labeler/llm/test_ray_replicas.py",
+    "featurestore/storage/test_object_store.py",
+    "featurestore/storage/test_large_parts.py",
+    "featurestore/sql/test_hostile_conditions.py",
     "featurestore/web/test_browser.py",
+    "featurestore/web/api/test_openapi.py",
     "featurestore_demo/test_build.py",
+    "docs/test_site.py",
 )
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    places = {ROOT / "tests" / module: place for place, module in enumerate(LONGEST)}
+    places = {ROOT / "tests" / module: place for place, module in enumerate(LONG)}
+    for item in items:
+        if item.path in places:
+            item.add_marker("long")
     items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
