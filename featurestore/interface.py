@@ -16,7 +16,7 @@ import msgspec
 from featurestore.progress import Progress, no_progress
 from featurestore.query import Query
 from featurestore.values.dictionary import Dictionaries, Dictionary, StoreInfo, pick_dictionary
-from featurestore.values.feature import Feature, Features, GivenLabel, Scores
+from featurestore.values.feature import Feature, Features, GivenLabel, LabelChange, Scores
 from featurestore.values.graphs import Graph, GraphAdded, Graphs
 from featurestore.values.hits import Activating, Contrast, Duplicates, Hits, Neighbourhood
 from featurestore.values.jobs import Job, Jobs
@@ -206,6 +206,20 @@ class FeatureStore(abc.ABC):
         `tool` is recorded as the writer; a service records itself and the key, and takes 1,000 labels at once.
         Raises BadRequest, NotFound for a missing feature, Conflict when its dictionary is replaced meanwhile, Forbidden
         where a service takes no writes.
+        """
+
+    @abc.abstractmethod
+    def remove_label(self, id: str, explainer: str = "human", tool: str | None = None) -> None:
+        """Take back what `explainer` says of a feature; what others say stays, and the history keeps the text.
+
+        Raises NotFound when there is no such label, and as `add_labels` does.
+        """
+
+    @abc.abstractmethod
+    def label_history(self, id: str) -> tuple[LabelChange, ...]:
+        """Returns every label the feature was ever given, and which were taken back, the newest first.
+
+        Raises as `feature` does.
         """
 
     @abc.abstractmethod

@@ -94,6 +94,8 @@ class Client(FeatureStore):
     graph = ask(FeatureStore.graph, questions.GRAPH)
     graph_file = ask(FeatureStore.graph_file, questions.GRAPH_FILE)
     remove_graph = ask(FeatureStore.remove_graph, questions.REMOVE_GRAPH, lambda answer: None)
+    remove_label = ask(FeatureStore.remove_label, questions.REMOVE_LABEL, lambda answer: None)
+    label_history = ask(FeatureStore.label_history, questions.LABEL_HISTORY, lambda answer: answer.changes)
     vote = ask(FeatureStore.vote, questions.VOTE, lambda answer: None)
     jobs = ask(FeatureStore.jobs, questions.JOBS, lambda answer: Jobs(answer.jobs))
     job = ask(FeatureStore.job, questions.JOB)

@@ -65,7 +65,7 @@ class Transport:
         body: dict[str, Any] = {}
         if method in ("POST", "PUT"):
             body = {"content": msgspec.json.encode(request), "headers": JSON}
-        elif method == "GET":
+        elif method in ("GET", "DELETE"):
             body = {"params": msgspec.to_builtins(request)}
         if repeatable is None:
             repeatable = question.scope != "write"

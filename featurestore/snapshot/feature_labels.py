@@ -12,7 +12,7 @@ from featurestore.storage.log import Snapshot
 from featurestore.storage.log_files import Part
 from featurestore.tables.layout import SHARD_FEATURES
 from featurestore.tables.row_reader import Rows
-from featurestore.values.feature import FeatureId, Label
+from featurestore.values.feature import FeatureId, Label, LabelChange
 
 Row = dict[str, Any]
 # The columns that `best` compares.
@@ -91,7 +91,24 @@ def newest(rows: Sequence[Row], first: str | None, votes: Mapping[str, int]) -> 
     )
 
 
+def history(rows: Sequence[Row]) -> tuple[LabelChange, ...]:
+    """What was said and taken back of a feature, the newest first."""
+    ordered = sorted(rows, key=lambda row: (-row["created_at"].timestamp(), row["explainer"], row["label"]))
+    return tuple(
+        LabelChange(
+            label=row["label"],
+            explainer=row["explainer"],
+            prompt=row["prompt"],
+            removed=bool(row["removed"]),
+            tool=row["tool"],
+            created_at=row["created_at"],
+        )
+        for row in ordered
+    )
+
+
 def _latest(rows: Sequence[Row]) -> list[Row]:
+    """The newest row of each explainer, the newest first, without those that take a label back."""
     latest: dict[str, Row] = {}
     for row in sorted(rows, key=lambda row: (-row["created_at"].timestamp(), row["label"])):
         latest.setdefault(row["explainer"], row)

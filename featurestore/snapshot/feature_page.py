@@ -10,7 +10,7 @@ from featurestore.conventions import list_edges
 from featurestore.errors import BadStore
 from featurestore.snapshot.catalog import Catalog
 from featurestore.snapshot.example_windows import ExampleWindows
-from featurestore.snapshot.feature_labels import RANKED_BY, FeatureLabels, best, newest
+from featurestore.snapshot.feature_labels import RANKED_BY, FeatureLabels, best, history, newest
 from featurestore.snapshot.shard import Shards
 from featurestore.sql.engine import Engine
 from featurestore.storage.log import Snapshot
@@ -18,7 +18,7 @@ from featurestore.tables.best_label import own_rule, stale_features
 from featurestore.tables.grouped_rows import Cut
 from featurestore.tables.layout import SHARD_FEATURES
 from featurestore.tables.row_reader import Rows
-from featurestore.values.feature import Coactive, Example, Feature, FeatureId, Label, LogitEffect, Score
+from featurestore.values.feature import Coactive, Example, Feature, FeatureId, Label, LabelChange, LogitEffect, Score
 
 # Features of a higher density are always on; the view `features` in schema.sql has the same number.
 ALWAYS_ON = 0.2
@@ -69,6 +69,13 @@ class FeaturePages:
     def scores(self, id: str) -> tuple[Score, ...]:
         """The newest score of each of a feature's labels by each method and judge. Raises BadRequest or NotFound."""
         return self._scores(self._catalog.feature_id(id))
+
+    def label_history(self, id: str) -> tuple[LabelChange, ...]:
+        """Every label the feature was ever given, and what was taken back, the newest first.
+
+        Raises BadRequest or NotFound.
+        """
+        return history(self._labels.rows(self._catalog.feature_id(id)))
 
     def _feature(
         self,

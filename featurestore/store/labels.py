@@ -18,7 +18,7 @@ from featurestore.storage.directory import Directory
 from featurestore.tables import schema
 from featurestore.tables.best_label import RULE_KEY, RULE_TABLE
 from featurestore.tables.writer import Writer
-from featurestore.values.feature import FeatureId, GivenLabel
+from featurestore.values.feature import Feature, FeatureId, GivenLabel
 from featurestore.values.label_text import MOST_LABEL, MOST_NAME, parse_line
 
 TOOL = "featurestore label"
@@ -58,6 +58,25 @@ def add_labels(
             writer.add(
                 "labels", pyarrow.Table.from_pylist(dictionary_rows, schema.arrow_schema("labels")), key=dictionary
             )
+        return writer.commit()
+
+
+def remove_label(directory: Directory, page: Feature, explainer: str, tool: str) -> int:
+    """Take back what `explainer` says of a feature, whose `page` has its labels; returns the number of the commit.
+
+    The row that says so is newer than the label by any clock. Raises NotFound when the explainer says nothing.
+    """
+    labels = {label.explainer: label for label in page.labels}
+    if explainer not in labels:
+        known = ", ".join(labels) or "nobody"
+        raise NotFound(f"{page.id} has no label by {explainer!r:.200}; it has labels by: {known}")
+    label = labels[explainer]
+    at = max(datetime.datetime.now(datetime.UTC), label.created_at + datetime.timedelta(microseconds=1))
+    row = {"dictionary": page.dictionary, "feature": page.feature, "label": label.label, "explainer": explainer}
+    row |= {"removed": True, "tool": tool, "created_at": at}
+    with contextlib.closing(Writer(directory, tool)) as writer:
+        table = pyarrow.Table.from_pylist([row], schema.arrow_schema("labels"))
+        writer.add("labels", table, key=page.dictionary)
         return writer.commit()
 
 

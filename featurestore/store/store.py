@@ -42,7 +42,7 @@ from featurestore.tables.best_label import label_rule, stale_features
 from featurestore.tables.row_reader import Rows
 from featurestore.tables.writer import Writer
 from featurestore.values.dictionary import Dictionaries, StoreInfo
-from featurestore.values.feature import Feature, Features, GivenLabel, Scores
+from featurestore.values.feature import Feature, Features, GivenLabel, LabelChange, Scores
 from featurestore.values.graphs import Graph, GraphAdded, Graphs
 from featurestore.values.hits import Activating, Contrast, Duplicates, Hits, Neighbourhood
 from featurestore.values.jobs import Job, Jobs
@@ -299,6 +299,12 @@ class Store(FeatureStore):
     def add_labels(self, given: Sequence[GivenLabel], tool: str | None = None) -> int:
         at = datetime.datetime.now(datetime.UTC)
         return labels.add_labels(self._directory, self._current_view.catalog, given, tool or labels.TOOL, at)
+
+    def remove_label(self, id: str, explainer: str = "human", tool: str | None = None) -> None:
+        labels.remove_label(self._directory, self.feature(id, examples=0), explainer, tool or labels.TOOL)
+
+    def label_history(self, id: str) -> tuple[LabelChange, ...]:
+        return self._current_view.pages.label_history(id)
 
     def vote(self, id: str, label: str, vote: int, voter: str = "human", tool: str | None = None) -> None:
         known = [label.label for label in self.feature(id, examples=0).labels]

@@ -108,6 +108,17 @@ class Label(msgspec.Struct, frozen=True, kw_only=True):
     votes: int
 
 
+class LabelChange(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the history of a feature's labels: `explainer` said `label`, or took it back where `removed`."""
+
+    label: str
+    explainer: str
+    prompt: str | None
+    removed: bool
+    tool: str
+    created_at: datetime.datetime
+
+
 class GivenLabel(msgspec.Struct, frozen=True, kw_only=True):
     """A label to write: what the feature `id` means. `explainer` names its author: a person or a model."""
 

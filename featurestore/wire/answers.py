@@ -8,7 +8,7 @@ import msgspec
 
 from featurestore.query import Query
 from featurestore.values.dictionary import Dictionary
-from featurestore.values.feature import Example, Feature, Label, Score
+from featurestore.values.feature import Example, Feature, Label, LabelChange, Score
 from featurestore.values.graphs import GraphSummary
 from featurestore.values.hits import Hit
 from featurestore.values.jobs import Job
@@ -124,6 +124,12 @@ class LabelsAnswer(msgspec.Struct, frozen=True):
     """The newest label of each explainer, the one that is shown first."""
 
     labels: tuple[Label, ...]
+
+
+class LabelHistory(msgspec.Struct, frozen=True):
+    """Every label a feature was ever given, and which were taken back, the newest first."""
+
+    changes: tuple[LabelChange, ...]
 
 
 class Written(msgspec.Struct, frozen=True):

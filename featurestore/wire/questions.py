@@ -195,6 +195,24 @@ LABEL = Question(
     scope="write",
     lane="write",
 )
+REMOVE_LABEL = Question(
+    name="remove_label",
+    summary="Take back what one explainer says of a feature; the feature's labels then.",
+    path=f"/labels/{FEATURE_PATH}",
+    takes=requests.RemoveLabelRequest,
+    gives=answers.LabelsAnswer,
+    methods=("DELETE",),
+    scope="write",
+    lane="write",
+)
+LABEL_HISTORY = Question(
+    name="label_history",
+    summary="Every label a feature was ever given, and which were taken back, the newest first.",
+    path=f"/label-history/{FEATURE_PATH}",
+    takes=Nothing,
+    gives=answers.LabelHistory,
+    tagged=True,
+)
 LABEL_MANY = Question(
     name="label_many",
     summary="Say what up to 1,000 features mean, in one commit.",

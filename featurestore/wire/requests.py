@@ -222,6 +222,12 @@ class LabelsRequest(Request, frozen=True):
     ]
 
 
+class RemoveLabelRequest(Request, frozen=True):
+    """Whose label of the feature in the path is taken back."""
+
+    explainer: Annotated[str, describe("Who said it: human, or the name of a model.", maxLength=MOST_NAME)] = "human"
+
+
 class VoteRequest(Request, frozen=True):
     """A vote on one of the labels of the feature in the path."""
 

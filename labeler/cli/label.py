@@ -12,6 +12,7 @@ from featurestore.extension.commands import build_index, connect_local, json_opt
 from featurestore.extension.output import print_json_lines, print_table
 from featurestore.extension.progress import show_progress
 from labeler.cli.agreement import cost, disagree, duplicates, print_contradicted
+from labeler.cli.history import history, remove
 from labeler.cli.model_options import ModelOptions, asking_options, print_spending, refuse_without_model
 
 if TYPE_CHECKING:
@@ -201,5 +202,5 @@ def _print_report(report: LabelReport) -> None:
         click.echo(f"{report.left:,} features left: {report.stopped}", err=True)
 
 
-for command in (disagree, duplicates, print_contradicted, cost):
+for command in (remove, history, disagree, duplicates, print_contradicted, cost):
     label.add_command(command)

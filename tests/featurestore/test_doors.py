@@ -166,9 +166,40 @@ def test_labels_and_votes_are_written_through_either(door):
     assert {one.label: one.votes for one in door.feature(id).labels}["said here"] == 1
 
 
+def test_a_label_is_taken_back_through_either(door):
+    """It is gone from every answer; what others say stays, the history shows both, and it can be said again."""
+    id = "tiny/0-res/3"
+    before = door.feature(id)
+    door.set_label(id, "a slip of the pen")
+    door.set_label(id, "another slip", "human:ann")
+    assert door.remove_label(id) is None
+    page = door.feature(id)
+    assert [label.explainer for label in page.labels if label.explainer.startswith("human")] == ["human:ann"]
+    assert page.label == "another slip"
+    door.remove_label(id, "human:ann")
+    page = door.feature(id)
+    assert (page.label, page.labels) == (before.label, before.labels)
+    told = [(change.label, change.explainer, change.removed) for change in door.label_history(id)[:4]]
+    assert told == [
+        ("another slip", "human:ann", True),
+        ("a slip of the pen", "human", True),
+        ("another slip", "human:ann", False),
+        ("a slip of the pen", "human", False),
+    ]
+    condition = "dictionary = 'tiny/0-res' AND feature = 3"
+    assert door.sql(f"FROM labels WHERE {condition} AND explainer LIKE 'human%'").num_rows == 0
+    assert door.sql(f"SELECT label FROM features WHERE {condition}")["label"].to_pylist() == [before.label]
+    assert door.sql(f"FROM best_labels WHERE {condition} AND explainer LIKE 'human%'").num_rows == 0
+    door.set_label(id, "said after all")
+    assert door.feature(id).label == "said after all"
+
+
 @pytest.mark.parametrize(
     ("write", "error", "words"),
     [
+        (lambda s: s.remove_label("tiny/0-res/3", "me"), NotFound, "no label by 'me'; it has labels by: "),
+        (lambda s: s.remove_label("tiny/0-res/99"), NotFound, "no feature 99"),
+        (lambda s: s.remove_label("x"), BadRequest, "is not a feature id"),
         (lambda s: s.set_label("tiny/0-res/3", " "), BadRequest, "label: it is empty"),
         (lambda s: s.set_label("tiny/0-res/3", "x", " "), BadRequest, "explainer: it is empty"),
         (lambda s: s.set_label("tiny/0-res", "x"), BadRequest, "is not a feature id"),
@@ -189,7 +220,11 @@ def test_what_cannot_be_written_is_said_alike(door, write, error, words):
 
 
 def test_a_service_that_takes_no_labels_says_so(remote):
-    for write in (lambda: remote.set_label("tiny/0-res/3", "x"), lambda: remote.vote("tiny/0-res/3", "x", 1)):
+    for write in (
+        lambda: remote.set_label("tiny/0-res/3", "x"),
+        lambda: remote.remove_label("tiny/0-res/3"),
+        lambda: remote.vote("tiny/0-res/3", "x", 1),
+    ):
         with pytest.raises(featurestore.Forbidden, match="--allow-writes"):
             write()
 

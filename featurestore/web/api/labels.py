@@ -12,7 +12,7 @@ from featurestore.values.feature import GivenLabel
 from featurestore.web.api.routes import answers
 from featurestore.wire import questions
 from featurestore.wire.answers import LabelsAnswer, Written
-from featurestore.wire.requests import LabelRequest, LabelsRequest, Nothing, VoteRequest
+from featurestore.wire.requests import LabelRequest, LabelsRequest, Nothing, RemoveLabelRequest, VoteRequest
 
 
 @answers(questions.LABELS)
@@ -25,6 +25,13 @@ def labels(store: FeatureStore, request: Nothing, id: str) -> LabelsAnswer:
 def label(store: FeatureStore, request: LabelRequest, id: str) -> LabelsAnswer:
     """Write a label; returns the feature's labels after that."""
     store.add_labels([GivenLabel(id=id, **msgspec.structs.asdict(request))], name_writer(store))
+    return _read_labels(store, id)
+
+
+@answers(questions.REMOVE_LABEL)
+def remove_label(store: FeatureStore, request: RemoveLabelRequest, id: str) -> LabelsAnswer:
+    """Take a label back; returns the feature's labels after that."""
+    store.remove_label(id, request.explainer, name_writer(store))
     return _read_labels(store, id)
 
 

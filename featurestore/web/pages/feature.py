@@ -1,4 +1,4 @@
-"""The page of one feature, and the form on it that adds a label."""
+"""The page of one feature, and the forms on it that add a label or take one back."""
 
 from __future__ import annotations
 
@@ -45,18 +45,23 @@ def show_feature(store: FeatureStore, model: str, source: str, index: str) -> Re
         folded=any(run.far for band in bands for _, runs in band.examples for run in runs),
         near=_find_nearest(store, page),
         before=page.feature - 1 if page.feature else None,
+        history=store.label_history(page.id),
         most=MOST_LABEL,
         after=page.feature + 1 if page.feature + 1 < dictionary.d_sae else None,
     )
 
 
-def add_label(store: FeatureStore, model: str, source: str, index: str) -> ResponseReturnValue:
-    """Write the label of the form, and lead back to the feature's page."""
-    fields = request.form.to_dict(flat=False)
-    if set(fields) != {"label"} or len(fields["label"]) != 1:
-        raise BadRequest("the form has one field, label")
+def change_label(store: FeatureStore, model: str, source: str, index: str) -> ResponseReturnValue:
+    """Write the label of the form, or take back that of the explainer in it; lead back to the feature's page."""
+    fields = list(request.form.items(multi=True))
+    if [name for name, _ in fields] not in (["label"], ["remove"]):
+        raise BadRequest("the form has one field, label or remove")
     id = f"{model}/{source}/{index}"
-    store.add_labels([GivenLabel(id=id, label=fields["label"][0])], labels.name_writer(store))
+    ((name, value),) = fields
+    if name == "remove":
+        store.remove_label(id, value, labels.name_writer(store))
+    else:
+        store.add_labels([GivenLabel(id=id, label=value)], labels.name_writer(store))
     return redirect(f"/features/{quote(id)}", 303)
 
 
@@ -79,4 +84,4 @@ def _find_nearest(store: FeatureStore, page: Feature) -> list[Hit]:
 
 
 PATH = "/features/<model>/<source>/<index>"
-PAGES = (Page(PATH, show_feature), Page(PATH, add_label, method="POST", scope="write", lane="write"))
+PAGES = (Page(PATH, show_feature), Page(PATH, change_label, method="POST", scope="write", lane="write"))

@@ -138,6 +138,34 @@ def test_a_key_writes_with_the_scope_and_its_name_is_kept(store, tmp_path):
     assert '<form class="say"' in http.get(f"/features/{ID}", headers=bearer(writer)).text
 
 
+def test_a_label_is_taken_back(http, store):
+    """By a program and by the button of the page; the history shows what was said."""
+    before = http.get(f"/v1/features/{ID}").json
+    http.put(f"/v1/labels/{ID}", json={"label": "a slip"})
+    assert http.delete(f"/v1/labels/{ID}").json["labels"] == before["labels"]
+    http.put(f"/v1/labels/{ID}", json={"label": "another", "explainer": "ann & co"})
+    assert 'name="remove" value="ann &amp; co"' in http.get(f"/features/{ID}").text
+    answer = http.post(f"/features/{ID}", data={"remove": "ann & co"}, headers=FORM)
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"/features/{ID}")
+    assert http.get(f"/v1/features/{ID}").json["labels"] == before["labels"]
+    changes = http.get(f"/v1/label-history/{ID}").json["changes"]
+    assert [(change["label"], change["removed"]) for change in changes[:4]] == [
+        ("another", True),
+        ("another", False),
+        ("a slip", True),
+        ("a slip", False),
+    ]
+    page = http.get(f"/features/{ID}").text
+    assert "took back" in page and "another" in page
+    for answer, status in (
+        (http.delete(f"/v1/labels/{ID}?explainer=nobody"), 404),
+        (http.delete(f"/v1/labels/{ID}?explainr=human"), 400),
+        (http.post(f"/features/{ID}", data={"remove": "nobody"}, headers=FORM), 404),
+        (http.post(f"/features/{ID}", data={"remove": "a", "label": "b"}, headers=FORM), 400),
+    ):
+        assert answer.status_code == status, answer.text
+
+
 def test_the_pages_form_writes_and_shows_it(http):
     assert f'<form class="say" method="post" action="/features/{ID}">' in http.get(f"/features/{ID}").text
     answer = http.post(f"/features/{ID}", data={"label": "<b>seen</b>"}, headers=FORM)
