@@ -130,18 +130,21 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def connect(location: str | Path) -> FeatureStore:
+def connect(location: str | Path, embedder: str | None = None) -> FeatureStore:
     """Return the store in a directory, at an s3:// prefix, or behind a service's URL.
 
-    Raises NotFound, UnsupportedVersion, BadStore or Unavailable.
+    `embedder` is one to use where a store was indexed with another than the default: what a store itself names is not
+    used. Raises NotFound, UnsupportedVersion, BadStore or Unavailable, and BadRequest for an embedder of a service.
     """
+    if embedder is not None and str(location).startswith(("http://", "https://")):
+        raise BadRequest(f"{location} is a service, which has its own embedder: name it where the service runs")
     if str(location).startswith(("http://", "https://")):
         from featurestore.client import Client
 
         return Client(str(location))
     from featurestore.store import Store
 
-    return Store(location)
+    return Store(location, embedder)
 
 
 def create(path: str | Path) -> Store:

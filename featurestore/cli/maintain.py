@@ -134,7 +134,11 @@ def migrate(store: str) -> None:
 
 
 @click.command()
-@click.option("--embedder", help="A model directory, a hub name, or openai:MODEL@BASE_URL. Default: the store's.")
+@click.option(
+    "--embedder",
+    envvar="FEATURESTORE_EMBEDDER",
+    help="A model directory, a hub name, or openai:MODEL@BASE_URL. Default: all-MiniLM-L6-v2.",
+)
 @click.option("--recall", type=float, help="Share of the true nearest vectors to find in large spaces. Default: 0.95.")
 @store_option
 def index(embedder: str | None, recall: float | None, store: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 import featurestore
-from featurestore.extension.commands import json_option, store_option
+from featurestore.extension.commands import embedder_option, json_option, store_option
 from featurestore.extension.output import print_json_lines, print_table
 from featurestore.extension.progress import show_progress
 
@@ -53,6 +53,7 @@ def _drop_empty(options: dict[str, Any]) -> dict[str, Any]:
 @click.command()
 @click.argument("text")
 @query_options("mode", "over", "k", "within", "where", "among", "all", "group", "cursor")
+@embedder_option
 @store_option
 @json_option
 def search(text: str, store: str, as_json: bool, **options: Any) -> None:

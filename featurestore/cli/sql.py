@@ -11,7 +11,7 @@ import msgspec
 
 import featurestore
 from featurestore.errors import BadRequest
-from featurestore.extension.commands import json_option, store_option
+from featurestore.extension.commands import embedder_option, json_option, store_option
 from featurestore.extension.output import print_table
 
 
@@ -31,6 +31,7 @@ from featurestore.extension.output import print_table
     "--format", "form", metavar="FORMAT", help="Stream rows as json, csv, arrow or parquet instead of printing a table."
 )
 @click.option("--output", "-o", type=click.Path(dir_okay=False), help="Write to this file instead of the terminal.")
+@embedder_option
 @store_option
 @json_option
 def sql(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,25 @@ store_option = click.option(
     show_default=True,
     metavar="PATH_OR_URL",
     help="The store: a directory, an s3:// prefix, or the URL of a service. Also taken from $FEATURESTORE.",
+)
+
+
+def _name_embedder(ctx: click.Context, _: click.Parameter, embedder: str | None) -> None:
+    """Set the variable that Store reads, for this command and for processes that it starts."""
+    if embedder:
+        before = os.environ.get(EMBEDDER)
+        os.environ[EMBEDDER] = embedder
+        ctx.call_on_close(lambda: os.environ.pop(EMBEDDER) if before is None else os.environ.update({EMBEDDER: before}))
+
+
+EMBEDDER = "FEATURESTORE_EMBEDDER"
+embedder_option = click.option(
+    "--embedder",
+    envvar=EMBEDDER,
+    expose_value=False,
+    callback=_name_embedder,
+    help="The embedder to use for a store that was indexed with another one than the default: a model directory, a hub "
+    "name, or openai:MODEL@BASE_URL. What the store itself names is not used. Also taken from $FEATURESTORE_EMBEDDER.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line instead of a table.")
 

@@ -21,12 +21,13 @@ from pathlib import Path
 
 import msgspec
 
-from featurestore.errors import NotFound
+from featurestore.errors import BadStore, NotFound
 from featurestore.storage.base import JOBS, Storage
 from featurestore.storage.local import LocalStorage
 from featurestore.values.jobs import Job, Jobs
 
 MOST_ENDED = 30  # ended jobs whose files are kept
+STATES = ("running", "done", "failed", "cancelled", "interrupted")
 ID = r"[a-z]+-[0-9a-f]{12}"
 
 
@@ -85,9 +86,32 @@ def load(storage: Storage, id: str) -> StoredJob:
     if not re.fullmatch(ID, id) or not isinstance(storage, LocalStorage):
         raise missing
     try:
-        return msgspec.json.decode(storage.read(f"{JOBS}/{id}.json"), type=StoredJob)
-    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+        stored = msgspec.json.decode(storage.read(f"{JOBS}/{id}.json"), type=StoredJob)
+    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadStore):
         raise missing from None
+    if find_problem(stored, id):
+        raise missing
+    return stored
+
+
+def find_problem(stored: StoredJob, id: str) -> str | None:
+    """Return what in the file of the job `id` is not as a job writes it, or None.
+
+    A store may come from anybody, files of jobs are deleted by their id, and their process is ended by its number.
+    """
+    job = stored.job
+    if job.id != id:
+        return f"id: it says {job.id!r:.80}"
+    if job.kind != id.rpartition("-")[0]:
+        return f"kind: it says {job.kind!r:.80}"
+    if job.state not in STATES:
+        return f"state: {job.state!r:.80} is none"
+    if stored.process != 0 and not 1 < stored.process < 2**31:
+        return f"process: {stored.process} is no number of a process"
+    for name, at in (("began", job.began), ("changed", job.changed)):
+        if at.tzinfo is None or not 1970 <= at.year < 9999:
+            return f"{name}: {at} is not a time at which a job was written"
+    return None
 
 
 def _load_all(storage: Storage) -> list[StoredJob]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 from featurestore.errors import BadRequest, Conflict, Unavailable
 from featurestore.maintenance.job_files import (
@@ -88,7 +89,7 @@ def cancel(storage: Storage, id: str) -> Job:
     storage.write(f"{JOBS}/{id}.cancel", b"")
     for number in (signal.SIGTERM, signal.SIGKILL):
         process = load(storage, id).process
-        if process:
+        if process and _is_process_of(process, id):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(process, number)
         until = time.monotonic() + PATIENCE
@@ -98,6 +99,18 @@ def cancel(storage: Storage, id: str) -> Job:
                 return job
             time.sleep(0.02)
     raise Unavailable(f"{id} does not end: its process hears no signal")
+
+
+def _is_process_of(process: int, id: str) -> bool:
+    """Whether this is the process of a job. The store's file says so, and may come from anybody."""
+    try:
+        arguments = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+    except FileNotFoundError:
+        # It has ended, or this system does not show what a process was started with: the job's lock is held then.
+        return not Path("/proc/self/cmdline").exists()
+    except OSError:
+        return False
+    return id.encode() in arguments
 
 
 def _conflict(storage: Storage, kind: str) -> Conflict:

@@ -23,6 +23,7 @@ from featurestore.errors import BadRequest, Unavailable
 from featurestore.progress import Stage
 
 DEFAULT = "all-MiniLM-L6-v2"
+VARIABLE = "FEATURESTORE_EMBEDDER"  # of the environment: the embedder that the user names
 BATCH = 64
 # Up to this many texts, such as a query, are embedded by the calling thread alone: more threads wait for one another at
 # each of a hundred small products, which on a busy machine costs many times the products themselves.
@@ -63,6 +64,29 @@ def _open(setting: str) -> Embedder:
             raise BadRequest(f"'{setting}' is not an embedder: write openai:MODEL@BASE_URL")
         return _Endpoint(setting, model, base_url)
     return _Transformer(setting)
+
+
+def choose(stated: str | None, named: str | None) -> str:
+    """Return the setting to open for an index: of the default embedder, or what the user has named.
+
+    `stated` is what the index says it was built with. It may come from anybody: an endpoint would be sent the user's
+    key and queries, and a directory would be opened, so it counts only when the user names an embedder too. Raises
+    Unavailable otherwise.
+    """
+    refusal = find_refusal(stated, named)
+    if refusal:
+        raise Unavailable(refusal)
+    return named if named and stated not in (None, DEFAULT) else stated or named or DEFAULT
+
+
+def find_refusal(stated: str | None, named: str | None) -> str | None:
+    """Return why an index cannot be searched by meaning with what the user has named, or None."""
+    if stated in (None, DEFAULT) or named:
+        return None
+    return (
+        f"the labels were embedded with {stated!r:.200}, which the store names and nobody here has: name it with "
+        f"--embedder (or ${VARIABLE}) to use it, or search by words (mode keyword)"
+    )
 
 
 def available(setting: str) -> bool:

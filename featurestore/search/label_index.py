@@ -6,6 +6,7 @@ An index is a cache. One that lacks newer labels says how many.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,19 @@ LABELS = "SELECT dictionary, feature, label, explainer FROM labels ORDER BY dict
 class LabelIndex:
     """The labels of a store, searchable by meaning and by words."""
 
-    def __init__(self, directory: Directory, snapshot: Snapshot, catalog: Catalog, once: Once):
-        """Raises Unavailable where the store has no label index of this layout, BadStore where it is damaged."""
+    def __init__(
+        self,
+        directory: Directory,
+        snapshot: Snapshot,
+        catalog: Catalog,
+        once: Once,
+        named: Callable[[], str | None] = lambda: None,
+    ):
+        """`named()` is the embedder that the user has named.
+
+        Raises Unavailable where the store has no label index of this layout, BadStore where it is damaged.
+        """
+        self._named = named
         parts = snapshot.parts(TABLE, KEY)
         if not parts:
             raise Unavailable("the store's labels are not indexed yet: run `featurestore index`")
@@ -56,6 +68,11 @@ class LabelIndex:
         self._embed_once = functools.lru_cache(KEPT_TEXTS)(self._embed)
         numbering = tuple((dictionary.dictionary, dictionary.d_sae) for dictionary in catalog.dictionaries)
         self.numbers: numpy.ndarray = once((self._part.file, numbering), lambda: self._files.numbers(catalog))
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the embedder that the index names is not used, or None."""
+        return embedders.find_refusal(self.embedder_setting, self._named())
 
     @property
     def semantic(self) -> bool:
@@ -77,11 +94,12 @@ class LabelIndex:
                 "the labels were indexed without an embedder: pip install 'featurestore[embed]' and run "
                 "`featurestore index`, or search by words (mode keyword)"
             )
-        embedder = embedders.open_embedder(self.embedder_setting)
+        setting = embedders.choose(self.embedder_setting, self._named())
+        embedder = embedders.open_embedder(setting)
         if embedder.id != self._embedder_id:
             raise Unavailable(
                 f"the labels were embedded with {self._embedder_id}, "
-                f"but here {self.embedder_setting} is {embedder.id}: run `featurestore index` to embed them again"
+                f"but here {setting} is {embedder.id}: run `featurestore index` to embed them again"
             )
         vector: numpy.ndarray = embedder([words])[0]
         return vector
@@ -132,21 +150,30 @@ class _LabelFiles:
 
 def not_covered(snapshot: Snapshot, index: Part) -> list[Part]:
     """The label parts that came after a label index was built."""
-    return [part for part in snapshot.parts("labels") if part.commit > index.about["commit"]]
+    return [part for part in snapshot.parts("labels") if part.commit > index.about.get("commit", 0)]
 
 
 def build(
-    writer: Writer, directory: Directory, snapshot: Snapshot, engine: Engine, setting: str | None, progress: Progress
+    writer: Writer,
+    directory: Directory,
+    snapshot: Snapshot,
+    engine: Engine,
+    setting: str | None,
+    progress: Progress,
+    named: str | None = None,
 ) -> list[str]:
     """Build the label index where it is stale or damaged. Returns lines that say what was done.
 
     Texts that the old index has embedded are not embedded again. `setting` names the embedder; None keeps that of the
-    old index, or takes the default. A build that was killed goes on where it stopped.
+    old index where the user has `named` one or it is the default. A build that was killed goes on where it stopped.
+    Raises Unavailable where the old index names another embedder and the user none.
     """
-    covers = {key: label_state(snapshot, key) for key in snapshot.keys("labels")}
+    covers = _covers(snapshot)
     old = snapshot.parts(TABLE, KEY)
     known = old[0].about if old and directory.is_whole(old[0]) else {}
-    wanted = setting or (old[0].about["embedder"] if old else None) or embedders.DEFAULT
+    wanted: str | None = choose_setting(directory, snapshot, setting, named)
+    if wanted is None:
+        return []
     if not embedders.available(wanted):
         if known.get("covers") == covers and known.get("layout") == LAYOUT:
             return []
@@ -173,6 +200,28 @@ def build(
 
     writer.add_built(TABLE, KEY, "", write, about)
     return lines
+
+
+def choose_setting(directory: Directory, snapshot: Snapshot, setting: str | None, named: str | None) -> str | None:
+    """Return the setting of the embedder for a new label index; None where the old one is as it should be.
+
+    Raises Unavailable where the old index names an embedder, the user none, and labels have to be embedded.
+    """
+    if setting:
+        return setting
+    old = snapshot.parts(TABLE, KEY)
+    if not old:
+        return named or embedders.DEFAULT
+    stated = old[0].about["embedder"]
+    about = old[0].about
+    current = about.get("covers") == _covers(snapshot) and about.get("layout") == LAYOUT and directory.is_whole(old[0])
+    if current and embedders.find_refusal(stated, named):
+        return None
+    return embedders.choose(stated, named)
+
+
+def _covers(snapshot: Snapshot) -> dict[str, str]:
+    return {key: label_state(snapshot, key) for key in snapshot.keys("labels")}
 
 
 def _write_words(path: Path, rows: pyarrow.Table) -> None:

@@ -132,6 +132,8 @@ class Searcher:
             return False, True
         if any(clause.sign for clause in words.clauses):
             notes.append("searched by words only: + and - say which words a label must and must not have")
+        elif query.mode is None and index.refusal:
+            notes.append(f"searched by words only: {index.refusal}")
         elif query.mode is None and not embedders.available(index.embedder_setting or embedders.DEFAULT):
             notes.append("searched by words only: searching by meaning needs pip install 'featurestore[embed]'")
         elif query.mode is None and not index.semantic:

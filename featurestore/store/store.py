@@ -7,6 +7,7 @@ view. A view is immutable, so any number of threads share it.
 from __future__ import annotations
 
 import datetime
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -59,8 +60,13 @@ CONDITION_PROCESSES = 2
 class Store(FeatureStore):
     """A store in a directory of this machine or on an object store. Safe to share between threads."""
 
-    def __init__(self, path: str | Path):
-        """Raises NotFound, UnsupportedVersion or BadStore when there is no readable store at `path`."""
+    def __init__(self, path: str | Path, embedder: str | None = None):
+        """`embedder` is one to use where the store's label index names another than the default.
+
+        Without it that of $FEATURESTORE_EMBEDDER is used. Raises NotFound, UnsupportedVersion or BadStore when there is
+        no readable store at `path`.
+        """
+        self._named = embedder or os.environ.get(embedders.VARIABLE) or None
         self.location = str(path)
         self._directory = Directory(path)
         self._rows = Rows(self._directory)
@@ -101,7 +107,9 @@ class Store(FeatureStore):
             if self._view is None or self._view.snapshot is not snapshot:
                 if self._view is not None:
                     self._view.retire()
-                self._view = View(self._directory, snapshot, self._rows, self._select, self._open_once)
+                self._view = View(
+                    self._directory, snapshot, self._rows, self._select, self._open_once, lambda: self._named
+                )
                 live = {part.file for part in snapshot.all()}
                 self._opened = {key: value for key, value in self._opened.items() if key[0] in live}
             return self._view
@@ -336,23 +344,30 @@ class Store(FeatureStore):
         stage and returns a function that is called with each number of steps done. Raises Unavailable when the
         embedder's package, files or endpoint are missing.
         """
+        self._named = embedder or self._named
         view = self._current_view
+        # Known before the vectors are indexed, which may take hours.
+        label_index.choose_setting(self._directory, view.snapshot, embedder, self._named)
         lines: list[str] = []
         with self.writer("featurestore index") as writer:
             for space in sorted({d.space for d in view.catalog.dictionaries}):
                 line = build_decoder_index(writer, view.directory, view.snapshot, view.catalog, space, progress, recall)
                 lines += [line] if line else []
-            lines += label_index.build(writer, view.directory, view.snapshot, view.engine, embedder, progress)
+            lines += label_index.build(
+                writer, view.directory, view.snapshot, view.engine, embedder, progress, self._named
+            )
             lines += token_index.build(writer, view.directory, view.snapshot, view.catalog, self._rows, progress)
         return lines
 
     def embedder(self, setting: str | None = None) -> Embedder:
         """Return the embedder named by `setting`, or that of the store's label index, or the default one.
 
-        Raises Unavailable when its package, files or endpoint are missing.
+        An embedder of the label index that is not the default one is opened only when the user has named it. Raises
+        Unavailable then, and when its package, files or endpoint are missing.
         """
         index = self._current_view.snapshot.parts("label_index")
-        return embedders.open_embedder(setting or (index[0].about["embedder"] if index else None) or embedders.DEFAULT)
+        stated = index[0].about["embedder"] if index else None
+        return embedders.open_embedder(setting or embedders.choose(stated, self._named))
 
     def compact(self, progress: Progress = no_progress) -> list[str]:
         """Merge small label parts and copy the best labels beside the features; returns one line per thing done."""

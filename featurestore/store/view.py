@@ -28,7 +28,16 @@ from featurestore.values.row_stream import RowStream
 class View:
     """One snapshot of a store. The SQL engine and the indexes are opened when they are first used."""
 
-    def __init__(self, directory: Directory, snapshot: Snapshot, rows: Rows, select: Select, once: Once):
+    def __init__(
+        self,
+        directory: Directory,
+        snapshot: Snapshot,
+        rows: Rows,
+        select: Select,
+        once: Once,
+        named: Callable[[], str | None],
+    ):
+        """`named()` is the embedder that the user has named."""
         self.directory = directory
         self.snapshot = snapshot
         self._lock = threading.Lock()
@@ -44,7 +53,7 @@ class View:
         self.graphs = GraphReader(rows, snapshot, self.catalog, self.pages)
         # Opening an index reads its file, so it is done once per view.
         self.decoder_index = functools.cache(lambda space: DecoderIndex(directory, snapshot, self.catalog, space, once))
-        self._label_index = functools.cache(lambda: LabelIndex(directory, snapshot, self.catalog, once))
+        self._label_index = functools.cache(lambda: LabelIndex(directory, snapshot, self.catalog, once, named))
         self._token_index = functools.cache(lambda: TokenIndex(directory, snapshot, self.catalog, once))
         self.searcher = Searcher(
             snapshot.commit,

@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import msgspec
 import pytest
 
 import featurestore
 from featurestore import BadRequest, Conflict, NotFound, Unavailable
 from featurestore.cli.main import main
 from featurestore.maintenance import job_files, jobs
+from featurestore.maintenance.job_files import StoredJob, find_problem, lock, new_job, save
 from featurestore.maintenance.job_records import keep_record
 from featurestore.storage.locations import storage_at
 from featurestore.web import Settings, create_app
@@ -160,7 +163,7 @@ def test_cancelling_ends_the_process(door, store, stubborn, monkeypatch):
     real, begun = subprocess.Popen, []
 
     def waiting(command, **options):
-        process = real([sys.executable, "-c", code], **options | {"stdout": subprocess.PIPE})
+        process = real([sys.executable, "-c", code, *command[3:]], **options | {"stdout": subprocess.PIPE})
         assert process.stdout.readline() == b"ready\n"
         begun.append(process)
         return process
@@ -298,3 +301,55 @@ def test_a_path_is_not_told(tmp_path):
         record.set_result([f"cannot read {store.location}/features/x"])
         assert record.job.lines == ("cannot read s/features/x",)
     assert storage_at(tmp_path / "s").location == featurestore.connect(tmp_path / "s").location
+
+
+HOSTILE = [
+    {"id": "../../victim"},
+    {"id": "check-0123456789ff"},
+    {"kind": "../x"},
+    {"kind": "index"},
+    {"state": "paused"},
+    {"began": "2026-01-02T00:00:00"},
+    {"changed": "0001-01-01T00:00:00Z"},
+    {"lines": [1]},
+    {"result": []},
+    {"error": "no"},
+]
+
+
+@pytest.mark.parametrize("fields", HOSTILE)
+def test_a_file_of_a_job_that_no_job_wrote_is_not_read(door, store, fields):
+    """Nothing outside is deleted by the id that it says, and the others are still listed."""
+    folder = Path(store.location) / "jobs"
+    victim = folder.parent.parent / "victim.json"
+    victim.write_text("mine")
+    folder.mkdir(exist_ok=True)
+    at = "2026-01-02T00:00:00Z"
+    job = {"id": "check-0123456789ab", "kind": "check", "about": "", "state": "done", "began": at, "changed": at}
+    (folder / "check-0123456789ab.json").write_text(json.dumps({"job": job | fields, "process": 0, "ours": True}))
+    (folder / "check-0123456789ac.json").write_text("[" * 100_000)
+    with store.keep_record("check"):
+        assert [known.state for known in door.jobs()] == ["running"]
+    with pytest.raises(NotFound):
+        door.job("check-0123456789ab")
+    assert victim.read_text() == "mine"
+
+
+@pytest.mark.parametrize("process", [-1, 1, 2**40])
+def test_no_process_is_ended_that_a_file_names(store, process):
+    found = {"job": msgspec.to_builtins(new_job("check", "")), "process": process, "ours": True}
+    assert find_problem(msgspec.convert(found, StoredJob), found["job"]["id"])
+
+
+def test_a_process_that_is_not_the_jobs_lives(store, monkeypatch):
+    """The lock of the job is held, by somebody else, and the file names another process of ours."""
+    monkeypatch.setattr(jobs, "PATIENCE", 0.1)
+    job = new_job("check", "")
+    descriptor = lock(store._directory.storage, f"{job.id}.lock")
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as bystander:
+        save(store._directory.storage, StoredJob(job, bystander.pid, True))
+        with pytest.raises(Unavailable):
+            store.cancel_job(job.id)
+        assert bystander.poll() is None
+        bystander.stdin.write(b"\n")
+    os.close(descriptor)

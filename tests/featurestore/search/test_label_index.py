@@ -1,8 +1,11 @@
 """Labels by meaning: cosines of embeddings, the embedder an index was built with, without torch."""
 
+import numpy
 import pytest
 
-from featurestore import Unavailable
+import featurestore
+from featurestore import BadRequest, Unavailable
+from featurestore.cli.main import main
 from featurestore.search import embedders
 from tests.support import tiny
 
@@ -42,3 +45,76 @@ def test_without_torch_words_are_searched_and_it_is_said(store, monkeypatch):
     hits = store.search("closing brackets")
     assert "searched by words only" in hits.notes[-1]
     assert hits[0].feature % 8 == 1
+
+
+class _Fake:
+    """An embedder that is never the default one."""
+
+    def __init__(self, setting):
+        self.setting, self.id = setting, "fake#1"
+
+    def __call__(self, texts, stage=None):
+        vectors = numpy.zeros((len(texts), 4), numpy.float32)
+        vectors[:, 0] = 1
+        return vectors
+
+
+ENDPOINT = "openai:model@http://127.0.0.1:9/v1"
+
+
+@pytest.fixture
+def foreign(tmp_path, monkeypatch):
+    """A store whose index names an endpoint, and the settings of the embedders that are opened from then on."""
+    opened = []
+
+    def open_embedder(setting=embedders.DEFAULT):
+        opened.append(setting)
+        return _Fake(setting)
+
+    monkeypatch.setattr(embedders, "available", lambda setting: True)
+    monkeypatch.setattr(embedders, "open_embedder", open_embedder)
+    monkeypatch.delenv(embedders.VARIABLE, raising=False)
+    with tiny.write_tiny_store(tmp_path / "s", index=False) as store:
+        store.index(embedder=ENDPOINT)
+        assert store.search("self", mode="semantic")  # who has named it goes on with it
+    opened.clear()
+    return tmp_path / "s", opened
+
+
+def test_an_endpoint_that_a_store_names_is_not_asked(foreign):
+    """It would get the user's key and queries. Searches go on by words, and say why."""
+    folder, opened = foreign
+    with featurestore.connect(folder) as store:
+        hits = store.search("self")
+        assert hits and any("searched by words only" in note and "--embedder" in note for note in hits.notes)
+        for ask in (lambda: store.search("self", mode="semantic"), store.embedder):
+            with pytest.raises(Unavailable, match="name it with --embedder"):
+                ask()
+        assert store.index() == []  # nothing to embed
+        store.add_labels([featurestore.GivenLabel(id="tiny/0-res/3", label="a new label")])
+        with pytest.raises(Unavailable, match="name it with --embedder"):
+            store.index()
+        with pytest.raises(Unavailable, match="name it with --embedder"):
+            store.sql("SELECT count(*) FROM semantic('self')")
+    assert opened == []
+
+
+@pytest.mark.parametrize("how", ["connect", "variable", "command"])
+def test_an_embedder_that_the_user_names_is_used(foreign, how, monkeypatch, invoke):
+    folder, opened = foreign
+    mine = "/home/me/model"  # the same weights in another place
+    if how == "command":
+        arguments = ["search", "self", "--mode", "semantic", "--store", str(folder), "--embedder", mine]
+        assert invoke(main, arguments).exit_code == 0
+        assert invoke(main, arguments[:-2]).exit_code == Unavailable.exit_code  # said for one command
+    else:
+        if how == "variable":
+            monkeypatch.setenv(embedders.VARIABLE, mine)
+        with featurestore.connect(folder, embedder=mine if how == "connect" else None) as store:
+            assert store.search("self", mode="semantic")
+    assert set(opened) == {mine}
+
+
+def test_a_service_has_its_own_embedder():
+    with pytest.raises(BadRequest, match="where the service runs"):
+        featurestore.connect("http://127.0.0.1:9", embedder="x")
