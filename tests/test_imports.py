@@ -48,7 +48,7 @@ HEAVY = {
     "flask": ["featurestore/web"],
     "waitress": ["featurestore/web/serving"],
     "obstore": ["featurestore/storage/object_store.py"],
-    "openai": ["featurestore/search/embedders.py", "labeler/llm"],
+    "openai": ["featurestore/search/encoders/endpoint.py", "labeler/llm"],
 }
 
 
@@ -149,6 +149,13 @@ def test_no_folder_holds_more_than_a_reader_holds_in_mind(package):
         assert len(list(folder.glob("[!_]*.py"))) <= 15, folder
 
 
+# Runs a command over the store and looks what it has imported.
+COMMAND = (
+    "from click.testing import CliRunner; from featurestore.cli.main import main; "
+    "result = CliRunner().invoke(main, [{}, '--store', sys.argv[1]]); assert result.exit_code == 0, result.output"
+)
+
+
 @pytest.mark.parametrize(
     ("code", "kept_out"),
     [
@@ -162,6 +169,20 @@ def test_no_folder_holds_more_than_a_reader_holds_in_mind(package):
         (
             "import featurestore; featurestore.connect(sys.argv[1]).nearest('tiny/0-res/3')",
             ["torch", "transformers", "flask"],
+        ),
+        (
+            "import featurestore; assert featurestore.connect(sys.argv[1]).search('numbers', mode='hybrid')",
+            ["torch", "transformers", "flask", "openai"],
+        ),
+        *(
+            (COMMAND.format(arguments), [*kept_out, "torch", "transformers", "flask", "openai", "pandas", "httpx2"])
+            for arguments, kept_out in (
+                ("'info'", ["faiss", "tokenizers"]),
+                ("'sql', 'SELECT 1'", ["faiss", "tokenizers"]),
+                ("'feature', 'tiny/0-res/3'", ["faiss", "tokenizers"]),
+                ("'nearest', 'tiny/0-res/3'", ["tokenizers"]),
+                ("'search', 'numbers'", []),
+            )
         ),
     ],
 )

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 import click
 
@@ -14,6 +18,9 @@ from featurestore.extension.commands import Group
 # 600 labels took 17 s spinning and 4 s sleeping. OpenMP reads this once, so it is set before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# Commands that may import whatever a model's own code needs.
+RUN_MODELS = {"activating", "contrast", "serve"}
+
 EPILOG = (
     "Start with `featurestore demo`: it builds a small store and serves it. Every command has --help with an example."
 )
@@ -23,8 +30,31 @@ EPILOG = (
     cls=Group, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
 )
 @click.version_option(featurestore.__version__, prog_name="featurestore")
-def main() -> None:
+@click.pass_context
+def main(ctx: click.Context) -> None:
     """Search the features of sparse autoencoders by meaning, by geometry and by SQL."""
+    if ctx.invoked_subcommand in set(main.commands) - RUN_MODELS and "pandas" not in sys.modules:
+        finder = _WithoutPandas()
+        sys.meta_path.insert(0, finder)
+        ctx.call_on_close(lambda: sys.meta_path.remove(finder))
+
+
+class _WithoutPandas(MetaPathFinder, Loader):
+    """Lets imports of pandas fail: pyarrow tries to import it, and does without where it is not installed.
+
+    No command here uses pandas, and importing it takes longer than most answers.
+    """
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> ModuleSpec | None:
+        """A spec for pandas alone, that cannot be loaded."""
+        return ModuleSpec(fullname, self) if fullname == "pandas" else None
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Raises ModuleNotFoundError."""
+        raise ModuleNotFoundError("No module named 'pandas'", name="pandas")
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Is never reached."""
 
 
 for command in (

@@ -97,7 +97,7 @@ def _bfloat16(path: Path) -> dict[str, Any]:
     try:
         from safetensors.torch import load_file
     except ImportError:
-        raise Unavailable(f"{path} holds bfloat16, which needs torch: pip install 'featurestore[embed]'") from None
+        raise Unavailable(f"{path} holds bfloat16, which needs torch: pip install 'featurestore[harvest]'") from None
     return {name: tensor.float().numpy() for name, tensor in load_file(path).items()}
 
 
@@ -105,7 +105,7 @@ def _torch(path: Path) -> dict[str, Any]:
     try:
         import torch
     except ImportError:
-        raise Unavailable(f"reading {path} needs torch: pip install 'featurestore[embed]'") from None
+        raise Unavailable(f"reading {path} needs torch: pip install 'featurestore[harvest]'") from None
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as exc:  # torch raises whatever the unpickler meets

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +12,8 @@ from featurestore.errors import BadRequest, FeatureStoreError
 from featurestore.progress import Progress, no_progress
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from featurestore.store import Store
 
 store_option = click.option(

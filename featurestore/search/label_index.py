@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 import pyarrow
@@ -31,7 +31,8 @@ from featurestore.tables.writer import Writer
 
 TABLE = "label_index"
 KEY = "labels"  # of the store's only label index
-LAYOUT = 3  # version of its files, the index of its vectors included
+LAYOUT = 4  # version of its files, the index of its vectors included
+AS_WRITTEN = 4  # the first layout whose texts were embedded as they are written, quotation marks and all
 KEPT_TEXTS = 256  # queries whose vectors are kept: the next page and other filters ask for the same text
 
 LABELS = "SELECT dictionary, feature, label, explainer FROM labels ORDER BY dictionary, feature, explainer"
@@ -186,7 +187,9 @@ def build(
     about["commit"] = snapshot.commit
     rows = engine.table(LABELS)
     lines = [f"label index: {rows.num_rows:,} labels"]
-    reuse = directory.local(old[0]) if embedder and old and old[0].about["embedder_id"] == embedder_id else None
+    reuse = None
+    if embedder and old and old[0].about["embedder_id"] == embedder_id:
+        reuse = _Reuse(directory.local(old[0]), old[0].about.get("layout", 0) >= AS_WRITTEN)
 
     def write(path: Path) -> int:
         """Write the index into a new directory. Returns the number of its rows."""
@@ -224,6 +227,13 @@ def _covers(snapshot: Snapshot) -> dict[str, str]:
     return {key: label_state(snapshot, key) for key in snapshot.keys("labels")}
 
 
+class _Reuse(NamedTuple):
+    """An older index whose vectors are used, and whether its texts were embedded as they are written."""
+
+    path: Path
+    as_written: bool
+
+
 def _write_words(path: Path, rows: pyarrow.Table) -> None:
     """Write the rows of a label index and their words into a new directory."""
     path.mkdir()
@@ -236,14 +246,14 @@ def _write_vectors(
     path: Path,
     labels: pyarrow.ChunkedArray,
     embedder: Embedder,
-    reuse: Path | None,
+    reuse: _Reuse | None,
     progress: Progress,
 ) -> int:
     """Write the vectors of a label index and their index. Returns the number of texts that had to be embedded."""
     work = path.parent / "building"
     label_vectors = LabelVectors(embedder, work / "embedded")
     if reuse is not None:
-        label_vectors.take_over(reuse)
+        label_vectors.take_over(*reuse)
     new = label_vectors.embed(labels, progress)
     matrix = label_vectors.write(path, labels)
     vectors.build(path / "index.faiss", [matrix], work=work / "vectors")

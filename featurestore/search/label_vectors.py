@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy
 import pyarrow
+import pyarrow.compute
 import pyarrow.parquet
 
 from featurestore.errors import BadStore
@@ -25,6 +26,10 @@ BLOCK = 65_536  # rows copied at a time
 
 _HASH = numpy.dtype("S16")
 
+# Quotation marks around single words, which label indexes up to layout 3 have left out. RE2's word boundaries are
+# those of ASCII, so this takes some texts more than were changed.
+QUOTED = r"""'\S{1,40}?'|"\S{1,40}?\""""
+
 
 class _Source(NamedTuple):
     """Vectors that exist already: a hash of the text of each, and a function that reads them."""
@@ -38,13 +43,17 @@ class LabelVectors:
 
     def __init__(self, embedder: Embedder, folder: Path):
         self._embedder = embedder
-        self._folder = folder / hashlib.sha256(embedder.id.encode()).hexdigest()[:12]
+        # Earlier versions embedded texts without their quotation marks; what they left half done is not taken up.
+        self._folder = folder / hashlib.sha256(f"{embedder.id} as written".encode()).hexdigest()[:12]
         self._sources: list[_Source] = []
         for file in sorted(self._folder.glob("*.npz")):
             self._add_saved(file)
 
-    def take_over(self, index: Path) -> None:
-        """Use the vectors of a label index; a damaged one has none."""
+    def take_over(self, index: Path, as_written: bool) -> None:
+        """Use the vectors of a label index; a damaged one has none.
+
+        One that is not `as_written` was embedded without quotation marks: vectors of texts that had some are left out.
+        """
         try:
             vectors = numpy_files.map_array(index / "vectors.npy")
             if (index / "rows.arrow").exists():
@@ -55,7 +64,10 @@ class LabelVectors:
         except (OSError, ValueError, BadStore, pyarrow.ArrowException):
             return
         if len(labels) == len(vectors):
-            self._sources.append(_Source(hashes(labels), lambda: vectors))
+            of_text = hashes(labels)
+            if not as_written:
+                of_text[pyarrow.compute.match_substring_regex(labels, QUOTED).to_numpy()] = b""
+            self._sources.append(_Source(of_text, lambda: vectors))
 
     def embed(self, labels: pyarrow.ChunkedArray, progress: Progress) -> int:
         """Embed the texts without a vector. Returns their number. After an interruption the next call does the rest."""

@@ -8,8 +8,21 @@ building.py  build: what is written, resumed and taken over from an older index
 index.py     VectorIndex: which of these a query needs
 """
 
-from featurestore.search.vectors.building import FORMAT, RECALL, build
-from featurestore.search.vectors.index import Filter, VectorIndex
-from featurestore.search.vectors.rows import unit
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from featurestore.search.vectors.building import FORMAT, RECALL, build
+    from featurestore.search.vectors.index import Filter, VectorIndex
+    from featurestore.search.vectors.rows import unit
 
 __all__ = ["FORMAT", "RECALL", "Filter", "VectorIndex", "build", "unit"]
+
+
+# faiss is imported when vectors are first used: a command that asks for a feature or for SQL does without.
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from featurestore.search.vectors import building, index, rows
+
+    module = building if name in ("FORMAT", "RECALL", "build") else rows if name == "unit" else index
+    return getattr(module, name)

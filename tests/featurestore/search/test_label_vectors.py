@@ -1,8 +1,13 @@
 """Embedding each text once, resumed where it was killed."""
 
+import numpy
+import pyarrow
 import pytest
 
+from featurestore.progress import no_progress
 from featurestore.search import embedders, label_vectors
+from featurestore.search.label_vectors import LabelVectors
+from featurestore.tables import feature_rows
 from tests.support import tiny
 
 
@@ -38,3 +43,27 @@ def test_embedding_goes_on_where_it_was_killed(tmp_path, monkeypatch):
     fresh = tiny.write_tiny_store(tmp_path / "t")
     again = fresh.search("exception handling", mode="semantic", k=44, group=False)
     assert [hit.score for hit in hits] == [hit.score for hit in again]
+
+
+def test_vectors_of_quoted_words_are_not_taken_over_from_an_index_without_quotation_marks(tmp_path):
+    texts = ["fires on 'import'", 'says "no" twice', "what's new, isn't it", "the end of 'a long phrase'"]
+    calls = []
+
+    class Counting:
+        setting = id = "counting"
+
+        def __call__(self, texts, stage=None):
+            calls.extend(texts)
+            return numpy.ones((len(texts), 2), numpy.float32)
+
+    index = tmp_path / "index"
+    index.mkdir()
+    numpy.save(index / "vectors.npy", numpy.zeros((4, 2), numpy.float16))
+    feature_rows.write(index / "rows.arrow", pyarrow.table({"label": texts}))
+    labels = pyarrow.chunked_array([texts])
+    for as_written, embedded in ((False, texts[:2]), (True, [])):
+        calls.clear()
+        vectors = LabelVectors(Counting(), tmp_path / f"work {as_written}")
+        vectors.take_over(index, as_written)
+        assert vectors.embed(labels, no_progress) == len(embedded)
+        assert calls == embedded
