@@ -115,7 +115,7 @@ class BertEncoder:
             ) from None
         try:
             config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-            tensors = _named(map_tensors(folder / WEIGHTS))
+            tensors = _bare_names(map_tensors(folder / WEIGHTS))
             self._tokenizer = tokenizers.Tokenizer.from_file(str(folder / TOKENIZER))
             self._read(config, tensors)
         except Unavailable:
@@ -279,7 +279,7 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _named(tensors: dict[str, numpy.ndarray]) -> dict[str, numpy.ndarray]:
+def _bare_names(tensors: dict[str, numpy.ndarray]) -> dict[str, numpy.ndarray]:
     """Tensors by their names in a bare encoder: without the prefix and the heads of a model for another task."""
     names = {name: name.removeprefix("bert.") for name in tensors}
     return {
