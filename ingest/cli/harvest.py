@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from featurestore import BadRequest, NotFound, Progress, create
+from featurestore import BadRequest, Progress
 from featurestore.extension.commands import build_index, connect_local, json_option, store_option
 from featurestore.extension.output import print_json_lines, print_table
 from featurestore.extension.progress import show_progress
 from featurestore.extension.text import first_line
 from ingest.cli.corpus_options import choose_corpus, corpus_options
 from ingest.cli.inspect import import_torch
+from ingest.cli.store_place import find_beside, open_store
 
 if TYPE_CHECKING:
     from featurestore import Store
@@ -150,7 +150,7 @@ def _make_options(store: str, fresh: bool, values: dict[str, Any]) -> HarvestOpt
     """Return the options of a harvest into `store`, with its checkpoint."""
     from ingest.harvest.plan import HarvestOptions
 
-    checkpoint = find_checkpoint(store)
+    checkpoint = find_beside(store, ".harvest")
     if fresh:
         shutil.rmtree(checkpoint, ignore_errors=True)
     memory = values.pop("memory")
@@ -203,33 +203,6 @@ def check_device(device: str) -> str:
     except (RuntimeError, AssertionError) as exc:
         raise BadRequest(f"device '{device}' is not to be had here: {first_line(exc)}") from None
     return device
-
-
-@contextlib.contextmanager
-def open_store(store: str) -> Iterator[Store]:
-    """Open the store, or create it if there is none; removes a new directory when nothing was written to it."""
-    if "://" not in store and not Path(store).exists():
-        new_store = create(store)
-        try:
-            yield new_store
-        except BaseException:
-            if new_store.info().commit == 0:
-                shutil.rmtree(store)
-            raise
-        return
-    try:
-        opened = connect_local(store)
-    except NotFound:
-        if not store.startswith("s3://"):
-            raise
-        opened = create(store)
-    yield opened
-
-
-def find_checkpoint(store: str) -> Path:
-    """Return where counts are kept: beside a directory, or for an object store in the working directory."""
-    _, separator, place = store.rpartition("://")
-    return Path((place.strip("/").replace("/", "-") if separator else store.rstrip("/")) + ".harvest")
 
 
 def _find_model_name(saes: dict[str, Sae]) -> str:

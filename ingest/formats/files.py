@@ -1,0 +1,143 @@
+"""Opens files of other tools: plain or gzip, a piece at a time, and never more than a file may hold."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import msgspec
+
+from featurestore import BadRequest, NotFound, Unavailable
+from ingest.formats.rejects import Rejects
+
+CHUNK = 8 << 20  # bytes of lines that are parsed at once
+MOST_LINE = 64 << 20  # bytes of one record
+MOST_DOCUMENT = 4 << 30  # bytes of a JSON file that is read whole
+# JSON of activations, which are mostly zeros, shrinks 10 to 50 times; a file that grows more only fills memory.
+MOST_RATIO, FREE_RATIO = 300, 256 << 20
+
+
+class Lines(NamedTuple):
+    """Some whole lines of a file. `first` is the number of the first, from 1."""
+
+    first: int
+    content: bytes
+
+
+def find_files(path: str | Path, *patterns: str) -> list[Path]:
+    """Return the files that match one of `patterns` below a directory, in the order of the numbers in their names.
+
+    A file is returned as it is. Raises NotFound when the path does not exist.
+    """
+    place = Path(path)
+    if place.is_file():
+        return [place]
+    if not place.is_dir():
+        raise NotFound(f"{path} does not exist: name a file or a directory")
+    files = {file for pattern in patterns for file in place.rglob(pattern) if file.is_file()}
+    return sorted(files, key=natural_order)
+
+
+def natural_order(path: Path) -> list[tuple[int, int, str]]:
+    """Return a sort key by which batch-2 comes before batch-10."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", str(path))]
+
+
+@contextlib.contextmanager
+def open_file(path: str | Path) -> Iterator[IO[bytes]]:
+    """Open a file for reading, decompressed if it is gzip. Raises Unavailable when it cannot be opened."""
+    try:
+        with open(path, "rb") as file:
+            is_gzip = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            if not is_gzip:
+                yield file
+                return
+            with gzip.open(file) as unpacked:
+                yield unpacked  # type: ignore[misc]
+    except OSError as exc:
+        if isinstance(exc, gzip.BadGzipFile):
+            raise BadRequest(f"{path}: its gzip data are damaged: {exc}") from None
+        raise Unavailable(f"{path} cannot be read: {exc.strerror or exc}") from None
+
+
+def read_lines(path: str | Path, rejects: Rejects) -> Iterator[Lines]:
+    """Yield the lines of a file, some megabytes at once. What follows damage in a gzip file is one reject."""
+    number, rest = 1, b""
+    limit = _limit(path)
+    read = 0
+    with open_file(path) as file:
+        while True:
+            try:
+                content = file.read(CHUNK)
+            except (EOFError, zlib.error, gzip.BadGzipFile) as exc:
+                rejects.add(str(path), f"line {number}", "the file ends inside its compressed data", str(exc))
+                content, damaged = b"", True
+            else:
+                damaged = False
+            read += len(content)
+            if read > limit:
+                raise BadRequest(f"{path} grows to more than {MOST_RATIO} times its size when unpacked: it is refused")
+            cut = content.rfind(b"\n") + 1
+            if not content:
+                if rest.strip() and not damaged:
+                    yield Lines(number, rest + b"\n")
+                return
+            if not cut:
+                rest += content
+                if len(rest) > MOST_LINE:
+                    raise BadRequest(f"{path}, line {number}: it has more than {MOST_LINE >> 20} MB without a line end")
+                continue
+            whole, rest = rest + content[:cut], content[cut:]
+            yield Lines(number, whole)
+            number += whole.count(b"\n")
+
+
+def read_all(path: str | Path) -> bytes:
+    """Return a whole file, decompressed. Raises BadRequest when it is too large, damaged or cut short."""
+    limit = min(_limit(path), MOST_DOCUMENT)
+    with open_file(path) as file:
+        try:
+            content = file.read(limit + 1)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as exc:
+            raise BadRequest(f"{path}: its compressed data are damaged or cut short ({exc}): fetch it again") from None
+    if len(content) > limit:
+        raise BadRequest(f"{path} has more than {limit:,} bytes when unpacked: it is refused")
+    return content
+
+
+def read_json(path: str | Path) -> Any:
+    """Return the content of a JSON file. Raises BadRequest when it is not JSON."""
+    return parse_json(read_all(path), str(path))
+
+
+def parse_json(content: bytes, name: str) -> Any:
+    """Return the value that `content` holds; `name` says in messages what it is. Raises BadRequest."""
+    try:
+        return msgspec.json.decode(content)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
+        raise BadRequest(f"{name} is not JSON: {exc}") from None
+
+
+def parse_lines(path: str, lines: Lines, rejects: Rejects) -> Iterator[tuple[int, Any]]:
+    """Yield the number and the value of each line that holds JSON; the others are rejected, blank ones passed over."""
+    decoder = msgspec.json.Decoder()
+    for number, line in enumerate(lines.content.split(b"\n"), start=lines.first):
+        if not line.strip():
+            continue
+        try:
+            yield number, decoder.decode(line)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            rejects.add(path, f"line {number}", "it is not JSON", line[:400].decode("utf-8", errors="replace"))
+
+
+def _limit(path: str | Path) -> int:
+    try:
+        return max(FREE_RATIO, Path(path).stat().st_size * MOST_RATIO)
+    except OSError as exc:
+        raise Unavailable(f"{path} cannot be read: {exc.strerror or exc}") from None

@@ -1,0 +1,171 @@
+"""One import: files to batches, batches to a spool, and the spool into the store in one commit."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import datetime
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+import featurestore
+from featurestore import BadRequest, Progress
+from featurestore.extension.progress import no_progress
+from ingest.formats.batches import Source
+from ingest.formats.join import join_dictionary
+from ingest.formats.rejects import Rejects
+from ingest.formats.report import ImportReport
+from ingest.formats.spool import DictionarySpool, FileSummary, Spool
+
+if TYPE_CHECKING:
+    from featurestore import Store
+
+READING = 2  # files at once: decompressing and parsing leave Python's lock
+REJECTS = "rejects.jsonl"
+
+
+class ImportPlan(NamedTuple):
+    """What is imported, and how. `facts` are columns of the dictionary's row that the user states."""
+
+    format: ModuleType
+    location: str
+    sources: list[Source]
+    options: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    spool: Path
+    rejects: Path | None = None
+    strict: bool = False
+    described: tuple[str, ...] = ()
+    fetch: Callable[[Source], Any] | None = None  # brings a file here, returns its path; for places that are not files
+
+
+def local_sources(files: list[Path]) -> list[Source]:
+    """Return files of this machine as sources."""
+    sources = []
+    for file in files:
+        about = file.stat()
+        sources.append(Source(str(file), file.name, f"{about.st_size}-{about.st_mtime_ns}"))
+    return sources
+
+
+def run(store: Store, plan: ImportPlan, progress: Progress = no_progress) -> ImportReport:
+    """Bring the files of a plan into a store, in one commit, and return what that did.
+
+    Files that an interrupted import has read are not read again. Raises BadRequest when nothing can be imported, or
+    with `strict` at the first broken record; Conflict when the files are of another dictionary than the store's.
+    """
+    began = time.monotonic()
+    spool = Spool(plan.spool)
+    places, resumed = _read_files(spool, plan, progress)
+    summaries = [summary for place in places if (summary := spool.summary(place)) is not None]
+    rejects_file = _collect_rejects(places, plan)
+    dictionaries = _by_dictionary(places, summaries)
+    rejects = _add_counts(summary.rejects for summary in summaries)
+    if not dictionaries:
+        causes = "; ".join(f"{count:,} times: {cause}" for cause, count in rejects.items()) or "there are no records"
+        raise BadRequest(f"{plan.location}: nothing in it can be imported as {plan.format.FORMAT}; {causes}")
+    changes = []
+    stage = progress("writing", len(dictionaries))
+    at = datetime.datetime.now(datetime.UTC)
+    with contextlib.closing(store.writer(f"featurestore {featurestore.__version__} import")) as writer:
+        for dictionary, parts in dictionaries.items():
+            facts = _gather_facts(dictionary, summaries, plan)
+            folder = plan.spool / "texts" / dictionary.replace("/", "@", 1)
+            folder.mkdir(parents=True, exist_ok=True)
+            changes.append(join_dictionary(store, writer, dictionary, DictionarySpool(parts), facts, folder, at))
+            stage(1)
+        commit = writer.commit() if any(change.state != "unchanged" for change in changes) else None
+    spool.remove()
+    return ImportReport(
+        format=plan.format.FORMAT,
+        location=plan.location,
+        files=len(places),
+        resumed_files=resumed,
+        dictionaries=changes,
+        rejects=rejects,
+        dropped=_add_counts(summary.dropped for summary in summaries),
+        rejects_file=None if rejects_file is None else str(rejects_file),
+        commit=commit,
+        seconds=time.monotonic() - began,
+        described=list(plan.described),
+    )
+
+
+def _read_files(spool: Spool, plan: ImportPlan, progress: Progress) -> tuple[list[Path], int]:
+    """Read every file that was not read before; returns the places of all, and how many were read before."""
+    key = repr(sorted((name, repr(value)) for name, value in plan.options.items())) + plan.format.FORMAT
+    places = [spool.place(source.file, source.identity + key) for source in plan.sources]
+    missing = [at for at, place in enumerate(places) if spool.summary(place) is None]
+    stage = progress("reading", len(missing))
+    pool = concurrent.futures.ThreadPoolExecutor(READING)
+    try:
+        work = [pool.submit(_read_file, spool, places[at], plan.sources[at], plan) for at in missing]
+        for future in concurrent.futures.as_completed(work):
+            future.result()
+            stage(1)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    return places, len(places) - len(missing)
+
+
+def _read_file(spool: Spool, place: Path, source: Source, plan: ImportPlan) -> FileSummary:
+    path = source.file if plan.fetch is None else str(plan.fetch(source))
+    writer = spool.begin(place)
+    with Rejects(place / REJECTS, plan.strict) as rejects:
+        for batch in plan.format.read(path, rejects, plan.options):
+            writer.add(batch)
+        summary = writer.end(source.name, dict(rejects.counts))
+    if plan.fetch is not None:
+        Path(path).unlink(missing_ok=True)  # what it holds is in the spool
+    return summary
+
+
+def _collect_rejects(places: list[Path], plan: ImportPlan) -> Path | None:
+    """Put the rejects of all files into one; returns its path, or None when there are none."""
+    parts = [place / REJECTS for place in places if (place / REJECTS).is_file()]
+    if not parts or plan.rejects is None:
+        return None
+    plan.rejects.parent.mkdir(parents=True, exist_ok=True)
+    with open(plan.rejects, "wb") as target:
+        for part in parts:
+            with open(part, "rb") as source:
+                shutil.copyfileobj(source, target)
+    return plan.rejects
+
+
+def _by_dictionary(places: list[Path], summaries: list[FileSummary]) -> dict[str, list[Path]]:
+    """Return the spooled folders of each dictionary that has rows, in the order of the files."""
+    folders: dict[str, list[Path]] = {}
+    for place, summary in zip(places, summaries, strict=True):
+        for dictionary in summary.facts:
+            folder = place / dictionary.replace("/", "@", 1)
+            if folder.is_dir() and any(folder.iterdir()):
+                folders.setdefault(dictionary, []).append(folder)
+    return folders
+
+
+def _gather_facts(dictionary: str, summaries: list[FileSummary], plan: ImportPlan) -> dict[str, Any]:
+    facts: dict[str, Any] = {"import_format": plan.format.FORMAT, "import_location": plan.location}
+    for summary in summaries:
+        facts |= {name: value for name, value in summary.facts.get(dictionary, {}).items() if value is not None}
+    return facts | {name: value for name, value in plan.facts.items() if value is not None}
+
+
+def _add_counts(counts: Iterator[dict[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for each in counts:
+        for name, count in each.items():
+            total[name] = total.get(name, 0) + count
+    return total
+
+
+def encode(report: ImportReport) -> dict[str, Any]:
+    """Return a report as values of JSON."""
+    built: dict[str, Any] = msgspec.to_builtins(report)
+    return built

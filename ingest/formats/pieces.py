@@ -1,0 +1,52 @@
+"""Texts of tokens as tools write them, as the bytes they stand for."""
+
+from __future__ import annotations
+
+import functools
+
+import pyarrow
+import pyarrow.compute
+
+MOST_PIECE = 4096  # bytes of one token
+
+
+@functools.cache
+def byte_alphabet() -> dict[str, int]:
+    """Return the byte that each character of a byte-level vocabulary stands for, as GPT-2's vocabulary writes them."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in printable]
+    letters = {chr(byte): byte for byte in printable}
+    return letters | {chr(256 + number): byte for number, byte in enumerate(others)}
+
+
+def find_style(pieces: list[str]) -> str:
+    """Return how tokens are written: bytes (Ġ for a space), sentencepiece (▁ for a space) or plain."""
+    if any(piece.startswith(" ") for piece in pieces):
+        return "plain"
+    if any("Ġ" in piece for piece in pieces):
+        return "bytes"
+    return "sentencepiece" if any("▁" in piece for piece in pieces) else "plain"
+
+
+def to_bytes(piece: str, style: str) -> bytes:
+    """Return the bytes of a token written in a style."""
+    if style == "bytes":
+        letters = byte_alphabet()
+        if all(letter in letters for letter in piece):
+            return bytes(letters[letter] for letter in piece)
+    if style == "sentencepiece":
+        piece = piece.replace("▁", " ")
+    return piece.encode("utf-8", errors="replace")
+
+
+def plain(tokens: pyarrow.DictionaryArray) -> pyarrow.DictionaryArray:
+    """Return tokens whose texts are the bytes they stand for. Two texts of one token may then be two of its numbers."""
+    texts = tokens.dictionary.to_pylist()
+    style = find_style(texts)
+    pieces = [to_bytes(text, style) for text in texts]
+    return pyarrow.DictionaryArray.from_arrays(tokens.indices, pyarrow.array(pieces, pyarrow.binary()))
+
+
+def plain_text(piece: str) -> str:
+    """Return the text of a token that stands alone, as in a table of logits."""
+    return piece.replace("▁", " ")
