@@ -24,7 +24,9 @@ class Windows(NamedTuple):
     repeated: numpy.ndarray | None = None  # (n,) bool, whether the tool marks it as a text shown before
     extra: list[str | None] | None = None  # (n,) what the tool says beyond this, as JSON
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """Number of windows."""
         return len(self.feature)
 
     def take(self, keep: numpy.ndarray) -> Windows:

@@ -85,7 +85,7 @@ class FileWriter:
                 if rows:
                     self._write(folder, table, rows if isinstance(rows, pyarrow.Table) else to_table(rows))
                     self._count({table: len(rows)}, self._rows)
-            if batch.windows is not None and len(batch.windows):
+            if batch.windows is not None and batch.windows.count:
                 packed, cut = pack(batch.windows)
                 self._count({"windows cut to 512 tokens": cut}, self._dropped)
                 self._count({"examples": packed.rows.num_rows}, self._rows)

@@ -74,16 +74,18 @@ def cut_long(windows: Windows) -> tuple[Windows, int]:
 def drop_filler(windows: Windows) -> tuple[Windows, dict[str, int]]:
     """Return the windows that say something, and how many do not: silent ones that a tool adds to fill a group, and
     those that are in two groups, of which the first stays."""
-    if not len(windows):
+    if not windows.count:
         return windows, {}
     starts = numpy.cumsum(windows.length) - windows.length
-    silent = numpy.maximum.reduceat(numpy.abs(windows.values), starts) <= 0
+    strongest = numpy.maximum.reduceat(numpy.abs(windows.values), starts)
+    silent = strongest <= 0
     kept = windows.take(~silent)
     coded = encode(kept)
     hashes = hash_windows(coded.indices.to_numpy(), kept.length)
-    keys = numpy.stack([kept.feature.astype(numpy.uint64), kept.position.astype(numpy.uint64), *hashes.T], axis=1)
+    same = [kept.feature, kept.position, strongest[~silent].astype(numpy.float32).view(numpy.uint32)]
+    keys = numpy.stack([*(column.astype(numpy.uint64) for column in same), *hashes.T], axis=1)
     _, first = numpy.unique(keys, axis=0, return_index=True)
-    again = numpy.ones(len(kept), bool)
+    again = numpy.ones(kept.count, bool)
     again[first] = False
     return kept.take(~again), {"silent filler windows": int(silent.sum()), "windows twice": int(again.sum())}
 

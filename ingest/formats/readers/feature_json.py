@@ -20,7 +20,7 @@ FEATURES = 256  # in a batch
 
 def recognises(path: Path) -> bool:
     """Return whether a path is such a file, or a directory with one."""
-    file = path if path.is_file() else next(iter(sorted(path.glob("*.json"))), None)
+    file = path if path.is_file() else next(iter(sorted(path.rglob("*.json"))), None)
     if file is None or not file.name.endswith((".json", ".json.gz")):
         return False
     try:
