@@ -34,7 +34,7 @@ def find_problems(table: pyarrow.Table) -> dict[int, str]:
     mark(lengths[0] == 0, "it has no tokens")
     mark(lengths[0] != lengths[1], "its tokens and values have different lengths")
     for column, flat_problem, reason in (
-        (tokens, lambda flat: flat.is_null(), "one of its tokens is no text"),
+        (tokens, pyarrow.compute.is_null, "one of its tokens is no text"),
         (tokens, lambda flat: pyarrow.compute.greater(_size(flat), MOST_PIECE), f"a token has over {MOST_PIECE} bytes"),
         (values, lambda flat: ~numpy.isfinite(flat.fill_null(numpy.nan).to_numpy()), "a value is no finite number"),
     ):
@@ -91,4 +91,5 @@ def _floats(table: pyarrow.Table, name: str) -> numpy.ndarray:
 def _positions(table: pyarrow.Table) -> numpy.ndarray:
     if "position" not in table.column_names:
         return numpy.full(table.num_rows, -1, numpy.int64)
-    return table["position"].combine_chunks().fill_null(-1).to_numpy().astype(numpy.int64)
+    positions: numpy.ndarray = table["position"].combine_chunks().fill_null(-1).to_numpy().astype(numpy.int64)
+    return positions

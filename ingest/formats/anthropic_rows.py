@@ -13,7 +13,7 @@ import pyarrow
 from ingest.formats import activation_tables
 from ingest.formats.activation_tables import NUMBER_LIST, TEXT_LIST
 from ingest.formats.batches import Windows
-from ingest.formats.dashboard_rows import BadRecord, numbers
+from ingest.formats.dashboard_rows import BadRecord, as_object, numbers
 from ingest.formats.pieces import plain_text
 from ingest.formats.rejects import Rejects
 
@@ -43,7 +43,7 @@ def feature_columns(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return columns of stored.features. Raises BadRecord for a value of another type."""
     row: dict[str, Any] = {}
     extra = {name: value for name, value in record.items() if name not in READ and value not in (None, [], {})}
-    statistics = record.get("statistics") if isinstance(record.get("statistics"), dict) else {}
+    statistics = as_object(record.get("statistics"))
     density = record.get("activation_frequency", statistics.get("density_frac"))
     most = record.get("act_max", statistics.get("global_max_act"))
     for name, value in (("density", density), ("max_activation", most)):
@@ -78,7 +78,7 @@ def _add_histogram(
 
 
 def _add_logits(row: dict[str, Any], extra: dict[str, Any], record: Mapping[str, Any]) -> None:
-    effects = record.get("logit_effects") if isinstance(record.get("logit_effects"), dict) else {}
+    effects = as_object(record.get("logit_effects"))
     for ours, newer, older in (
         ("top_logits", "top_logits", "positives"),
         ("bottom_logits", "bottom_logits", "negatives"),

@@ -25,7 +25,7 @@ class Windows(NamedTuple):
     extra: list[str | None] | None = None  # (n,) what the tool says beyond this, as JSON
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         """Number of windows."""
         return len(self.feature)
 
@@ -75,4 +75,4 @@ class Batch(NamedTuple):
 class Reader(Protocol):
     """Yields the batches of one file."""
 
-    def __call__(self, file: str, rejects: Any, options: Any, /) -> Iterator[Batch]: ...
+    def __call__(self, path: str, rejects: Any, options: Any, /) -> Iterator[Batch]: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import time
 import urllib.error
@@ -38,7 +39,8 @@ def list_entries(address: str, prefix: str) -> list[Entry]:
     token = ""
     for _ in range(MOST_PAGES):
         query = {"list-type": "2", "prefix": prefix} | ({"continuation-token": token} if token else {})
-        page = _parse_page(address, _retry(lambda query=query: _get(f"{address}/?{urllib.parse.urlencode(query)}")))
+        url = f"{address}/?{urllib.parse.urlencode(query)}"
+        page = _parse_page(address, _retry(functools.partial(_get, url)))
         entries += [Entry(*entry) for entry in _entries(page)]
         if _text(page, "IsTruncated") != "true":
             return entries

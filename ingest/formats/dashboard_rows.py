@@ -68,6 +68,11 @@ def feature_columns(record: Mapping[str, Any], tokens: int | None) -> dict[str, 
     return row
 
 
+def as_object(value: Any) -> dict[str, Any]:
+    """Return a value of JSON if it is an object, else {}."""
+    return value if isinstance(value, dict) else {}
+
+
 def equal_edges(centres: list[float]) -> list[float] | None:
     """Return the two ends of bins of equal width with these centres; None where they are no such centres."""
     if len(centres) < 2:

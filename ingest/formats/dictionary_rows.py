@@ -177,8 +177,8 @@ def _count_different(new: pyarrow.Table, old: pyarrow.Table) -> int:
     try:
         new = new.select(names).cast(old.schema)
     except (pyarrow.ArrowException, ValueError):
-        return new.num_rows
+        return int(new.num_rows)
     if new.combine_chunks().equals(old.combine_chunks()):
         return 0
     there = {row["feature"]: row for row in old.to_pylist()}
-    return sum(there.get(row["feature"]) != row for row in new.to_pylist())
+    return len([row for row in new.to_pylist() if there.get(row["feature"]) != row])

@@ -85,7 +85,7 @@ class FileWriter:
                 if rows:
                     self._write(folder, table, rows if isinstance(rows, pyarrow.Table) else to_table(rows))
                     self._count({table: len(rows)}, self._rows)
-            if batch.windows is not None and batch.windows.count:
+            if batch.windows is not None and batch.windows.size:
                 packed, cut = pack(batch.windows)
                 self._count({"windows cut to 512 tokens": cut}, self._dropped)
                 self._count({"examples": packed.rows.num_rows}, self._rows)

@@ -26,7 +26,8 @@ class Packed(NamedTuple):
 def within(length: numpy.ndarray) -> numpy.ndarray:
     """Return the place of every token in its window, (sum of lengths,)."""
     starts = numpy.cumsum(length) - length
-    return numpy.arange(int(length.sum())) - numpy.repeat(starts, length)
+    places: numpy.ndarray = numpy.arange(int(length.sum())) - numpy.repeat(starts, length)
+    return places
 
 
 def find_peaks(length: numpy.ndarray, values: numpy.ndarray) -> numpy.ndarray:
@@ -49,7 +50,8 @@ def hash_windows(ids: numpy.ndarray, length: numpy.ndarray) -> numpy.ndarray:
         return numpy.zeros((0, 2), numpy.uint64)
     starts = numpy.cumsum(length) - length
     place = within(length)
-    numbers = ids.astype(numpy.uint64) + numpy.uint64(1)
+    numbers = (ids.astype(numpy.uint64) + numpy.uint64(1)) * (place // MOST_TOKENS + 1).astype(numpy.uint64)
+    place %= MOST_TOKENS
     halves = [numpy.add.reduceat(numbers * _PLACES[half][place], starts) for half in (0, 1)]
     return numpy.stack(halves, axis=1)
 
@@ -74,7 +76,7 @@ def cut_long(windows: Windows) -> tuple[Windows, int]:
 def drop_filler(windows: Windows) -> tuple[Windows, dict[str, int]]:
     """Return the windows that say something, and how many do not: silent ones that a tool adds to fill a group, and
     those that are in two groups, of which the first stays."""
-    if not windows.count:
+    if not windows.size:
         return windows, {}
     starts = numpy.cumsum(windows.length) - windows.length
     strongest = numpy.maximum.reduceat(numpy.abs(windows.values), starts)
@@ -85,7 +87,7 @@ def drop_filler(windows: Windows) -> tuple[Windows, dict[str, int]]:
     same = [kept.feature, kept.position, strongest[~silent].astype(numpy.float32).view(numpy.uint32)]
     keys = numpy.stack([*(column.astype(numpy.uint64) for column in same), *hashes.T], axis=1)
     _, first = numpy.unique(keys, axis=0, return_index=True)
-    again = numpy.ones(kept.count, bool)
+    again = numpy.ones(kept.size, bool)
     again[first] = False
     return kept.take(~again), {"silent filler windows": int(silent.sum()), "windows twice": int(again.sum())}
 

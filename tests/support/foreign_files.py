@@ -49,15 +49,15 @@ def histogram(counts: list[int], most: float) -> dict[str, list[float]]:
 
 
 # -- Neuronpedia ------------------------------------------------------------------------------------------------------
-def neuronpedia_feature(index: int, **more: Any) -> dict[str, Any]:
+def neuronpedia_feature(number: int, **more: Any) -> dict[str, Any]:
     """A line of features/batch-N.jsonl."""
     return {
         "modelId": "gpt2-small",
         "layer": "8-res-jb",
-        "index": str(index),
-        "maxActApprox": 4.0 + index,
+        "index": str(number),
+        "maxActApprox": 4.0 + number,
         "frac_nonzero": 0.0003,
-        **histogram([200, 80, 20], 4.0 + index),
+        **histogram([200, 80, 20], 4.0 + number),
         "logits_hist_data_bar_heights": [10, 20, 10],
         "logits_hist_data_bar_values": [-1.0, 0.0, 1.0],
         "pos_str": [" bridge", " gate"],
@@ -71,13 +71,13 @@ def neuronpedia_feature(index: int, **more: Any) -> dict[str, Any]:
     } | more
 
 
-def neuronpedia_activation(index: int, peak: float, **more: Any) -> dict[str, Any]:
+def neuronpedia_activation(number: int, peak: float, **more: Any) -> dict[str, Any]:
     """A line of activations/batch-N.jsonl, as the database writes it."""
     return {
-        "id": f"c{index}-{peak}",
+        "id": f"c{number}-{peak}",
         "modelId": "gpt2-small",
         "layer": "8-res-jb",
-        "index": str(index),
+        "index": str(number),
         "tokens": TOKENS,
         "maxValue": peak,
         "minValue": 0,
@@ -91,17 +91,17 @@ def neuronpedia_activation(index: int, peak: float, **more: Any) -> dict[str, An
     } | more
 
 
-def neuronpedia_explanation(index: int, description: str, **more: Any) -> dict[str, Any]:
+def neuronpedia_explanation(number: int, description: str, **more: Any) -> dict[str, Any]:
     """A line of explanations/batch-N.jsonl."""
     return {
-        "id": f"e{index}{description}",
+        "id": f"e{number}{description}",
         "modelId": "gpt2-small",
         "layer": "8-res-jb",
-        "index": str(index),
+        "index": str(number),
         "description": description,
         "typeName": "oai_token-act-pair",
         "explanationModelName": "gpt-4o-mini",
-        "embedding": json.dumps([0.6, 0.8, 0.0, float(index)]),
+        "embedding": json.dumps([0.6, 0.8, 0.0, float(number)]),
     } | more
 
 
@@ -322,7 +322,9 @@ def write_delphi(folder: Path) -> Path:
     cache = folder / "latents" / hook
     cache.mkdir(parents=True)
     save_file({"locations": locations, "activations": activations, "tokens": tokens}, cache / "0_2.safetensors")
-    write_json(cache / "config.json", {"dataset_repo": "EleutherAI/pile", "ctx_len": 4, "model_name": "EleutherAI/pythia"})
+    write_json(
+        cache / "config.json", {"dataset_repo": "EleutherAI/pile", "ctx_len": 4, "model_name": "EleutherAI/pythia"}
+    )
     write_json(folder / "explanations" / f"{hook}_latent0.txt", "names of bridges")
     write_json(folder / "explanations" / f"{hook}_latent2.txt", "Explanation could not be parsed.")
     judged = [

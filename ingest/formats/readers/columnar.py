@@ -18,7 +18,7 @@ from featurestore import BadRequest
 from ingest.formats import activation_tables, files
 from ingest.formats.activation_tables import NUMBER_LIST, TEXT_LIST
 from ingest.formats.batches import Batch
-from ingest.formats.dashboard_rows import equal_edges
+from ingest.formats.dashboard_rows import as_object, equal_edges
 from ingest.formats.readers.labels import clean
 from ingest.formats.rejects import Rejects
 from ingest.formats.windows import drop_filler
@@ -99,14 +99,14 @@ def _dictionary(path: Path, options: Mapping[str, Any]) -> tuple[str, dict[str, 
     )
     layer = next((match[1] for part in reversed(path.parts) if (match := re.fullmatch(r"layer_(\d+)", part))), None)
     layer = layer if layer is not None else settings.get("layer")
-    source_set = about.get("source_set") if isinstance(about.get("source_set"), dict) else {}
+    source_set = as_object(about.get("source_set"))
     model = (
         options.get("model")
         or ids.get("model_name")
-        or (about.get("model") or {}).get("name")
+        or as_object(about.get("model")).get("name")
         or settings.get("model_id")
     )
-    named = {**(about.get("source_ids") or {}), **(ids.get("source_ids") or {})}
+    named = as_object(about.get("source_ids")) | as_object(ids.get("source_ids"))
     name = ids.get("source_set_id") or source_set.get("id") or settings.get("np_set_name") or settings.get("sae_set")
     source = options.get("source") or named.get(str(layer)) or (f"{layer}-{name}" if name and layer is not None else "")
     dictionary = options.get("dictionary") or (
@@ -114,7 +114,7 @@ def _dictionary(path: Path, options: Mapping[str, Any]) -> tuple[str, dict[str, 
     )
     if not dictionary:
         raise BadRequest(f"{path}: no file beside it names its model and source: say --dictionary MODEL/SOURCE")
-    corpus = about.get("prompt_corpus") if isinstance(about.get("prompt_corpus"), dict) else {}
+    corpus = as_object(about.get("prompt_corpus"))
     facts = {
         "import_tool": "SAEDashboard, columnar",
         "decimals": DECIMALS,

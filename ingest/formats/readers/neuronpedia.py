@@ -101,7 +101,7 @@ def describe(path: str, options: Mapping[str, Any]) -> str:
 
 def read(path: str, rejects: Rejects, options: Mapping[str, Any]) -> Iterator[Batch]:
     """Yield the records of one batch. Raises BadRequest when it is none."""
-    kind = _kind(Path(path))
+    kind = _kind(Path(path)) or _of_folder(Path(path))  # nothing of a file cut short may be left to tell by
     about = read_source(Path(path).parent.parent / SOURCE)
     owner = rows.Owner(options.get("expected") or about.get("id") or "", options.get("dictionary") or "")
     facts = {name: value for name, value in about.items() if name not in ("id", "tokens")}
@@ -133,8 +133,8 @@ def read_source(path: Path) -> dict[str, Any]:
     if isinstance(record.get("dataset"), str):
         about["dataset"] = record["dataset"]
     for place in (("hfRepoId", "hfFolderId"), ("saelensRelease", "saelensSaeId")):
-        texts = [record.get(name) for name in place]
-        if all(isinstance(text, str) and text for text in texts):
+        texts = [text for name in place if isinstance(text := record.get(name), str) and text]
+        if len(texts) == len(place):
             about.setdefault(
                 "weights_location", "/".join(texts) if place[0] != "hfRepoId" else f"hf://{'//'.join(texts)}"
             )

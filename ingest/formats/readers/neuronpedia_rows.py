@@ -178,7 +178,7 @@ def read_activations(path: str, rejects: Rejects, owner: Owner, facts: Mapping[s
         if table is None:
             table, places = _parse_slowly(path, lines, rejects)
         else:
-            places = range(lines.first, lines.first + table.num_rows)
+            places = list(range(lines.first, lines.first + table.num_rows))
         if table.num_rows:
             yield from _windows(path, table, places, rejects, owner, facts)
 

@@ -106,10 +106,11 @@ def _feature(
     if feature is None:
         raise BadRecord("its feature_index is no number")
     prompts, length = record.get("n_prompts_total"), record.get("n_tokens_in_prompt")
-    known = isinstance(prompts, int) and isinstance(length, int) and prompts > 0 and length > 0
-    tokens = prompts * length if known else None
+    tokens = None
+    if isinstance(prompts, int) and isinstance(length, int) and prompts > 0 and length > 0:
+        tokens = prompts * length
     row = {"feature": feature} | feature_columns(record, tokens)
-    facts: dict[str, Any] = {"prompts": prompts, "context_size": length, "tokens_counted": tokens} if known else {}
+    facts: dict[str, Any] = {"prompts": prompts, "context_size": length, "tokens_counted": tokens} if tokens else {}
     if isinstance(record.get("dataset"), str) and record["dataset"]:
         facts["dataset"] = record["dataset"]
     activations = record.get("activations") or []
