@@ -16,7 +16,7 @@ from ingest.cli.store_place import find_beside, open_store
 
 if TYPE_CHECKING:
     from ingest.formats.import_run import ImportPlan
-    from ingest.formats.report import ImportReport
+    from ingest.formats.joining.report import ImportReport
 
 FACTS = ("d_sae", "kind", "hook_point", "layer", "space", "weights_hash")  # columns that the user may state
 MOST_DESCRIBED = 5  # files whose mapping is shown
@@ -137,8 +137,8 @@ def _make_plan(
 ) -> ImportPlan:
     from ingest.formats import registry
     from ingest.formats.import_run import ImportPlan, local_sources
+    from ingest.formats.joining.spool import Spool
     from ingest.formats.readers.labels import DICTIONARY
-    from ingest.formats.spool import Spool
 
     if values["dictionary"] and not DICTIONARY.fullmatch(values["dictionary"]):
         raise BadRequest(f"--dictionary: '{values['dictionary']}' is not MODEL/SOURCE, as in gpt2-small/8-res-jb")

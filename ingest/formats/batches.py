@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy
 import pyarrow
@@ -51,7 +50,7 @@ class Windows(NamedTuple):
         )
 
 
-class Source(NamedTuple):
+class SourceFile(NamedTuple):
     """A file to read: where it is, what it is called in messages, and what changes with its content."""
 
     file: str
@@ -70,9 +69,3 @@ class Batch(NamedTuple):
     windows: Windows | None = None
     vectors: tuple[numpy.ndarray, numpy.ndarray] | None = None  # features (rows,) int64, vectors (rows, width) float32
     dropped: dict[str, int] = {}  # noqa: RUF012 - rows that say nothing, by cause
-
-
-class Reader(Protocol):
-    """Yields the batches of one file."""
-
-    def __call__(self, path: str, rejects: Any, options: Any, /) -> Iterator[Batch]: ...

@@ -17,11 +17,11 @@ import msgspec
 import featurestore
 from featurestore import BadRequest, Progress
 from featurestore.extension.progress import no_progress
-from ingest.formats.batches import Source
-from ingest.formats.join import join_dictionary
+from ingest.formats.batches import SourceFile
+from ingest.formats.joining.join import join_dictionary
+from ingest.formats.joining.report import ImportReport
+from ingest.formats.joining.spool import DictionarySpool, FileSummary, Spool
 from ingest.formats.rejects import Rejects
-from ingest.formats.report import ImportReport
-from ingest.formats.spool import DictionarySpool, FileSummary, Spool
 
 if TYPE_CHECKING:
     from featurestore import Store
@@ -35,22 +35,24 @@ class ImportPlan(NamedTuple):
 
     format: ModuleType
     location: str
-    sources: list[Source]
+    sources: list[SourceFile]
     options: Mapping[str, Any]
     facts: Mapping[str, Any]
     spool: Path
     rejects: Path | None = None
     strict: bool = False
     described: tuple[str, ...] = ()
-    fetch: Callable[[Source], Any] | None = None  # brings a file here, returns its path; for places that are not files
+    fetch: Callable[[SourceFile], Any] | None = (
+        None  # brings a file here, returns its path; for places that are not files
+    )
 
 
-def local_sources(files: list[Path]) -> list[Source]:
+def local_sources(files: list[Path]) -> list[SourceFile]:
     """Return files of this machine as sources."""
     sources = []
     for file in files:
         about = file.stat()
-        sources.append(Source(str(file), file.name, f"{about.st_size}-{about.st_mtime_ns}"))
+        sources.append(SourceFile(str(file), file.name, f"{about.st_size}-{about.st_mtime_ns}"))
     return sources
 
 
@@ -114,7 +116,7 @@ def _read_files(spool: Spool, plan: ImportPlan, progress: Progress) -> tuple[lis
     return places, len(places) - len(missing)
 
 
-def _read_file(spool: Spool, place: Path, source: Source, plan: ImportPlan) -> FileSummary:
+def _read_file(spool: Spool, place: Path, source: SourceFile, plan: ImportPlan) -> FileSummary:
     path = source.file if plan.fetch is None else str(plan.fetch(source))
     writer = spool.begin(place)
     with Rejects(place / REJECTS, plan.strict) as rejects:

@@ -15,13 +15,14 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 from featurestore import BadRequest
-from ingest.formats import activation_tables, files
-from ingest.formats.activation_tables import NUMBER_LIST, TEXT_LIST
+from ingest.formats import files
 from ingest.formats.batches import Batch
-from ingest.formats.dashboard_rows import as_object, equal_edges
 from ingest.formats.readers.labels import clean
+from ingest.formats.records import activation_tables
+from ingest.formats.records.activation_tables import NUMBER_LIST, TEXT_LIST
+from ingest.formats.records.dashboard_rows import as_object, equal_edges
+from ingest.formats.records.windows import drop_filler
 from ingest.formats.rejects import Rejects
-from ingest.formats.windows import drop_filler
 
 FORMAT = "columnar"
 MANIFEST = "manifest.json"

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from featurestore import BadRequest
-from ingest.formats import delphi_cache, files
+from ingest.formats import files
 from ingest.formats.batches import Batch
 from ingest.formats.readers.labels import clean, parse_label
+from ingest.formats.records import delphi_cache
 from ingest.formats.rejects import Rejects
 
 FORMAT = "delphi"

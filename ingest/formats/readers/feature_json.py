@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from featurestore import BadRequest
-from ingest.formats import anthropic_rows, files
+from ingest.formats import files
 from ingest.formats.batches import Batch
-from ingest.formats.dashboard_rows import BadRecord
 from ingest.formats.readers.labels import clean, guess_name, parse_feature
+from ingest.formats.records import anthropic_rows
+from ingest.formats.records.dashboard_rows import BadRecord
 from ingest.formats.rejects import Rejects
 
 FORMAT = "feature-json"

@@ -169,7 +169,7 @@ def _walk_object(
 
 def _is_row(value: Mapping[str, Any]) -> bool:
     """Return whether an object is one label, and not labels by feature."""
-    from ingest.formats.columns import NAMES, normalise
+    from ingest.formats.records.columns import NAMES, normalise
 
     names = {normalise(name) for name in value}
     return any(name in names for name in NAMES["label"]) or not value

@@ -9,9 +9,10 @@ from typing import Any
 
 from featurestore import BadRequest
 from featurestore.extension.text import find_problem
-from ingest.formats import columns, files
+from ingest.formats import files
 from ingest.formats.batches import Batch
 from ingest.formats.readers.label_tables import PATTERNS, find_columns, read_rows
+from ingest.formats.records import columns
 from ingest.formats.rejects import Rejects
 
 FORMAT = "labels"

@@ -11,7 +11,7 @@ import msgspec
 
 from featurestore import BadRequest, NotFound, Unavailable
 from ingest.formats import bucket, files
-from ingest.formats.batches import Batch, Source
+from ingest.formats.batches import Batch, SourceFile
 from ingest.formats.readers import neuronpedia_rows as rows
 from ingest.formats.rejects import Rejects
 
@@ -55,7 +55,9 @@ def is_remote(path: str) -> bool:
     return not Path(path).exists() and re.fullmatch(r"[\w.-]+/[\w.@-]+", path) is not None
 
 
-def list_remote(path: str, options: Mapping[str, Any], folder: Path) -> tuple[list[Source], Callable[[Source], Path]]:
+def list_remote(
+    path: str, options: Mapping[str, Any], folder: Path
+) -> tuple[list[SourceFile], Callable[[SourceFile], Path]]:
     """Return the batches of MODEL/SOURCE in the bucket, and what brings one into `folder`.
 
     Raises NotFound when there are none, Unavailable when the listing lacks batches or does not end.
@@ -73,7 +75,7 @@ def list_remote(path: str, options: Mapping[str, Any], folder: Path) -> tuple[li
     _check_whole(path, names)
     names.sort(key=lambda name: (_order(Path(name)), files.natural_order(Path(name))))
     sources = [
-        Source(f"{address}/{prefix}{name}", name, f"{entries[name].etag}-{entries[name].size}") for name in names
+        SourceFile(f"{address}/{prefix}{name}", name, f"{entries[name].etag}-{entries[name].size}") for name in names
     ]
     return sources, lambda source: bucket.fetch(address, entries[source.name], folder / source.name)
 

@@ -12,13 +12,14 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.json
 
-from ingest.formats import activation_tables, files
-from ingest.formats.activation_tables import NUMBER_LIST, TEXT_LIST
+from ingest.formats import files
 from ingest.formats.batches import Batch
-from ingest.formats.dashboard_rows import BadRecord, feature_columns
 from ingest.formats.readers.labels import parse_feature, parse_label
+from ingest.formats.records import activation_tables
+from ingest.formats.records.activation_tables import NUMBER_LIST, TEXT_LIST
+from ingest.formats.records.dashboard_rows import BadRecord, feature_columns
+from ingest.formats.records.windows import drop_filler
 from ingest.formats.rejects import Rejects
-from ingest.formats.windows import drop_filler
 
 # What is read of an activation; `index` is a text in exports of the database and a number in those of the converter.
 _FIELDS = {

@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 
 from featurestore import BadRequest
-from ingest.formats import anthropic_rows, files
+from ingest.formats import files
 from ingest.formats.batches import Batch
-from ingest.formats.dashboard_rows import BadRecord
 from ingest.formats.readers.labels import clean, parse_feature
+from ingest.formats.records import anthropic_rows
+from ingest.formats.records.dashboard_rows import BadRecord
 from ingest.formats.rejects import Rejects
 
 FORMAT = "sae-viewer"

@@ -11,13 +11,14 @@ import msgspec
 import pyarrow
 
 from featurestore import BadRequest
-from ingest.formats import activation_tables, files
-from ingest.formats.activation_tables import NUMBER_LIST, TEXT_LIST
+from ingest.formats import files
 from ingest.formats.batches import Batch, Windows
-from ingest.formats.dashboard_rows import BadRecord, feature_columns
 from ingest.formats.readers.labels import clean, parse_feature
+from ingest.formats.records import activation_tables
+from ingest.formats.records.activation_tables import NUMBER_LIST, TEXT_LIST
+from ingest.formats.records.dashboard_rows import BadRecord, feature_columns
+from ingest.formats.records.windows import drop_filler
 from ingest.formats.rejects import Rejects
-from ingest.formats.windows import drop_filler
 
 FORMAT = "saedashboard"
 BATCH = re.compile(r"batch-\d+\.json(\.gz)?")

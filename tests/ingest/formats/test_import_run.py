@@ -11,8 +11,8 @@ from click.testing import CliRunner
 import featurestore
 from featurestore import BadRequest, Conflict, NotFound
 from ingest.cli.import_files import import_files
-from ingest.formats.spool import Spool
-from tests.support import foreign_files
+from ingest.formats.joining.spool import Spool
+from tests.ingest.formats import foreign_files
 
 
 def run_import(*arguments, store, **flags):
@@ -92,7 +92,10 @@ def test_dashboards_lose_filler_and_recover_densities(imported):
     assert [effect.token for effect in feature.bottom_logits] == [" sea"]
     assert {example.band for example in feature.examples} == {"top", "[0.4, 0.8)"}
     assert (
-        "correlated_features_indices" in store.sql("select extra from features where feature = 3")["extra"][0].as_py()
+        "correlated_features_indices"
+        in store.sql("select extra from features where dictionary = 'gpt2-small/0-res-jb' and feature = 3")["extra"][
+            0
+        ].as_py()
     )
 
 

@@ -9,7 +9,7 @@ import pyarrow
 import pyarrow.compute
 
 from ingest.formats.batches import Windows
-from ingest.formats.pieces import MOST_PIECE, plain
+from ingest.formats.records.pieces import MOST_PIECE, plain
 
 TEXT_LIST, NUMBER_LIST = pyarrow.list_(pyarrow.string()), pyarrow.list_(pyarrow.float32())
 MOST_FEATURE = 999_999_999
@@ -17,14 +17,14 @@ MOST_FEATURE = 999_999_999
 
 def find_problems(table: pyarrow.Table) -> dict[int, str]:
     """Return why rows are no activations, by row number. The table has columns feature, tokens and values."""
-    tokens, values = _combined(table, "tokens"), _combined(table, "values")
+    tokens, values = _combine_column(table, "tokens"), _combine_column(table, "values")
     reasons: dict[int, str] = {}
 
     def mark(mask: Any, reason: str) -> None:
         for row in numpy.flatnonzero(numpy.asarray(mask)).tolist():
             reasons.setdefault(row, reason)
 
-    feature = _combined(table, "feature")
+    feature = _combine_column(table, "feature")
     mark(feature.is_null(), "its feature is no number")
     numbers = feature.fill_null(0).to_numpy()
     mark((numbers < 0) | (numbers > MOST_FEATURE), "its feature is no index")
@@ -51,7 +51,7 @@ def make_windows(table: pyarrow.Table) -> Windows:
 
     The last four may be null; `low` is -1 in the group of the strongest activations.
     """
-    tokens, values = _combined(table, "tokens"), _combined(table, "values")
+    tokens, values = _combine_column(table, "tokens"), _combine_column(table, "values")
     low, high, share = (_floats(table, name) for name in ("low", "high", "share"))
     is_top = ~(low >= 0) | ~numpy.isfinite(high)
     ends = zip(low.tolist(), high.tolist(), is_top.tolist(), strict=True)
@@ -72,7 +72,7 @@ def make_windows(table: pyarrow.Table) -> Windows:
     )
 
 
-def _combined(table: pyarrow.Table, name: str) -> pyarrow.Array:
+def _combine_column(table: pyarrow.Table, name: str) -> pyarrow.Array:
     column = table[name].combine_chunks()
     return column if isinstance(column, pyarrow.Array) else pyarrow.concat_arrays(column.chunks)
 

@@ -13,10 +13,10 @@ import pyarrow.compute
 
 import featurestore
 from featurestore import BadRequest, Conflict
-from ingest.formats import dictionary_rows, label_rows
-from ingest.formats.example_rows import SHARD_FEATURES, ExcerptCorpus, collect_corpus, make_example_rows
-from ingest.formats.report import DictionaryChange
-from ingest.formats.spool import DictionarySpool
+from ingest.formats.joining import dictionary_rows, label_rows
+from ingest.formats.joining.example_rows import SHARD_FEATURES, ExcerptCorpus, collect_corpus, make_example_rows
+from ingest.formats.joining.report import DictionaryChange
+from ingest.formats.joining.spool import DictionarySpool
 
 if TYPE_CHECKING:
     from featurestore import Dictionary, Store, Writer

@@ -14,7 +14,7 @@ import pyarrow.compute
 
 import featurestore
 from featurestore import BadRequest, Conflict
-from ingest.formats.example_rows import SHARD_FEATURES
+from ingest.formats.joining.example_rows import SHARD_FEATURES
 
 if TYPE_CHECKING:
     from featurestore import Dictionary, Store

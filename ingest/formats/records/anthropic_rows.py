@@ -10,11 +10,11 @@ import msgspec
 import numpy
 import pyarrow
 
-from ingest.formats import activation_tables
-from ingest.formats.activation_tables import NUMBER_LIST, TEXT_LIST
 from ingest.formats.batches import Windows
-from ingest.formats.dashboard_rows import BadRecord, as_object, numbers
-from ingest.formats.pieces import plain_text
+from ingest.formats.records import activation_tables
+from ingest.formats.records.activation_tables import NUMBER_LIST, TEXT_LIST
+from ingest.formats.records.dashboard_rows import BadRecord, as_object, numbers
+from ingest.formats.records.pieces import plain_text
 from ingest.formats.rejects import Rejects
 
 SCHEMA = pyarrow.schema(

@@ -15,7 +15,7 @@ import pyarrow.ipc
 
 from featurestore import Unavailable
 from ingest.formats.batches import Batch
-from ingest.formats.windows import Packed, pack
+from ingest.formats.records.windows import Packed, pack
 
 DONE = "done.json"
 TABLES = ("features", "labels", "scores")

@@ -11,8 +11,8 @@ import numpy
 import pyarrow
 import pyarrow.compute
 
-from ingest.formats.spool import DictionarySpool
-from ingest.formats.windows import hash_windows
+from ingest.formats.joining.spool import DictionarySpool
+from ingest.formats.records.windows import hash_windows
 
 if TYPE_CHECKING:
     from featurestore import Writer

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ingest.formats.pieces import plain_text
+from ingest.formats.records.pieces import plain_text
 
 # Lists that the store has no columns for. Correlated features were looked for in one batch of features alone.
 EXTRA = (
