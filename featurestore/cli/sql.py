@@ -64,9 +64,11 @@ def sql(
         if output:
             click.echo(f"{rows:,} rows in {output}", err=True)
         return
+    from featurestore.sql.results import plain_rows
+
     with featurestore.connect(store) as opened:
         result = opened.sql(statement, parameters, max_rows, timeout)
-    print_table(result.to_pylist(), {name: name for name in result.column_names})
+    print_table(plain_rows(result), {name: name for name in result.column_names})
     if b"featurestore.truncated" in (result.schema.metadata or {}):
         click.echo(f"the first {result.num_rows:,} rows are shown; there are more", err=True)
 

@@ -20,6 +20,7 @@ import pyarrow
 from featurestore.errors import BadRequest, BadStore, FeatureStoreError, Unavailable
 from featurestore.sql.checks import check_statement
 from featurestore.sql.conditions import Selection, compose
+from featurestore.sql.results import check_types, check_values
 from featurestore.sql.rules import rule_of
 from featurestore.sql.statements import find_file_error, shorten_error
 from featurestore.storage.directory import Directory
@@ -49,6 +50,7 @@ class Engine:
         A caller's statement is parsed inside `limit_parsing()`: nothing interrupts DuckDB's parser.
         """
         self.commit = snapshot.commit
+        self.broken = False  # whether DuckDB failed inside, after which it answers nothing more
         self._limit_parsing = limit_parsing
         self._directories = directory.storage.sql_directories()
         self._con = duckdb.connect(
@@ -115,9 +117,13 @@ class Engine:
         timeout: float | None,
     ) -> Generator[Any, None, None]:
         with self._cursor(timeout, tables) as cursor:
-            reader = cursor.sql(statement, params=dict(parameters) or None).to_arrow_reader(BATCH_ROWS)
+            relation = cursor.sql(statement, params=dict(parameters) or None)
+            check_types(relation.columns, relation.types)
+            reader = relation.to_arrow_reader(BATCH_ROWS)
             yield reader.schema
-            yield from reader
+            for batch in reader:
+                check_values(batch)
+                yield batch
 
     def rows(self, statement: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
         """Return the rows of one of our own statements."""
@@ -152,9 +158,15 @@ class Engine:
             raise BadRequest(f"SQL may only read the store's tables: {self._describe(exc)}") from None
         except duckdb.IOException as exc:
             raise BadStore(f"a file of the store cannot be read: {self._describe(exc)}") from None
+        except (duckdb.FatalException, duckdb.InternalException) as exc:
+            self.broken = True
+            raise BadRequest(
+                f"SQL: DuckDB failed at this statement; write it otherwise ({self._describe(exc)})"
+            ) from None
         except duckdb.Error as exc:
             raise find_file_error(exc) or BadRequest(f"SQL: {self._describe(exc)}") from None
         except (pyarrow.ArrowException, OSError) as exc:  # what fails after the first batch comes through Arrow
+            self.broken = self.broken or str(exc).lstrip().startswith(("INTERNAL", "FATAL"))
             raise find_file_error(exc) or _convert_arrow_error(self._describe(exc), timeout) from None
         except MemoryError:
             raise memory_error("the machine has no more") from None

@@ -16,6 +16,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from featurestore.errors import BadRequest, Unavailable
+from featurestore.sql.results import check_digits, plain_rows, plain_values
 from featurestore.values.row_stream import RowStream
 
 FORMATS = ("json", "csv", "arrow", "parquet")
@@ -80,13 +81,18 @@ def open_sink(form: str, sink: BinaryIO | Any, schema: pyarrow.Schema) -> Iterat
             yield writer.write_batch
     elif form == "parquet":
         with pyarrow.parquet.ParquetWriter(sink, schema, compression="zstd") as writer:
-            yield writer.write_batch
+
+            def add(batch: pyarrow.RecordBatch) -> None:
+                check_digits(batch)
+                writer.write_batch(batch)
+
+            yield add
     elif form == "csv":
         plain = pyarrow.schema([(field.name, _csv_type(field.type)) for field in schema])
         with pyarrow.csv.CSVWriter(sink, plain) as writer:
             yield lambda batch: writer.write_batch(_flat(batch, plain))
     else:
-        yield lambda batch: sink.write(b"".join(msgspec.json.encode(row) + b"\n" for row in batch.to_pylist()))
+        yield lambda batch: sink.write(b"".join(msgspec.json.encode(row) + b"\n" for row in plain_rows(batch)))
 
 
 def _csv_type(type_: pyarrow.DataType) -> pyarrow.DataType:
@@ -99,7 +105,8 @@ def _flat(batch: pyarrow.RecordBatch, plain: pyarrow.Schema) -> pyarrow.RecordBa
         column
         if field.type == column.type
         else pyarrow.array(
-            [None if value is None else msgspec.json.encode(value).decode() for value in column.to_pylist()], field.type
+            [None if value is None else msgspec.json.encode(value).decode() for value in plain_values(column)],
+            field.type,
         )
         for column, field in zip(batch.columns, plain, strict=True)
     ]

@@ -299,7 +299,7 @@ def main() -> None:
                 continue
             directory = directory or Directory(location)
             snapshot = directory.snapshot(fresh=False)
-            if engine is None or engine.commit != snapshot.commit:
+            if engine is None or engine.commit != snapshot.commit or engine.broken:
                 if engine is not None:
                     engine.close()
                 engine = Engine(directory, snapshot, memory, _limit_parsing)

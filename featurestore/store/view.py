@@ -70,7 +70,7 @@ class View:
     def engine(self) -> Engine:
         """The SQL engine over this snapshot."""
         with self._lock:
-            if self._engine is None:
+            if self._engine is None or self._engine.broken:
                 self._engine = Engine(self.directory, self.snapshot)
             return self._engine
 

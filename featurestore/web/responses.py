@@ -13,6 +13,7 @@ from flask import Response, g
 
 from featurestore.errors import BadRequest, FeatureStoreError
 from featurestore.sql import export
+from featurestore.sql.results import plain_values
 from featurestore.values.row_stream import RowStream
 from featurestore.wire.answers import Problem
 from featurestore.wire.question import ARROW, CSV, LINES, PARQUET
@@ -108,7 +109,7 @@ def _values(table: pyarrow.Table, n: int) -> list[Any]:
         # Python's datetime ends at microseconds; text keeps all nine digits.
         return [None if text is None else text.replace(" ", "T", 1) for text in column.cast("string").to_pylist()]
     try:
-        values: list[Any] = column.to_pylist()
+        values: list[Any] = plain_values(column)
     except (OverflowError, ValueError):
         raise BadRequest(
             f"column '{table.column_names[n]}' holds a date or time that JSON has no form for: cast it to VARCHAR, "
