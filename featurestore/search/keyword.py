@@ -43,6 +43,16 @@ def _analyser(stemmed: bool) -> tantivy.TextAnalyzer:
 _stems, _words = _analyser(stemmed=True), _analyser(stemmed=False)
 
 
+def stem_words(text: str) -> list[str]:
+    """The stems of a text's words, in order, as the index has them."""
+    return list(_stems.analyze(text))
+
+
+def split_words(text: str) -> list[str]:
+    """The words of a text in lower case, in order."""
+    return list(_words.analyze(text))
+
+
 class Clause(NamedTuple):
     """One piece of a query: `sign` is "", "+" or "-"; several `words` are a phrase."""
 
@@ -171,6 +181,10 @@ class KeywordIndex:
 
     def __len__(self) -> int:
         return self._searcher.num_docs
+
+    def count(self, stem: str, field: str = "text") -> int:
+        """How many texts have a word of this stem in a field."""
+        return int(self._searcher.doc_freq(STEMS.format(field), stem))
 
     def search(
         self,

@@ -1,6 +1,6 @@
 """The index of a store's labels, by meaning and by words: builds it, opens it for one snapshot, tells when it is stale.
 
-An index is a cache. One that lacks newer labels says how many.
+An index is a cache. Newer labels are searched beside it while they are few; of many it says how many it lacks.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from featurestore.progress import Progress
 from featurestore.search import embedders, keyword, vectors
 from featurestore.search.decoder_index import Once
 from featurestore.search.embedders import Embedder
+from featurestore.search.fresh_labels import FEW, Found, FreshLabels, ReadLabels, merge
 from featurestore.search.label_vectors import LabelVectors
 from featurestore.snapshot.catalog import Catalog, Choice
 from featurestore.sql.engine import Engine
@@ -47,28 +48,41 @@ class LabelIndex:
         snapshot: Snapshot,
         catalog: Catalog,
         once: Once,
+        read: ReadLabels,
         named: Callable[[], str | None] = lambda: None,
     ):
-        """`named()` is the embedder that the user has named.
+        """`read` gives the labels of the features that parts of labels are about; `named()` is the embedder that the
+        user has named.
 
-        Raises Unavailable where the store has no label index of this layout, BadStore where it is damaged.
+        Raises Unavailable where the store has no label index of this layout and too many labels to do without,
+        BadStore where it is damaged.
         """
         self._named = named
         parts = snapshot.parts(TABLE, KEY)
-        if not parts:
+        newer = not_covered(snapshot, parts[0]) if parts else snapshot.parts("labels")
+        count = sum(part.rows for part in newer)
+        if not parts and not 0 < count <= FEW:
             raise Unavailable("the store's labels are not indexed yet: run `featurestore index`")
-        self._part = parts[0]
-        if self._part.about.get("layout") != LAYOUT:
+        if parts and parts[0].about.get("layout") != LAYOUT:
             raise Unavailable("the store's labels were indexed by another version: run `featurestore index`")
-        self.embedder_setting: str | None = self._part.about["embedder"]
-        self._embedder_id: str | None = self._part.about["embedder_id"]
-        self.missing = sum(part.rows for part in not_covered(snapshot, self._part))
-        self._files: _LabelFiles = once(
-            (self._part.file, "files"), lambda: _LabelFiles(directory.local(self._part), self._part.rows)
-        )
+        about = parts[0].about if parts else {}
+        default = embedders.DEFAULT if embedders.available(embedders.DEFAULT) else None
+        self.embedder_setting: str | None = about["embedder"] if parts else named() or default
+        self._embedder_id: str | None = about.get("embedder_id")
+        self.missing = count if count > FEW else 0
         self._embed_once = functools.lru_cache(KEPT_TEXTS)(self._embed)
-        numbering = tuple((dictionary.dictionary, dictionary.d_sae) for dictionary in catalog.dictionaries)
-        self.numbers: numpy.ndarray = once((self._part.file, numbering), lambda: self._files.numbers(catalog))
+        self._files: _LabelFiles | None = None
+        self.numbers: numpy.ndarray = numpy.empty(0, numpy.int64)
+        if parts:
+            part = parts[0]
+            files = once((part.file, "files"), lambda: _LabelFiles(directory.local(part), part.rows))
+            numbering = tuple((dictionary.dictionary, dictionary.d_sae) for dictionary in catalog.dictionaries)
+            self._files, self.numbers = files, once((part.file, numbering), lambda: files.numbers(catalog))
+        self._indexed = len(self.numbers)
+        self._fresh = FreshLabels(read(newer), catalog) if 0 < count <= FEW else None
+        if self._fresh is not None:
+            replaced = numpy.isin(self.numbers, self._fresh.changed)
+            self.numbers = numpy.concatenate([numpy.where(replaced, -1, self.numbers), self._fresh.numbers])
 
     @property
     def refusal(self) -> str | None:
@@ -78,16 +92,22 @@ class LabelIndex:
     @property
     def semantic(self) -> bool:
         """Whether the labels have been embedded."""
-        return self._embedder_id is not None
+        return self.embedder_setting is not None
 
     def by_meaning(self, words: str, k: int, choice: Choice) -> tuple[numpy.ndarray, numpy.ndarray]:
         """The k labels of allowed features nearest in meaning: row numbers and cosines, best first.
 
         Raises Unavailable where the labels were not embedded, or the embedder is missing here or another one.
         """
-        index = self._files.vectors
-        among = choice.once(index, lambda: index.filter(self._among(choice)))
-        return index.search(self._embed_once(words), k, among)
+        vector, matches = self._embed_once(words), keyword.NOTHING
+        if self._files is not None:
+            index = self._files.vectors
+            among = choice.once(index, lambda: index.filter(self._among(choice)))
+            matches = index.search(vector, k, among)
+        if self._fresh is None:
+            return matches
+        embedder = embedders.open_embedder(embedders.choose(self.embedder_setting, self._named()))
+        return self._merge(matches, self._fresh.by_meaning(embedder, vector, k, choice.mask), k)
 
     def _embed(self, words: str) -> numpy.ndarray:
         if self.embedder_setting is None:
@@ -97,7 +117,7 @@ class LabelIndex:
             )
         setting = embedders.choose(self.embedder_setting, self._named())
         embedder = embedders.open_embedder(setting)
-        if embedder.id != self._embedder_id:
+        if self._files is not None and embedder.id != self._embedder_id:
             raise Unavailable(
                 f"the labels were embedded with {self._embedder_id}, "
                 f"but here {setting} is {embedder.id}: run `featurestore index` to embed them again"
@@ -107,17 +127,29 @@ class LabelIndex:
 
     def by_words(self, words: keyword.Words, k: int, choice: Choice) -> tuple[numpy.ndarray, numpy.ndarray]:
         """The k labels of allowed features that match best by words: row numbers and BM25 scores, best first."""
-        keywords = self._files.keywords
-        among = choice.once(keywords, lambda: keyword.Allowed(self._among(choice)))
-        return keywords.search(words, k, among)
+        keywords, matches = None if self._files is None else self._files.keywords, keyword.NOTHING
+        if keywords is not None:
+            among = choice.once(keywords, lambda: keyword.Allowed(self._among(choice)))
+            matches = keywords.search(words, k, among)
+        if self._fresh is None:
+            return matches
+        return self._merge(matches, self._fresh.by_words(keywords, words, k, choice.mask), k)
+
+    def _merge(self, indexed: Found, fresh: Found, k: int) -> Found:
+        """The k best of both; fresh rows are numbered after the index's."""
+        return merge(indexed, (fresh[0] + self._indexed, fresh[1]), k)
 
     def label(self, row: int) -> tuple[str, str]:
         """A row's label and its explainer."""
+        if self._fresh is not None and row >= self._indexed:
+            return self._fresh.labels[row - self._indexed], self._fresh.explainers[row - self._indexed]
+        assert self._files is not None
         values = self._files.rows.row(row, ("label", "explainer"))
         return values["label"], values["explainer"]
 
     def _among(self, choice: Choice) -> numpy.ndarray:
-        return choice.once(self._files, lambda: (self.numbers >= 0) & choice.mask[self.numbers])
+        numbers = self.numbers[: self._indexed]
+        return choice.once(self._files, lambda: (numbers >= 0) & choice.mask[numbers])
 
 
 class _LabelFiles:

@@ -29,6 +29,7 @@ from featurestore.query import Query
 from featurestore.search import activating, embedders, label_index, neighbours, token_index
 from featurestore.search.decoder_index import build_decoder_index
 from featurestore.search.embedders import Embedder
+from featurestore.search.fresh_labels import FEW
 from featurestore.search.label_index import not_covered
 from featurestore.sql.conditions import Selection, may_have_subquery
 from featurestore.sql.engine import collect
@@ -411,10 +412,10 @@ def _check_examples(examples: int | None) -> None:
 def _notes(snapshot: Snapshot) -> Iterator[str]:
     """Yield what the store's owner should do, such as building an index."""
     index = snapshot.parts("label_index")
-    if snapshot.parts("labels") and not index:
-        yield "the labels are not indexed yet: run `featurestore index`"
-    elif index and not_covered(snapshot, index[0]):
-        yield "some labels are newer than the index: run `featurestore index`"
+    newer = sum(part.rows for part in (not_covered(snapshot, index[0]) if index else snapshot.parts("labels")))
+    if newer > FEW:
+        are = "newer than the index" if index else "not indexed yet"
+        yield f"{newer:,} labels are {are}: run `featurestore index`"
     stale = stale_features(snapshot)
     if stale:
         count = sum(part.rows for part in stale)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy
+import pyarrow
 
 from featurestore.graphs.graph_store import GraphReader
 from featurestore.search.decoder_index import DecoderIndex, Once
+from featurestore.search.fresh_labels import read_labels
 from featurestore.search.label_index import LabelIndex
 from featurestore.search.searcher import Searcher
 from featurestore.search.token_index import TokenIndex
@@ -21,6 +23,7 @@ from featurestore.sql.conditions import Selection
 from featurestore.sql.engine import Engine
 from featurestore.storage.directory import Directory
 from featurestore.storage.log import Snapshot
+from featurestore.storage.log_files import Part
 from featurestore.tables.row_reader import Rows
 from featurestore.values.row_stream import RowStream
 
@@ -40,6 +43,7 @@ class View:
         """`named()` is the embedder that the user has named."""
         self.directory = directory
         self.snapshot = snapshot
+        self._rows = rows
         self._lock = threading.Lock()
         dictionaries = [rows.dictionary(part) for part in snapshot.parts("dictionaries")]
         self.catalog = Catalog(
@@ -53,7 +57,9 @@ class View:
         self.graphs = GraphReader(rows, snapshot, self.catalog, self.pages)
         # Opening an index reads its file, so it is done once per view.
         self.decoder_index = functools.cache(lambda space: DecoderIndex(directory, snapshot, self.catalog, space, once))
-        self._label_index = functools.cache(lambda: LabelIndex(directory, snapshot, self.catalog, once, named))
+        self._label_index = functools.cache(
+            lambda: LabelIndex(directory, snapshot, self.catalog, once, self._read_labels, named)
+        )
         self._token_index = functools.cache(lambda: TokenIndex(directory, snapshot, self.catalog, once))
         self.searcher = Searcher(
             snapshot.commit,
@@ -65,6 +71,9 @@ class View:
             self.vector,
         )
         self._engine: Engine | None = None
+
+    def _read_labels(self, parts: Sequence[Part]) -> pyarrow.Table:
+        return read_labels(self._rows, self.engine, parts)
 
     @property
     def engine(self) -> Engine:

@@ -61,7 +61,8 @@ def test_words_of_top_examples_are_whole_and_phrases_stand_together(tmp_path):
         ]
 
 
-def test_a_store_without_labels_is_searched_by_tokens(tmp_path):
+def test_a_store_without_labels_is_searched_by_tokens(tmp_path, monkeypatch):
+    monkeypatch.setattr("featurestore.search.label_index.FEW", 0)
     store = tiny.write_tiny_store(tmp_path / "s", index=False)
     with pytest.raises(featurestore.Unavailable, match="labels are not indexed yet"):
         store.search("x")
