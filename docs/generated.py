@@ -51,9 +51,24 @@ def on_files(files: Any, config: Any) -> Any:
         "openapi.json": json.dumps(openapi(), indent=1),
     }
     pages |= {name: (ROOT / source).read_text("utf-8") for source, name in PAGES.items()}
+    pages |= llms_files(config.site_name, pages)
     for name, content in pages.items():
         files.append(File.generated(config, name, content=content))
     return files
+
+
+def llms_files(site_name: str, generated: dict[str, str]) -> dict[str, str]:
+    """Return /llms.txt, a list of the site's pages, and /llms-full.txt, all of their text, for language models."""
+    docs = ROOT / "docs"
+    texts = {path.relative_to(docs).as_posix(): path.read_text("utf-8") for path in docs.rglob("*.md")}
+    texts |= {name: text for name, text in generated.items() if name.endswith(".md")}
+    head = f"# {site_name}\n\n> A database and search service for the features of sparse autoencoders.\n"
+    listed, whole = [head, "## Pages", ""], [head]
+    for name, text in sorted(texts.items()):
+        title = next((line[2:] for line in text.splitlines() if line.startswith("# ")), name)
+        listed.append(f"- [{title}]({name.removesuffix('.md')}.html)")
+        whole.append(f"<!-- {name} -->\n\n" + NOT_RUN.sub(r"\1", text).strip() + "\n")
+    return {"llms.txt": "\n".join([*listed, ""]), "llms-full.txt": "\n".join(whole)}
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:

@@ -17,6 +17,7 @@ FLOORS = {
     "featurestore": [
         ["cli"],
         ["extension"],
+        ["mcp"],
         ["web"],
         ["store", "client"],
         ["maintenance", "graphs"],
@@ -47,6 +48,8 @@ HEAVY = {
     "httpx2": ["featurestore/client/transport.py"],
     "flask": ["featurestore/web"],
     "waitress": ["featurestore/web/serving"],
+    "mcp": ["featurestore/mcp"],
+    "uvicorn": ["featurestore/mcp/http.py"],
     "obstore": ["featurestore/storage/object_store.py"],
     "openai": ["featurestore/search/encoders/endpoint.py", "labeler/llm"],
 }

@@ -11,7 +11,7 @@ from types import ModuleType
 import click
 
 import featurestore
-from featurestore.cli import feature, graph, maintain, search, serve, sql
+from featurestore.cli import feature, graph, maintain, mcp, search, serve, sql
 from featurestore.extension.commands import Group
 
 # Threads of torch that wait for one another should sleep, not spin: with another program on one of two cores, embedding
@@ -78,6 +78,7 @@ for command in (
     maintain.migrate,
     serve.serve,
     serve.keys,
+    mcp.mcp,
 ):
     main.add_command(command)
 

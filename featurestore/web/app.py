@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from featurestore.errors import BadRequest, FeatureStoreError, NotFound
 from featurestore.interface import FeatureStore
 from featurestore.web import api, metrics
+from featurestore.web.api.llms import create_llms
 from featurestore.web.pages.blueprint import PAGES, create_pages, render_error
 from featurestore.web.pages.docs import create_docs
 from featurestore.web.responses import problem
@@ -40,6 +41,7 @@ def create_app(store: FeatureStore, settings: Settings | None = None) -> Flask:
     Guard(app, store, settings, {page.endpoint: page for page in PAGES})
     app.register_blueprint(api.blueprint(store))
     app.register_blueprint(create_docs())
+    app.register_blueprint(create_llms())
     app.register_blueprint(create_pages(store))
     app.add_url_rule("/metrics", "metrics", _answer_metrics)
     app.register_error_handler(FeatureStoreError, _answer_known)

@@ -168,3 +168,12 @@ def test_links_out_of_the_docs_lead_to_pages(generated, text, depth, wanted):
 
 def test_texts_of_cells_stand_as_they_are(generated):
     assert generated._escape("a | b\n  *c* `x | y_z` <d> [e]") == r"a \| b \*c\* `x \| y_z` \<d\> \[e\]"
+
+
+def test_texts_for_language_models_name_every_page(site):
+    listed = (site / "llms.txt").read_text("utf-8")
+    for path in re.findall(r"\]\(([^)]+)\)", listed):
+        assert (site / path).exists(), path
+    whole = (site / "llms-full.txt").read_text("utf-8")
+    assert "howto/assistants.html" in listed and "# Let an assistant ask the store" in whole
+    assert "not-run" not in re.findall(r"^```.*$", whole, re.MULTILINE)

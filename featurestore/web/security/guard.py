@@ -27,7 +27,7 @@ from featurestore.web.settings import Settings
 from featurestore.wire.question import Question
 
 # Needs no key: these show what the service is, not what it holds.
-OPEN = {"static", "docs.openapi", "docs.docs"}
+OPEN = {"static", "docs.openapi", "docs.docs", "llms.short", "llms.full"}
 # Lanes of pages that a link of another site opens without running what it says.
 NEVER_LINKED = ("sql", "activating")
 
@@ -101,7 +101,7 @@ class Guard:
         trusted = self._settings.hosts
         if trusted is None:
             return
-        if _parse_host(request.headers.get("Host", "")) not in trusted:
+        if parse_host(request.headers.get("Host", "")) not in trusted:
             host = request.headers.get("Host")
             raise Forbidden(
                 f"this service does not answer for the host {host!r:.80}: `serve --allow-host` names others"
@@ -192,7 +192,7 @@ def _find_question() -> Question[Any, Any] | None:
 
 
 @functools.lru_cache(256)
-def _parse_host(header: str) -> str:
+def parse_host(header: str) -> str:
     """Return the name in a Host header, in lower case and without the port; "" where it is not of that form."""
     match = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\](:[0-9]+)?|([A-Za-z0-9._-]+)(:[0-9]+)?", header)
     return (match[1] or match[3]).lower() if match else ""
