@@ -9,7 +9,7 @@ PORT ?= 8000
 
 PYTEST_BESIDE := --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
-.PHONY: demo demo-store test test-long test-crash test-cluster check format wheel docs clean
+.PHONY: demo demo-store test test-long test-crash test-cluster test-clients check format wheel docs clean
 
 demo: .venv/installed
 	$(BIN)/featurestore demo --store $(STORE) --port $(PORT)
@@ -18,13 +18,22 @@ demo-store: .venv/installed
 	$(BIN)/featurestore demo --store $(STORE) --no-serve
 
 test: .venv/installed
-	$(BIN)/python -m pytest -m "not long and not slow and not crash and not cluster" $(PYTEST_BESIDE)
+	$(BIN)/python -m pytest -m "not long and not slow and not crash and not cluster and not clients" $(PYTEST_BESIDE)
 
 test-long: .venv/installed
-	$(BIN)/python -m pytest -m "long and not slow and not crash and not cluster" $(PYTEST_BESIDE)
+	$(BIN)/python -m pytest -m "long and not slow and not crash and not cluster and not clients" $(PYTEST_BESIDE)
 
 test-crash: .venv/installed
 	$(BIN)/python -m pytest -m crash
+
+# Clients of other services, installed beside our own environment and pointed at a service of ours.
+test-clients: .venv/installed .venv-clients/installed
+	$(BIN)/python -m pytest -m clients
+
+.venv-clients/installed: tests/clients/requirements.txt
+	$(PYTHON) -m venv .venv-clients
+	.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check -r tests/clients/requirements.txt
+	@touch $@
 
 # CLUSTER_TOKENS=200000 make test-cluster: over more tokens than the 60,000 it takes by itself.
 test-cluster: .venv/installed
@@ -56,4 +65,4 @@ docs: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf .venv build dist site demo.features
+	rm -rf .venv .venv-clients build dist site demo.features

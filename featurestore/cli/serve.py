@@ -38,6 +38,12 @@ from featurestore.extension.output import print_json_lines, print_table
     help="Allow writing labels, votes and graphs and starting jobs: for keys with the scope write, or, on the "
     "loopback address without --keys, for everybody on this machine.",
 )
+@click.option(
+    "--compat",
+    multiple=True,
+    metavar="NAME",
+    help="Answer the requests of another service's clients too: neuronpedia (under /api). Repeatable.",
+)
 @click.option("--access-log", metavar="FILE", help="Write a JSON line for each request to FILE; - is standard error.")
 @embedder_option
 @store_option

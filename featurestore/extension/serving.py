@@ -37,6 +37,7 @@ def serve_store(
     cors_origin: tuple[str, ...] = (),
     access_log: str | None = None,
     allow_writes: bool = False,
+    compat: tuple[str, ...] = (),
 ) -> None:
     """Serve a store until interrupted; the parameters are the options of `featurestore serve`.
 
@@ -55,6 +56,7 @@ def serve_store(
             origins=frozenset(cors_origin),
             threads=threads,
             writes=allow_writes,
+            compat=frozenset(compat),
             access_log=web.AccessLog(access_log) if access_log else None,
         )
         if allow_writes and settings.keys is None and not web.loopback(host):

@@ -15,6 +15,7 @@ from featurestore.errors import BadRequest, FeatureStoreError, NotFound
 from featurestore.interface import FeatureStore
 from featurestore.web import api, metrics
 from featurestore.web.api.llms import create_llms
+from featurestore.web.compat import create_compat
 from featurestore.web.pages.blueprint import PAGES, create_pages, render_error
 from featurestore.web.pages.docs import create_docs
 from featurestore.web.responses import problem
@@ -42,6 +43,8 @@ def create_app(store: FeatureStore, settings: Settings | None = None) -> Flask:
     app.register_blueprint(api.blueprint(store))
     app.register_blueprint(create_docs())
     app.register_blueprint(create_llms())
+    for blueprint in create_compat(store, settings.compat):
+        app.register_blueprint(blueprint)
     app.register_blueprint(create_pages(store))
     app.add_url_rule("/metrics", "metrics", _answer_metrics)
     app.register_error_handler(FeatureStoreError, _answer_known)

@@ -19,7 +19,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     `keys`: who may ask (None: everybody). `hosts`: names that the Host header of a request may have (None: any).
     `origins`: other sites whose scripts may read answers. `threads`: requests served at once; costly ones get a part of
-    them. `writes`: whether labels and graphs may be written, and maintenance started.
+    them. `writes`: whether labels and graphs may be written, and maintenance started. `compat`:
+    interfaces of other services that are answered too.
     """
 
     keys: Keys | None = None
@@ -27,6 +28,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     origins: frozenset[str] = frozenset()
     threads: int = 8
     writes: bool = False
+    compat: frozenset[str] = frozenset()
     access_log: AccessLog | None = None
 
 

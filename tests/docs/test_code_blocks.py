@@ -24,6 +24,7 @@ NOT_RUN = {
     ("docs/harvest.md", "needs a cluster"),
     ("docs/labelling.md", "needs a cluster and vLLM"),
     ("docs/howto/object-storage.md", "installs the package that the tests run from"),
+    ("docs/howto/neuronpedia.md", "the package is installed in an environment of its own"),
 }
 
 

@@ -128,6 +128,7 @@ class Reader:
             keys=web.keys_of(options["keys"]),
             hosts=web.trusted_hosts(options["host"], options["allow_host"]),
             writes=options["allow_writes"],
+            compat=frozenset(options["compat"]),
         )
         server = make_server(options["host"], 0, web.create_app(store, settings), threaded=True)
         thread = threading.Thread(target=server.serve_forever, daemon=True)

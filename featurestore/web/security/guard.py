@@ -74,7 +74,7 @@ class Guard:
         g.may_write = self._settings.writes
         subqueries_allowed.set(self._settings.keys is None)  # without keys, whoever asks may run SQL too
         if self._settings.keys is not None and scope:
-            key = self._settings.keys.check(read_key(request.headers.get("Authorization", "")), scope)
+            key = self._settings.keys.check(_find_key(), scope)
             g.key = key.name
             g.may_write = g.may_write and "write" in key.scopes
             subqueries_allowed.set("sql" in key.scopes)
@@ -196,6 +196,11 @@ def parse_host(header: str) -> str:
     """Return the name in a Host header, in lower case and without the port; "" where it is not of that form."""
     match = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\](:[0-9]+)?|([A-Za-z0-9._-]+)(:[0-9]+)?", header)
     return (match[1] or match[3]).lower() if match else ""
+
+
+def _find_key() -> str | None:
+    """Return the key that the request came with; clients of Neuronpedia send it in a header of its own."""
+    return read_key(request.headers.get("Authorization", "")) or request.headers.get("X-Api-Key")
 
 
 def _call_all(calls: list[Callable[[], Any]]) -> None:

@@ -42,7 +42,9 @@ def answer_preflight() -> Response:
     """Return what a browser needs to know before it lets another site's script send a request."""
     answer = Response(status=204)
     answer.headers["Access-Control-Allow-Methods"] = "GET, POST, PUT, DELETE, OPTIONS"
-    answer.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type, Accept, If-None-Match, X-Request-Id"
+    answer.headers["Access-Control-Allow-Headers"] = (
+        "Authorization, Content-Type, Accept, If-None-Match, X-Request-Id, X-Api-Key, Range"
+    )
     answer.headers["Access-Control-Max-Age"] = CORS_SECONDS
     return answer
 
