@@ -9,14 +9,23 @@ from __future__ import annotations
 import abc
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import msgspec
 
 from featurestore.progress import Progress, no_progress
 from featurestore.query import Query
 from featurestore.values.dictionary import Dictionaries, Dictionary, StoreInfo, pick_dictionary
-from featurestore.values.feature import Feature, Features, GivenLabel, LabelChange, Scores
+from featurestore.values.feature import (
+    Feature,
+    FeatureId,
+    FeatureLike,
+    Features,
+    GivenLabel,
+    LabelChange,
+    Scores,
+    id_text,
+)
 from featurestore.values.graphs import Graph, GraphAdded, Graphs
 from featurestore.values.hits import Activating, Contrast, Duplicates, Hits, Neighbourhood
 from featurestore.values.jobs import Job, Jobs
@@ -44,14 +53,14 @@ class FeatureStore(abc.ABC):
         """Returns every dictionary, ordered by id."""
 
     @abc.abstractmethod
-    def feature(self, id: str, examples: int | None = None) -> Feature:
+    def feature(self, id: FeatureLike, examples: int | None = None) -> Feature:
         """Returns one feature's whole page; `examples` limits the examples of each band.
 
         Raises BadRequest for a malformed id and NotFound for a dictionary or index that is not there.
         """
 
     @abc.abstractmethod
-    def vector(self, id: str, target: int | None = None) -> numpy.ndarray:
+    def vector(self, id: FeatureLike, target: int | None = None) -> numpy.ndarray:
         """Returns the feature's decoder vector, (d_out,) float32. Raises as `feature` does.
 
         A feature of a cross-layer transcoder has a vector for each layer it writes to: `target` is that layer.
@@ -59,7 +68,7 @@ class FeatureStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    def features(self, ids: Sequence[str], examples: int | None = None) -> Features:
+    def features(self, ids: Sequence[FeatureLike], examples: int | None = None) -> Features:
         """Returns many features' pages, in the order of the ids; over HTTP 1,000 in a request.
 
         Raises as `feature` does.
@@ -74,11 +83,11 @@ class FeatureStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    def scores(self, id: str) -> Scores:
+    def scores(self, id: FeatureLike) -> Scores:
         """Returns the scores of a feature's labels, the newest by each method and judge. Raises as `feature` does."""
 
     @abc.abstractmethod
-    def vectors(self, ids: Sequence[str]) -> numpy.ndarray:
+    def vectors(self, ids: Sequence[FeatureLike]) -> numpy.ndarray:
         """Returns decoder vectors of features of one width, (n, d_out) float32.
 
         Raises as `feature` does, and BadRequest for several widths.
@@ -114,7 +123,7 @@ class FeatureStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    def neighbourhood(self, id: str, k: int = 8, within: str | Sequence[str] = ()) -> Neighbourhood:
+    def neighbourhood(self, id: FeatureLike, k: int = 8, within: str | Sequence[str] = ()) -> Neighbourhood:
         """Returns a feature, its k nearest and theirs, as a graph.
 
         The feature and its k nearest have an edge to each of their own k nearest.
@@ -209,21 +218,21 @@ class FeatureStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    def remove_label(self, id: str, explainer: str = "human", tool: str | None = None) -> None:
+    def remove_label(self, id: FeatureLike, explainer: str = "human", tool: str | None = None) -> None:
         """Take back what `explainer` says of a feature; what others say stays, and the history keeps the text.
 
         Raises NotFound when there is no such label, and as `add_labels` does.
         """
 
     @abc.abstractmethod
-    def label_history(self, id: str) -> tuple[LabelChange, ...]:
+    def label_history(self, id: FeatureLike) -> tuple[LabelChange, ...]:
         """Returns every label the feature was ever given, and which were taken back, the newest first.
 
         Raises as `feature` does.
         """
 
     @abc.abstractmethod
-    def vote(self, id: str, label: str, vote: int, voter: str = "human", tool: str | None = None) -> None:
+    def vote(self, id: FeatureLike, label: str, vote: int, voter: str = "human", tool: str | None = None) -> None:
         """Vote on one of a feature's labels: 1 for it, -1 against it, 0 takes the vote back; a voter's newest counts.
 
         Raises NotFound when the feature has no such label, BadRequest for another vote, and as `add_labels` does.
@@ -261,25 +270,31 @@ class FeatureStore(abc.ABC):
 
     def search(self, text: str, **options: Any) -> Hits:
         """Returns the features whose labels match `text`; options are fields of Query: mode, within, where, k, ..."""
-        return self.run(Query.of({"text": text, **options}))
+        return self.run(Query.of({"text": text, **_name_features(options)}))
 
-    def nearest(self, to: str | Sequence[str] | Sequence[float] | numpy.ndarray, **options: Any) -> Hits:
-        """Returns the features whose decoder vectors have the largest cosine to `to`: an id, several, or a vector.
+    def nearest(
+        self, to: FeatureLike | Sequence[FeatureLike] | Sequence[float] | numpy.ndarray, **options: Any
+    ) -> Hits:
+        """Returns the features whose decoder vectors have the largest cosine to `to`: a feature, several, or a vector.
 
         Options are the fields of Query: directions of the features `unlike` are subtracted; `opposite` ranks by the
         opposite direction.
         """
-        if isinstance(to, str) or any(isinstance(item, str) for item in to):
-            return self.run(Query.of(dict(near=to, **options)))
-        return self.run(Query.of(dict(vector=tuple(float(x) for x in to), **options)))
+        options = _name_features(options)
+        if _is_feature(to):
+            return self.run(Query.of(dict(near=id_text(cast(FeatureLike, to)), **options)))
+        items: Sequence[Any] = to  # type: ignore[assignment]
+        if any(_is_feature(item) for item in items):
+            return self.run(Query.of(dict(near=[id_text(item) for item in items], **options)))
+        return self.run(Query.of(dict(vector=tuple(float(x) for x in items), **options)))
 
-    def rerank(self, text: str, ids: Sequence[str], **options: Any) -> Hits:
+    def rerank(self, text: str, ids: Sequence[FeatureLike], **options: Any) -> Hits:
         """Returns these features, ranked by how well their labels match `text`, without those that have no label."""
-        return self.search(text, among=tuple(ids), **{"k": max(1, len(ids)), "all": True} | options)
+        return self.search(text, among=tuple(map(id_text, ids)), **{"k": max(1, len(ids)), "all": True} | options)
 
-    def set_label(self, id: str, label: str, explainer: str = "human") -> None:
+    def set_label(self, id: FeatureLike, label: str, explainer: str = "human") -> None:
         """Write a label, which replaces the former one of `explainer`. Raises as `add_labels` does."""
-        self.add_labels([GivenLabel(id=id, label=label, explainer=explainer)])
+        self.add_labels([GivenLabel(id=id_text(id), label=label, explainer=explainer)])
 
     def pages(self, **query: Any) -> Iterator[Hits]:
         """Yields the answer to a query (its fields, as for Query.of) page by page, `k` hits each, to the end."""
@@ -304,3 +319,20 @@ class FeatureStore(abc.ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.location!r})"
+
+
+def _is_feature(given: object) -> bool:
+    """Whether this names one feature, rather than several or a vector."""
+    if isinstance(given, tuple):
+        return len(given) == 2 and isinstance(given[0], str) and not isinstance(given[1], str)
+    return isinstance(given, str | FeatureId) or isinstance(getattr(given, "id", None), str)
+
+
+def _name_features(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options with ids as text in the place of features, given in any form that `id_text` takes."""
+    named = dict(options)
+    for name in ("near", "unlike", "among"):
+        given = named.get(name)
+        if given is not None:
+            named[name] = [id_text(given)] if _is_feature(given) else [id_text(item) for item in given]
+    return named

@@ -8,10 +8,25 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from featurestore.display.text import nearest_name, shorten, suggest
 from featurestore.errors import BadRequest
 
 MAX_K = 10_000
 MAX_FLOAT32 = 3.4028234663852886e38
+# What other services and libraries call a field of Query.
+OTHER_NAMES = dict.fromkeys(("limit", "n", "top_k", "topk", "count", "size", "num_results", "max_results"), "k") | {
+    "query": "text",
+    "q": "text",
+    "search": "text",
+    "filter": "where",
+    "condition": "where",
+    "page": "cursor",
+    "dictionary": "within",
+    "dictionaries": "within",
+    "model": "within",
+    "ids": "among",
+    "features": "among",
+}
 
 _Text = Annotated[str, Meta(max_length=4000)]
 _Ids = Annotated[tuple[str, ...], Meta(max_length=MAX_K)]
@@ -76,15 +91,14 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """
         unknown = [name for name in fields if name not in cls.__struct_fields__]
         if unknown:
-            raise BadRequest(f"Object contains unknown field `{unknown[0]}`")
+            raise BadRequest(describe_unknown(unknown[0], cls.__struct_fields__, OTHER_NAMES))
         values = {name: value for name, value in fields.items() if value is not None}
         # `within="model/source"` reads better than a tuple of one, so both are taken.
         values |= {name: (values[name],) for name in MANY if isinstance(values.get(name), str)}
         try:
             query = msgspec.convert(values, cls, strict=strict)
         except msgspec.ValidationError as exc:
-            what, _, where = str(exc).partition(" - at `$.")
-            raise BadRequest(f"{where.rstrip('`')}: {what}" if where else what) from None
+            raise BadRequest(describe_invalid(cls, values, exc)) from None
         query._check()
         return query
 
@@ -142,3 +156,47 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 # The fields that take several values.
 MANY = frozenset({"within", "among"} | {field.name for field in msgspec.structs.fields(Query) if field.default == ()})
+
+
+def describe_unknown(name: str, fields: Sequence[str], other_names: Mapping[str, str] | None = None) -> str:
+    """Return the message for a field that is none of `fields`: the one that was probably meant, and all there are."""
+    others = {other: field for other, field in (other_names or {}).items() if field in fields}
+    meant = others.get(name.lower()) or nearest_name(name, [*fields, *others])
+    meant = others.get(meant or "", meant)
+    question = f", did you mean {meant}?" if meant else ";"
+    return f"unknown field '{name}'{question} there are: {', '.join(fields) or 'none here'}"
+
+
+def describe_invalid(type_: type[msgspec.Struct], values: Mapping[str, Any], error: msgspec.ValidationError) -> str:
+    """Return the message for a value that msgspec refused: the field of `type_`, the value, and what it takes."""
+    what, _, where = str(error).partition(" - at `$.")
+    field = where.partition("[")[0].rstrip("`")
+    choices = list_choices(type_, field)
+    if choices and what.startswith("Invalid enum value "):
+        value = what.removeprefix("Invalid enum value ").strip("'")
+        return f"{field}: '{value}' is not one of {', '.join(choices)}{suggest(value, choices)}"
+    if field not in values:
+        return what
+    return f"{field}: {shorten(repr(values[field]))} cannot be read ({what[0].lower()}{what[1:]})"
+
+
+def list_choices(type_: type[msgspec.Struct], name: str) -> list[str]:
+    """Return the strings that a field takes, where it takes a few; else nothing."""
+    information = msgspec.inspect.type_info(type_)
+    fields = {field.name: field.type for field in getattr(information, "fields", ())}
+    return [] if name not in fields else _literals(fields[name])
+
+
+def _literals(kind: msgspec.inspect.Type) -> list[str]:
+    match kind:
+        case msgspec.inspect.LiteralType():
+            return [str(value) for value in kind.values]
+        case msgspec.inspect.EnumType():
+            return [str(member.value) for member in kind.cls]
+        case msgspec.inspect.Metadata():
+            return _literals(kind.type)
+        case msgspec.inspect.UnionType():
+            return [literal for part in kind.types for literal in _literals(part)]
+        case msgspec.inspect.VarTupleType() | msgspec.inspect.ListType():
+            return _literals(kind.item_type)
+    return []

@@ -28,7 +28,8 @@ FLOORS = {
         ["storage"],
         ["interface", "wire"],
         ["values"],
-        ["display", "query", "progress"],
+        ["query"],
+        ["display", "progress"],
         ["conventions", "errors", "retry_after"],
     ],
     "ingest": [

@@ -16,7 +16,7 @@ from featurestore.graphs import file_format
 from featurestore.interface import FeatureStore
 from featurestore.query import Query
 from featurestore.values.dictionary import Dictionaries
-from featurestore.values.feature import Feature, Features, GivenLabel, Scores
+from featurestore.values.feature import Feature, FeatureLike, Features, GivenLabel, Scores, id_text
 from featurestore.values.graphs import GraphAdded, Graphs
 from featurestore.values.hits import Hits
 from featurestore.values.jobs import Jobs
@@ -59,7 +59,9 @@ def ask(
         bound = signature.bind(self, *args, **kwargs)
         bound.apply_defaults()
         arguments = dict(bound.arguments)
-        id = list(arguments.values())[1] if question.parts else None
+        id: Any = list(arguments.values())[1] if question.parts else None
+        if "<index>" in question.path:
+            id = id_text(id)
         answer = self._http.ask(question, question.request(arguments), id)
         return answer if value_of is None else value_of(answer)
 
@@ -107,18 +109,18 @@ class Client(FeatureStore):
         answer = self._http.ask(questions.NEAREST if query.text is None else questions.SEARCH, query)
         return Hits(answer.query, answer.hits, answer.notes, answer.next)
 
-    def vector(self, id: str, target: int | None = None) -> numpy.ndarray:
+    def vector(self, id: FeatureLike, target: int | None = None) -> numpy.ndarray:
         """As the interface says."""
         import numpy
 
-        answer = self._http.ask(questions.VECTOR, requests.VectorRequest(target=target), id)
+        answer = self._http.ask(questions.VECTOR, requests.VectorRequest(target=target), id_text(id))
         return numpy.asarray(answer.vector, dtype=numpy.float32)
 
-    def vectors(self, ids: Sequence[str]) -> numpy.ndarray:
+    def vectors(self, ids: Sequence[FeatureLike]) -> numpy.ndarray:
         """As the interface says, 1,000 in a request."""
         import numpy
 
-        parts = [self._vectors(batch) for batch in _batches_of(ids)]
+        parts = [self._vectors(batch) for batch in _batches_of([id_text(id) for id in ids])]
         widths = sorted({rows.shape[1] for rows in parts})
         if len(widths) > 1:
             raise BadRequest(
@@ -133,12 +135,12 @@ class Client(FeatureStore):
         vectors: numpy.ndarray = column.flatten().to_numpy()
         return vectors.reshape(len(ids), -1)
 
-    def features(self, ids: Sequence[str], examples: int | None = None) -> Features:
+    def features(self, ids: Sequence[FeatureLike], examples: int | None = None) -> Features:
         """As the interface says, 1,000 in a request."""
         # As JSON, which becomes Features in a third of the time that rows of Arrow take.
         answers = [
             self._http.ask(questions.FEATURES, requests.FeaturesRequest(ids=batch, examples=examples))
-            for batch in _batches_of(ids)
+            for batch in _batches_of([id_text(id) for id in ids])
         ]
         return Features(feature for answer in answers for feature in answer.features)
 

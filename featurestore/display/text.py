@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 def shorten(text: str, most: int = 60) -> str:
     """Return `text`, cut to `most` characters; an ellipsis stands for what is cut off."""
@@ -11,6 +14,23 @@ def shorten(text: str, most: int = 60) -> str:
 def quote_label(label: str | None, most: int = 60) -> str:
     """Return a label in quotation marks, shortened to `most` characters; "(no label)" for None."""
     return "(no label)" if label is None else repr(shorten(label, most))
+
+
+def nearest_name(name: str, names: Iterable[str]) -> str | None:
+    """Return the name that is most like `name`, in its spelling or, after a slash, in its end; None if none is."""
+    known = list(names)
+    ends = [other for other in known if other.endswith(f"/{name}")]
+    if len(ends) == 1:
+        return ends[0]
+    by_lower = {other.lower(): other for other in known}
+    alike = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.7)
+    return by_lower[alike[0]] if alike else None
+
+
+def suggest(name: str, names: Iterable[str]) -> str:
+    """Return ", did you mean X?" for the name that is most like `name`, or "" when none is."""
+    nearest = nearest_name(name, names)
+    return f", did you mean {nearest}?" if nearest else ""
 
 
 def first_line(error: BaseException | str, most: int = 200) -> str:

@@ -12,7 +12,6 @@ from featurestore.search import vectors
 from featurestore.search.cursor import Match
 from featurestore.search.decoder_index import DecoderIndex
 from featurestore.snapshot.catalog import Catalog, Choice
-from featurestore.values.feature import FeatureId
 
 # Sums of unit vectors shorter than this have no direction worth searching in.
 SHORTEST = 1e-6
@@ -85,7 +84,7 @@ def find_direction(
 
 def _common_space(query: Query, catalog: Catalog) -> str | None:
     """The one space that the query's features live in; None for a query without features."""
-    spaces = {id: catalog.dictionary(FeatureId.parse(id).dictionary).space for id in (*query.near, *query.unlike)}
+    spaces = {id: catalog.dictionary(catalog.parse(id).dictionary).space for id in (*query.near, *query.unlike)}
     if len(set(spaces.values())) > 1:
         first, second = list(dict.fromkeys(spaces.values()))[:2]
         raise BadRequest(f"near: features of several spaces ({first}, {second}) have no mean direction")

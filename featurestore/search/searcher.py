@@ -73,7 +73,7 @@ class Searcher:
 
     def space_of(self, id: str) -> str:
         """The space a feature's decoder vector lives in."""
-        return self._catalog.dictionary(FeatureId.parse(id).dictionary).space
+        return self._catalog.dictionary(self._catalog.parse(id).dictionary).space
 
     # --- rankings -----------------------------------------------------------------------------------------------
 
@@ -82,7 +82,7 @@ class Searcher:
         index = self._decoder_index(space)
         if len(direction) != index.dim:
             raise BadRequest(f"vector: it has {len(direction)} numbers, but vectors of space {space} have {index.dim}")
-        named = [self._catalog.number(FeatureId.parse(id)) for id in (*query.near, *query.unlike)]
+        named = [self._catalog.number(self._catalog.parse(id)) for id in (*query.near, *query.unlike)]
         ranking = VectorRanking(index, direction, choice, named, bool(query.opposite))
         return ranking, VectorReasons(ranking)
 

@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 import numpy
 import pyarrow
 
-from featurestore.errors import NotFound
+from featurestore.display.text import suggest
+from featurestore.errors import BadRequest, NotFound
 from featurestore.query import Query
 from featurestore.sql.conditions import Selection, subqueries_allowed
 from featurestore.values.dictionary import Dictionary, pick_dictionary
-from featurestore.values.feature import FeatureId
+from featurestore.values.feature import FeatureId, FeatureLike, id_text
 
 T = TypeVar("T")
 WHERE_SECONDS = 30.0
@@ -70,12 +71,29 @@ class Catalog:
         """The dictionary of an id. Raises NotFound, naming those the store has."""
         return self._by_id.get(id) or pick_dictionary(self.dictionaries, id)
 
-    def feature_id(self, id: str) -> FeatureId:
+    def parse(self, id: FeatureLike) -> FeatureId:
+        """Return the parsed id of a feature, in any form that `id_text` takes.
+
+        Raises BadRequest for a malformed one, naming the one that was probably meant.
+        """
+        text = id_text(id)
+        try:
+            return FeatureId.parse(text)
+        except BadRequest as exc:
+            if text in self._by_id:
+                message = f"'{text}' is not a feature id but a dictionary: name a feature of it, as in {text}/0"
+                raise BadRequest(message) from None
+            index = text.rpartition("/")[2]
+            if not index.isdecimal():
+                raise
+            raise BadRequest(f"{exc}{suggest(text, (f'{name}/{index}' for name in self._by_id))}") from None
+
+    def feature_id(self, id: FeatureLike) -> FeatureId:
         """The parsed id of a feature of the store.
 
         Raises BadRequest for a malformed id, NotFound for an unknown feature.
         """
-        parsed = FeatureId.parse(id)
+        parsed = self.parse(id)
         d_sae = self.dictionary(parsed.dictionary).d_sae
         if parsed.feature >= d_sae:
             raise NotFound(

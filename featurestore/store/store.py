@@ -44,7 +44,7 @@ from featurestore.tables.best_label import label_rule, stale_features
 from featurestore.tables.row_reader import Rows
 from featurestore.tables.writer import Writer
 from featurestore.values.dictionary import Dictionaries, StoreInfo
-from featurestore.values.feature import Feature, Features, GivenLabel, LabelChange, Scores
+from featurestore.values.feature import Feature, FeatureLike, Features, GivenLabel, LabelChange, Scores, id_text
 from featurestore.values.graphs import Graph, GraphAdded, Graphs
 from featurestore.values.hits import Activating, Contrast, Duplicates, Hits, Neighbourhood
 from featurestore.values.jobs import Job, Jobs
@@ -154,12 +154,12 @@ class Store(FeatureStore):
     def dictionaries(self) -> Dictionaries:
         return Dictionaries(self._current_view.catalog.dictionaries)
 
-    def feature(self, id: str, examples: int | None = None) -> Feature:
+    def feature(self, id: FeatureLike, examples: int | None = None) -> Feature:
         _check_examples(examples)
         view = self._current_view
-        return view.pages.page(id, examples)
+        return view.pages.page(id_text(id), examples)
 
-    def evidence(self, ids: Sequence[str], examples: int | None = None) -> Iterator[Feature]:
+    def evidence(self, ids: Sequence[FeatureLike], examples: int | None = None) -> Iterator[Feature]:
         """Yield features without their labels, for explainers and judges; in the order of `ids`, 32 at a time.
 
         Ten times as fast as `feature` for each of many ids, and fastest when the ids are sorted. Raises as `feature`
@@ -175,10 +175,10 @@ class Store(FeatureStore):
         """
         return self._current_view.pages.windows(places)
 
-    def vector(self, id: str, target: int | None = None) -> numpy.ndarray:
-        return self._current_view.vector(id, target)
+    def vector(self, id: FeatureLike, target: int | None = None) -> numpy.ndarray:
+        return self._current_view.vector(id_text(id), target)
 
-    def features(self, ids: Sequence[str], examples: int | None = None) -> Features:
+    def features(self, ids: Sequence[FeatureLike], examples: int | None = None) -> Features:
         _check_examples(examples)
         return Features(self.feature(id, examples) for id in ids)
 
@@ -199,12 +199,12 @@ class Store(FeatureStore):
         rows = self._select(self._current_view, selection, CONDITION_SECONDS).read_all().to_pylist()
         return [f"{row['dictionary']}/{row['feature']}" for row in rows]
 
-    def scores(self, id: str) -> Scores:
-        return Scores(self._current_view.pages.scores(id))
+    def scores(self, id: FeatureLike) -> Scores:
+        return Scores(self._current_view.pages.scores(id_text(id)))
 
-    def vectors(self, ids: Sequence[str]) -> numpy.ndarray:
+    def vectors(self, ids: Sequence[FeatureLike]) -> numpy.ndarray:
         view = self._current_view
-        rows = [view.vector(id) for id in ids]
+        rows = [view.vector(id_text(id)) for id in ids]
         widths = sorted({len(row) for row in rows})
         if len(widths) > 1:
             raise BadRequest(
@@ -247,9 +247,9 @@ class Store(FeatureStore):
         view = self._current_view
         return activating.contrast(view.catalog, view.engine, texts, against, dictionary, k)
 
-    def neighbourhood(self, id: str, k: int = 8, within: str | Sequence[str] = ()) -> Neighbourhood:
+    def neighbourhood(self, id: FeatureLike, k: int = 8, within: str | Sequence[str] = ()) -> Neighbourhood:
         view = self._current_view
-        return neighbours.neighbourhood(view.searcher, view.vector, id, k, within)
+        return neighbours.neighbourhood(view.searcher, view.vector, id_text(id), k, within)
 
     def duplicates(
         self,
@@ -309,13 +309,13 @@ class Store(FeatureStore):
         at = datetime.datetime.now(datetime.UTC)
         return labels.add_labels(self._directory, self._current_view.catalog, given, tool or labels.TOOL, at)
 
-    def remove_label(self, id: str, explainer: str = "human", tool: str | None = None) -> None:
+    def remove_label(self, id: FeatureLike, explainer: str = "human", tool: str | None = None) -> None:
         labels.remove_label(self._directory, self.feature(id, examples=0), explainer, tool or labels.TOOL)
 
-    def label_history(self, id: str) -> tuple[LabelChange, ...]:
-        return self._current_view.pages.label_history(id)
+    def label_history(self, id: FeatureLike) -> tuple[LabelChange, ...]:
+        return self._current_view.pages.label_history(id_text(id))
 
-    def vote(self, id: str, label: str, vote: int, voter: str = "human", tool: str | None = None) -> None:
+    def vote(self, id: FeatureLike, label: str, vote: int, voter: str = "human", tool: str | None = None) -> None:
         known = [label.label for label in self.feature(id, examples=0).labels]
         feature = self._current_view.catalog.feature_id(id)
         labels.vote(self._directory, feature, known, label, vote, voter, tool or labels.TOOL)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from featurestore.display import notebook
+from featurestore.display.text import suggest
 from featurestore.errors import NotFound
 from featurestore.values.tables import Listing
 
@@ -120,4 +121,5 @@ def pick_dictionary(dictionaries: Sequence[Dictionary], id: str) -> Dictionary:
             return dictionary
     names = ", ".join(dictionary.dictionary for dictionary in dictionaries[:8]) or "none"
     more = f" and {len(dictionaries) - 8} more" if len(dictionaries) > 8 else ""
-    raise NotFound(f"no dictionary '{id}'; there are: {names}{more}")
+    meant = suggest(id, (dictionary.dictionary for dictionary in dictionaries)) or ";"
+    raise NotFound(f"no dictionary '{id}'{meant} there are: {names}{more}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Iterable
+from typing import Protocol
 
 import msgspec
 
@@ -21,15 +22,44 @@ class FeatureId(msgspec.Struct, frozen=True, order=True):
     feature: int
 
     @classmethod
-    def parse(cls, text: str) -> FeatureId:
-        """Return the id that `text` holds. Raises BadRequest when it is not of the form model/source/index."""
-        match = re.fullmatch(r"([^/\s]+/[^/\s]+)/(0|[1-9][0-9]{0,8})", text.strip())
+    def parse(cls, given: FeatureLike) -> FeatureId:
+        """Return the id of a feature, given as `id_text` takes it.
+
+        Raises BadRequest for a text that is not of the form model/source/index.
+        """
+        text = id_text(given)
+        match = re.fullmatch(r"([^/\s]+/[^/\s]+)/(0|[1-9][0-9]{0,8})", text)
         if match is None:
             raise BadRequest(f"'{text}' is not a feature id: write model/source/index, as in gpt2-small/8-res-jb/1234")
         return cls(match[1], int(match[2]))
 
     def __str__(self) -> str:
         return f"{self.dictionary}/{self.feature}"
+
+
+class HasId(Protocol):
+    """What has the id of a feature: a Hit, a Feature, a neighbour."""
+
+    @property
+    def id(self) -> str:
+        """Returns the id, model/source/index."""
+        ...
+
+
+FeatureLike = str | FeatureId | HasId | tuple[str, int]
+
+
+def id_text(given: FeatureLike) -> str:
+    """Return the id of a feature as text, model/source/index.
+
+    It is given as that text, in Neuronpedia's form model@source:index, as a pair of dictionary and index, or as a Hit,
+    a Feature or another value that has an `id`. A text of no such form is returned as it is.
+    """
+    if isinstance(given, tuple):
+        return "/".join(map(str, given))
+    text = str(given) if isinstance(given, str | FeatureId) else str(getattr(given, "id", given))
+    match = re.fullmatch(r"([^/@\s]+)@([^/:\s]+):([0-9]+)", text.strip())
+    return "/".join(match.groups()) if match else text.strip()
 
 
 class Coactive(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ import msgspec
 from flask import request
 
 from featurestore.errors import BadRequest
-from featurestore.query import Query
+from featurestore.query import OTHER_NAMES, Query, describe_invalid, describe_unknown
 from featurestore.wire.question import fields_of, kinds_of
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -28,7 +28,7 @@ def read(type_: type[T]) -> T:
     values = _parse_url(type_) if in_url else _decode_body()
     unknown = sorted(set(values) - set(fields))
     if unknown:
-        raise BadRequest(f"unknown field '{unknown[0]}'; there are: {', '.join(fields) or 'none here'}")
+        raise BadRequest(describe_unknown(unknown[0], list(fields), OTHER_NAMES))
     values = {name: value for name, value in values.items() if value is not None}
     for name, field in fields.items():
         if field.required and name not in values:
@@ -36,9 +36,7 @@ def read(type_: type[T]) -> T:
     try:
         return msgspec.convert(values, type_, strict=not in_url)
     except msgspec.ValidationError as exc:
-        what, _, where = str(exc).partition(" - at `$.")
-        name = where.partition("[")[0].rstrip("`")
-        raise BadRequest(f"{name}: {values.get(name)!r:.200} cannot be read ({what[0].lower()}{what[1:]})") from None
+        raise BadRequest(describe_invalid(type_, values, exc)) from None
 
 
 def _decode_body() -> dict[str, Any]:

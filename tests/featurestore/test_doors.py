@@ -305,7 +305,7 @@ def test_command_line_gives_the_same(local, url, tiny_store, invoke):
         (["nearest", "tiny/nope/1"], 3, "error: no dictionary 'tiny/nope'; there are: tiny/0-res, tiny/1-res"),
         (["nearest", "/no/such.npy"], 3, "error: no file /no/such.npy"),
         (["sql", "SELEC 1"], 2, "error: SQL: Parser Error"),
-        (["search", "x", "--mode", "psychic"], 2, "error: mode: Invalid enum value 'psychic'"),
+        (["search", "x", "--mode", "psychic"], 2, "error: mode: 'psychic' is not one of hybrid, keyword, semantic"),
         (["search", "x", "--store", "http://127.0.0.1:9"], 6, "error: nothing answers at http://127.0.0.1:9"),
         (["index", "--store", "http://127.0.0.1:9"], 2, "error: http://127.0.0.1:9 is a service, and writing is local"),
         (["harvest", "--model", "m", "--weights", "/no/such", "--text", "x"], 3, "error: no weights at /no/such"),

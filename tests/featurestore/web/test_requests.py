@@ -11,6 +11,7 @@ import pyarrow
 import pytest
 
 import featurestore
+from featurestore.query import Query
 from featurestore.web import create_app
 
 ARROW = {"Accept": "application/vnd.apache.arrow.stream"}
@@ -26,7 +27,9 @@ def http(tiny_store):
 @pytest.mark.parametrize("name", ["strict", "cls", "self", "limt"])
 def test_names_of_pythons_own_arguments_are_no_fields(http, name):
     for answer in (http.get(f"/v1/search?text=x&{name}=1"), http.post("/v1/search", json={"text": "x", name: False})):
-        assert (answer.status_code, answer.json["detail"]) == (400, f"Object contains unknown field `{name}`")
+        question = ", did you mean k?" if name == "limt" else ";"
+        message = f"unknown field '{name}'{question} there are: {', '.join(Query.__struct_fields__)}"
+        assert (answer.status_code, answer.json["detail"]) == (400, message)
 
 
 @pytest.mark.parametrize(
