@@ -45,7 +45,9 @@ def activations(dictionaries: Sequence[Dictionary], text: str) -> tuple[list[str
         kinds: dict[tuple[int, tuple[int, ...]], list[str]] = {}
         for dictionary in dictionaries:
             bos = tuple(model.begin(saes[dictionary.dictionary].prepend_bos))
-            kinds.setdefault((dictionary.context_size or model.max_context, bos), []).append(dictionary.dictionary)
+            kinds.setdefault((dictionary.context_size or min(1024, model.max_context), bos), []).append(
+                dictionary.dictionary
+            )
         activations: Activations = {}
         for (size, bos), names in kinds.items():
             activations |= _run_contexts(model, {name: saes[name] for name in names}, ids, bos, size)

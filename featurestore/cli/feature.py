@@ -61,8 +61,8 @@ def show_feature(page: featurestore.Feature) -> None:
             out.print(Text(f"{band}", style="bold"))
         line = Text(f"{example.activation:8.2f}  ")
         for token, value in zip(example.tokens, example.activations, strict=True):
-            strong = value > 0.5 * (page.max_activation or 1)
-            style = "black on bright_green" if strong else "black on green" if value > 0 else ""
+            strong = abs(value) > 0.5 * abs(page.max_activation or 1)
+            style = "black on bright_green" if strong else "black on green" if value else ""
             line.append(token.replace("\n", "⏎"), style=style)
         out.print(line, no_wrap=True, overflow="ellipsis", crop=True)
 

@@ -232,7 +232,7 @@ def activating(text: str, dictionary: tuple[str, ...], k: int, order: str, store
             {
                 "id": feature.id,
                 "activation": feature.activation,
-                "of max": feature.activation / feature.max_activation if feature.max_activation else None,
+                "of max": abs(feature.activation / feature.max_activation) if feature.max_activation else None,
                 "token": repr(result.tokens[feature.token]),
                 "label": feature.label,
             }

@@ -105,7 +105,8 @@ class Rows:
             )
             with pyarrow.parquet.ParquetFile(self._directory.open(part), metadata=groups.metadata) as file:
                 if not wanted:
-                    return file.schema_arrow.empty_table()
+                    empty = file.schema_arrow.empty_table()
+                    return empty.select(list(columns)) if columns else empty
                 # Of a few row groups, handing columns to threads costs more than it saves.
                 threads = len(wanted) > FEW_GROUPS
                 rows = file.read_row_groups(wanted, columns=list(columns) if columns else None, use_threads=threads)
@@ -161,7 +162,8 @@ class Rows:
         with pyarrow.parquet.ParquetFile(self._directory.open(part)) as file:
             metadata = file.metadata
         column = metadata.schema.names.index("feature")
-        reach = [metadata.row_group(n).column(column).statistics for n in range(metadata.num_row_groups)]
+        filled = [n for n in range(metadata.num_row_groups) if metadata.row_group(n).num_rows]
+        reach = [metadata.row_group(n).column(column).statistics for n in filled]  # a part without rows has none
         groups = _Groups(metadata, numpy.array([r.min for r in reach]), numpy.array([r.max for r in reach]))
         with self._lock:
             self._kept[part.file] = groups

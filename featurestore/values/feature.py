@@ -109,9 +109,9 @@ class Example(msgspec.Struct, frozen=True):
     extra: str | None = None
 
     def marked(self, threshold: float = 0.0) -> str:
-        """Return the window's text, each token with an activation above `threshold` between << and >>."""
+        """Return the window's text, each token with an activation above `threshold` by magnitude in << and >>."""
         return "".join(
-            f"<<{token}>>" if value > threshold else token
+            f"<<{token}>>" if abs(value) > threshold else token
             for token, value in zip(self.tokens, self.activations, strict=True)
         )
 

@@ -113,7 +113,7 @@ class Activating(Tabular, msgspec.Struct, frozen=True, kw_only=True):
             (
                 notebook.render_code(feature.id),
                 feature.activation,
-                feature.activation / feature.max_activation if feature.max_activation else None,
+                abs(feature.activation / feature.max_activation) if feature.max_activation else None,
                 feature.label or "no label",
                 notebook.render_tokens(self.tokens, feature.activations, feature.max_activation),
             )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,7 @@ import click
 from featurestore import BadRequest, Progress
 from featurestore.extension.commands import build_index, connect_local, json_option, store_option
 from featurestore.extension.output import print_json_lines, print_table
-from featurestore.extension.progress import show_progress
+from featurestore.extension.progress import no_progress, show_progress
 from featurestore.extension.text import first_line
 from ingest.cli.corpus_options import choose_corpus, corpus_options
 from ingest.cli.inspect import import_torch
@@ -21,13 +23,25 @@ from ingest.cli.store_place import find_beside, open_store
 if TYPE_CHECKING:
     from featurestore import Store
     from ingest.corpus.corpus import Corpus
+    from ingest.harvest.estimate import Estimate
     from ingest.harvest.harvest import HarvestReport
     from ingest.harvest.plan import HarvestOptions
     from ingest.harvest.resources import Resources
     from ingest.model.model import Model
     from ingest.sae import Sae
 
-CORPUS_OPTIONS = ("texts", "corpus_id", "tokens", "pack", "drop_duplicates")
+CORPUS_OPTIONS = (
+    "texts",
+    "corpus_id",
+    "tokens",
+    "pack",
+    "drop_duplicates",
+    "pattern",
+    "limit_documents",
+    "on_error",
+    "rejects",
+    "template_vars",
+)
 
 
 @click.command()
@@ -81,6 +95,9 @@ CORPUS_OPTIONS = ("texts", "corpus_id", "tokens", "pack", "drop_duplicates")
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides which examples are sampled.")
 @click.option("--device", default="cpu", show_default=True, help="Device of the model: cpu, cuda, cuda:1, ...")
 @click.option("--replace", is_flag=True, help="Replace dictionaries that the store already has, and their labels.")
+@click.option(
+    "--dry-run", is_flag=True, help="Read the corpus and print what a harvest would take, time included; store nothing."
+)
 @click.option("--no-index", is_flag=True, help="Do not build indexes afterwards.")
 @store_option
 @json_option
@@ -91,6 +108,7 @@ def harvest(
     lean: bool,
     fresh: bool,
     device: str,
+    dry_run: bool,
     no_index: bool,
     store: str,
     as_json: bool,
@@ -117,6 +135,11 @@ def harvest(
     corpus_values = {option: values.pop(option) for option in CORPUS_OPTIONS}
     make_corpus = choose_corpus(**corpus_values)
     model = Model(model_path, check_device(device)) if model_path else None
+    if dry_run:
+        if make_corpus is None or model is None:
+            raise BadRequest("--dry-run says what a corpus takes: give it with --text or --corpus, and a --model")
+        show_estimate(_estimate(store, model, saes, make_corpus, name, values), as_json)
+        return
     with show_progress(store, "harvest", _describe(model_path, model_id, weights_options)) as progress:
         with open_store(store) as target:
             report = _harvest(target, model, saes, make_corpus, name, _make_options(store, fresh, values), progress)
@@ -187,6 +210,48 @@ def _harvest(
     )
 
 
+def _estimate(
+    store: str,
+    model: Model,
+    saes: dict[str, Sae],
+    make_corpus: Callable[[Any, Any, Progress], Corpus],
+    model_id: str,
+    values: dict[str, Any],
+) -> Estimate:
+    """Return what a harvest would read and take. A store that does not exist is made in a temporary directory."""
+    from ingest.harvest.estimate import estimate
+    from ingest.harvest.plan import HarvestOptions
+
+    memory = values.pop("memory")
+    options = HarvestOptions(**values | ({"memory": memory << 30} if memory else {}))
+    with tempfile.TemporaryDirectory(prefix="featurestore-dry-run-") as folder, contextlib.ExitStack() as stack:
+        exists = "://" in store or Path(store).exists()
+        target = stack.enter_context(open_store(store if exists else str(Path(folder) / "store")))
+        return estimate(
+            target,
+            model,
+            saes,
+            lambda tokenizer: make_corpus(target, tokenizer, no_progress),
+            model_id=model_id,
+            options=options,
+        )
+
+
+def show_estimate(expected: Estimate, as_json: bool) -> None:
+    """Print what a harvest would read and take."""
+    if as_json:
+        print_json_lines([expected])
+        return
+    show_resources(expected.resources)
+    for note in expected.notes:
+        click.echo(note)
+    click.echo(
+        f"{expected.documents:,} documents with {expected.tokens:,} tokens in {expected.contexts:,} contexts of up to "
+        f"{expected.context_size:,}; some {expected.seconds:,.0f} s on this machine ({expected.tokens_per_second:,.0f} "
+        "tokens a second), and nothing was stored"
+    )
+
+
 def _describe(model_path: str | None, model_id: str | None, weights_options: tuple[str, ...]) -> str:
     """Return the names of the model and its dictionaries, without the paths of their files."""
     sources = [option.partition("=")[0] if "=" in option else Path(option).name for option in weights_options]
@@ -239,6 +304,8 @@ def show_report(report: HarvestReport) -> None:
         f"{report.contexts:,} contexts with {report.padding:,} tokens of padding{empty}{again}; "
         f"{report.seconds:.1f} s{resumed}"
     )
+    for note in report.notes:
+        click.echo(note)
     print_table(
         [
             {

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, overload
 
 import numpy
@@ -12,9 +13,11 @@ import pyarrow
 
 from featurestore import BadRequest, held_out
 from featurestore.extension.progress import Progress, Stage, no_progress
-from ingest.corpus.readers import Chat, Tokens
+from ingest.corpus.cells import Chat, Tokens
+from ingest.corpus.chat_template import ChatTemplate
+from ingest.corpus.faults import Faults
 from ingest.corpus.token_file import TokenFile, blocks
-from ingest.corpus.tokenize import encode
+from ingest.corpus.tokenize import Encoder
 from ingest.model.vocabulary import token_bytes, tokenizer_id
 
 LONGEST = 2**31 - 1  # positions in a document are 32-bit
@@ -53,7 +56,8 @@ class Corpus:
     `data` (tokens,) int32 holds the tokens of all documents in a row, without BOS. `offsets` (documents + 1,) int64
     says where each document begins. `id` and `tokenizer_id` are hashes of their contents, see schema.sql. `held_out`
     (documents,) bool: see featurestore.held_out. `empty` counts the documents that were left out because they held only
-    white space; `duplicates` counts those with the same tokens as an earlier one.
+    white space; `duplicates` counts those with the same tokens as an earlier one. `notes` says what else was noticed,
+    in sentences.
     """
 
     def __init__(
@@ -64,9 +68,10 @@ class Corpus:
         offsets: numpy.ndarray,
         empty: int = 0,
         duplicates: int = 0,
+        notes: Sequence[str] = (),
     ):
         self.bytes, self.names, self.data, self.offsets = pieces, names, data, offsets
-        self.empty, self.duplicates = empty, duplicates
+        self.empty, self.duplicates, self.notes = empty, duplicates, tuple(notes)
         self.tokenizer_id = tokenizer_id(pieces)
         digest = hashlib.sha256(self.tokenizer_id.encode())
         for number, name in enumerate(names):
@@ -88,16 +93,26 @@ class Corpus:
         """Returns the token ids of a context, (length,) int32."""
         return self.document(context.document)[context.start : context.start + context.length]
 
-    def contexts(self, length: int) -> Contexts:
-        """Cuts every document into runs of at most `length` tokens; longest first, so that batches need no padding."""
+    def contexts(self, length: int, bos: int | None = None) -> Contexts:
+        """Cuts every document into runs of at most `length` tokens; longest first, so that batches need no padding.
+
+        A run that would begin with the token `bos` begins after it, since contexts have one already.
+        """
         sizes = numpy.diff(self.offsets)
         count = -(-sizes // length)
         document = numpy.repeat(numpy.arange(len(sizes)), count)
         number = numpy.arange(len(document)) - numpy.repeat(numpy.cumsum(count) - count, count)
         start = number * length
         cut = numpy.minimum(length, sizes[document] - start)
+        while bos is not None and (again := (cut > 0) & (self._tokens_at(document, start) == bos)).any():
+            start, cut = start + again, cut - again
+        document, start, cut = document[cut > 0], start[cut > 0], cut[cut > 0]
         order = numpy.argsort(-cut, kind="stable")
         return Contexts(document[order], start[order], cut[order])
+
+    def _tokens_at(self, document: numpy.ndarray, start: numpy.ndarray) -> numpy.ndarray:
+        """Returns the tokens at these places, those behind the end of the corpus as its last one."""
+        return numpy.asarray(self.data[numpy.minimum(self.offsets[document] + start, self.size - 1)])
 
     def tokenizer_table(self) -> pyarrow.Table:
         """Returns the row of stored.tokenizers."""
@@ -131,14 +146,18 @@ def tokenise(
     *,
     pack: int | None = None,
     drop_duplicates: bool = False,
+    max_documents: int | None = None,
+    faults: Faults | None = None,
+    variables: Mapping[str, Any] | None = None,
     progress: Progress = no_progress,
 ) -> Corpus:
-    """Returns the corpus of (name, content) pairs, cut after `max_tokens` tokens.
+    """Returns the corpus of (name, content) pairs, cut after `max_tokens` tokens and `max_documents` documents.
 
     A content is a text, a chat (rendered by the tokenizer's template) or token ids (checked against its vocabulary).
     `pack` joins the documents with a separator token and cuts them into runs of that many tokens; each run becomes a
     document of the corpus, the last one may be shorter. Documents with the same tokens as an earlier one are counted,
-    and left out if `drop_duplicates`. Memory holds one batch of documents and some 200 bytes per document; tokens go to
+    and left out if `drop_duplicates`. `faults` says what happens to documents that cannot be read, `variables` are
+    those of the chat template. Memory holds one batch of documents and some 200 bytes per document; tokens go to
     a file.
 
     Raises BadRequest when there is no text at all or when token ids are of another tokenizer, and Unavailable when
@@ -146,14 +165,25 @@ def tokenise(
     """
     pieces = token_bytes(tokenizer)
     tally = _Tally()
-    encoded = _drop_empty(encode(tokenizer, pieces, documents), tally, drop_duplicates)
+    faults, template = faults or Faults(), ChatTemplate(tokenizer, variables)
+    encoder = Encoder(tokenizer, pieces, faults, template)
+    encoded = _drop_empty(encoder.encode(documents), tally, drop_duplicates)
+    if max_documents is not None:
+        encoded = itertools.islice(encoded, max_documents)
     if pack is not None:
         encoded = join_documents(encoded, pack, separator(tokenizer))
     stage = progress("tokenising documents", None)
     with TokenFile() as file:
         names, lengths = _write(encoded, file, max_tokens if max_tokens is not None else sys.maxsize, stage)
         data = file.map()
-    return Corpus(pieces, names, data, numpy.append(0, numpy.cumsum(lengths)), tally.empty, tally.duplicates)
+    notes = [*faults.sentences(), *template.sentences()]
+    if encoder.padded:
+        notes.append(
+            f"{encoder.padded:,} documents of token ids begin or end in runs of the pad token, which are counted: put "
+            "attention_mask beside the ids to leave them out"
+        )
+    offsets = numpy.append(0, numpy.cumsum(lengths))
+    return Corpus(pieces, names, data, offsets, tally.empty, tally.duplicates, notes)
 
 
 def _write(documents: Documents, file: TokenFile, most: int, stage: Stage) -> tuple[list[str], list[int]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import csv
 import gzip
 import io
 import json
@@ -17,21 +19,11 @@ from pyarrow import parquet as pq
 
 from featurestore import BadRequest, Unavailable
 from featurestore.extension.text import first_line
+from ingest.corpus.cells import MASK, Chat, Tokens, find_column, name_tokenizer, parse_cell, read_cell
+from ingest.corpus.faults import Faults, find_encoding, is_binary
 
 ROWS = 256  # rows of a table read at a time
 OTHERWISE = "convert it, or name the text files by a pattern, as in 'folder/**/*.txt'"
-COLUMNS = ("text", "messages", "input_ids", "tokens")  # the first of these that exists is read when no column is named
-
-
-class Tokens(NamedTuple):
-    """Token ids (n,) of any integer type, and the tokenizer that the user names for them ("model": the model's own)."""
-
-    ids: numpy.ndarray
-    tokenizer: str
-    stream: bool = False  # many documents in a row, to be split at the tokenizer's separators
-
-
-Chat = list[dict[str, Any]]
 
 
 class Document(NamedTuple):
@@ -67,54 +59,160 @@ def open_stream(file: Path) -> BinaryIO:
     return file.open("rb")
 
 
-def text(file: Path, name: str) -> Iterator[Document]:
-    """Yields the one document of a text file. Raises BadRequest when it is not UTF-8 text."""
+def text(file: Path, name: str, faults: Faults) -> Iterator[Document]:
+    """Yields the one document of a text file. Raises BadRequest when it is no text."""
+    raw = _read_all(file)
+    try:
+        if is_binary(raw):
+            at = f"byte {raw.index(0)} is zero" if b"\0" in raw else f"it begins with {raw[:4]!r}"
+            raise BadRequest(f"{file} is not text: {at}; {OTHERWISE}")
+        content = faults.decode(raw, str(file))
+    except BadRequest as exc:
+        faults.reject(str(file), exc)
+        return
+    yield Document(name, content)
+
+
+def _read_all(file: Path) -> bytes:
     try:
         with open_stream(file) as stream:
-            raw = stream.read()
+            return stream.read()
     except (OSError, EOFError, zlib.error) as exc:
         raise _unreadable(file, exc) from None
-    if b"\0" in raw:
-        raise BadRequest(f"{file} is not text: byte {raw.index(0)} is zero; {OTHERWISE}")
-    try:
-        yield Document(name, raw.decode("utf-8"))
-    except UnicodeDecodeError as exc:
-        raise BadRequest(f"{file} is not UTF-8 text: byte {exc.start} is 0x{raw[exc.start]:02x}; {OTHERWISE}") from None
 
 
-def json_lines(file: Path, name: str, column: str | None = None, tokenizer: str | None = None) -> Iterator[Document]:
+def json_lines(
+    file: Path, name: str, column: str | None = None, tokenizer: str | None = None, *, faults: Faults
+) -> Iterator[Document]:
     """Yields a document for each line that is not blank: one column of its JSON object."""
-    decode = msgspec.json.Decoder().decode
     try:
         with open_stream(file) as stream:
-            for number, line in enumerate(stream, 1):
+            encoding = find_encoding(stream.peek(4)[:4] if hasattr(stream, "peek") else b"")  # type: ignore[attr-defined]
+            lines = stream if encoding == "utf-8-sig" else _recode(stream, encoding)
+            for number, line in enumerate(lines, 1):
+                line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
                 if not line.strip():
                     continue
                 where = f"{file}, line {number}"
                 try:
-                    row = decode(line)
-                except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-                    raise BadRequest(f"{where}: not JSON: {exc}") from None
-                if not isinstance(row, dict):
-                    raise BadRequest(f"{where}: not a JSON object but {type(row).__name__}; each line is one")
-                selected = _column(list(row), column, where)
-                yield Document(f"{name}:{number}", _content(row[selected], where, selected, tokenizer))
-    except (OSError, EOFError, zlib.error) as exc:
+                    row = decode_json(line, where, faults)
+                    if not isinstance(row, dict):
+                        raise BadRequest(f"{where}: not a JSON object but {type(row).__name__}; each line is one")
+                    content = _read_row(row, column, where, tokenizer)
+                except BadRequest as exc:
+                    faults.reject(where, exc)
+                    continue
+                yield Document(f"{name}:{number}", content)
+    except (OSError, EOFError, zlib.error, UnicodeError) as exc:
         raise _unreadable(file, exc) from None
 
 
-def parquet(file: Path, name: str, column: str | None = None, tokenizer: str | None = None) -> Iterator[Document]:
+def _recode(stream: BinaryIO, encoding: str) -> Iterator[bytes]:
+    with io.TextIOWrapper(stream, encoding) as lines:
+        yield from (line.encode() for line in lines)
+
+
+def _read_row(row: dict[str, Any], column: str | None, where: str, tokenizer: str | None) -> str | Chat | Tokens:
+    selected = find_column(list(row), column, where)
+    return read_cell(row[selected], where, selected, tokenizer, row.get(MASK))
+
+
+def decode_json(raw: bytes, where: str, faults: Faults) -> Any:
+    """Returns the value of a JSON text. Raises BadRequest when it is none, or no UTF-8 and faults may not mend it."""
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        error = BadRequest(f"{where}: not JSON: {exc}")
+    # Halves of pairs and bytes that are no UTF-8 are the usual faults of files that are JSON otherwise.
+    try:
+        return json.loads(faults.decode(raw, where) if faults.replaces else raw)
+    except (ValueError, RecursionError):
+        raise error from None
+
+
+def json_file(
+    file: Path, name: str, column: str | None = None, tokenizer: str | None = None, *, faults: Faults
+) -> Iterator[Document]:
+    """Yields a document for each entry of a JSON array, or the one of a JSON object; JSON lines are read as such.
+
+    An entry is a text, a list of messages or token ids, or an object of which one column is read.
+    """
+    raw = _read_all(file)
+    encoding = find_encoding(raw[:4])
+    raw = raw.removeprefix(codecs.BOM_UTF8) if encoding == "utf-8-sig" else raw.decode(encoding, "replace").encode()
+    try:
+        value = decode_json(raw, str(file), faults)
+    except BadRequest as exc:
+        first = raw.strip().split(b"\n", 1)[0].strip()
+        if first.startswith(b"{") and first.endswith(b"}"):
+            yield from json_lines(file, name, column, tokenizer, faults=faults)
+            return
+        faults.reject(str(file), exc)
+        return
+    entries = value if isinstance(value, list) else [value]
+    for number, entry in enumerate(entries, 1):
+        where = f"{file}, entry {number}" if isinstance(value, list) else str(file)
+        try:
+            if isinstance(entry, dict):
+                content = _read_row(entry, column, where, tokenizer)
+            else:
+                content = read_cell(entry, where, "entry", tokenizer)
+        except BadRequest as exc:
+            faults.reject(where, exc)
+            continue
+        yield Document(f"{name}:{number}" if isinstance(value, list) else name, content)
+
+
+def table(
+    file: Path, name: str, column: str | None = None, tokenizer: str | None = None, *, faults: Faults
+) -> Iterator[Document]:
+    """Yields a document for each row of a CSV or TSV file, whose first row names the columns."""
+    tabs = plain_suffix(file) in (".tsv", ".tab")
+    try:
+        with open_stream(file) as stream:
+            encoding = find_encoding(stream.peek(4)[:4] if hasattr(stream, "peek") else b"")  # type: ignore[attr-defined]
+            errors = "replace" if faults.replaces else "surrogateescape"
+            text_stream = io.TextIOWrapper(stream, encoding, errors=errors, newline="")
+            csv.field_size_limit(1 << 30)  # a cell is a document
+            rows = csv.DictReader(text_stream, delimiter="\t" if tabs else ",")
+            names = [field or "" for field in rows.fieldnames or []]
+            selected = find_column(names, column, str(file)) if names else ""
+            for number, row in enumerate(rows, 1):
+                where = f"{file}, row {number}"
+                try:
+                    cell, mask = row[selected], row.get(MASK)
+                    if cell is not None and any(0xDC80 <= ord(character) < 0xDD00 for character in cell):
+                        raise BadRequest(f"{where}: it is not UTF-8 text")
+                    if faults.replaces and cell and "\ufffd" in cell:
+                        faults.mended += 1
+                    value = parse_cell(cell, selected) if cell is not None else None
+                    hidden = parse_cell(mask, "tokens") if mask else None
+                    content = read_cell(value, where, selected, tokenizer, hidden)
+                except BadRequest as exc:
+                    faults.reject(where, exc)
+                    continue
+                yield Document(f"{name}:{number}", content)
+    except (OSError, EOFError, zlib.error, csv.Error, UnicodeError) as exc:
+        raise _unreadable(file, exc) from None
+
+
+def parquet(
+    file: Path, name: str, column: str | None = None, tokenizer: str | None = None, *, faults: Faults
+) -> Iterator[Document]:
     """Yields a document for each row of a Parquet file; names count rows from 1."""
     try:
         with pq.ParquetFile(file) as table_file:
-            selected = _column(table_file.schema_arrow.names, column, str(file))
-            batches = table_file.iter_batches(batch_size=ROWS, columns=[selected])
-            yield from _rows(batches, file, name, selected, tokenizer)
+            selected = find_column(table_file.schema_arrow.names, column, str(file))
+            columns = _with_mask(selected, table_file.schema_arrow.names)
+            batches = table_file.iter_batches(batch_size=ROWS, columns=columns)
+            yield from _rows(batches, file, name, selected, tokenizer, faults)
     except (OSError, pyarrow.ArrowException) as exc:
         raise _unreadable(file, exc) from None
 
 
-def arrow(file: Path, name: str, column: str | None = None, tokenizer: str | None = None) -> Iterator[Document]:
+def arrow(
+    file: Path, name: str, column: str | None = None, tokenizer: str | None = None, *, faults: Faults
+) -> Iterator[Document]:
     """Yields a document for each row of an Arrow file: a stream, as datasets saves it, or a file with a footer."""
     try:
         with pyarrow.memory_map(str(file)) as source:
@@ -125,21 +223,35 @@ def arrow(file: Path, name: str, column: str | None = None, tokenizer: str | Non
                 source.seek(0)
                 reader = pyarrow.ipc.open_stream(source)
                 batches = iter(reader)
-            selected = _column(reader.schema.names, column, str(file))
-            yield from _rows((batch.select([selected]) for batch in batches), file, name, selected, tokenizer)
+            selected = find_column(reader.schema.names, column, str(file))
+            columns = _with_mask(selected, reader.schema.names)
+            yield from _rows((batch.select(columns) for batch in batches), file, name, selected, tokenizer, faults)
     except (OSError, pyarrow.ArrowException) as exc:
         raise _unreadable(file, exc) from None
 
 
+def _with_mask(column: str, names: Sequence[str]) -> list[str]:
+    return [column, MASK] if MASK in names and column != MASK else [column]
+
+
 def _rows(
-    batches: Iterator[pyarrow.RecordBatch], file: Path, name: str, column: str, tokenizer: str | None
+    batches: Iterator[pyarrow.RecordBatch], file: Path, name: str, column: str, tokenizer: str | None, faults: Faults
 ) -> Iterator[Document]:
     number = 0
     for batch in batches:
         for first in range(0, batch.num_rows, ROWS):  # a saved dataset's batches are large
-            for value in batch.column(0).slice(first, ROWS).to_pylist():
+            part = batch.slice(first, ROWS)
+            values = part.column(column).to_pylist()
+            masks = part.column(MASK).to_pylist() if MASK in part.schema.names else [None] * len(values)
+            for value, mask in zip(values, masks, strict=True):
                 number += 1
-                yield Document(f"{name}:{number}", _content(value, f"{file}, row {number}", column, tokenizer))
+                where = f"{file}, row {number}"
+                try:
+                    content = read_cell(value, where, column, tokenizer, mask)
+                except BadRequest as exc:
+                    faults.reject(where, exc)
+                    continue
+                yield Document(f"{name}:{number}", content)
 
 
 def is_saved_dataset(folder: Path) -> bool:
@@ -161,7 +273,9 @@ def list_saved_files(folder: Path) -> list[Path]:
     return files
 
 
-def dataset(source: Dataset, column: str | None = None, tokenizer: str | None = None) -> Iterator[Document]:
+def dataset(
+    source: Dataset, column: str | None = None, tokenizer: str | None = None, *, faults: Faults
+) -> Iterator[Document]:
     """Yields a document for each row of a dataset of the hub, streamed, or of a directory in the hub's layout.
 
     Raises Unavailable without the package datasets or when the hub does not answer, and BadRequest when there is no
@@ -184,8 +298,12 @@ def dataset(source: Dataset, column: str | None = None, tokenizer: str | None = 
         while (row := next(rows, None)) is not None:
             number += 1
             where = f"{location}, row {number}"
-            selected = _column(list(row), column, where)
-            yield Document(f"{name}/{source.split}:{number}", _content(row[selected], where, selected, tokenizer))
+            try:
+                content = _read_row(row, column, where, tokenizer)
+            except BadRequest as exc:
+                faults.reject(where, exc)
+                continue
+            yield Document(f"{name}/{source.split}:{number}", content)
     except (BadRequest, GeneratorExit):
         raise
     except ConnectionError as exc:
@@ -196,7 +314,7 @@ def dataset(source: Dataset, column: str | None = None, tokenizer: str | None = 
         raise BadRequest(f"{location} cannot be read: {what}") from None
 
 
-def array(file: Path, name: str, tokenizer: str | None = None) -> Iterator[Document]:
+def array(file: Path, name: str, tokenizer: str | None = None, *, faults: Faults) -> Iterator[Document]:
     """Yields the tokens of a NumPy file of integers: one stream (n,), or a document for each row (rows, n)."""
     try:
         ids = numpy.load(file, mmap_mode="r", allow_pickle=False)
@@ -206,7 +324,7 @@ def array(file: Path, name: str, tokenizer: str | None = None) -> Iterator[Docum
         raise BadRequest(
             f"{file} has {ids.dtype} of shape {ids.shape}: token ids are integers in one or two dimensions"
         )
-    whose = _whose(tokenizer, str(file), f"{file}:")
+    whose = name_tokenizer(tokenizer, str(file), f"{file}:")
     if ids.ndim == 1:
         yield Document(name, Tokens(ids, whose, stream=True))
         return
@@ -214,9 +332,9 @@ def array(file: Path, name: str, tokenizer: str | None = None) -> Iterator[Docum
         yield Document(f"{name}:{number}", Tokens(row, whose))
 
 
-def raw_array(file: Path, name: str, dtype: str, tokenizer: str | None = None) -> Iterator[Document]:
+def raw_array(file: Path, name: str, dtype: str, tokenizer: str | None = None, *, faults: Faults) -> Iterator[Document]:
     """Yields the stream of tokens of a file of little-endian numbers without a header, as nanoGPT writes it."""
-    whose = _whose(tokenizer, str(file), f"{file}:uint16:")
+    whose = name_tokenizer(tokenizer, str(file), f"{file}:uint16:")
     size, width = file.stat().st_size, numpy.dtype(dtype).itemsize
     if size % width:
         raise BadRequest(
@@ -224,58 +342,6 @@ def raw_array(file: Path, name: str, dtype: str, tokenizer: str | None = None) -
         )
     ids = numpy.memmap(file, dtype=dtype, mode="r") if size else numpy.zeros(0, dtype)
     yield Document(name, Tokens(ids, whose, stream=True))
-
-
-def _column(names: Sequence[str], wanted: str | None, where: str) -> str:
-    """Returns the column to read: the one wanted, or the first of COLUMNS. Raises BadRequest if it does not exist."""
-    if wanted is not None and wanted in names:
-        return wanted
-    default = next((name for name in COLUMNS if name in names), None) if wanted is None else None
-    if default is None:
-        what = (
-            f"no column '{wanted}'" if wanted is not None else f"no column {', '.join(COLUMNS[:-1])} or {COLUMNS[-1]}"
-        )
-        columns = ", ".join(names) or "none"
-        raise BadRequest(f"{where}: {what}; there are: {columns}. Name one after a colon, as in FILE:COLUMN")
-    return default
-
-
-def _content(value: Any, where: str, column: str, tokenizer: str | None) -> str | Chat | Tokens:
-    """Returns the content of a cell by its type. Raises BadRequest for a type that is no text, chat or tokens."""
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list):
-        if not value:
-            return ""
-        if all(isinstance(item, dict) for item in value):
-            if not all({"role", "content"} <= item.keys() for item in value):
-                raise BadRequest(
-                    f"{where}: messages in column '{column}' have no role and content, but {list(value[0])}"
-                )
-            return value
-        if all(isinstance(item, int) and not isinstance(item, bool) for item in value):
-            whose = _whose(tokenizer, where, f"FILE:{column}:")
-            wrong = next((n for n, item in enumerate(value) if not 0 <= item < 2**31), None)
-            if wrong is not None:
-                what = f"token {wrong} (counted from 0) of column '{column}' is {value[wrong]}"
-                raise BadRequest(f"{where}: {what}, which is no token id")
-            return Tokens(numpy.array(value, dtype=numpy.int32), whose)
-    raise BadRequest(
-        f"{where}: column '{column}' holds {type(value).__name__}, which is no text, list of messages or list of token "
-        "ids"
-    )
-
-
-def _whose(tokenizer: str | None, where: str, write: str) -> str:
-    """Returns the tokenizer that the user named for token ids. Raises BadRequest when none was named."""
-    if tokenizer is None:
-        raise BadRequest(
-            f"{where} holds token ids: say which tokenizer made them, as in {write}openai-community/gpt2, "
-            f"or {write}model if it was the model's own"
-        )
-    return tokenizer
 
 
 def _unreadable(file: Path, exc: Exception) -> BadRequest:

@@ -10,7 +10,9 @@ import numpy
 
 from featurestore import BadRequest
 from featurestore.extension.text import first_line
-from ingest.corpus.readers import Chat, Tokens
+from ingest.corpus.cells import Chat, Tokens
+from ingest.corpus.chat_template import ChatTemplate
+from ingest.corpus.faults import Faults
 from ingest.model.vocabulary import token_bytes, tokenizer_id
 
 DOCUMENTS = 64  # tokenised at a time,
@@ -19,61 +21,83 @@ SCANNED = 1 << 20  # tokens checked at a time
 OWN = "model"
 
 
-def encode(
-    tokenizer: Any, pieces: list[bytes], documents: Iterable[tuple[str, str | Chat | Tokens]]
-) -> Iterator[tuple[str, numpy.ndarray]]:
-    """Yields name and token ids (n,) of each document, without BOS in front; no ids if it is empty or white space.
+class Encoder:
+    """Documents of any kind to token ids of one tokenizer, without BOS in front, and what it noticed meanwhile.
 
-    `pieces` is the tokenizer's vocabulary, token_bytes(tokenizer). A stream of token ids is split at the tokenizer's
-    end-of-text and BOS tokens, which belong to no document. Raises BadRequest, naming the place, for a chat without a
-    template, for tokens of another tokenizer, and for tokens that the vocabulary does not have.
+    `pieces` is the tokenizer's vocabulary, token_bytes(tokenizer).
     """
-    texts: list[tuple[str, str, bool]] = []  # name, text, and whether it was a chat
-    size = 0
-    known: set[str] = {OWN}
-    for name, content in documents:
-        if isinstance(content, Tokens):
-            yield from _encode_texts(tokenizer, texts)
-            texts, size = [], 0
-            if content.tokenizer not in known:
-                _check_tokenizer(content.tokenizer, tokenizer_id(pieces), name)
-                known.add(content.tokenizer)
-            yield from _split_tokens(tokenizer, len(pieces), name, content)
-            continue
-        text = content if isinstance(content, str) else render(tokenizer, content, name)
-        texts.append((name, text if text.strip() else "", not isinstance(content, str)))
-        size += len(text)
-        if len(texts) == DOCUMENTS or size >= CHARACTERS:
-            yield from _encode_texts(tokenizer, texts)
-            texts, size = [], 0
-    yield from _encode_texts(tokenizer, texts)
 
+    def __init__(self, tokenizer: Any, pieces: list[bytes], faults: Faults, template: ChatTemplate):
+        self._tokenizer, self._pieces, self._faults, self._template = tokenizer, pieces, faults, template
+        self._known: set[str] = {OWN}
+        self.padded = 0  # documents of token ids that begin or end in a run of the pad token
 
-def _encode_texts(tokenizer: Any, texts: list[tuple[str, str, bool]]) -> Iterator[tuple[str, numpy.ndarray]]:
-    if not texts:
-        return
-    encoded = tokenizer([text for _, text, _ in texts], add_special_tokens=False, verbose=False)["input_ids"]
-    for (name, _, chat), tokens in zip(texts, encoded, strict=True):
-        ids = numpy.array(tokens, dtype=numpy.int32)
-        yield name, without_bos(tokenizer, ids) if chat else ids
+    def encode(self, documents: Iterable[tuple[str, str | Chat | Tokens]]) -> Iterator[tuple[str, numpy.ndarray]]:
+        """Yields name and token ids (n,) of each document; no ids if it is empty or white space.
+
+        A stream of token ids is split at the tokenizer's end-of-text and BOS tokens, which belong to no document.
+        Raises BadRequest, naming the place, for a chat without a template, for tokens of another tokenizer, and for
+        tokens that the vocabulary does not have; `faults` may leave out single documents instead.
+        """
+        texts: list[tuple[str, str]] = []
+        size = 0
+        for name, content in documents:
+            if isinstance(content, Tokens):
+                yield from self._encode_texts(texts)
+                texts, size = [], 0
+                yield from self._check_tokens(name, content)
+                continue
+            try:
+                text = content if isinstance(content, str) else self._template.render(content, name)
+                text = self._faults.mend(text, name)
+            except BadRequest as exc:
+                if self._tokenizer.chat_template is None and not isinstance(content, str):
+                    raise  # all other chats would fail as this one does
+                self._faults.reject(name, exc)
+                continue
+            texts.append((name, text if text.strip() else ""))
+            size += len(text)
+            if len(texts) == DOCUMENTS or size >= CHARACTERS:
+                yield from self._encode_texts(texts)
+                texts, size = [], 0
+        yield from self._encode_texts(texts)
+
+    def _encode_texts(self, texts: list[tuple[str, str]]) -> Iterator[tuple[str, numpy.ndarray]]:
+        if not texts:
+            return
+        encoded = self._tokenizer([text for _, text in texts], add_special_tokens=False, verbose=False)["input_ids"]
+        for (name, _), tokens in zip(texts, encoded, strict=True):
+            yield name, without_bos(self._tokenizer, numpy.array(tokens, dtype=numpy.int32))
+
+    def _check_tokens(self, name: str, content: Tokens) -> Iterator[tuple[str, numpy.ndarray]]:
+        if content.tokenizer not in self._known:
+            _check_tokenizer(content.tokenizer, tokenizer_id(self._pieces), name)
+            self._known.add(content.tokenizer)
+        try:
+            documents = list(_split_tokens(self._tokenizer, len(self._pieces), name, content))
+        except BadRequest as exc:
+            if content.stream:
+                raise
+            self._faults.reject(name, exc)
+            return
+        for part, ids in documents:
+            self.padded += not content.stream and is_padded(self._tokenizer, ids)
+            yield part, ids
 
 
 def without_bos(tokenizer: Any, ids: numpy.ndarray) -> numpy.ndarray:
-    """Returns the token ids without a BOS in front: chat templates write one, and every context gets one anyway."""
-    return ids[1:] if len(ids) and ids[0] == tokenizer.bos_token_id else ids
+    """Returns the token ids without BOS in front: every context gets one anyway, and a second one means nothing."""
+    bos = tokenizer.bos_token_id
+    if bos is None or not len(ids) or ids[0] != bos:
+        return ids
+    others = numpy.flatnonzero(ids != bos)
+    return ids[others[0] :] if len(others) else ids[:0]
 
 
-def render(tokenizer: Any, chat: Chat, name: str) -> str:
-    """Returns a chat as the tokenizer's template writes it. Raises BadRequest without a template, or if it refuses."""
-    if tokenizer.chat_template is None:
-        raise BadRequest(
-            f"{name} is a chat, but the model's tokenizer has no chat template: it was not trained on chats"
-        )
-    try:
-        return str(tokenizer.apply_chat_template(chat, tokenize=False))
-    # Templates are programs of the model's authors, which raise what they like.
-    except Exception as exc:
-        raise BadRequest(f"{name}: the tokenizer's chat template refuses it: {first_line(exc, 300)}") from None
+def is_padded(tokenizer: Any, ids: numpy.ndarray) -> bool:
+    """Tells whether token ids begin or end in two pad tokens or more, which somebody forgot to hide."""
+    pad = tokenizer.pad_token_id
+    return pad is not None and len(ids) > 2 and bool((ids[:2] == pad).all() or (ids[-2:] == pad).all())
 
 
 def _split_tokens(tokenizer: Any, vocabulary: int, name: str, tokens: Tokens) -> Iterator[tuple[str, numpy.ndarray]]:

@@ -39,27 +39,31 @@ class Inputs(NamedTuple):
     position: torch.Tensor  # (t,) int64: index in the context, from 0
     special: int
     sinks: int
+    bos: int = 0  # in the middle of documents
 
 
 @dataclasses.dataclass
 class TokenCounts:
-    """Tokens of a dictionary's pass: counted ones, and those not counted for being special or attention sinks."""
+    """Tokens of a dictionary's pass: counted ones, and those not counted for being special, sinks, or BOS in a text."""
 
     tokens: int = 0
     special: int = 0
     sinks: int = 0
+    bos: int = 0
 
     def add(self, inputs: Inputs) -> None:
         """Add the tokens of a unit."""
         self.tokens += len(inputs.x)
         self.special += inputs.special
         self.sinks += inputs.sinks
+        self.bos += inputs.bos
 
     def merge(self, other: TokenCounts) -> None:
         """Add the tokens of another worker."""
         self.tokens += other.tokens
         self.special += other.special
         self.sinks += other.sinks
+        self.bos += other.bos
 
 
 class FeatureStatistics(NamedTuple):
@@ -150,14 +154,17 @@ class ForwardPass:
         length = torch.from_numpy(batch.length).to(self.model.device)
         is_text = torch.arange(width, device=self.model.device)[None] < length[:, None]  # the rest is padding
         special = torch.isin(tokens, torch.tensor(self.special, dtype=torch.int64, device=self.model.device)) & is_text
+        bos = is_text & (tokens == (-1 if self.model.bos is None else self.model.bos))
+        special &= ~bos
         inputs = {}
         for source in self.saes:
             values = values_by_hook[self.points[source].name][:, len(self.bos) :]
             self._check_finite(source, values, is_text, batch)
-            sink = self._find_sinks(values, is_text) & ~special
-            keep = is_text & ~special & ~sink
+            sink = self._find_sinks(values, is_text) & ~special & ~bos
+            keep = is_text & ~special & ~sink & ~bos
             context_row, position = keep.nonzero(as_tuple=True)
-            inputs[source] = Inputs(values[keep].float(), context_row, position, int(special.sum()), int(sink.sum()))
+            left_out = (int(special.sum()), int(sink.sum()), int(bos.sum()))
+            inputs[source] = Inputs(values[keep].float(), context_row, position, *left_out)
         return inputs
 
     def _find_sinks(self, values: torch.Tensor, is_text: torch.Tensor) -> torch.Tensor:

@@ -45,6 +45,7 @@ class HarvestReport:
     excluded: dict[str, dict[str, int]]  # tokens the model saw that are not counted, by cause
     dead: dict[str, int]
     l0: dict[str, float]  # mean number of features active on a counted token
+    notes: tuple[str, ...]  # what else is worth knowing, in sentences
     resumed: float  # share of the work that the checkpoint had already
     seconds: float
 
@@ -195,6 +196,7 @@ def _make_report(
         excluded={name: report.excluded for name, report in reports.items()},
         dead={name: report.dead for name, report in reports.items()},
         l0={name: report.l0 for name, report in reports.items()},
+        notes=plan.notes,
         resumed=resumed,
         seconds=seconds,
     )

@@ -13,8 +13,8 @@ import torch
 import featurestore
 from featurestore import BadRequest, Conflict
 from ingest.corpus import corpus as corpora
+from ingest.corpus.cells import Chat, Tokens
 from ingest.corpus.corpus import Corpus
-from ingest.corpus.readers import Chat, Tokens
 from ingest.harvest import forward_pass, resources
 from ingest.harvest.checkpoint import Checkpoint
 from ingest.harvest.executor import Span
@@ -27,6 +27,7 @@ from ingest.sae import Sae
 if TYPE_CHECKING:
     from featurestore import Store
 
+ASSUMED_CONTEXT = 1024  # tokens, where nobody knows those of training; the largest of a model may be 131,072
 # (name, content) pairs, a corpus, or a function that makes one with the model's tokenizer.
 Documents = Iterable[tuple[str, str | Chat | Tokens]] | Corpus | Callable[[Any], Corpus]
 
@@ -59,6 +60,8 @@ class HarvestPlan:
     forward_pass: ForwardPass
     rounds: Sequence[Mapping[str, Span]]
     resources: Resources
+    notes: tuple[str, ...] = ()  # what was assumed or noticed, in sentences
+    assumed_context: bool = False  # nobody said the size of contexts
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -69,7 +72,7 @@ class HarvestPlan:
             "bos": self.forward_pass.bos,
             "max_norm": self.options.max_norm,
             "special": self.options.exclude_special,
-        }
+        } | ({"context_size_assumed": True} if self.assumed_context else {})
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -104,7 +107,8 @@ def make_plan(
     already and options.replace is not set, and Unavailable when a disk has too little space.
     """
     points = check_hooks(store, model, dictionaries, model_id, options.replace)
-    size = _choose_context_size(model, dictionaries, options.context_size)
+    size, context_notes = _choose_context_size(model, dictionaries, options.context_size)
+    options, special_notes = _choose_special(dictionaries, options)
     bos = _choose_bos(model, dictionaries)
     rounds = split_dictionaries(dictionaries, options.memory)
     estimate = functools.partial(
@@ -123,14 +127,16 @@ def make_plan(
         {source: sae.to(model.device) for source, sae in dictionaries.items()},
         points,
         corpus,
-        corpus.contexts(size - len(bos)),
+        corpus.contexts(size - len(bos), model.bos),
         bos,
         options.seed,
         options.max_norm,
         tuple(special_ids(model.tokenizer).tolist()) if options.exclude_special else (),
         forward_pass.UNIT_TOKENS,
     )
-    return HarvestPlan(model_id, dictionaries, options, size, whole_pass, rounds, needed)
+    notes = (*context_notes, *special_notes, *corpus.notes)
+    assumed = options.context_size is None and not any(sae.context_size for sae in dictionaries.values())
+    return HarvestPlan(model_id, dictionaries, options, size, whole_pass, rounds, needed, notes, assumed)
 
 
 def split_dictionaries(dictionaries: Mapping[str, Sae], memory: int) -> list[dict[str, Span]]:
@@ -202,12 +208,47 @@ def _load_corpus(model: Model, documents: Documents, max_tokens: int | None) -> 
     return corpus
 
 
-def _choose_context_size(model: Model, dictionaries: Mapping[str, Sae], wanted: int | None) -> int:
-    trained = [sae.context_size for sae in dictionaries.values() if sae.context_size]
-    size = wanted or min([*trained, model.max_context])
+def _choose_context_size(
+    model: Model, dictionaries: Mapping[str, Sae], wanted: int | None
+) -> tuple[int, tuple[str, ...]]:
+    """Return the number of tokens of a context, and what is worth saying about it. Raises BadRequest if it cannot be.
+
+    Without a wanted size it is the smallest of training. Where nobody knows that, ASSUMED_CONTEXT or less.
+    """
+    trained = {source: sae.context_size for source, sae in dictionaries.items() if sae.context_size}
+    size = wanted or min([*trained.values()] or [min(ASSUMED_CONTEXT, model.max_context)])
+    size = size if wanted else min(size, model.max_context)
     if not 2 <= size <= model.max_context:
         raise BadRequest(f"context size {size}: the model sees 2 to {model.max_context} tokens")
-    return size
+    notes = [
+        f"{source} was trained in contexts of {of_training:,} tokens and is harvested in contexts of {size:,}"
+        for source, of_training in trained.items()
+        if of_training != size
+    ]
+    unknown = [source for source in dictionaries if source not in trained]
+    if unknown and not wanted:
+        notes.append(
+            f"the context size of training is not known of {', '.join(unknown)}: {size:,} tokens are assumed; "
+            "--context says another"
+        )
+    return size, tuple(notes)
+
+
+def _choose_special(dictionaries: Mapping[str, Sae], options: HarvestOptions) -> tuple[HarvestOptions, tuple[str, ...]]:
+    """Return options that leave out special tokens if training did, and what to say.
+
+    Raises BadRequest if it did for some of the dictionaries alone.
+    """
+    trained = {sae.exclude_special for sae in dictionaries.values()}
+    if options.exclude_special or True not in trained:
+        return options, ()
+    if len(trained) > 1:
+        raise BadRequest(
+            "some of the dictionaries were trained without special tokens and some with: harvest them apart, or leave "
+            "these tokens out of all with --exclude-special"
+        )
+    notes = ("special tokens are not counted, since the dictionaries were trained without them",)
+    return dataclasses.replace(options, exclude_special=True), notes
 
 
 def _choose_bos(model: Model, dictionaries: Mapping[str, Sae]) -> list[int]:

@@ -141,7 +141,7 @@ def make_statistics_columns(statistics: FeatureStatistics) -> dict[str, Any]:
         "active_contexts": counts["active_contexts"],
         "mean_activation": pyarrow.array(mean.astype(numpy.float32), mask=dead),
         "std_activation": pyarrow.array(spread.astype(numpy.float32), mask=dead),
-        "max_activation": pyarrow.array(counts["max"], mask=dead),
+        "max_activation": pyarrow.array(tally.largest(), mask=dead),
         "first_active": pyarrow.array(counts["first"], mask=dead),
         "last_active": pyarrow.array(counts["last"], mask=dead),
         "histogram": _make_lists(counts["histogram"]),

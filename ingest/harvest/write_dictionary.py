@@ -71,7 +71,7 @@ def write_statistics(
     name, sae, corpus = f"{plan.model_id}/{source}", plan.dictionaries[source], plan.forward_pass.corpus
     summaries: list[ShardSummary] = list(executor.map(summarise_shard, ((shard,) for shard in find_shards())))
     counts = summaries[0].counts
-    bos = len(plan.forward_pass.contexts) * len(plan.forward_pass.bos)
+    bos = len(plan.forward_pass.contexts) * len(plan.forward_pass.bos) + counts.bos
     excluded = {"bos": bos, "special": counts.special, "sinks": counts.sinks}
     samples = {
         kind: join_samples([(summary.first, summary.samples[kind]) for summary in summaries])

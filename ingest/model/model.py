@@ -56,6 +56,20 @@ def _load(location: str) -> tuple[Architecture, Any, Any]:
     return architecture, loaded[0], tokenizer
 
 
+# Names without an owner, from the hub's first years: it answers them with the repositories that hold them now.
+OWNERS = {
+    "openai-community": ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "openai-gpt"),
+    "distilbert": ("distilgpt2",),
+}
+
+
+def resolve_name(location: str) -> str:
+    """Returns a name on the hub with its owner, as the hub resolves it: gpt2 is openai-community/gpt2."""
+    name, at, revision = location.partition("@")
+    owner = next((owner for owner, names in OWNERS.items() if name in names), None)
+    return f"{owner}/{name}{at}{revision}" if owner else location
+
+
 class Model:
     """A causal language model in evaluation mode, float32, with its tokenizer."""
 
@@ -65,6 +79,8 @@ class Model:
         Raises NotFound or BadRequest in one line when it is no such model, Unavailable when the hub does not answer.
         """
         path = Path(location)
+        if not path.exists():
+            location = resolve_name(location)
         if not path.exists() and (path.is_absolute() or location.count("/") != 1 or location.startswith(".")):
             raise NotFound(
                 f"no model at {location}: there is no such directory, and the hub's names have an owner, "

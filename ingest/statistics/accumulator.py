@@ -16,7 +16,7 @@ from ingest.statistics.tile import Tile
 
 # Bytes of a feature for any corpus: its counts, and the bars that examples must pass. The examples take more, the more
 # often it is active: at most 30 strongest and 128 sampled ones of some 450 bytes.
-BYTES_PER_FEATURE = 8 * (HISTOGRAM_BINS + 3 * OCTAVES + 9) + 4
+BYTES_PER_FEATURE = 8 * (HISTOGRAM_BINS + 3 * OCTAVES + 9) + 8
 
 # Mantissas of 2^(1/4), 2^(2/4) and 2^(3/4) in the 23 bits of float32: the lower edges of an octave's second to fourth
 # bin.
@@ -66,6 +66,7 @@ class Tally:
         self.sum = ExactSum(features, device)
         self.sum_squares = ExactSum(features, device)
         self.max = torch.full((features,), -torch.inf, device=device)
+        self.min = torch.full((features,), torch.inf, device=device)
         self.first = torch.full((features,), torch.iinfo(torch.int64).max, device=device)
         self.last = torch.full((features,), -1, device=device)
         self.histogram = zeros(features, HISTOGRAM_BINS)
@@ -81,11 +82,17 @@ class Tally:
         self.sum.add(feature, exact)
         self.sum_squares.add(feature, exact * exact)
         self.max.scatter_reduce_(0, feature, tile.value, "amax")
+        self.min.scatter_reduce_(0, feature, tile.value, "amin")
         place = tile.place[tile.entry_context] + tile.entry_position
         self.first.scatter_reduce_(0, feature, place, "amin")
         self.last.scatter_reduce_(0, feature, place, "amax")
         self.histogram.view(-1).index_add_(0, feature * HISTOGRAM_BINS + bins, ones)
         self.held_out.view(-1).index_add_(0, feature * OCTAVES + bins // 4, tile.side)
+
+    def largest(self) -> numpy.ndarray:
+        """Return the activations of largest magnitude with their signs, float32 (features,); 0 for dead features."""
+        by_magnitude = torch.where(-self.min > self.max, self.min, self.max)
+        return numpy.asarray(by_magnitude.where(self.active_tokens > 0, 0).cpu().numpy())
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return all counts by name; the first dimension is features, but the second in sums."""
@@ -98,7 +105,7 @@ class Tally:
             other = counts[name].to(total.device)
             if name in ("max", "last"):
                 torch.maximum(total, other, out=total)
-            elif name == "first":
+            elif name in ("first", "min"):
                 torch.minimum(total, other, out=total)
             else:
                 total += other

@@ -91,13 +91,13 @@ def build_messages(page: Feature, prompt: Prompt, others: Sequence[Example] = ()
 
 
 def _write_pairs(page: Feature, others: Sequence[Example]) -> str:
-    largest = page.max_activation or 1.0
+    largest = abs(page.max_activation or 1.0)
     lines = []
     for number, example in enumerate(_require_examples(page), 1):
         active = [
-            f"{token!r} {max(1, round(10 * value / largest))}"
+            f"{token!r} {max(1, round(10 * abs(value) / largest))}"
             for token, value in zip(example.tokens, example.activations, strict=True)
-            if value > STRONG_SHARE * largest
+            if abs(value) > STRONG_SHARE * largest
         ]
         text = example.marked(STRONG_SHARE * largest)
         lines.append(f"Text {number}:\n{text}\nActive: {', '.join(active) or 'weakly'}\n")
@@ -105,7 +105,7 @@ def _write_pairs(page: Feature, others: Sequence[Example]) -> str:
 
 
 def _write_windows(page: Feature, others: Sequence[Example]) -> str:
-    least = STRONG_SHARE * (page.max_activation or 1.0)
+    least = STRONG_SHARE * abs(page.max_activation or 1.0)
     return "\n".join(f"Text {n}:\n{example.marked(least)}\n" for n, example in enumerate(_require_examples(page), 1))
 
 

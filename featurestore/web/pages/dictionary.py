@@ -44,7 +44,7 @@ class Order(NamedTuple):
 ORDERS = {
     "density": Order("densest", f"{FEATURES} ORDER BY density DESC NULLS LAST, feature {ONE_PAGE}"),
     "rarest": Order("rarest", f"{FEATURES} ORDER BY density NULLS LAST, feature {ONE_PAGE}"),
-    "max": Order("strongest", f"{FEATURES} ORDER BY max_activation DESC NULLS LAST, feature {ONE_PAGE}"),
+    "max": Order("strongest", f"{FEATURES} ORDER BY abs(max_activation) DESC NULLS LAST, feature {ONE_PAGE}"),
     "index": Order("by index", f"{FEATURES} ORDER BY feature {ONE_PAGE}"),
 }
 

@@ -1,6 +1,7 @@
 """Documents of every kind to tokens, contexts, and what is counted and refused on the way."""
 
 import hashlib
+import json
 import tracemalloc
 
 import numpy
@@ -9,6 +10,7 @@ import pytest
 from featurestore import BadRequest, Unavailable
 from ingest.corpus import token_file
 from ingest.corpus.corpus import join_documents, tokenise
+from ingest.corpus.faults import Faults
 from ingest.corpus.readers import Tokens
 from ingest.model.vocabulary import special_ids, token_bytes
 from tests.support import small_models
@@ -79,8 +81,55 @@ def test_chats_without_a_template_or_against_it():
         tokenise(chatting(), [("x.jsonl:1", [{"role": "robot", "content": "hi"}])])
 
 
-def test_a_text_may_begin_with_what_looks_like_bos():
-    assert tokenise(small_models.tokenizer(), [("a", "<bos>x")]).document(0).tolist() == [0, *ids("x")]
+def test_a_text_that_begins_with_bos_gets_no_second_one():
+    assert tokenise(small_models.tokenizer(), [("a", "<bos>x")]).document(0).tolist() == ids("x")
+    assert tokenise(small_models.tokenizer(), [("a", "<bos><bos>x<bos>y")]).document(0).tolist() == [
+        *ids("x"),
+        0,
+        *ids("y"),
+    ]
+
+
+def test_no_context_begins_with_a_second_bos():
+    packed = Tokens(numpy.array([5, 6, 7, 0, 8, 9, 0, 0, 4]), "model")
+    corpus = tokenise(small_models.tokenizer(), [("row", packed), ("ends", Tokens(numpy.array([3, 4, 5, 0]), "model"))])
+    runs = sorted(corpus.run(context).tolist() for context in corpus.contexts(3, bos=0))
+    assert runs == [[3, 4, 5], [4], [5, 6, 7], [8, 9]]
+
+
+def test_pad_tokens_that_nobody_hid_are_pointed_out():
+    tokenizer = small_models.tokenizer()
+    tokenizer.pad_token = "a"
+    pad = tokenizer.pad_token_id
+    rows = [Tokens(numpy.array(row), "model") for row in ([5, 6, pad, pad], [pad, pad, 5, 6], [5, 6, 7, pad])]
+    notes = tokenise(tokenizer, [(str(n), row) for n, row in enumerate(rows)]).notes
+    assert len(notes) == 1 and notes[0].startswith("2 documents of token ids begin or end in runs of the pad token")
+
+
+CLOCK = "{% for m in messages %}{{ strftime_now('%Y') }}/{{ day or '-' }}/{{ m.content }}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("variables", "text"), [({}, "2025/-/x"), ({"now": "2031-02-03"}, "2031/-/x"), ({"day": "Monday"}, "2025/Monday/x")]
+)
+def test_templates_have_a_clock_that_stands_still(variables, text):
+    tokenizer = small_models.tokenizer()
+    tokenizer.chat_template = CLOCK
+    corpus = tokenise(tokenizer, [("chat", [{"role": "user", "content": "x"}])], variables=variables)
+    assert tokenizer.decode(corpus.document(0)) == text
+    assert "asks for the time" in corpus.notes[0]
+
+
+def test_documents_that_cannot_be_read(tmp_path):
+    documents = [("good", "abc"), ("half", "x\ud83dy")]
+    with pytest.raises(BadRequest, match="half: character 1 is half of a pair"):
+        tokenise(small_models.tokenizer(), documents)
+    rejects = tmp_path / "rejects.jsonl"
+    left_out = tokenise(small_models.tokenizer(), documents, faults=Faults("skip", rejects))
+    assert left_out.names == ["good"] and "1 documents that cannot be read were left out" in left_out.notes[0]
+    assert json.loads(rejects.read_text())["where"] == "half"
+    mended = tokenise(small_models.tokenizer(), documents, faults=Faults("replace"))
+    assert small_models.tokenizer().decode(mended.document(1)) == "x\ufffdy"
 
 
 @pytest.mark.parametrize("scanned", [1, 2, 3, 1000])

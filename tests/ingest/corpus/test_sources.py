@@ -210,7 +210,7 @@ def test_datasets_that_are_not_named_rightly(source, words):
             b'{"messages": [{"from": "a", "value": "b"}]}',
             r"line 1: messages in column 'messages' have no role",
         ),
-        ("x.jsonl", b"{}\n", r"line 1: no column text, messages, input_ids or tokens; there are: none"),
+        ("x.jsonl", b"{}\n", r"line 1: no column text, messages, conversations, input_ids or tokens; there are: none"),
         (
             "x.jsonl:ids:model",
             b'{"ids": [1, 98765432109876543210]}',
