@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy
 
 from featurestore import BadRequest, Dictionary, FeatureStoreError, Unavailable
+from featurestore.extension.text import join_pieces
 
 if TYPE_CHECKING:
     from ingest.model.model import Model
@@ -22,7 +23,15 @@ Activations = dict[str, tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]]
 _lock = threading.Lock()  # one text at a time: threads cannot share the hooks of a model
 
 
-def activations(dictionaries: Sequence[Dictionary], text: str) -> tuple[list[str], Activations]:
+class Tokenised(list[str]):
+    """The texts of tokens, a character of several tokens on the first of them; `ids` are their ids."""
+
+    def __init__(self, texts: Sequence[str], ids: Sequence[int]):
+        super().__init__(texts)
+        self.ids = tuple(ids)
+
+
+def activations(dictionaries: Sequence[Dictionary], text: str) -> tuple[Tokenised, Activations]:
     """Return the tokens of a text, and the non-zero activations of each dictionary by its id.
 
     `dictionaries` are of one model. The text is cut into contexts as a harvest cuts documents. Raises Unavailable when
@@ -52,7 +61,7 @@ def activations(dictionaries: Sequence[Dictionary], text: str) -> tuple[list[str
         for (size, bos), names in kinds.items():
             activations |= _run_contexts(model, {name: saes[name] for name in names}, ids, bos, size)
         pieces = token_bytes(model.tokenizer)
-    return [pieces[id].decode("utf-8", errors="replace") for id in ids], activations
+    return Tokenised(join_pieces([pieces[id] for id in ids]), ids), activations
 
 
 def _run_contexts(

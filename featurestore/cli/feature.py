@@ -7,6 +7,7 @@ import datetime
 import click
 
 import featurestore
+from featurestore.display.characters import merge_activations
 from featurestore.extension.commands import json_option, store_option
 from featurestore.extension.output import format_cell, open_console, print_json_lines, print_table
 
@@ -60,7 +61,7 @@ def show_feature(page: featurestore.Feature) -> None:
             band = example.band
             out.print(Text(f"{band}", style="bold"))
         line = Text(f"{example.activation:8.2f}  ")
-        for token, value in zip(example.tokens, example.activations, strict=True):
+        for token, value in zip(example.tokens, merge_activations(example.tokens, example.activations), strict=True):
             strong = abs(value) > 0.5 * abs(page.max_activation or 1)
             style = "black on bright_green" if strong else "black on green" if value else ""
             line.append(token.replace("\n", "⏎"), style=style)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 import featurestore
+from featurestore.display.characters import find_first
 from featurestore.extension.commands import embedder_option, json_option, store_option
 from featurestore.extension.output import print_json_lines, print_table
 from featurestore.extension.progress import show_progress
@@ -233,7 +234,7 @@ def activating(text: str, dictionary: tuple[str, ...], k: int, order: str, store
                 "id": feature.id,
                 "activation": feature.activation,
                 "of max": abs(feature.activation / feature.max_activation) if feature.max_activation else None,
-                "token": repr(result.tokens[feature.token]),
+                "token": repr(result.tokens[find_first(result.tokens, feature.token)]),
                 "label": feature.label,
             }
             for feature in result.features

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from featurestore.display.characters import find_first, merge_activations
+
 SHADES = 10
 
 
@@ -48,6 +50,7 @@ def split_runs(tokens: Sequence[str], activations: Sequence[float], largest: flo
     first, last = 0, len(lines)
     if peak >= 0:
         first, last = _find_near_lines(lines, sum(token.count("\n") for token in tokens[:peak]))
+    activations, peak = merge_activations(tokens, activations), find_first(tokens, peak)
     runs: list[Run] = []
     line = 0
     for n, (token, value) in enumerate(zip(tokens, activations, strict=True)):

@@ -43,7 +43,13 @@ def activating(
         else "activation over the feature's maximum; dense features and those seen rarely count less"
     )
     notes = (f"{len(features):,} features fire; ordered by {measure}",)
-    return Activating(text=text, tokens=tuple(tokens), features=tuple(features[:k]), notes=notes)
+    return Activating(
+        text=text,
+        tokens=tuple(tokens),
+        token_ids=tuple(getattr(tokens, "ids", ())),
+        features=tuple(features[:k]),
+        notes=notes,
+    )
 
 
 def contrast(

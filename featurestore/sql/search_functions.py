@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pyarrow
 
+from featurestore.display.characters import find_first
 from featurestore.errors import BadRequest
 from featurestore.query import Query
 from featurestore.sql import statements
@@ -237,7 +238,7 @@ def _active_table(activating: Activating) -> pyarrow.Table:
             "feature": active.feature,
             "activation": active.activation,
             "position": active.token,
-            "token": activating.tokens[active.token],
+            "token": activating.tokens[find_first(activating.tokens, active.token)],
         }
         for n, active in enumerate(activating.features, 1)
     ]

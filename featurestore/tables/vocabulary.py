@@ -6,13 +6,15 @@ from collections.abc import Sequence
 
 import numpy
 
+from featurestore.display.characters import decode_piece, join_pieces
+
 
 class Vocabulary:
     """The tokens of a tokenizer as text."""
 
     def __init__(self, pieces: list[bytes]):
         self._pieces = pieces
-        texts = [_decode(piece) for piece in pieces]  # None for a part of a character
+        texts = [decode_piece(piece) for piece in pieces]  # None for a part of a character
         self._texts = numpy.array(texts, dtype=object)
         self._whole = numpy.array([text is not None for text in texts], dtype=bool)
 
@@ -30,27 +32,3 @@ class Vocabulary:
             else join_pieces([self._pieces[id] for id in ids[begin:end].tolist()])
             for begin, end in ends
         ]
-
-
-def _decode(piece: bytes) -> str | None:
-    try:
-        return piece.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
-
-
-def join_pieces(pieces: list[bytes]) -> tuple[str, ...]:
-    """Return the text of each token where some are parts of characters; U+FFFD stands for parts of none."""
-    texts = []
-    at = 0
-    while at < len(pieces):
-        for size in range(1, 5):
-            text = _decode(b"".join(pieces[at : at + size]))
-            if text is not None:
-                texts += [text] + [""] * (len(pieces[at : at + size]) - 1)
-                at += size
-                break
-        else:
-            texts.append(pieces[at].decode("utf-8", errors="replace"))
-            at += 1
-    return tuple(texts)

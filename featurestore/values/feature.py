@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from featurestore.display import notebook
+from featurestore.display.characters import merge_activations
 from featurestore.display.text import quote_label
 from featurestore.errors import BadRequest
 from featurestore.values.tables import Listing
@@ -112,7 +113,7 @@ class Example(msgspec.Struct, frozen=True):
         """Return the window's text, each token with an activation above `threshold` by magnitude in << and >>."""
         return "".join(
             f"<<{token}>>" if abs(value) > threshold else token
-            for token, value in zip(self.tokens, self.activations, strict=True)
+            for token, value in zip(self.tokens, merge_activations(self.tokens, self.activations), strict=True)
         )
 
     def __repr__(self) -> str:

@@ -94,12 +94,16 @@ class ActiveFeature(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Activating(Tabular, msgspec.Struct, frozen=True, kw_only=True):
-    """The features that fire on a text, in the order that `notes` names. `tokens` are the text's, without BOS."""
+    """The features that fire on a text, in the order that `notes` names. `tokens` are the text's, without BOS.
+
+    A character of several tokens is the text of the first of them, and the others are empty. `token_ids` are their ids.
+    """
 
     text: str
     tokens: tuple[str, ...]
     features: tuple[ActiveFeature, ...]
     notes: tuple[str, ...] = ()
+    token_ids: tuple[int, ...] = ()
 
     def _list_rows(self) -> tuple[type[msgspec.Struct], Sequence[msgspec.Struct]]:
         return ActiveFeature, self.features

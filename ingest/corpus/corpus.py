@@ -13,6 +13,7 @@ import pyarrow
 
 from featurestore import BadRequest, held_out
 from featurestore.extension.progress import Progress, Stage, no_progress
+from featurestore.extension.text import show_bytes
 from ingest.corpus.cells import Chat, Tokens
 from ingest.corpus.chat_template import ChatTemplate
 from ingest.corpus.faults import Faults
@@ -116,7 +117,7 @@ class Corpus:
 
     def tokenizer_table(self) -> pyarrow.Table:
         """Returns the row of stored.tokenizers."""
-        pieces = [piece.decode("utf-8", errors="replace") for piece in self.bytes]
+        pieces = [show_bytes(piece) for piece in self.bytes]
         return pyarrow.table({"tokenizer": [self.tokenizer_id], "pieces": [pieces], "bytes": [self.bytes]})
 
     def document_table(self) -> pyarrow.Table:

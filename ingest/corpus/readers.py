@@ -87,7 +87,7 @@ def json_lines(
     """Yields a document for each line that is not blank: one column of its JSON object."""
     try:
         with open_stream(file) as stream:
-            encoding = find_encoding(stream.peek(4)[:4] if hasattr(stream, "peek") else b"")  # type: ignore[attr-defined]
+            encoding = find_encoding(stream.peek(4)[:4] if hasattr(stream, "peek") else b"")
             lines = stream if encoding == "utf-8-sig" else _recode(stream, encoding)
             for number, line in enumerate(lines, 1):
                 line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
@@ -170,7 +170,7 @@ def table(
     tabs = plain_suffix(file) in (".tsv", ".tab")
     try:
         with open_stream(file) as stream:
-            encoding = find_encoding(stream.peek(4)[:4] if hasattr(stream, "peek") else b"")  # type: ignore[attr-defined]
+            encoding = find_encoding(stream.peek(4)[:4] if hasattr(stream, "peek") else b"")
             errors = "replace" if faults.replaces else "surrogateescape"
             text_stream = io.TextIOWrapper(stream, encoding, errors=errors, newline="")
             csv.field_size_limit(1 << 30)  # a cell is a document

@@ -10,6 +10,7 @@ import pyarrow
 import torch
 
 import featurestore
+from featurestore.extension.text import show_bytes
 from ingest.harvest.forward_pass import FeatureStatistics
 from ingest.model.model import RESIDUAL_SITES, HookPoint, Model
 from ingest.sae import Sae
@@ -30,7 +31,7 @@ class Unembedding(NamedTuple):
     def of(cls, model: Model, pieces: list[bytes]) -> Unembedding:
         """Return a model's, with `pieces`, the bytes of its tokens. Rows beyond these only pad the matrix."""
         matrix, centred = model.unembedding()
-        return cls(matrix[: len(pieces)], centred, [piece.decode("utf-8", errors="replace") for piece in pieces])
+        return cls(matrix[: len(pieces)], centred, [show_bytes(piece) for piece in pieces])
 
     def to(self, device: str) -> Unembedding:
         """Return the same on another device."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from featurestore import Example, Feature
+from featurestore.extension.text import merge_activations
 from labeler.explainers.label_flaws import find_flaw
 from labeler.llm.completions import UnreadableReply
 from labeler.prompts import Prompt
@@ -96,7 +97,7 @@ def _write_pairs(page: Feature, others: Sequence[Example]) -> str:
     for number, example in enumerate(_require_examples(page), 1):
         active = [
             f"{token!r} {max(1, round(10 * abs(value) / largest))}"
-            for token, value in zip(example.tokens, example.activations, strict=True)
+            for token, value in zip(example.tokens, merge_activations(example.tokens, example.activations), strict=True)
             if abs(value) > STRONG_SHARE * largest
         ]
         text = example.marked(STRONG_SHARE * largest)

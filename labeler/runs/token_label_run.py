@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pyarrow
 
 from featurestore import Progress, Store
+from featurestore.extension.text import find_character, join_pieces
 from labeler.explainers import token_explainer
 from labeler.explainers.token_explainer import Firing, FiringShares
 from labeler.runs.label_run import LabelReport
@@ -82,11 +83,11 @@ def _read_token_shares(store: Store, name: str) -> dict[str, float]:
 
 
 class _Corpus(NamedTuple):
-    """The token ids of a corpus (n,) int32, where each document begins in them, and the text of each token."""
+    """The token ids of a corpus (n,) int32, where each document begins in them, and the bytes of each token."""
 
     tokens: Any
     begins: Mapping[int, int]
-    pieces: Sequence[str]
+    bytes: Sequence[bytes]
 
 
 def _read_corpus(store: Store, name: str) -> _Corpus | None:
@@ -97,10 +98,10 @@ def _read_corpus(store: Store, name: str) -> _Corpus | None:
         {"name": name},
     )
     pieces = store.sql(
-        "SELECT pieces FROM stored.tokenizers WHERE tokenizer IN "
+        "SELECT bytes FROM stored.tokenizers WHERE tokenizer IN "
         "(SELECT tokenizer FROM stored.dictionaries WHERE dictionary = $name)",
         {"name": name},
-    )["pieces"].to_pylist()
+    )["bytes"].to_pylist()
     if not pieces:
         return None
     tokens = runs["tokens"].combine_chunks()
@@ -133,9 +134,11 @@ def _read_firings(store: Store, name: str) -> Iterator[tuple[int, list[Firing]]]
             begin = corpus.begins[row.document] + row.start
             ids = corpus.tokens[begin : begin + row.length].tolist()
             share = (TOP_SHARE if row.top else 1 - TOP_SHARE) if both else 1.0
-            before = "".join([corpus.pieces[id] for id in ids[: row.peak]])
-            after = "".join([corpus.pieces[id] for id in ids[row.peak + 1 : row.peak + 8]])
-            firings.append(Firing(share * row.mass / totals[row.top], corpus.pieces[ids[row.peak]], before, after))
+            pieces = [corpus.bytes[id] for id in ids]
+            first, end = find_character(pieces, row.peak)  # a character belongs to all its tokens
+            parts = (pieces[first:end], pieces[:first], pieces[end : end + 7])
+            texts = ("".join(join_pieces(part)) for part in parts)
+            firings.append(Firing(share * row.mass / totals[row.top], *texts))
         yield rows[0].feature, firings
 
 

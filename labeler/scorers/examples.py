@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy
 
 from featurestore import BadRequest, BadStore, Example, Feature, NotFound, Store
+from featurestore.extension.text import merge_activations
 from labeler.explainers.llm_explainer import MissingEvidence, select_examples
 
 TEXTS = 20  # of each kind, for one label
@@ -114,7 +115,9 @@ def draw_positives(page: Feature, n: int) -> tuple[list[Text], str]:
 
 def _build_text(example: Example, feature: int) -> Text:
     place = example.corpus, example.document, example.start
-    return Text(example.tokens, example.activations, *place, example.held_out, feature)
+    return Text(
+        example.tokens, merge_activations(example.tokens, example.activations), *place, example.held_out, feature
+    )
 
 
 class ExampleSource:

@@ -116,8 +116,8 @@ def _ask_fuzzing(label: str, material: Material, prompt: Prompt, id: str) -> lis
 
 def _find_strong(text: Text) -> set[int]:
     """The positions of tokens with much of the text's largest activation, which are marked."""
-    largest = max(text.activations)
-    return {at for at, value in enumerate(text.activations) if value > STRONG_SHARE * largest}
+    largest = max(map(abs, text.activations))
+    return {at for at, value in enumerate(text.activations) if abs(value) > STRONG_SHARE * largest}
 
 
 def _mark(text: Text, marks: set[int]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from flask import Blueprint, Response, make_response, render_template
 
+from featurestore.display.characters import find_first
 from featurestore.display.charts import draw_activations, draw_densities
 from featurestore.display.numbers import format_percent, format_value
 from featurestore.display.tokens import find_bars, show_whitespace, split_runs
@@ -24,7 +25,7 @@ PAGES: tuple[Page, ...] = (
     *sql.PAGES,
 )
 FILTERS: dict[str, Callable[..., str]] = {"number": format_value, "percent": format_percent, "visible": show_whitespace}
-FUNCTIONS = (draw_activations, draw_densities, find_bars, split_runs)
+FUNCTIONS = (draw_activations, draw_densities, find_bars, find_first, split_runs)
 
 
 def create_pages(store: FeatureStore) -> Blueprint:
