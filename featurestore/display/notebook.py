@@ -14,7 +14,7 @@ from typing import Any
 from featurestore.display.charts import draw_activations
 from featurestore.display.numbers import format_percent, format_value
 from featurestore.display.text import shorten
-from featurestore.display.tokens import SHADES, Run, show_whitespace, split_runs
+from featurestore.display.tokens import SHADES, Run, show_whitespace, split_characters
 
 FONT = "font-family:system-ui,sans-serif;font-size:13px;line-height:1.45"
 CODE = "font-family:ui-monospace,Menlo,Consolas,monospace;font-size:12px"
@@ -98,7 +98,7 @@ def render_table(
 
 def render_tokens(tokens: Sequence[str], activations: Sequence[float], largest: float | None) -> Html:
     """Return tokens as running text, each with an activation on a background that is stronger the stronger it is."""
-    return Html(_runs(split_runs(tokens, activations, largest)))
+    return Html(_runs(split_characters(tokens, activations, largest)))
 
 
 def render_code(text: str) -> Html:
@@ -185,7 +185,7 @@ def _band(band: str, examples: list[Any], largest: float | None) -> str:
 
 
 def _example(example: Any, largest: float | None) -> str:
-    runs = split_runs(example.tokens, example.activations, largest, example.position - example.start)
+    runs = split_characters(example.tokens, example.activations, largest, example.position - example.start)
     where = example.document_name or str(example.document)
     row, number = f"{LINE};padding:3px 0;display:flex;gap:12px", f"min-width:44px;text-align:right;{QUIET}"
     return (

@@ -50,7 +50,6 @@ def split_runs(tokens: Sequence[str], activations: Sequence[float], largest: flo
     first, last = 0, len(lines)
     if peak >= 0:
         first, last = _find_near_lines(lines, sum(token.count("\n") for token in tokens[:peak]))
-    activations, peak = merge_activations(tokens, activations), find_first(tokens, peak)
     runs: list[Run] = []
     line = 0
     for n, (token, value) in enumerate(zip(tokens, activations, strict=True)):
@@ -66,6 +65,13 @@ def split_runs(tokens: Sequence[str], activations: Sequence[float], largest: flo
             else:
                 runs.append(Run([part], 0, "", False, part.far))
     return runs
+
+
+def split_characters(
+    tokens: Sequence[str], activations: Sequence[float], largest: float | None, peak: int = -1
+) -> list[Run]:
+    """Return `split_runs` of whole characters: one of several tokens has the largest activation among them."""
+    return split_runs(tokens, merge_activations(tokens, activations), largest, find_first(tokens, peak))
 
 
 def _find_near_lines(lines: list[str], at: int) -> tuple[int, int]:

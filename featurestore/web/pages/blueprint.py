@@ -10,7 +10,7 @@ from flask import Blueprint, Response, make_response, render_template
 from featurestore.display.characters import find_first
 from featurestore.display.charts import draw_activations, draw_densities
 from featurestore.display.numbers import format_percent, format_value
-from featurestore.display.tokens import find_bars, show_whitespace, split_runs
+from featurestore.display.tokens import find_bars, show_whitespace, split_characters
 from featurestore.errors import FeatureStoreError
 from featurestore.interface import FeatureStore
 from featurestore.web.pages import dictionary, feature, home, neighbourhood, sql, text
@@ -25,7 +25,7 @@ PAGES: tuple[Page, ...] = (
     *sql.PAGES,
 )
 FILTERS: dict[str, Callable[..., str]] = {"number": format_value, "percent": format_percent, "visible": show_whitespace}
-FUNCTIONS = (draw_activations, draw_densities, find_bars, find_first, split_runs)
+FUNCTIONS = (draw_activations, draw_densities, find_bars, find_first, split_characters)
 
 
 def create_pages(store: FeatureStore) -> Blueprint:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from flask import redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
-from featurestore.display.tokens import Run, split_runs
+from featurestore.display.tokens import Run, split_characters
 from featurestore.errors import BadRequest
 from featurestore.interface import FeatureStore
 from featurestore.query import Query
@@ -73,7 +73,7 @@ def _group_bands(page: Feature) -> list[Band]:
 
 
 def _split(example: Example, largest: float | None) -> list[Run]:
-    return split_runs(example.tokens, example.activations, largest, example.position - example.start)
+    return split_characters(example.tokens, example.activations, largest, example.position - example.start)
 
 
 def _find_nearest(store: FeatureStore, page: Feature) -> list[Hit]:

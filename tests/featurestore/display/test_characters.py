@@ -3,7 +3,7 @@
 import pytest
 
 from featurestore.display.characters import find_character, find_first, join_pieces, merge_activations, show_bytes
-from featurestore.display.tokens import split_runs
+from featurestore.display.tokens import split_characters
 
 QUOTE = "\u2019".encode()  # three bytes
 
@@ -39,7 +39,7 @@ def test_the_largest_activation_marks_the_whole_character():
     tokens = ["it", "\u2019", "", "", "s"]
     assert merge_activations(tokens, [0.5, 1.0, 0.0, -3.0, 0.0]) == [0.5, -3.0, 0.0, 0.0, 0.0]
     assert find_first(tokens, 3) == 1 and find_first(tokens, 4) == 4
-    runs = split_runs(tokens, [0.0, 0.0, 0.0, 2.0, 0.0], 2.0, peak=3)
+    runs = split_characters(tokens, [0.0, 0.0, 0.0, 2.0, 0.0], 2.0, peak=3)
     marked = next(run for run in runs if run.peak)
     assert (marked.parts[0].text, marked.shade) == ("\u2019", 10)
     assert "".join(part.text for run in runs for part in run.parts) == "it\u2019s"
