@@ -8,7 +8,8 @@ import math
 import os
 from pathlib import Path
 
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
+from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from featurestore.errors import BadRequest, FeatureStoreError, NotFound
@@ -30,7 +31,7 @@ log = logging.getLogger("featurestore.web")
 def create_app(store: FeatureStore, settings: Settings | None = None) -> Flask:
     """Return the application that answers for `store`, protected as `settings` say."""
     settings = settings or Settings()
-    app = Flask(
+    app = _Application(
         "featurestore.web",
         root_path=str(Path(__file__).parent / "pages"),
         static_url_path="/static",
@@ -51,6 +52,19 @@ def create_app(store: FeatureStore, settings: Settings | None = None) -> Flask:
     app.register_error_handler(HTTPException, _answer_http)
     app.register_error_handler(Exception, _answer_failure)
     return app
+
+
+class _Application(Flask):
+    """Flask, but whatever a route raises ends in an answer: extensions written in Rust panic beside Exception."""
+
+    def dispatch_request(self) -> ResponseReturnValue:
+        """Call the route of the request. Raises RuntimeError for a panic."""
+        try:
+            return super().dispatch_request()
+        except (Exception, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            raise RuntimeError(f"{type(exc).__name__}: {exc}") from exc
 
 
 def keys_of(path: str | None) -> Keys | None:
@@ -86,7 +100,7 @@ def _answer_http(exc: HTTPException) -> Response:
 
 def _answer_failure(exc: Exception) -> Response:
     """Answer for an unexpected error: its traceback goes to the log, the answer shows nothing of it."""
-    log.exception("%s %s failed", request.method, request.path)
+    log.error("request %s: %s %s failed", g.get("request_id"), request.method, request.path, exc_info=exc)
     return _answer_error(FeatureStoreError("something failed inside the service; its log says what"), 500)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import logging
 import re
 import secrets
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import IO
 
 import msgspec
+
+log = logging.getLogger("featurestore.web")
 
 
 class LogEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,13 +37,26 @@ class AccessLog:
         """Open the file at `path` to append to it; - is standard error."""
         self._file: IO[bytes] = sys.stderr.buffer if path == "-" else Path(path).open("ab", buffering=0)  # noqa: SIM115
         self._lock = threading.Lock()
+        self._cut = False  # whether the last line has no end
+        self.lost = 0  # lines that could not be written
 
     def write(self, entry: LogEntry) -> None:
-        """Append one line; lines of several threads do not mix."""
+        """Append one line; lines of several threads do not mix.
+
+        What cannot be written, as on a full disk, is counted in `lost`: the request is answered all the same.
+        """
         text = msgspec.json.encode(entry) + b"\n"
         with self._lock:
-            self._file.write(text)
-            self._file.flush()
+            try:
+                written = self._file.write(b"\n" + text if self._cut else text)
+                self._cut = written < len(text)
+                if self._cut:
+                    raise OSError("no space for the whole line")
+                self._file.flush()
+            except (OSError, ValueError) as exc:
+                self.lost += 1
+                if self.lost & (self.lost - 1) == 0:  # the first, second, fourth, eighth ...
+                    log.warning("the access log cannot be written (%s); %d lines are lost", exc, self.lost)
 
     def close(self) -> None:
         """Close the file; standard error stays open."""

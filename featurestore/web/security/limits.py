@@ -13,7 +13,9 @@ from collections.abc import Callable
 from featurestore.errors import TooManyRequests, Unavailable
 from featurestore.web.security.keys import Key
 
-PATIENCE = 5.0  # seconds that a request waits in its lane
+PATIENCE = (
+    10.0  # seconds that a request waits in its lane; longer than a client may dawdle over an answer that holds it
+)
 BURST = 2.0  # seconds of a key's rate that may come at once
 
 

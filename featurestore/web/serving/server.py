@@ -6,11 +6,11 @@ import logging
 import socket
 
 import click
-from waitress.server import create_server
 
 from featurestore.interface import FeatureStore
 from featurestore.web.app import MAX_BODY, create_app
 from featurestore.web.serving.dispatch import Dispatcher
+from featurestore.web.serving.listener import Listener
 from featurestore.web.serving.signals import drain_on_terminate, interrupt_on_terminate
 from featurestore.web.serving.sockets import address_of, listen_at
 from featurestore.web.settings import Settings, trusted_hosts
@@ -35,15 +35,13 @@ def serve(
     listening = listening or listen_at(host, port)
     settings = settings or Settings(hosts=trusted_hosts(host), threads=threads)
     logging.getLogger("waitress").setLevel(logging.ERROR)
-    server = create_server(
+    server = Listener(
         create_app(store, settings),
-        sockets=[listening],
-        _dispatcher=Dispatcher(threads),
+        listening,
+        Dispatcher(threads),
         ident="featurestore",
         # Flask refuses a body over its limit with a problem document; waitress does not even receive much larger ones.
         max_request_body_size=MOST_GRAPH + MAX_BODY if settings.writes else 2 * MAX_BODY,
-        connection_limit=1000,
-        channel_timeout=60,
     )
     if not is_worker:
         click.echo(f"serving {store.location} at {address_of(listening)} (Ctrl-C stops)")

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from waitress.channel import HTTPChannel
-from waitress.task import WSGITask
+from featurestore.web.serving.channel import Channel, Task
 
 DRAIN = 1.0  # seconds in which a worker's clients may connect to other workers
 
@@ -19,7 +18,7 @@ def drain_on_terminate(server: Any) -> Iterator[None]:
     """On SIGTERM take no new connection, close each one after its next answer, and end after DRAIN seconds."""
     draining = threading.Event()
 
-    class DrainingTask(WSGITask):  # type: ignore[misc]  # waitress has no types
+    class DrainingTask(Task):
         """An answer that closes its connection while the worker drains."""
 
         def build_response_header(self) -> bytes:
@@ -29,7 +28,7 @@ def drain_on_terminate(server: Any) -> Iterator[None]:
             header: bytes = super().build_response_header()
             return header
 
-    class DrainingChannel(HTTPChannel):  # type: ignore[misc]
+    class DrainingChannel(Channel):
         """A connection with such answers."""
 
         task_class = DrainingTask

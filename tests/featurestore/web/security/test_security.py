@@ -427,3 +427,32 @@ def test_large_answers_are_compressed_for_who_can_read_them(store):
     assert gzip.decompress(packed.data) == plain.data
     assert len(packed.data) < len(plain.data)
     assert "Content-Encoding" not in http.get("/healthz", headers={"Accept-Encoding": "gzip"}).headers
+
+
+# --- damage -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_access_log_on_a_full_disk_refuses_nobody(store, caplog):
+    log = AccessLog("/dev/full")
+    http = create_app(store, Settings(access_log=log)).test_client()
+    assert [http.get(path).status_code for path in ("/healthz", "/v1/info", "/v1/nothing")] == [200, 200, 404]
+    assert log.lost == 3
+    assert "the access log cannot be written" in caplog.text
+    log.close()
+
+
+def test_what_an_extension_raises_beside_exception_ends_in_an_answer(store, monkeypatch, caplog):
+    class Panic(BaseException):
+        """As extensions written in Rust raise it."""
+
+    def panic(self):
+        raise Panic("a poisoned lock")
+
+    http = create_app(store).test_client()
+    monkeypatch.setattr(featurestore.store.Store, "info", panic)
+    answer = http.get("/v1/info", headers={"X-Request-Id": "mine"})
+    assert (answer.status_code, answer.json["code"], answer.json["request"]) == (500, "error", "mine")
+    assert "poisoned" not in answer.text
+    assert "request mine: GET /v1/info failed" in caplog.text
+    assert "a poisoned lock" in caplog.text
+    assert 'featurestore_requests_total{route="/v1/info",status="500"}' in http.get("/metrics").text
