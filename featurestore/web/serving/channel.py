@@ -22,8 +22,8 @@ BODY_SECONDS = 10.0  # after which a body must have come at BODY_RATE
 BODY_RATE = 10_000  # bytes a second
 IDLE_SECONDS = 60.0  # that a connection may wait for its next request
 # An answer that waits for its client is sent at SENT_RATE, measured over SENT_SECONDS. One that holds a thread and a
-# lane meanwhile, because more of it waits than is kept for a client (HELD_BYTES), goes at HELD_RATE: sooner than another
-# request gives up waiting for the lane.
+# lane meanwhile, because more of it waits than is kept for a client (HELD_BYTES), goes at HELD_RATE: it ends
+# sooner than another request gives up waiting for the lane.
 SENT_RATE, SENT_SECONDS = 1_000, 30.0
 HELD_RATE, HELD_SECONDS = 50_000, 5.0
 HELD_BYTES = 32_000_000

@@ -1,6 +1,7 @@
 """Connections of slow, many, broken and hostile clients, over real sockets: the others are answered meanwhile."""
 
 import errno
+import functools
 import json
 import socket
 import threading
@@ -23,7 +24,7 @@ class Panic(BaseException):
 def make_app():
     app = Flask("tests")
     app.add_url_rule("/", "small", lambda: "ok")
-    app.add_url_rule("/large", "large", lambda: Response((b"x" * 1_000_000 for _ in range(100))))
+    app.add_url_rule("/large", "large", lambda: Response(b"x" * 1_000_000 for _ in range(100)))
 
     @app.get("/panic")
     def panic():
@@ -41,6 +42,12 @@ def make_app():
     return app
 
 
+def end(server):
+    """Ends the loop of a listener, in its thread."""
+    server.close()
+    server._map.clear()
+
+
 @pytest.fixture
 def serve():
     """Serves an app in a thread, with the listener's limits as they are set then; returns the listener."""
@@ -56,7 +63,7 @@ def serve():
 
     yield start
     for server, thread in running:
-        server.trigger.pull_trigger(lambda: server.close() or server._map.clear())
+        server.trigger.pull_trigger(functools.partial(end, server))
         thread.join(5)
 
 
