@@ -8,7 +8,7 @@ import random
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx2
@@ -82,9 +82,21 @@ class Transport:
         timeout: float | None = None,
         encoding: str | None = None,
     ) -> pyarrow.Table:
-        """Returns the Arrow answer to a question; `encoding` is how it may be compressed on its way."""
+        """Returns the Arrow answer to a question; `encoding` is how it may be compressed on its way.
+
+        What a large answer says at its end, in the metadata of its last batch, is in the metadata of the table.
+        """
+        import pyarrow
+
+        batches, metadata = [], None
         with self.batches(question, request, timeout, encoding) as reader:
-            return reader.read_all()
+            with suppress(StopIteration):
+                while True:
+                    batch, of_batch = reader.read_next_batch_with_custom_metadata()
+                    batches.append(batch)
+                    metadata = of_batch or metadata
+            table = pyarrow.Table.from_batches(batches, schema=reader.schema)
+        return table if metadata is None else table.replace_schema_metadata(dict(metadata))
 
     @contextmanager
     def batches(

@@ -2,7 +2,8 @@
 
 Each worker is a Python process that opens the store and answers one query at a time. The operating system enforces a
 limit on its memory, and it is killed after a limit on time: `SELECT levenshtein(...)` of two long strings, or a list of
-two billion numbers, reacts to no interrupt. Results come as Arrow batches through a pipe.
+two billion numbers, reacts to no interrupt. Results come as Arrow batches through a pipe. What a process does is in
+worker_process.py.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import resource
 import select
 import signal
 import struct
@@ -26,9 +26,9 @@ import pyarrow
 
 from featurestore.errors import BadRequest, Unavailable, error_of
 from featurestore.sql.conditions import Selection
-from featurestore.sql.engine import TOO_LARGE, memory_error, timeout_error
-from featurestore.sql.search_functions import SearchPlan, plan_searches
-from featurestore.values.parameters import from_json, to_json
+from featurestore.sql.engine import memory_error, timeout_error
+from featurestore.sql.search_functions import SearchPlan
+from featurestore.values.parameters import to_json
 from featurestore.values.row_stream import RowStream
 
 # A query is interrupted at its limit; this much later its process is killed.
@@ -92,7 +92,7 @@ class Workers:
 
         Raises what Engine.stream raises, and Unavailable when no process becomes free in time.
         """
-        encoded_tables = {name: _encode(table) for name, table in tables.items()}
+        encoded_tables = {name: encode(table) for name, table in tables.items()}
         query = WorkerQuery(statement, to_json(parameters), encoded_tables, timeout)
         return RowStream(self._batches(query, time.monotonic() + timeout))
 
@@ -184,8 +184,11 @@ class _Worker:
     def __init__(self, location: str, memory: int):
         self.idle = True
         self._ready = False
-        command = [sys.executable, "-m", "featurestore.sql.process_pool", location, str(memory)]
+        command = [sys.executable, "-m", "featurestore.sql.worker_process", location, str(memory)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self._process.stdout is not None
+        self._poll = select.poll()  # select() knows no file numbers beyond 1023
+        self._poll.register(self._process.stdout, select.POLLIN)
 
     def alive(self) -> bool:
         """Return whether the process still runs."""
@@ -200,7 +203,7 @@ class _Worker:
     def send(self, query: WorkerQuery) -> None:
         """Send a query to the process. Raises Unavailable when it has ended."""
         try:
-            _write(self._process.stdin, b"q", msgspec.msgpack.encode(query))
+            write_message(self._process.stdin, b"q", msgspec.msgpack.encode(query))
         except OSError:
             raise Unavailable("the process that was to run the query has ended; try again") from None
 
@@ -219,14 +222,15 @@ class _Worker:
         body = bytearray()
         while len(body) < size:
             left = deadline - time.monotonic()
-            ready = left > 0 and select.select([pipe], [], [], left)[0]
-            if not ready:
+            if left <= 0 or not self._poll.poll(1000 * left):
                 raise timeout_error(timeout)
             chunk = os.read(pipe.fileno(), min(size - len(body), 1 << 20))
             if not chunk:
                 self._process.wait(START_SECONDS)
                 if self._process.returncode == -signal.SIGVTALRM:
                     raise BadRequest(f"SQL: parsing this takes more than {PARSE_SECONDS:g} s; write it simpler")
+                if self._process.returncode > 0:  # it ended by itself, and its log says why
+                    raise Unavailable("the process that ran the query has failed; try again, or ask for less")
                 raise memory_error("its process was ended")
             body += chunk
         return bytes(body)
@@ -241,89 +245,17 @@ class _Worker:
                     pipe.close()
 
 
-def _write(pipe: IO[bytes] | None, kind: bytes, body: bytes) -> None:
+def write_message(pipe: IO[bytes] | None, kind: bytes, body: bytes) -> None:
+    """Write a message: its kind, its length and its body."""
     assert pipe is not None
     pipe.write(struct.pack("<cI", kind, len(body)))
     pipe.write(body)
     pipe.flush()
 
 
-def _encode(table: pyarrow.Table | pyarrow.RecordBatch) -> bytes:
+def encode(table: pyarrow.Table | pyarrow.RecordBatch) -> bytes:
+    """Return rows as an Arrow IPC stream."""
     sink = pyarrow.BufferOutputStream()
     with pyarrow.ipc.new_stream(sink, table.schema) as writer:
         writer.write(table)
     return bytes(sink.getvalue())
-
-
-def _read(pipe: IO[bytes], size: int) -> bytes:
-    body = pipe.read(size)
-    if len(body) < size:
-        raise SystemExit(0)  # the service has ended
-    return body
-
-
-@contextlib.contextmanager
-def _limit_parsing() -> Iterator[None]:
-    """End this process when what is inside takes more than PARSE_SECONDS of the processor's time."""
-    signal.setitimer(signal.ITIMER_VIRTUAL, PARSE_SECONDS)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-
-
-def main() -> None:
-    """Answer queries from stdin until it ends, for `python -m featurestore.sql.process_pool LOCATION MEMORY`."""
-    from featurestore.errors import FeatureStoreError
-    from featurestore.sql.engine import Engine
-    from featurestore.storage.directory import Directory
-
-    location, memory = sys.argv[1], int(sys.argv[2])
-    resource.setrlimit(resource.RLIMIT_DATA, (memory + OVERHEAD_BYTES, memory + OVERHEAD_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.nice(5)  # pages come first
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which then ends this process
-    queries, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints must not be read as an answer
-    directory, engine = None, None
-    _write(answers, READY, b"")
-    while True:
-        _, size = struct.unpack("<cI", _read(queries, 5))
-        query = msgspec.msgpack.decode(_read(queries, size), type=WorkerQuery)
-        try:
-            if query.plans:
-                with _limit_parsing():
-                    plan = plan_searches(query.statement, from_json(query.parameters))
-                _write(answers, PLAN, msgspec.msgpack.encode(plan))
-                _write(answers, DONE, b"")
-                continue
-            directory = directory or Directory(location)
-            snapshot = directory.snapshot(fresh=False)
-            if engine is None or engine.commit != snapshot.commit or engine.broken:
-                if engine is not None:
-                    engine.close()
-                engine = Engine(directory, snapshot, memory, _limit_parsing)
-            tables = {name: pyarrow.ipc.open_stream(raw).read_all() for name, raw in query.tables.items()}
-            if query.selection is not None:
-                reader = engine.select(query.selection, query.timeout)
-            else:
-                reader = engine.stream(query.statement, from_json(query.parameters), tables, query.timeout)
-            _write(answers, SCHEMA, _encode(reader.schema.empty_table()))
-            for batch in reader:
-                if batch.num_rows:
-                    _write(answers, BATCH, _encode(batch))
-            _write(answers, DONE, b"")
-        except FeatureStoreError as exc:
-            spent = isinstance(exc, Unavailable) and str(exc).startswith(TOO_LARGE)
-            message = str(exc).replace(location, "the store")  # a visitor does not learn where it lies
-            _write(answers, FAILED, msgspec.msgpack.encode(Failure(exc.code, message, spent)))
-        except MemoryError:
-            failure = Failure(Unavailable.code, str(memory_error("the machine has no more")), True)
-            _write(answers, FAILED, msgspec.msgpack.encode(failure))
-
-
-if __name__ == "__main__":
-    # A thread that cannot start, or that runs out of memory, must end the process, not hang it.
-    threading.excepthook = lambda args: os._exit(1)
-    with contextlib.suppress(BrokenPipeError):  # the service was killed in the middle of an answer
-        main()

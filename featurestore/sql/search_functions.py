@@ -28,6 +28,7 @@ from featurestore.values.parameters import check_names, from_json, to_json
 MODES = {"search": None, "semantic": "semantic", "keyword": "keyword"}
 NAMES = (*MODES, "nearest", "activating")
 MAX_SEARCHES = 8  # in one statement
+MOST_DIGITS = 400  # of a number; the largest one of 64 bits has 309 in full
 
 HITS = pyarrow.schema(
     [
@@ -64,6 +65,14 @@ class SearchCall(msgspec.Struct):
     table: str
     function: str
     arguments: dict[str, Any]
+
+
+class _ActivatingArguments(msgspec.Struct):
+    """The arguments of activating(...) beside its text."""
+
+    dictionary: str | list[str] | None = None
+    k: int = 10
+    order: str = "specific"
 
 
 class SearchPlan(msgspec.Struct):
@@ -159,8 +168,12 @@ def _read_arguments(name: str, arguments: list[dict[str, Any]], parameters: Mapp
             raise BadRequest(f"SQL: {name}(...) has {key} twice")
         values[key] = _read_constant(name, argument["expression"], parameters)
     if "of" not in values:
-        raise BadRequest(f"SQL: {name}(...) needs {'a feature or vector' if name == 'nearest' else 'a text'} first")
+        raise _missing_subject(name)
     return values
+
+
+def _missing_subject(name: str) -> BadRequest:
+    return BadRequest(f"SQL: {name}(...) needs {'a feature or vector' if name == 'nearest' else 'a text'} first")
 
 
 def _read_constant(name: str, node: dict[str, Any], parameters: Mapping[str, Any]) -> Any:
@@ -171,14 +184,15 @@ def _read_constant(name: str, node: dict[str, Any], parameters: Mapping[str, Any
         if literal is None:
             value = node.get("value", {})
             return None if value.get("is_null") else value.get("value")
-        kind, text = literal["kind"], literal.get("text")
+        kind, text = literal["kind"], literal.get("text") or ""
         if kind == "STRING":
             return text
         if kind == "BOOLEAN":
             return text == "true"
-        if kind == "NULL":
+        if kind == "NULL_LITERAL":
             return None
-        return int(text) if kind == "INTEGER" else float(text)
+        if kind in ("INTEGER", "NUMERIC"):
+            return _read_number(name, text)
     if node["class"] == "FUNCTION":
         inner = [_read_constant(name, argument["expression"], parameters) for argument in node["arguments"]]
         if node["function_name"] == "list_value":
@@ -191,17 +205,31 @@ def _read_constant(name: str, node: dict[str, Any], parameters: Mapping[str, Any
     )
 
 
+def _read_number(name: str, text: str) -> int | float:
+    """Return the number of a literal. Raises BadRequest for one that no argument takes."""
+    if len(text) <= MOST_DIGITS:
+        try:
+            value = int(text)
+        except ValueError:
+            return float(text)
+        if -(2**63) <= value < 2**63:
+            return value
+    raise BadRequest(f"SQL: {name}(...) takes no number as large as {text:.40}{'...' * (len(text) > 40)}")
+
+
 def _run_search(
     name: str, values: dict[str, Any], run: Callable[[Query], Hits], activating: Callable[..., Activating]
 ) -> pyarrow.Table:
     of = values.pop("of")
+    if of is None:
+        raise _missing_subject(name)
     if name == "activating":
         if not isinstance(of, str):
             raise BadRequest("SQL: activating(...) needs a text first")
         unknown = sorted(set(values) - {"dictionary", "k", "order"})
         if unknown:
             raise BadRequest(f"SQL: activating(...) takes dictionary, k and order, not {unknown[0]}")
-        return _active_table(activating(of, **values))
+        return _active_table(activating(of, **_check_activating(values)))
     fields = dict(values)
     if isinstance(fields.get("within"), str):
         fields["within"] = [fields["within"]]
@@ -216,6 +244,19 @@ def _run_search(
     else:
         query = Query.of({"text": of, "mode": MODES[name], "group": False} | fields)  # SQL groups as it likes
     return _hits_table(run(query))
+
+
+def _check_activating(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of activating(...) beside its text; null stands for one that is not given.
+
+    Raises BadRequest, naming the argument, for a value of another type.
+    """
+    given = {name: value for name, value in values.items() if value is not None}
+    try:
+        return msgspec.structs.asdict(msgspec.convert(given, _ActivatingArguments))
+    except msgspec.ValidationError as exc:
+        what, _, where = str(exc).partition(" - at `$.")
+        raise BadRequest(f"SQL: activating(...): {where.rstrip('`')}: {what[0].lower()}{what[1:]}") from None
 
 
 def _is_vector(of: Any) -> bool:

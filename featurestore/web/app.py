@@ -12,7 +12,7 @@ from flask import Flask, Response, g, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from featurestore.errors import BadRequest, FeatureStoreError, NotFound
+from featurestore.errors import BadRequest, FeatureStoreError, NotFound, Unavailable
 from featurestore.interface import FeatureStore
 from featurestore.web import api, metrics
 from featurestore.web.api.llms import create_llms
@@ -50,6 +50,8 @@ def create_app(store: FeatureStore, settings: Settings | None = None) -> Flask:
     app.add_url_rule("/metrics", "metrics", _answer_metrics)
     app.register_error_handler(FeatureStoreError, _answer_known)
     app.register_error_handler(HTTPException, _answer_http)
+    app.register_error_handler(RecursionError, _answer_nesting)
+    app.register_error_handler(MemoryError, _answer_memory)
     app.register_error_handler(Exception, _answer_failure)
     return app
 
@@ -96,6 +98,18 @@ def _answer_http(exc: HTTPException) -> Response:
     if isinstance(exc, MethodNotAllowed) and exc.valid_methods:
         answer.headers["Allow"] = ", ".join(sorted(exc.valid_methods))
     return answer
+
+
+def _answer_nesting(exc: RecursionError) -> Response:
+    """Answer for a request nested deeper than Python follows; what a store holds is not nested."""
+    log.warning("request %s: %s %s is nested too deep", g.get("request_id"), request.method, request.path)
+    return _answer_error(BadRequest("the request is nested too deep"), 400)
+
+
+def _answer_memory(exc: MemoryError) -> Response:
+    """Answer for a request that the machine has no memory for."""
+    log.error("request %s: %s %s: no memory", g.get("request_id"), request.method, request.path, exc_info=exc)
+    return _answer_error(Unavailable("the machine has no memory for this now: ask for less"), 503)
 
 
 def _answer_failure(exc: Exception) -> Response:

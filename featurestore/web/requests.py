@@ -47,6 +47,8 @@ def _decode_body() -> dict[str, Any]:
         body = msgspec.json.decode(request.get_data() or b"{}")
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise BadRequest(f"the body is not JSON: {exc}") from None
+    except RecursionError:
+        raise BadRequest("the body is nested too deep") from None
     if not isinstance(body, dict):
         raise BadRequest("the body is not a JSON object")
     return body
@@ -78,6 +80,8 @@ def _parse_url(type_: type[msgspec.Struct]) -> dict[str, Any]:
 def _decode_json(name: str, text: str) -> Any:
     try:
         return msgspec.json.decode(text)
+    except RecursionError:
+        raise BadRequest(f"{name}: it is nested too deep") from None
     except (msgspec.DecodeError, UnicodeEncodeError):
         raise BadRequest(f"{name}: {text!r:.200} cannot be read (expected JSON)") from None
 

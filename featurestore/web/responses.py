@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import http
 import io
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -13,11 +14,18 @@ from flask import Response, g
 
 from featurestore.errors import BadRequest, FeatureStoreError
 from featurestore.sql import export
+from featurestore.sql.batches import check_row, split_batch
+from featurestore.sql.engine import TRUNCATED
 from featurestore.sql.results import plain_values
 from featurestore.values.row_stream import RowStream
 from featurestore.wire.answers import Problem
 from featurestore.wire.question import ARROW, CSV, LINES, PARQUET
 
+MOST_WHOLE = 8_000_000  # bytes of an answer that is sent as a whole; more is sent as it comes
+# Rows are turned into text by pieces: a byte of a list of truth values takes 64 as objects of Python.
+JSON_PIECE = 250_000  # bytes
+JSON_ROW = 4_000_000
+IN_JSON = " as JSON and CSV (as Arrow and Parquet more)"
 MIME = {"json": LINES, "csv": CSV, "arrow": ARROW, "parquet": PARQUET}
 
 
@@ -34,23 +42,142 @@ def arrow(table: pyarrow.Table) -> Response:
     return Response(sink.getvalue().to_pybytes(), mimetype=ARROW)
 
 
-def stream(rows: RowStream, form: str, max_rows: int | None) -> Response:
-    """Send at most `max_rows` rows of a stream as they come, in one of `export.FORMATS`. Raises BadRequest for another.
+def whole_or_stream(pieces: Generator[bytes, None, None], mimetype: str) -> Response:
+    """Answer with these pieces: as a whole where they are small, else as they come.
 
     What goes wrong under way breaks the answer off, so that its reader does not take it for complete.
     """
+    first = bytearray()
+    for piece in pieces:
+        first += piece
+        if len(first) > MOST_WHOLE:
+            answer = Response(itertools.chain([bytes(first)], pieces), mimetype=mimetype)
+            answer.call_on_close(pieces.close)
+            return answer
+    return Response(bytes(first), mimetype=mimetype)
+
+
+def json_list(
+    name: str, batches: Iterable[Iterable[Any]], rest: Mapping[str, Any] | None = None
+) -> Generator[bytes, None, None]:
+    """Yield a JSON object whose field `name` is a list of the values in `batches`; the fields of `rest` follow."""
+    yield b'{"%b":[' % name.encode()
+    comma = b""
+    for values in batches:
+        for value in values:
+            yield comma + msgspec.json.encode(value)
+            comma = b","
+    yield b"]" + b"".join(b',"%b":%b' % (key.encode(), msgspec.json.encode(rest[key])) for key in rest or ()) + b"}"
+
+
+def table(rows: RowStream, max_rows: int) -> Response:
+    """Send the first `max_rows` rows of a stream as JSON, and whether there are more."""
+    return whole_or_stream(_encode_table(rows, max_rows), "application/json")
+
+
+def _encode_table(stream: RowStream, max_rows: int) -> Generator[bytes, None, None]:
+    with stream:
+        described = rows(stream.schema.empty_table())["columns"]
+        yield b'{"columns":%b,"rows":[' % msgspec.json.encode(described)
+        left, comma, truncated = max_rows, b"", False
+        for batch in stream:
+            for piece in split_batch(batch.slice(0, left), JSON_PIECE):
+                check_row(piece, JSON_ROW, IN_JSON)
+                encoded = msgspec.json.encode(rows(pyarrow.Table.from_batches([piece]))["rows"])
+                yield comma + encoded[1:-1]
+                comma = b","
+            truncated = batch.num_rows > left
+            left -= min(left, batch.num_rows)
+            if truncated:
+                break
+        yield b'],"truncated":%b}' % msgspec.json.encode(truncated)
+
+
+def arrow_table(stream: RowStream, max_rows: int) -> Response:
+    """Send the first `max_rows` rows of a stream as Arrow.
+
+    Where there are more, the metadata says so: that of the schema in an answer sent as a whole, else that of a last
+    batch without rows.
+    """
+    batches, size, left = [], 0, max_rows
+    for batch in stream:
+        batches.append(batch)
+        size, left = size + batch.nbytes, left - batch.num_rows
+        if left < 0:
+            break
+        if size > MOST_WHOLE:
+            pieces = _encode_arrow(stream, batches, max_rows)
+            answer = Response(pieces, mimetype=ARROW)
+            answer.call_on_close(stream.close)
+            return answer
+    stream.close()
+    whole = pyarrow.Table.from_batches(batches, schema=stream.schema)
+    return arrow(whole if left >= 0 else whole.slice(0, max_rows).replace_schema_metadata({TRUNCATED: str(max_rows)}))
+
+
+def _encode_arrow(stream: RowStream, begun: list[pyarrow.RecordBatch], max_rows: int) -> Generator[bytes, None, None]:
+    buffer, left = _Buffer(), max_rows
+    with stream, pyarrow.ipc.new_stream(buffer, stream.schema) as writer:
+        for batch in itertools.chain(begun, stream):
+            writer.write_batch(batch.slice(0, left))
+            yield buffer.take()
+            if batch.num_rows > left:
+                writer.write_batch(batch.slice(0, 0), custom_metadata={TRUNCATED: str(max_rows)})
+                break
+            left -= batch.num_rows
+    yield buffer.take()
+
+
+def first_rows(stream: RowStream, max_rows: int) -> pyarrow.Table:
+    """Returns the first rows of a stream, of at most JSON_ROW bytes; the metadata says where there are more."""
+    batches: list[pyarrow.RecordBatch] = []
+    size, left, truncated = 0, max_rows, False
+    with stream:
+        for batch in stream:
+            for piece in split_batch(batch.slice(0, left), JSON_PIECE):
+                check_row(piece, JSON_ROW, IN_JSON)
+                truncated = truncated or size + piece.nbytes > JSON_ROW
+                if truncated:
+                    break
+                batches, size = [*batches, piece], size + piece.nbytes
+            truncated = truncated or batch.num_rows > left
+            left -= min(left, batch.num_rows)
+            if truncated:
+                break
+    found = pyarrow.Table.from_batches(batches, schema=stream.schema)
+    return found.replace_schema_metadata({TRUNCATED: str(max_rows)}) if truncated else found
+
+
+def stream(rows: RowStream, form: str, max_rows: int | None) -> Response:
+    """Send at most `max_rows` rows of a stream as they come, in one of `export.FORMATS`. Raises BadRequest for another.
+
+    The first piece is made before the answer begins, so that what is wrong with it is answered as such. What goes wrong
+    later breaks the answer off, so that its reader does not take it for complete.
+    """
     export.check(form)
-    return Response(_encode_rows(rows, form, max_rows), mimetype=MIME[form])
+    pieces = _encode_rows(rows, form, max_rows)
+    first = next((piece for piece in pieces if piece), b"")
+    answer = Response(itertools.chain([first], pieces), mimetype=MIME[form])
+    answer.call_on_close(pieces.close)
+    return answer
 
 
-def _encode_rows(rows: RowStream, form: str, max_rows: int | None) -> Iterator[bytes]:
+def _encode_rows(rows: RowStream, form: str, max_rows: int | None) -> Generator[bytes, None, None]:
     buffer = _Buffer()
-    with rows:
-        with export.open_sink(form, buffer, rows.schema) as add:
-            for batch in export.take(rows, max_rows):
-                add(batch)
-                yield buffer.take()
-        yield buffer.take()
+    as_text = form in ("json", "csv")
+    try:
+        with rows:
+            with export.open_sink(form, buffer, rows.schema) as add:
+                for batch in export.take(rows, max_rows):
+                    for piece in split_batch(batch, JSON_PIECE) if as_text else [batch]:
+                        if as_text:
+                            check_row(piece, JSON_ROW, IN_JSON)
+                        add(piece)
+                        yield buffer.take()
+            yield buffer.take()
+    except (pyarrow.ArrowException, OverflowError) as exc:
+        reason = str(exc).partition("\n")[0]
+        raise BadRequest(f"format: {form} has no form for a column ({reason}); cast it to VARCHAR") from None
 
 
 def encode_tables(schema: pyarrow.Schema, tables: Iterable[pyarrow.Table]) -> Iterator[bytes]:

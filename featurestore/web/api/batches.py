@@ -25,6 +25,7 @@ from featurestore.wire.answers import ExamplesAnswer, ExamplesOf, FeaturesAnswer
 from featurestore.wire.question import ARROW, LINES
 from featurestore.wire.requests import ExamplesRequest, FeaturesRequest, SelectionRequest, VectorsRequest
 
+JSON = "application/json"
 TOGETHER = 50  # features that are read at once, where they are sent as they come
 
 
@@ -34,7 +35,8 @@ def features(store: FeatureStore, selection: FeaturesRequest) -> FeaturesAnswer 
     ids, cursor = _select(store, selection)
     form = _choose_form()
     if form is None:
-        return FeaturesAnswer(store.features(ids, selection.examples), cursor)
+        pages = responses.json_list("features", _read_pages(store, ids, selection.examples), {"next": cursor})
+        return responses.whole_or_stream(pages, JSON)
     return _stream(form, Feature, _read_pages(store, ids, selection.examples), cursor)
 
 
@@ -48,7 +50,7 @@ def examples(store: FeatureStore, selection: ExamplesRequest) -> ExamplesAnswer 
     )
     form = _choose_form()
     if form is None:
-        return ExamplesAnswer(list(itertools.chain.from_iterable(batches)), cursor)
+        return responses.whole_or_stream(responses.json_list("features", batches, {"next": cursor}), JSON)
     return _stream(form, ExamplesOf, batches, cursor)
 
 
@@ -57,9 +59,10 @@ def vectors(store: FeatureStore, selection: VectorsRequest) -> VectorsAnswer | R
     """Returns decoder vectors, as JSON or as one Arrow table."""
     rows = store.vectors(selection.ids)
     if ARROW not in request.accept_mimetypes.values():
-        return VectorsAnswer([VectorAnswer(id, row.tolist()) for id, row in zip(selection.ids, rows, strict=True)])
-    values = pyarrow.array(numpy.ascontiguousarray(rows).reshape(-1), pyarrow.float32())
-    lists = pyarrow.FixedSizeListArray.from_arrays(values, rows.shape[1] or 1)
+        values = (VectorAnswer(id, row.tolist()) for id, row in zip(selection.ids, rows, strict=True))
+        return responses.whole_or_stream(responses.json_list("vectors", [values]), JSON)
+    numbers = pyarrow.array(numpy.ascontiguousarray(rows).reshape(-1), pyarrow.float32())
+    lists = pyarrow.FixedSizeListArray.from_arrays(numbers, rows.shape[1] or 1)
     return responses.arrow(pyarrow.table({"id": pyarrow.array(selection.ids, pyarrow.string()), "vector": lists}))
 
 

@@ -17,7 +17,7 @@ from featurestore.wire.requests import SqlRequest
 
 @answers(questions.SQL)
 def sql(store: FeatureStore, statement: SqlRequest) -> Response:
-    """Run one SELECT. Raises BadRequest for more rows than an answer may hold, where they are not streamed."""
+    """Run one SELECT. Raises BadRequest for more rows than an answer may have, where no format is named."""
     timeout = min(statement.timeout or limits.SQL_SECONDS, limits.SQL_SECONDS)
     parameters = from_json(statement.parameters)
     as_arrow = ARROW in request.accept_mimetypes.values()
@@ -30,7 +30,7 @@ def sql(store: FeatureStore, statement: SqlRequest) -> Response:
         raise BadRequest(
             f"max_rows: {max_rows} is more than {limits.MOST_ROWS:,}; give a format, and rows are streamed"
         )
-    table = store.sql(statement.sql, parameters, max_rows, timeout)
-    answer = responses.arrow(table) if as_arrow else responses.json(responses.rows(table))
+    rows = store.stream(statement.sql, parameters, timeout)
+    answer = responses.arrow_table(rows, max_rows) if as_arrow else responses.table(rows, max_rows)
     answer.headers["Vary"] = "Accept"
     return answer

@@ -15,7 +15,7 @@ from featurestore.tables.schema import Column, columns
 from featurestore.web.pages.examples import QUERIES
 from featurestore.web.pages.page import Page
 from featurestore.web.requests import read
-from featurestore.web.responses import rows
+from featurestore.web.responses import first_rows, rows
 from featurestore.wire.limits import SQL_SECONDS
 from featurestore.wire.requests import Request
 
@@ -42,7 +42,7 @@ def show_sql(store: FeatureStore) -> ResponseReturnValue:
     if not statement or g.get("only_shown"):
         return render_template("sql.html", **context)
     try:
-        table = rows(store.sql(statement, max_rows=MAX_ROWS, timeout=SQL_SECONDS))
+        table = rows(first_rows(store.stream(statement, timeout=SQL_SECONDS), MAX_ROWS))
     except FeatureStoreError as exc:
         return render_template("sql.html", **context | {"error": str(exc)}), exc.status
     for column in table["columns"]:

@@ -6,7 +6,7 @@ import datetime
 import functools
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from flask import Flask, Response, current_app, g, request
@@ -157,6 +157,7 @@ class Guard:
         if answer.is_streamed and not answer.direct_passthrough and g.releases:
             # The lane is given back after the last row, not after the first.
             releases, g.releases = g.releases, []
+            answer.response = _release_after(answer.response, releases)
             answer.call_on_close(lambda: _call_all(releases))
         return answer
 
@@ -203,6 +204,14 @@ def _find_key() -> str | None:
     return read_key(request.headers.get("Authorization", "")) or request.headers.get("X-Api-Key")
 
 
+def _release_after(pieces: Iterable[Any], releases: list[Callable[[], Any]]) -> Iterator[Any]:
+    """Yield the pieces of an answer; what it held is given back after the last one, and when one fails."""
+    try:
+        yield from pieces
+    finally:
+        _call_all(releases)
+
+
 def _call_all(calls: list[Callable[[], Any]]) -> None:
-    for call in calls:
-        call()
+    while calls:
+        calls.pop()()

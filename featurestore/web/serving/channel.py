@@ -93,6 +93,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     parser_class = Parser
     task_class = Task
     error_task_class = ProblemTask
+    requests: list[Any]
 
     def __init__(self, *arguments: Any, **named: Any):
         now = time.monotonic()
@@ -123,13 +124,12 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._closed = True
         super().handle_close()
 
-    def received(self, data: bytes) -> bool:
+    def handle_read(self) -> None:
         """Receive bytes of one request or more."""
         before = self.request
-        took: bool = super().received(data)
+        super().handle_read()
         if self.request is not before:
             self._began = time.monotonic()
-        return took
 
     def send(self, data: bytes, do_close: bool = True) -> int:
         """Send bytes; returns how many were taken."""

@@ -29,6 +29,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
     """Takes connections. Where there are too many, the one that has waited longest without a request makes room."""
 
     channel_class = Channel
+    next_channel_cleanup: float = 0.0
 
     def __init__(self, application: Any, listening: socket.socket, dispatcher: Any, **adjustments: Any):
         self._paused_until = 0.0

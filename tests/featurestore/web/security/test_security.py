@@ -161,14 +161,14 @@ def test_a_turn_is_given_to_who_waits():
 def test_a_flood_of_sql_leaves_feature_pages_be(store, monkeypatch):
     """SQL that never ends fills its lane; more of it is refused with Retry-After; a feature's page is answered."""
     release, began = threading.Event(), threading.Semaphore(0)
-    answer_of = featurestore.store.Store.sql
+    answer_of = featurestore.store.Store.stream
 
     def slow(self, *arguments, **named):
         began.release()
         assert release.wait(30)
         return answer_of(self, *arguments, **named)
 
-    monkeypatch.setattr(featurestore.store.Store, "sql", slow)
+    monkeypatch.setattr(featurestore.store.Store, "stream", slow)
     app = create_app(store, Settings(threads=8))
     statuses = []
     threads = [
