@@ -205,6 +205,15 @@ class FeatureStore(abc.ABC):
         """
 
     @abc.abstractmethod
+    def save_graph(self, slug: str, view: Mapping[str, Any], tool: str | None = None) -> None:
+        """Keep what a person pinned, grouped and named in a graph, in place of what was kept before.
+
+        `view` is what front ends of graphs call qParams, such as pinnedIds, supernodes and clerps; the graph's nodes
+        and links stay. Raises NotFound, BadRequest for a view larger than a megabyte, Forbidden where a service takes
+        no writes.
+        """
+
+    @abc.abstractmethod
     def remove_graph(self, slug: str, tool: str | None = None) -> None:
         """Remove a graph. Raises NotFound."""
 

@@ -95,6 +95,7 @@ class Client(FeatureStore):
     graphs = ask(FeatureStore.graphs, questions.GRAPHS, lambda answer: Graphs(answer.graphs))
     graph = ask(FeatureStore.graph, questions.GRAPH)
     graph_file = ask(FeatureStore.graph_file, questions.GRAPH_FILE)
+    save_graph = ask(FeatureStore.save_graph, questions.SAVE_GRAPH, lambda answer: None)
     remove_graph = ask(FeatureStore.remove_graph, questions.REMOVE_GRAPH, lambda answer: None)
     remove_label = ask(FeatureStore.remove_label, questions.REMOVE_LABEL, lambda answer: None)
     label_history = ask(FeatureStore.label_history, questions.LABEL_HISTORY, lambda answer: answer.changes)

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pyarrow
 
-from featurestore.errors import Conflict, NotFound
+from featurestore.errors import BadRequest, Conflict, NotFound
 from featurestore.graphs import dictionary_names, file_format
 from featurestore.graphs.dictionary_names import DictionaryNames
 from featurestore.graphs.file_format import GraphFile
@@ -26,6 +26,7 @@ from featurestore.values.feature import FeatureId
 from featurestore.values.graphs import Graph, GraphAdded, GraphLink, GraphNode, Graphs, GraphSummary
 
 Row = dict[str, Any]
+MOST_VIEW = 1_000_000  # bytes of what a person keeps of a graph
 
 
 def add(
@@ -108,6 +109,20 @@ def _link_table(file: GraphFile) -> pyarrow.Table:
     return pyarrow.table([slugs, *columns], schema=arrow_schema("graph_links"))
 
 
+def save(directory: Directory, reader: GraphReader, slug: str, view: Mapping[str, Any], tool: str) -> None:
+    """Replace what a person pinned, grouped and named in a graph. Raises NotFound, BadRequest for a view too large."""
+    row = reader.row(slug)
+    encoded = msgspec.json.encode(dict(view))
+    if len(encoded) > MOST_VIEW:
+        raise BadRequest(f"view: it has {len(encoded):,} bytes; {MOST_VIEW:,} at most are kept")
+    document = msgspec.json.decode(row["document"]) | {"qParams": msgspec.json.decode(encoded)}
+    changed = row | {"document": msgspec.json.encode(document).decode()}
+    with contextlib.closing(Writer(directory, tool)) as writer:
+        writer.remove("graphs", slug)
+        writer.add("graphs", pyarrow.Table.from_pylist([changed], arrow_schema("graphs")), key=slug)
+        writer.commit()
+
+
 def remove(directory: Directory, slug: str, tool: str) -> None:
     """Remove a graph. Raises NotFound, naming those the store has."""
     _check_exists(directory.snapshot(), slug)
@@ -147,7 +162,12 @@ class GraphReader:
         )
         document = msgspec.json.decode(row["document"])
         fields = {name: row[name] for name in Graph.__struct_fields__ if name in row}
-        whole = {"metadata": document["metadata"], "nodes": shown, "links": tuple(GraphLink(*link) for link in links)}
+        whole = {
+            "metadata": document["metadata"],
+            "view": document.get("qParams") or {},
+            "nodes": shown,
+            "links": tuple(GraphLink(*link) for link in links),
+        }
         several = {name: tuple(row[name]) for name in ("prompt_tokens", "notes")}
         return Graph(**fields | several | whole)
 
@@ -158,6 +178,12 @@ class GraphReader:
         raw_nodes = [msgspec.json.decode(node["said"]) for node in nodes]
         shown = [raw | {"clerp": labels[n]} if labels.get(n) else raw for n, raw in enumerate(raw_nodes)]
         return file_format.as_file(msgspec.json.decode(row["document"]), shown, links)
+
+    def row(self, slug: str) -> Row:
+        """The row of stored.graphs. Raises NotFound."""
+        _check_exists(self._snapshot, slug)
+        row: Row = self._rows.all(self._snapshot.parts("graphs", slug)[0]).to_pylist()[0]
+        return row
 
     def _read(self, slug: str) -> tuple[Row, list[Row], list[tuple[int, int, float]]]:
         _check_exists(self._snapshot, slug)

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+from featurestore.graphs.feature_files import find_peak
 from featurestore.values.dictionary import Dictionary
 from featurestore.values.feature import Example, Feature, LogitEffect
 from featurestore.values.graphs import Graph, GraphNode, GraphSummary
@@ -69,7 +70,7 @@ def _logits(effects: Sequence[LogitEffect]) -> list[list[Any]]:
 
 def describe_example(example: Example) -> dict[str, Any]:
     """Return an example as text around its strongest token; what the feature fires on is between << and >>."""
-    peak = example.position - example.start
+    peak = find_peak(example)
     first, last = max(0, peak - AROUND), peak + AROUND + 1
     least = OF_LARGEST * example.activation
     pairs = zip(example.tokens[first:last], example.activations[first:last], strict=True)

@@ -285,6 +285,10 @@ class Store(FeatureStore):
         tool = tool or "featurestore graph add"
         return graph_store.add(self._directory, view.catalog, content, slug, map, replace, tool, view.pages)
 
+    def save_graph(self, slug: str, view: Mapping[str, Any], tool: str | None = None) -> None:
+        graphs = self._current_view.graphs
+        graph_store.save(self._directory, graphs, slug, view, tool or "featurestore graph save")
+
     def remove_graph(self, slug: str, tool: str | None = None) -> None:
         graph_store.remove(self._directory, slug, tool or "featurestore graph remove")
 

@@ -82,7 +82,8 @@ class GraphLink(msgspec.Struct, frozen=True):
 class Graph(Tabular, msgspec.Struct, frozen=True, kw_only=True):
     """A graph with its nodes and links. Its table has a row for each node; `links_to_arrow` gives the links.
 
-    `metadata` is what the program that made the graph wrote about it; `notes` say what was odd in its file.
+    `metadata` is what the program that made the graph wrote about it; `notes` say what was odd in its file. `view` is
+    what a person pinned (`pinnedIds`), grouped (`supernodes`) and named (`clerps`) in a front end.
     """
 
     graph: str
@@ -92,6 +93,7 @@ class Graph(Tabular, msgspec.Struct, frozen=True, kw_only=True):
     schema_version: int
     node_threshold: float | None
     metadata: dict[str, Any]
+    view: dict[str, Any]
     nodes: tuple[GraphNode, ...]
     links: tuple[GraphLink, ...]
     notes: tuple[str, ...]

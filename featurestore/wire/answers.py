@@ -114,6 +114,12 @@ class Removed(msgspec.Struct, frozen=True):
     removed: str
 
 
+class Saved(msgspec.Struct, frozen=True):
+    """What was kept."""
+
+    saved: str
+
+
 class JobList(msgspec.Struct, frozen=True):
     """Every job that is known, the newest first."""
 

@@ -273,6 +273,16 @@ PUT_GRAPH = Question(
     lane="write",
     most_bytes=MOST_GRAPH,
 )
+SAVE_GRAPH = Question(
+    name="save_graph",
+    summary="Keep what a person pinned, grouped and named in a graph, in place of what was kept before.",
+    path="/graphs/<slug>/view",
+    takes=requests.GraphViewRequest,
+    gives=answers.Saved,
+    methods=("PUT",),
+    scope="write",
+    lane="write",
+)
 REMOVE_GRAPH = Question(
     name="remove_graph",
     summary="Remove a graph.",

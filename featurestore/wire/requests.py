@@ -179,6 +179,14 @@ class GraphRequest(Request, frozen=True):
     )
 
 
+class GraphViewRequest(Request, frozen=True):
+    """What a person pinned, grouped and named in a graph."""
+
+    view: Annotated[
+        dict[str, Any], Meta(description="What front ends call qParams: pinnedIds, supernodes, clerps and the like.")
+    ]
+
+
 class JobRequest(Request, frozen=True):
     """Which work to start."""
 

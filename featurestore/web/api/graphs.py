@@ -7,14 +7,21 @@ from featurestore.values.graphs import GraphAdded
 from featurestore.web.api.labels import name_writer
 from featurestore.web.api.routes import answers
 from featurestore.wire import questions
-from featurestore.wire.answers import Removed
-from featurestore.wire.requests import GraphRequest, Nothing
+from featurestore.wire.answers import Removed, Saved
+from featurestore.wire.requests import GraphRequest, GraphViewRequest, Nothing
 
 
 @answers(questions.PUT_GRAPH)
 def put_graph(store: FeatureStore, request: GraphRequest, slug: str) -> GraphAdded:
     """Keep a graph under the name `slug`."""
     return store.add_graph(request.graph, slug, request.map, request.replace, name_writer(store))
+
+
+@answers(questions.SAVE_GRAPH)
+def save_graph(store: FeatureStore, request: GraphViewRequest, slug: str) -> Saved:
+    """Keep what a person pinned, grouped and named in the graph named `slug`."""
+    store.save_graph(slug, request.view, name_writer(store))
+    return Saved(slug)
 
 
 @answers(questions.REMOVE_GRAPH)

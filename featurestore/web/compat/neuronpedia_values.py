@@ -14,6 +14,7 @@ from typing import Any
 
 from featurestore.conventions import HISTOGRAM_EDGES
 from featurestore.errors import NotFound
+from featurestore.graphs.feature_files import find_peak
 from featurestore.values.dictionary import Dictionary
 from featurestore.values.feature import Example, Feature, FeatureId, Label, Score
 
@@ -122,8 +123,8 @@ def _describe_activation(page: Feature, example: Example, number: int) -> Object
         "maxValue": max(values, default=0.0),
         "maxValueTokenIndex": place,
         "minValue": min(values, default=0.0),
-        "qualifyingTokenIndex": example.position - example.start,
-        "dataIndex": str(example.document),
+        "qualifyingTokenIndex": find_peak(example),
+        "dataIndex": None if example.document is None else str(example.document),
         "dataSource": example.corpus,
         "binMin": -1 if top else example.band_low,
         "binMax": -1 if top else example.band_high,
@@ -135,6 +136,8 @@ def _describe_activation(page: Feature, example: Example, number: int) -> Object
 
 def _share(page: Feature, example: Example) -> float | None:
     """Return the share of a feature's activations that are in an example's band; None without a histogram."""
+    if example.band_share is not None:
+        return example.band_share
     total = sum(page.histogram or ())
     if not total or page.histogram is None or example.band_low is None:
         return None

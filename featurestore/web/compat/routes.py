@@ -8,9 +8,12 @@ from flask import Blueprint
 
 from featurestore.errors import BadRequest
 from featurestore.interface import FeatureStore
-from featurestore.web.compat import neuronpedia
+from featurestore.web.compat import graph_files, neuronpedia
 
-COMPAT: dict[str, Callable[[FeatureStore], Blueprint]] = {"neuronpedia": neuronpedia.create_routes}
+COMPAT: dict[str, Callable[[FeatureStore], Blueprint]] = {
+    "graphs": graph_files.create_routes,
+    "neuronpedia": neuronpedia.create_routes,
+}
 
 
 def create_compat(store: FeatureStore, names: Iterable[str]) -> Iterator[Blueprint]:

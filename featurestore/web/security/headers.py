@@ -52,7 +52,9 @@ def answer_preflight() -> Response:
 def allow_origin(answer: Response, origin: str) -> None:
     """Let the scripts of another site read the answer."""
     answer.headers["Access-Control-Allow-Origin"] = origin
-    answer.headers["Access-Control-Expose-Headers"] = "ETag, Retry-After, X-Request-Id"
+    answer.headers["Access-Control-Expose-Headers"] = (
+        "ETag, Retry-After, X-Request-Id, Accept-Ranges, Content-Length, Content-Range"
+    )
 
 
 def add_vary(answer: Response, names: list[str]) -> None:
