@@ -636,6 +636,17 @@ COMMENT ON VIEW features IS
     'Every feature with its dictionary''s model, source, layer, site and kind, its best label, and its state: '
     'live, dead, always-on (density above 0.2) or unharvested.';
 
+CREATE VIEW label_coverage AS
+    SELECT d.dictionary, d.d_sae AS features, c.explainer, coalesce(c.labelled, 0) AS labelled,
+           coalesce(c.labelled, 0) / d.d_sae AS share
+    FROM (SELECT dictionary, any_value(d_sae) AS d_sae FROM stored.dictionaries GROUP BY dictionary) d
+    LEFT JOIN (SELECT dictionary, explainer, count(*) AS labelled
+               FROM features WHERE explainer IS NOT NULL GROUP BY dictionary, explainer) c
+        ON c.dictionary = d.dictionary;
+COMMENT ON VIEW label_coverage IS
+    'For each dictionary and each explainer, the number and share of features whose shown label is by it; '
+    'a dictionary without labels has one row, without an explainer.';
+
 -- A window is inside one run of 512 tokens, or begins in one and ends in the next.
 CREATE VIEW examples AS
     SELECT e.*, d.held_out,

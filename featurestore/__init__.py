@@ -25,7 +25,7 @@ from featurestore.errors import (
 from featurestore.interface import FeatureStore
 from featurestore.progress import Progress
 from featurestore.query import Query
-from featurestore.values.dictionary import Dictionaries, Dictionary, StoreInfo
+from featurestore.values.dictionary import Coverage, Dictionaries, Dictionary, StoreInfo
 from featurestore.values.feature import (
     Coactive,
     Example,
@@ -35,6 +35,7 @@ from featurestore.values.feature import (
     GivenLabel,
     Label,
     LabelChange,
+    LabelledNeighbour,
     LogitEffect,
     Score,
     Scores,
@@ -71,6 +72,7 @@ __all__ = [
     "Conflict",
     "Contrast",
     "ContrastFeature",
+    "Coverage",
     "Dictionaries",
     "Dictionary",
     "Duplicate",
@@ -97,6 +99,7 @@ __all__ = [
     "Jobs",
     "Label",
     "LabelChange",
+    "LabelledNeighbour",
     "LogitEffect",
     "Neighbourhood",
     "NotFound",

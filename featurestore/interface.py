@@ -15,7 +15,7 @@ import msgspec
 
 from featurestore.progress import Progress, no_progress
 from featurestore.query import Query
-from featurestore.values.dictionary import Dictionaries, Dictionary, StoreInfo, pick_dictionary
+from featurestore.values.dictionary import Coverage, Dictionaries, Dictionary, StoreInfo, pick_dictionary
 from featurestore.values.feature import (
     Feature,
     FeatureId,
@@ -47,6 +47,10 @@ class FeatureStore(abc.ABC):
     @abc.abstractmethod
     def info(self) -> StoreInfo:
         """Returns what the store holds: how many rows of each kind, its commit and its location."""
+
+    @abc.abstractmethod
+    def coverage(self) -> tuple[Coverage, ...]:
+        """Returns for each dictionary how many of its features have a label, and whose labels are shown."""
 
     @abc.abstractmethod
     def dictionaries(self) -> Dictionaries:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 
 import click
+import msgspec
 
 import featurestore
 from featurestore.display.characters import merge_activations
@@ -40,6 +41,9 @@ def show_feature(page: featurestore.Feature) -> None:
     out.print(Text(f"{page.id}  {page.label or 'no label'}", style="bold"))
     facts = ("state", "density", "active_tokens", "mean_activation", "max_activation", "decoder_norm")
     out.print(Text("  ".join(f"{name.replace('_', ' ')} {format_cell(getattr(page, name))}" for name in facts)))
+    for neighbour in page.labelled_neighbours:
+        near = f"  near {neighbour.id} (cosine {neighbour.cosine:.2f}), whose label by {neighbour.explainer} is"
+        out.print(Text(f"{near}: {neighbour.label}", style="dim"))
     for label in page.labels:
         votes = f" (votes {label.votes:+d})" if label.votes else ""
         out.print(Text(f"  {label.explainer}: {label.label}{votes}"))
@@ -104,9 +108,9 @@ def info(store: str, as_json: bool) -> None:
     Example: featurestore info --store demo.features
     """
     with featurestore.connect(store) as opened:
-        info = opened.info()
+        info, coverage = opened.info(), opened.coverage()
     if as_json:
-        print_json_lines([info])
+        print_json_lines([msgspec.structs.asdict(info) | {"coverage": coverage}])
         return
     click.echo(
         f"{info.location}: format {info.format}, {info.dictionaries} dictionaries, "
@@ -121,6 +125,18 @@ def info(store: str, as_json: bool) -> None:
     ]
     total = {"table": "all", "rows": None, "files": sum(info.parts.values()), "bytes": sum(info.bytes.values())}
     print_table([*sizes, total])
+    print_table(
+        [
+            {
+                "dictionary": one.dictionary,
+                "features": one.features,
+                "labelled": one.labelled,
+                "share": f"{one.share:.1%}",
+                "by": ", ".join(f"{explainer} {count:,}" for explainer, count in one.explainers.items()),
+            }
+            for one in coverage
+        ]
+    )
     for note in info.notes:
         click.echo(note, err=True)
 

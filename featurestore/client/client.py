@@ -86,6 +86,7 @@ class Client(FeatureStore):
     dictionaries = ask(
         FeatureStore.dictionaries, questions.DICTIONARIES, lambda answer: Dictionaries(answer.dictionaries)
     )
+    coverage = ask(FeatureStore.coverage, questions.COVERAGE, lambda answer: answer.dictionaries)
     feature = ask(FeatureStore.feature, questions.FEATURE)
     scores = ask(FeatureStore.scores, questions.SCORES, lambda answer: Scores(answer.scores))
     activating = ask(FeatureStore.activating, questions.ACTIVATING)

@@ -135,6 +135,12 @@ class LabelIndex:
             return matches
         return self._merge(matches, self._fresh.by_words(keywords, words, k, choice.mask), k)
 
+    def count_labelled(self, choice: Choice) -> int:
+        """How many of the allowed features have a label."""
+        labelled = numpy.zeros(len(choice.mask), bool)
+        labelled[self.numbers[self.numbers >= 0]] = True
+        return choice.once(self, lambda: int(numpy.count_nonzero(labelled & choice.mask)))
+
     def _merge(self, indexed: Found, fresh: Found, k: int) -> Found:
         """The k best of both; fresh rows are numbered after the index's."""
         return merge(indexed, (fresh[0] + self._indexed, fresh[1]), k)

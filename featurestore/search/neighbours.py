@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 import numpy
 
-from featurestore.errors import BadRequest
+from featurestore.errors import BadRequest, NotFound, Unavailable
 from featurestore.progress import Progress, Stage
 from featurestore.query import Query
 from featurestore.search import vectors
@@ -16,9 +16,25 @@ from featurestore.search.decoder_index import DecoderIndex
 from featurestore.search.searcher import Searcher
 from featurestore.snapshot.catalog import Catalog, Choice
 from featurestore.snapshot.feature_page import FeaturePages
+from featurestore.values.feature import Feature, LabelledNeighbour
 from featurestore.values.hits import Duplicate, Duplicates, Edge, Hit, Neighbourhood
 
 MOST_NEAR, MOST_PAIRS = 50, 10_000
+LABELLED = 3  # neighbours with a label that stand in for one
+
+
+def find_labelled(searcher: Searcher, page: Feature) -> tuple[LabelledNeighbour, ...]:
+    """The nearest features of the same dictionary that have a label; none where vectors or their index are missing."""
+    query = Query.of({"near": page.id, "within": page.dictionary, "where": "has_label", "k": LABELLED, "group": False})
+    try:
+        hits = searcher.run(query).hits
+    except (BadRequest, NotFound, Unavailable):  # a zero vector is near nothing
+        return ()
+    return tuple(
+        LabelledNeighbour(id=hit.id, label=hit.label, explainer=hit.explainer or "", cosine=hit.score)
+        for hit in hits
+        if hit.label is not None
+    )
 
 
 def neighbourhood(

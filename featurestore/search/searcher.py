@@ -24,6 +24,8 @@ from featurestore.snapshot.feature_page import Card, FeaturePages
 from featurestore.values.feature import FeatureId
 from featurestore.values.hits import Hit, Hits
 
+FEW_LABELLED = 0.5  # a smaller share of features with a label is noted
+
 
 class Searcher:
     """Answers queries over one snapshot."""
@@ -98,6 +100,8 @@ class Searcher:
                 raise
             labels, over = None, ("tokens",)
             notes.append(f"searched the tokens that top examples fire on only: {exc}")
+        if labels and (count := labels.count_labelled(choice)) < FEW_LABELLED * choice.count:
+            notes.append(f"{count:,} of {choice.count:,} features that may be found have a label")
         searches = self._searches_of_labels(query, labels, words, choice, notes) if labels else {}
         tokens = self._token_index() if set(over) - {"labels"} else None
         if tokens:

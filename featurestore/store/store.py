@@ -43,7 +43,7 @@ from featurestore.store.view import View
 from featurestore.tables.best_label import label_rule, stale_features
 from featurestore.tables.row_reader import Rows
 from featurestore.tables.writer import Writer
-from featurestore.values.dictionary import Dictionaries, StoreInfo
+from featurestore.values.dictionary import Coverage, Dictionaries, StoreInfo
 from featurestore.values.feature import Feature, FeatureLike, Features, GivenLabel, LabelChange, Scores, id_text
 from featurestore.values.graphs import Graph, GraphAdded, Graphs
 from featurestore.values.hits import Activating, Contrast, Duplicates, Hits, Neighbourhood
@@ -151,13 +151,19 @@ class Store(FeatureStore):
             notes=tuple(_notes(view.snapshot)),
         )
 
+    def coverage(self) -> tuple[Coverage, ...]:
+        return self._current_view.coverage
+
     def dictionaries(self) -> Dictionaries:
         return Dictionaries(self._current_view.catalog.dictionaries)
 
     def feature(self, id: FeatureLike, examples: int | None = None) -> Feature:
         _check_examples(examples)
         view = self._current_view
-        return view.pages.page(id_text(id), examples)
+        page = view.pages.page(id_text(id), examples)
+        if page.label is not None:
+            return page
+        return msgspec.structs.replace(page, labelled_neighbours=neighbours.find_labelled(view.searcher, page))
 
     def evidence(self, ids: Sequence[FeatureLike], examples: int | None = None) -> Iterator[Feature]:
         """Yield features without their labels, for explainers and judges; in the order of `ids`, 32 at a time.

@@ -25,6 +25,7 @@ from featurestore.storage.directory import Directory
 from featurestore.storage.log import Snapshot
 from featurestore.storage.log_files import Part
 from featurestore.tables.row_reader import Rows
+from featurestore.values.dictionary import Coverage
 from featurestore.values.row_stream import RowStream
 
 
@@ -71,6 +72,25 @@ class View:
             self.vector,
         )
         self._engine: Engine | None = None
+
+    @functools.cached_property
+    def coverage(self) -> tuple[Coverage, ...]:
+        """How many features of each dictionary have a label, by dictionary; counted once."""
+        shown: dict[str, dict[str, int]] = {}
+        rows = self.engine.rows("SELECT dictionary, explainer, labelled FROM label_coverage ORDER BY ALL")
+        for dictionary, explainer, labelled in rows:
+            shown.setdefault(dictionary, {}).update({explainer: labelled} if explainer else {})
+        sizes = {entry.dictionary: entry.d_sae for entry in self.catalog.dictionaries}
+        return tuple(
+            Coverage(
+                dictionary=name,
+                features=sizes[name],
+                labelled=sum(counts.values()),
+                share=sum(counts.values()) / sizes[name],
+                explainers=dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
+            )
+            for name, counts in shown.items()
+        )
 
     def _read_labels(self, parts: Sequence[Part]) -> pyarrow.Table:
         return read_labels(self._rows, self.engine, parts)

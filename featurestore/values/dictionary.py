@@ -84,6 +84,16 @@ class Dictionaries(Listing[Dictionary]):
         return notebook.render_table(columns, rows)
 
 
+class Coverage(msgspec.Struct, frozen=True, kw_only=True):
+    """How many of a dictionary's features have a label: their number, their share, and whose labels are shown."""
+
+    dictionary: str
+    features: int
+    labelled: int
+    share: float
+    explainers: dict[str, int]
+
+
 class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What a store holds: rows, bytes and parts (files) of each table, its age, and the embedder of its label index.
 

@@ -150,6 +150,18 @@ class LabelChange(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime.datetime
 
 
+class LabelledNeighbour(msgspec.Struct, frozen=True, kw_only=True):
+    """A feature with a label whose decoder vector is near that of a feature without one, and the cosine of the two.
+
+    Its label is a proxy: it says what a neighbour means, not what the feature itself does.
+    """
+
+    id: str
+    label: str
+    explainer: str
+    cosine: float
+
+
 class GivenLabel(msgspec.Struct, frozen=True, kw_only=True):
     """A label to write: what the feature `id` means. `explainer` names its author: a person or a model."""
 
@@ -206,7 +218,8 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
 
     `histogram_edges` and `logit_histogram_edges` have one edge more than their histograms have bins; None where nothing
     says them. `labels` begins with the best one. `scores` has the newest score of each label by each method and judge.
-    `examples` has the top band first, then the sampled bands from strong to weak.
+    `examples` has the top band first, then the sampled bands from strong to weak. A feature without a label has in
+    `labelled_neighbours` the nearest features of its dictionary that have one, as a proxy; only where one is asked for.
     """
 
     id: str
@@ -245,6 +258,7 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
     labels: tuple[Label, ...]
     examples: tuple[Example, ...]
     scores: tuple[Score, ...]
+    labelled_neighbours: tuple[LabelledNeighbour, ...] = ()
 
     def __repr__(self) -> str:
         density = "not harvested" if self.density is None else f"density {self.density:.3g}"

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from featurestore.query import Query
-from featurestore.values.dictionary import Dictionary
+from featurestore.values.dictionary import Coverage, Dictionary
 from featurestore.values.feature import Example, Feature, Label, LabelChange, Score
 from featurestore.values.graphs import GraphSummary
 from featurestore.values.hits import Hit
@@ -130,6 +130,12 @@ class LabelsAnswer(msgspec.Struct, frozen=True):
     """The newest label of each explainer, the one that is shown first."""
 
     labels: tuple[Label, ...]
+
+
+class CoverageAnswer(msgspec.Struct, frozen=True):
+    """How many features of each dictionary have a label, and whose labels are shown."""
+
+    dictionaries: tuple[Coverage, ...]
 
 
 class LabelHistory(msgspec.Struct, frozen=True):

@@ -21,6 +21,15 @@ FEATURE_PATH = "<model>/<source>/<index>"
 # --- one thing, or a list ---------------------------------------------------------------------------------------
 
 INFO = Question(name="info", summary="What the store holds.", path="/info", takes=Nothing, gives=StoreInfo)
+COVERAGE = Question(
+    name="coverage",
+    summary="How many features of each dictionary have a label, and whose labels are shown.",
+    path="/coverage",
+    takes=Nothing,
+    gives=answers.CoverageAnswer,
+    lane="sql",
+    tagged=True,
+)
 DICTIONARIES = Question(
     name="dictionaries",
     summary="Every dictionary, ordered by id.",

@@ -166,6 +166,40 @@ def test_labels_and_votes_are_written_through_either(door):
     assert {one.label: one.votes for one in door.feature(id).labels}["said here"] == 1
 
 
+def test_coverage_is_told_alike(door, store):
+    """By Python, SQL and the command line: whose labels are shown, of how many features."""
+    (first, second) = door.coverage()
+    assert (first.dictionary, first.features, first.labelled) == ("tiny/0-res", 24, sum(first.explainers.values()))
+    assert first.share == first.labelled / 24
+    before = door.feature("tiny/0-res/3").labels[0].explainer
+    door.set_label("tiny/0-res/3", "said here")
+    changed = door.coverage()[0]
+    assert changed.explainers == {**first.explainers, before: first.explainers[before] - 1, "human": 1}
+    rows = door.sql("SELECT dictionary, explainer, labelled FROM label_coverage WHERE explainer = 'human'").to_pylist()
+    assert rows == [{"dictionary": "tiny/0-res", "explainer": "human", "labelled": 1}]
+    assert second.dictionary == "tiny/1-res"
+
+
+def test_a_feature_without_a_label_shows_its_nearest_that_have_one(door, store):
+    """As a proxy in a field of its own: it has no label, and is not found by theirs."""
+    store.index()
+    id = "tiny/0-res/3"
+    wanted = [hit.id for hit in door.nearest(id, within="tiny/0-res", k=3, group=False)]
+    assert door.feature(id).labelled_neighbours == ()
+    for label in door.feature(id).labels:
+        door.remove_label(id, label.explainer)
+    page = door.feature(id)
+    assert (page.label, page.labels) == (None, ())
+    assert [neighbour.id for neighbour in page.labelled_neighbours] == wanted
+    for neighbour in page.labelled_neighbours:
+        other = door.feature(neighbour.id)
+        assert (neighbour.label, neighbour.explainer) == (other.label, other.labels[0].explainer)
+        vectors = door.vectors([id, neighbour.id]).astype("float64")
+        cosine = vectors[0] @ vectors[1] / numpy.linalg.norm(vectors[0]) / numpy.linalg.norm(vectors[1])
+        assert neighbour.cosine == pytest.approx(cosine, abs=1e-3)
+    assert id not in [hit.id for hit in door.search(page.labelled_neighbours[0].label, mode="keyword", k=40)]
+
+
 def test_a_label_is_taken_back_through_either(door):
     """It is gone from every answer; what others say stays, the history shows both, and it can be said again."""
     id = "tiny/0-res/3"

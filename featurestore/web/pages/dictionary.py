@@ -19,7 +19,7 @@ LAST_PAGE = 1_000_000
 STATES = ("live", "always-on", "dead", "unharvested")
 
 COUNTS = """
-SELECT state, count(*) AS n, count(label) AS labelled
+SELECT state, count(*) AS n
 FROM features WHERE dictionary = $dictionary GROUP BY 1
 """
 # Bins are quarters of a power of ten.
@@ -70,7 +70,7 @@ def show_dictionary(store: FeatureStore, model: str, source: str) -> ResponseRet
         "dictionary.html",
         dictionary=dictionary,
         counts=counts,
-        labelled=sum(row["labelled"] for row in states),
+        coverage=next((one for one in store.coverage() if one.dictionary == dictionary.dictionary), None),
         rows=_query(store, ORDERS[fields.order].statement, id | page),
         densities=_query(store, DENSITIES, id),
         orders=ORDERS,
