@@ -219,7 +219,7 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
     `histogram_edges` and `logit_histogram_edges` have one edge more than their histograms have bins; None where nothing
     says them. `labels` begins with the best one. `scores` has the newest score of each label by each method and judge.
     `examples` has the top band first, then the sampled bands from strong to weak. A feature without a label has in
-    `labelled_neighbours` the nearest features of its dictionary that have one, as a proxy; only where one is asked for.
+    `labelled_neighbours` the nearest of its dictionary that have one, as a proxy; features of a stream do not.
     """
 
     id: str
