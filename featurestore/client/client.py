@@ -79,8 +79,13 @@ class Client(FeatureStore):
         answer, or the next piece of it, may take. A service that is busy, restarting or unreachable is asked again
         `retries` times, after pauses that double or that it names itself. `transport` takes the place of the network.
         """
+        self._given = (url, transport, timeout, retries)
         self._http = Transport(url, transport, timeout, retries)
         self.location = self._http.location
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A client is pickled as what it was made from: a key of its URL travels along, one of the environment not."""
+        return type(self), self._given
 
     info = ask(FeatureStore.info, questions.INFO)
     dictionaries = ask(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import random
@@ -43,15 +44,25 @@ class Transport:
         self.location = url.rstrip("/")
         self.timeout = timeout
         self._retries = retries
+        self._connect = functools.partial(
+            httpx2.Client,
+            base_url=self.location + "/v1/",
+            transport=wire,
+            timeout=timeout,
+            headers={"Authorization": f"Bearer {key}"} if key else None,
+        )
         try:
-            self._http = httpx2.Client(
-                base_url=self.location + "/v1/",
-                transport=wire,
-                timeout=timeout,
-                headers={"Authorization": f"Bearer {key}"} if key else None,
-            )
+            self._clients = {os.getpid(): self._connect()}
         except httpx2.InvalidURL as exc:
             raise BadRequest(f"'{url}' is not a URL of a service, as http://127.0.0.1:8000 is: {exc}") from None
+
+    @property
+    def _http(self) -> httpx2.Client:
+        """The connections of this process. Those of the process that it was forked from are the parent's."""
+        process = os.getpid()
+        if process not in self._clients:
+            self._clients[process] = self._connect()
+        return self._clients[process]
 
     def ask(
         self, question: Question[Takes, Gives], request: Takes, id: str | None = None, repeatable: bool | None = None

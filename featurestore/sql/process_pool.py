@@ -77,11 +77,11 @@ class Workers:
         self._what = what
         self._places = threading.BoundedSemaphore(count + waiting)
         self._location = location
-        self._memory = memory
+        self.memory = memory
         self._free: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
         for _ in range(count):
             self._free.put(None)
-        self._count = count
+        self.count = count
         self._live: set[_Worker] = set()
         self._closed = False
 
@@ -156,12 +156,12 @@ class Workers:
             self._places.release()
 
     def _busy(self, reason: str) -> Unavailable:
-        error = Unavailable(f"{self._count} {self._what} are running and {reason}; try again later")
+        error = Unavailable(f"{self.count} {self._what} are running and {reason}; try again later")
         error.retry_after = 1.0
         return error
 
     def _start(self) -> _Worker:
-        worker = _Worker(self._location, self._memory)
+        worker = _Worker(self._location, self.memory)
         self._live.add(worker)
         return worker
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 from typing import Any
 
@@ -46,7 +47,7 @@ def check_select(statement: str) -> set[str]:
 
 def parse(statement: str) -> dict[str, Any]:
     """Return the syntax tree of a SELECT. Raises BadRequest for a statement that DuckDB cannot show as a tree."""
-    with _parser().cursor() as con:
+    with _parser(os.getpid()).cursor() as con:
         raw = con.execute("SELECT json_serialize_sql(?)", [strip_semicolon(statement)]).fetchall()[0][0]
     try:
         tree: dict[str, Any] = json.loads(raw)
@@ -59,13 +60,14 @@ def parse(statement: str) -> dict[str, Any]:
 
 def unparse(tree: dict[str, Any]) -> str:
     """Return the SQL of a syntax tree that `parse` returned."""
-    with _parser().cursor() as con:
+    with _parser(os.getpid()).cursor() as con:
         statement: str = con.execute("SELECT json_deserialize_sql(?)", [json.dumps(tree)]).fetchall()[0][0]
     return statement
 
 
 @functools.cache
-def _parser() -> duckdb.DuckDBPyConnection:
+def _parser(process: int) -> duckdb.DuckDBPyConnection:
+    """Return a connection of this process: one that was made before a fork has no threads any more."""
     return duckdb.connect()
 
 

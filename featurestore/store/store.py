@@ -7,8 +7,10 @@ view. A view is immutable, so any number of threads share it.
 from __future__ import annotations
 
 import datetime
+import functools
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -18,7 +20,7 @@ import msgspec
 import numpy
 import pyarrow
 
-from featurestore.errors import BadRequest
+from featurestore.errors import BadRequest, Unavailable
 from featurestore.graphs import file_format, graph_store
 from featurestore.interface import FeatureStore
 from featurestore.maintenance import check, compact, job_files, jobs, repair
@@ -58,6 +60,17 @@ CONDITION_SECONDS = 10.0
 CONDITION_PROCESSES = 2
 
 
+_stores: weakref.WeakSet[Store] = weakref.WeakSet()
+
+
+def _leave_parents() -> None:
+    for store in list(_stores):
+        store._leave_parent()
+
+
+os.register_at_fork(after_in_child=_leave_parents)
+
+
 class Store(FeatureStore):
     """A store in a directory of this machine or on an object store. Safe to share between threads."""
 
@@ -69,6 +82,7 @@ class Store(FeatureStore):
         """
         self._named = embedder or os.environ.get(embedders.VARIABLE) or None
         self.location = str(path)
+        self._forked = False
         self._directory = Directory(path)
         self._rows = Rows(self._directory)
         self._lock = threading.Lock()
@@ -76,6 +90,36 @@ class Store(FeatureStore):
         self._workers: Workers | None = None
         self._condition_workers: Workers | None = None
         self._opened: dict[tuple[Any, ...], Any] = {}
+        _stores.add(self)
+
+    @functools.cached_property
+    def _directory(self) -> Directory:
+        # Set when a store is opened, and opened again in a process that was forked from the one that did.
+        if self._forked and "://" in self.location:
+            raise Unavailable(
+                f"{self.location} was opened before this process was forked, and connections of an object store do not "
+                "live on in a fork: open it in a process that is spawned, as multiprocessing's 'spawn' and Ray do"
+            )
+        return Directory(self.location)
+
+    @functools.cached_property
+    def _rows(self) -> Rows:
+        return Rows(self._directory)
+
+    def _leave_parent(self) -> None:
+        """Forget what was opened before a fork: DuckDB's threads, locks and pipes are those of the parent alone."""
+        # Kept, since closing it would wait for threads that are not there.
+        self._of_parent = dict(self.__dict__)
+        for name in ("_directory", "_rows"):
+            self.__dict__.pop(name, None)
+        self._forked, self._lock, self._view, self._opened = True, threading.Lock(), None, {}
+        if self._workers is not None:
+            self.isolate_sql(self._workers.count, self._workers.memory)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A store is pickled as its location, and opened again where it is unpickled."""
+        location = self.location if "://" in self.location else os.path.abspath(self.location)
+        return type(self), (location, self._named)
 
     def isolate_sql(self, processes: int = 4, memory: int = 1_000_000_000) -> None:
         """Run the SQL that callers write in separate processes from now on: `processes` of them, each of `memory`
