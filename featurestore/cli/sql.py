@@ -28,7 +28,11 @@ from featurestore.extension.output import print_table
 @click.option("--max-rows", type=int, help="Return at most this many rows.")
 @click.option("--timeout", type=float, help="Stop the query after this many seconds.")
 @click.option(
-    "--format", "form", metavar="FORMAT", help="Stream rows as json, csv, arrow or parquet instead of printing a table."
+    "--format",
+    "form",
+    metavar="FORMAT",
+    help="Stream rows as json, csv, spreadsheet (CSV with ' before texts that begin with = + - @, tab or carriage "
+    "return, which a spreadsheet would run as formulas), arrow or parquet, instead of printing a table.",
 )
 @click.option("--output", "-o", type=click.Path(dir_okay=False), help="Write to this file instead of the terminal.")
 @embedder_option

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+# What moves a terminal's cursor, sets its colours or title, or turns the order of what stands after it around.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def shorten(text: str, most: int = 60) -> str:
@@ -37,3 +41,8 @@ def first_line(error: BaseException | str, most: int = 200) -> str:
     """Return the first line with text of an error's message, at most `most` characters; without one its type's name."""
     lines = (line.strip() for line in str(error).splitlines())
     return next((line for line in lines if line), type(error).__name__)[:most]
+
+
+def show_controls(text: str) -> str:
+    """Return a text that a terminal shows as it is: controls but tab and line feed as JSON escapes, like \\u001b."""
+    return _CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from featurestore.errors import BadRequest, FeatureStoreError
+from featurestore.extension.output import guard_streams
 from featurestore.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -68,6 +69,12 @@ class Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command. Errors of the store become one line on stderr and an exit status."""
+        if ctx.parent is None:
+            with guard_streams():
+                return self._run(ctx)
+        return self._run(ctx)
+
+    def _run(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except FeatureStoreError as exc:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from featurestore.display.text import show_controls
 from featurestore.extension.output import open_console
 from featurestore.progress import Progress, Stage, no_progress
 
@@ -158,6 +159,12 @@ class _Bar(_ShownStage):
         self._description = description
         self._task = self._bars.add_task(description, total=total)
         self._bars.start()
+        for stream in ("stdout", "stderr"):
+            # Rich prints what is written meanwhile above the bars, and would take control sequences in it for styles.
+            redirected = getattr(sys, stream)
+            if type(redirected).__name__ == "FileProxy":
+                write = redirected.write
+                redirected.write = lambda text, write=write: write(show_controls(text))
 
     def show(self, steps: int, state: str | None) -> None:
         described = None if state is None else f"{self._description}: {state}"

@@ -26,7 +26,7 @@ MOST_WHOLE = 8_000_000  # bytes of an answer that is sent as a whole; more is se
 JSON_PIECE = 250_000  # bytes
 JSON_ROW = 4_000_000
 IN_JSON = " as JSON and CSV (as Arrow and Parquet more)"
-MIME = {"json": LINES, "csv": CSV, "arrow": ARROW, "parquet": PARQUET}
+MIME = {"json": LINES, "csv": CSV, "spreadsheet": CSV, "arrow": ARROW, "parquet": PARQUET}
 
 
 def json(value: Any, status: int = 200) -> Response:

@@ -122,8 +122,9 @@ class SqlRequest(Request, frozen=True):
     format: Annotated[
         str | None,
         describe(
-            "All rows, streamed as they come in this form (json: a line for each row).",
-            enum=["json", "csv", "arrow", "parquet", None],
+            "All rows, streamed as they come in this form (json: a line for each row; spreadsheet: CSV in which no "
+            "text is taken for a formula).",
+            enum=["json", "csv", "spreadsheet", "arrow", "parquet", None],
         ),
     ] = None
     stream: Annotated[bool | None, Meta(description="With Accept: Arrow, all rows as they come.")] = None

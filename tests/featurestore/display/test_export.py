@@ -59,7 +59,7 @@ def served(store):
 def read(form, raw):
     if form == "json":
         return [json.loads(line) for line in raw.splitlines()]
-    if form == "csv":
+    if form in ("csv", "spreadsheet"):
         return list(csv.DictReader(io.StringIO(raw.decode())))
     if form == "arrow":
         return pyarrow.ipc.open_stream(raw).read_all().to_pylist()
@@ -77,7 +77,7 @@ def test_http_and_command_line_give_the_same_rows(tmp_path, tiny_store, store, h
     assert f"{len(wanted)} rows in" in result.stderr
     for raw in (answer.data, output.read_bytes()):
         found = read(form, raw)
-        if form == "csv":  # everything is text, lists are JSON
+        if form in ("csv", "spreadsheet"):  # everything is text, lists are JSON
             assert [row["feature"] for row in found] == [str(row["feature"]) for row in wanted]
             assert [json.loads(row["top_logits"]) for row in found] == [row["top_logits"] for row in wanted]
         else:
@@ -97,7 +97,7 @@ def test_a_format_that_is_none(tmp_path, tiny_store, http, invoke):
     answer = http.get("/v1/sql", query_string={"sql": "SELECT 1", "format": "xlsx"})
     assert (answer.status_code, answer.json["detail"]) == (
         400,
-        "format: 'xlsx' is not one of json, csv, arrow, parquet",
+        "format: 'xlsx' is not one of json, csv, spreadsheet, arrow, parquet",
     )
     result = invoke(main, ["sql", "SELECT 1", "--store", str(tiny_store), "-o", str(tmp_path / "x.xlsx")])
     assert result.exit_code == 2
