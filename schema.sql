@@ -137,6 +137,7 @@ CREATE TABLE stored.features (
     label                  VARCHAR,
     explainer              VARCHAR,
     PRIMARY KEY (dictionary, feature),
+    CHECK (json_valid(extra)),
     CHECK (stored.are_bins(histogram, histogram_edges, 64)),
     CHECK (stored.are_bins(logit_histogram, logit_histogram_edges, 40)));
 COMMENT ON TABLE  stored.features IS
@@ -220,6 +221,7 @@ CREATE TABLE stored.examples (
     offsets      USMALLINT[] NOT NULL,
     activations  FLOAT[]   NOT NULL,
     extra        VARCHAR,
+    CHECK (json_valid(extra)),
     CHECK (position BETWEEN start AND start + length - 1),
     CHECK (len(offsets) = len(activations)));
 COMMENT ON TABLE  stored.examples IS

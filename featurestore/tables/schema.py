@@ -154,6 +154,7 @@ class Gate:
         unknown = set(rows.column_names) - set(arrow_schema(table).names)
         if unknown:
             raise BadRequest(f"{table} has no column {', '.join(sorted(unknown))}")
+        _check_fields(table, rows.schema)
         names = ", ".join(rows.column_names)
         self._con.register("batch", rows)
         try:
@@ -171,6 +172,17 @@ class Gate:
     def close(self) -> None:
         """Drop the scratch tables."""
         self._con.close()
+
+
+def _check_fields(table: str, given: pyarrow.Schema) -> None:
+    """Check that structs have fields of the schema: DuckDB would drop others in silence. Raises BadRequest."""
+    for field in given:
+        kinds = [field.type, arrow_schema(table).field(field.name).type]
+        structs = [kind.value_type if pyarrow.types.is_list(kind) else kind for kind in kinds]
+        if all(pyarrow.types.is_struct(kind) for kind in structs):
+            unknown = {inner.name for inner in structs[0]} - {inner.name for inner in structs[1]}
+            if unknown:
+                raise BadRequest(f"{table}.{field.name} has no field {', '.join(sorted(unknown))}")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy
 import pyarrow
 import pyarrow.compute
+import pyarrow.parquet
 
 from featurestore.errors import Conflict, FeatureStoreError, Unavailable
 from featurestore.storage.base import LEASES
@@ -20,9 +21,13 @@ from featurestore.storage.local import LocalStorage
 from featurestore.storage.log_files import Part
 from featurestore.storage.staging import Staging, read_content
 from featurestore.tables import feature_rows, grouped_rows, token_stream
+from featurestore.tables.completeness import Contents, Shape, fill_rows
 from featurestore.tables.decoder_vectors import to_half
 from featurestore.tables.layout import LAYOUTS, OTHERS, SHARD_FEATURES, check_keys, write_parquet
-from featurestore.tables.schema import Gate
+from featurestore.tables.schema import Gate, arrow_schema
+
+# Tables whose rows refer to features.
+OF_FEATURES = ("examples", "contexts", *APPENDED)
 
 
 class Writer:
@@ -36,6 +41,8 @@ class Writer:
         self._directory = directory
         self._tool = tool
         self._gate = Gate()
+        self._contents = Contents(self._read_committed)
+        self._held_back: dict[str, tuple[int, pyarrow.Table]] = {}
         self._added: list[Part] = []
         self._removed: set[str] = set()
         self._needs: set[str] = set()
@@ -61,12 +68,30 @@ class Writer:
         tokenizer id for tokenizers, a graph's name for its tables. `shard` is feature // 65,536 for features and
         examples.
 
-        Raises BadRequest when a row breaks the schema, Conflict when the store has this already (labels, votes and
+        Features without a row get one, with null in every column, before the commit: a dictionary may be added with its
+        own row alone. Raises BadRequest when a row breaks the schema or refers to what is not there, Conflict when the store has this already (labels, votes and
         scores are appended), Unavailable when the file cannot be written.
         """
         self._check_place(table, key, shard)
         checked = self._gate.check(table, rows, LAYOUTS.get(table, OTHERS).order)
+        if table == "features" and self._contents.shape(key) is None:
+            self._hold_back(key, shard, checked)
+            return
         self.add_checked(table, checked, key=key, shard=shard)
+        if key in self._held_back and table == "dictionaries":
+            shard, held_back = self._held_back.pop(key)
+            self.add_checked("features", held_back, key=key, shard=shard)
+
+    def _hold_back(self, key: str, shard: int, features: pyarrow.Table) -> None:
+        """Add features of a dictionary whose size is not known yet: all but the last shard are full."""
+        last = self._held_back.pop(key, None)
+        if last is not None and last[0] == shard:
+            raise Conflict(f"shard {shard} of the features of {key} was added already")
+        self._held_back[key] = max(last or (shard, features), (shard, features), key=lambda held: held[0])
+        if last is not None:
+            shard, features = min(last, (shard, features), key=lambda held: held[0])
+            features = fill_rows(features, key, shard, SHARD_FEATURES)
+            self.add_checked("features", features, key=key, shard=shard)
 
     def add_checked(
         self,
@@ -84,6 +109,11 @@ class Writer:
         """
         check_keys(table, checked, key)
         self._need_dictionary(table, key)
+        if table == "features":
+            checked = self._complete_rows(key, shard, checked)
+        elif table in OF_FEATURES:
+            self._contents.check_rows(table, key, checked)
+        self._contents.learn(table, key, checked)
         with self._build(table, key, shard, ".parquet") as part, self._name_write_errors():
             write_parquet(table, checked, part.path)
             part.rows = checked.num_rows
@@ -125,6 +155,8 @@ class Writer:
         """
         lengths = documents["length"].to_numpy()
         documents = token_stream.complete_documents(corpus, documents, stream, excerpts)
+        tokenizers = documents["tokenizer"].unique().to_pylist()
+        self._contents.check_tokens(corpus, tokenizers, int(numpy.max(stream, initial=0)))
         self.add("documents", documents, key=corpus)
         numbers = documents["document"].to_numpy()
         for shard, table in token_stream.runs(corpus, numbers, lengths, stream):
@@ -144,6 +176,9 @@ class Writer:
         self._check_place("decoder_vectors", dictionary, shard)
         half = to_half(dictionary, vectors, shard * SHARD_FEATURES, targets)
         self._need_dictionary("decoder_vectors", dictionary)
+        shape = self._contents.shape(dictionary)
+        if shape is not None:
+            shape.check_vectors(shard, len(half), len(targets or [0]), half.shape[1])
         with self._build("decoder_vectors", dictionary, shard, ".npy") as part, self._name_write_errors():
             numpy.save(part.path, half)
             part.rows = len(half)
@@ -181,6 +216,7 @@ class Writer:
         """Remove a dictionary with its features, examples, labels, votes, scores and vectors, in the same commit."""
         for table in OF_A_DICTIONARY:
             self.remove(table, dictionary)
+        self._contents.forget(dictionary)
 
     def remove(self, table: str, key: str) -> None:
         """Remove the parts of one table and key, in the same commit."""
@@ -191,7 +227,11 @@ class Writer:
         self._removed |= {part.file for part in parts}
 
     def commit(self) -> int:
-        """Make everything visible and return the commit's number. Raises Conflict when another writer came first."""
+        """Make everything visible and return the commit's number.
+
+        Raises Conflict when another writer came first, BadRequest when something refers to what is not there.
+        """
+        self._complete()
         with self._name_write_errors():
             commit = self._directory.commit(
                 self._added, sorted(self._removed), self._tool, self._staging.writer, self._needs - self._removed
@@ -226,6 +266,45 @@ class Writer:
         taken = self._added + [p for p in self._directory.snapshot().parts(table, key) if p.file not in self._removed]
         if any(part.place == (table, key, shard) for part in taken):
             raise Conflict(f"the store has {table} of {key} already; remove it first, or choose another name")
+
+    def _complete_rows(self, key: str, shard: int, features: pyarrow.Table) -> pyarrow.Table:
+        """Return a shard's features with a row for each; without the dictionary's size, up to the last that is there."""
+        shape = self._contents.shape(key)
+        if shape is not None and features.num_rows:
+            shape.check_below("features", features["feature"][-1].as_py())
+        return fill_rows(features, key, shard, None if shape is None else shape.size(shard))
+
+    def _complete(self) -> None:
+        """Add the rows of features that are lacking, and check what the commit will hold. Raises BadRequest."""
+        for key, (shard, features) in self._held_back.items():
+            self.add_checked("features", features, key=key, shard=shard)
+        self._held_back = {}
+        self._contents.check_waiting()
+        snapshot = self._directory.snapshot()
+        removed = [part for table in ("features", "decoder_vectors") for part in snapshot.parts(table)]
+        touched = {part.key for part in self._added if part.table in OF_A_DICTIONARY}
+        touched |= {part.key for part in removed if part.file in self._removed}
+        for key in sorted(touched):
+            parts = {table: self._parts_after(table, key) for table in ("dictionaries", "features", "decoder_vectors")}
+            if not parts["dictionaries"]:
+                continue
+            for shard in self._contents.check_parts(key, parts):
+                empty = arrow_schema("features").empty_table()
+                self.add_checked("features", empty, key=key, shard=shard)
+
+    def _parts_after(self, table: str, key: str) -> list[Part]:
+        """Return the parts of a table and key that the store will have after the commit."""
+        kept = [part for part in self._directory.snapshot().parts(table, key) if part.file not in self._removed]
+        return kept + [part for part in self._added if part.table == table and part.key == key]
+
+    def _read_committed(self, table: str, key: str) -> pyarrow.Table | None:
+        """Return the rows of a committed part that stays; None where there is no such part."""
+        parts = [part for part in self._directory.snapshot().parts(table, key) if part.file not in self._removed]
+        if not parts:
+            return None
+        columns = {"documents": ["document", "length"], "tokenizers": ["bytes"]}.get(table, list(Shape._fields))
+        with pyarrow.parquet.ParquetFile(self._directory.open(parts[0])) as file:
+            return file.read(columns=columns)
 
     def _need_dictionary(self, table: str, key: str) -> None:
         """Let the commit fail when another dictionary of this name has replaced the present one meanwhile."""
@@ -301,6 +380,9 @@ class _HelpingWriter(Writer):
 
     def _need_dictionary(self, table: str, key: str) -> None:
         pass
+
+    def _hold_back(self, key: str, shard: int, features: pyarrow.Table) -> None:
+        self.add_checked("features", features, key=key, shard=shard)  # the writer that adopts it knows the size
 
 
 class _Building:
