@@ -89,7 +89,7 @@ def choose(
         SELECT dictionary, feature,
                (dictionary, feature) IN (SELECT (dictionary, feature) FROM labels WHERE explainer = $explainer) AS done
         FROM (SELECT * FROM features
-              WHERE dictionary IN $names {"AND active_tokens > 0" if live else ""} {condition})
+              WHERE dictionary IN $names {"AND coalesce(active_tokens, density) > 0" if live else ""} {condition})
         ORDER BY {first}dictionary, feature
     """
     positions = {name: n for n, name in enumerate(dictionaries)}

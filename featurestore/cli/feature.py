@@ -58,7 +58,7 @@ def show_feature(page: featurestore.Feature) -> None:
         if logits:
             out.print(Text(f"{title}  " + "  ".join(f"{effect.token!r} {effect.value:+.2f}" for effect in logits)))
     if page.histogram and any(page.histogram):
-        out.print(Text("activations  " + spark(page.histogram)))
+        out.print(Text("activations  " + spark(page.histogram, page.histogram_edges or ())))
     band = None
     for example in page.examples:
         if example.band != band:
@@ -72,13 +72,12 @@ def show_feature(page: featurestore.Feature) -> None:
         out.print(line, no_wrap=True, overflow="ellipsis", crop=True)
 
 
-def spark(histogram: tuple[int, ...]) -> str:
+def spark(histogram: tuple[int, ...], edges: tuple[float, ...]) -> str:
     """Return a histogram in one line of characters, from its first to its last bin that is not empty, with its ends."""
     filled = [b for b, count in enumerate(histogram) if count]
     low, high = filled[0], filled[-1]
     most = max(histogram)
     bars = "".join(" ▁▂▃▄▅▆▇█"[0 if not n else 1 + (7 * n) // most] for n in histogram[low : high + 1])
-    edges = featurestore.HISTOGRAM_EDGES
     return f"{edges[low]:.3g} {bars} {edges[high + 1]:.3g}"
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from featurestore.conventions import HISTOGRAM_EDGES
@@ -29,7 +31,10 @@ class Tick(NamedTuple):
 
 
 class Histogram(NamedTuple):
-    """A drawing of bars over an axis; `most` is the count of its highest bar, `top` where that bar ends."""
+    """A drawing of bars over an axis; `most` is the count of its highest bar, `top` where that bar ends.
+
+    `axis` says what the axis is: "logarithmic", "linear" or, with bins of several widths, "stepped".
+    """
 
     width: int
     height: int
@@ -37,23 +42,45 @@ class Histogram(NamedTuple):
     ticks: list[Tick]
     most: int
     top: int
+    axis: str = "logarithmic"
 
 
-def draw_activations(counts: Sequence[int]) -> Histogram:
-    """Return the drawing of stored.features.histogram: (64,) counts of tokens, on a logarithmic axis of activations.
+def draw_activations(
+    counts: Sequence[int], edges: Sequence[float] | None = None, unit: str = "tokens"
+) -> Histogram:
+    """Return the drawing of a histogram of stored.features, on the axis of its own `edges`, one more than `counts`.
 
-    It reaches from the first bin that is not empty to the last one.
+    Without edges they are the standard ones of activations. Bins that double from one octave to the next have a
+    logarithmic axis, from the first octave that is not empty to the last one. Any other bins are steps of equal size.
     """
+    edges = HISTOGRAM_EDGES if edges is None else edges
     filled = [b for b, count in enumerate(counts) if count]
     if not filled:
         return _draw([], [])
+    if not _is_octaves(edges):
+        return _draw_steps(counts, edges, unit)
     # Whole octaves, so that the axis begins and ends with a round number.
     low, high = 4 * (filled[0] // 4), 4 * (filled[-1] // 4 + 1)
     bars = [
-        (count, f"{HISTOGRAM_EDGES[b]:.3g} to {HISTOGRAM_EDGES[b + 1]:.3g}: {count:,} tokens")
+        (count, f"{edges[b]:.3g} to {edges[b + 1]:.3g}: {count:,} {unit}")
         for b, count in enumerate(counts[low:high], low)
     ]
-    return _draw(bars, [(b - low, f"{HISTOGRAM_EDGES[b]:.3g}") for b in range(low, high + 1, 4)])
+    return _draw(bars, [(b - low, f"{edges[b]:.3g}") for b in range(low, high + 1, 4)])
+
+
+def _is_octaves(edges: Sequence[float]) -> bool:
+    """Return whether edges are powers of two in quarters, as the standard ones at any scale."""
+    octaves = len(edges) % 4 == 1 and edges[0] > 0
+    return octaves and all(math.isclose(high / low, 2) for low, high in zip(edges, edges[4:], strict=False))
+
+
+def _draw_steps(counts: Sequence[int], edges: Sequence[float], unit: str) -> Histogram:
+    """Return the drawing of bins between any edges, a bar of equal width for each."""
+    bars = [(count, f"{edges[b]:.3g} to {edges[b + 1]:.3g}: {count:,} {unit}") for b, count in enumerate(counts)]
+    width = (edges[-1] - edges[0]) / len(counts)
+    even = all(math.isclose(high - low, width, rel_tol=0.01) for low, high in pairwise(edges))
+    ticks = [(b, f"{edge:.3g}") for b, edge in enumerate(edges)]
+    return _draw(bars, ticks)._replace(axis="linear" if even else "stepped")
 
 
 def draw_densities(rows: Sequence[Mapping[str, int]]) -> Histogram:

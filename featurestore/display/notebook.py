@@ -43,7 +43,7 @@ def render_feature(page: Any) -> str:
             ("decoder norm", format_value(page.decoder_norm)),
         ),
         '<div style="display:flex;flex-wrap:wrap;gap:0 28px">',
-        _histogram(page.histogram),
+        _histogram(page.histogram, page.histogram_edges),
         _logits("raises", page.top_logits),
         _logits("lowers", page.bottom_logits),
         "</div>",
@@ -62,10 +62,10 @@ def render_dictionary(dictionary: Any) -> str:
     target = "" if dictionary.hook_point_out is None else f", writes {dictionary.hook_point_out}"
     facts = _facts(
         ("features", format_value(dictionary.d_sae)),
-        ("reads", f"{dictionary.hook_point}, width {dictionary.d_in}{target}"),
+        ("reads", f"{dictionary.hook_point or '–'}, width {format_value(dictionary.d_in)}{target}"),
         ("decoder width", format_value(dictionary.d_out)),
-        ("architecture", dictionary.architecture),
-        ("space", dictionary.space),
+        ("architecture", dictionary.architecture or "–"),
+        ("space", dictionary.space or "–"),
         ("tokens counted", format_value(dictionary.tokens_counted)),
         ("context", format_value(dictionary.context_size)),
     )
@@ -137,10 +137,10 @@ def _labels(labels: Sequence[Any]) -> str:
     return f'<div style="margin:4px 0">{lines}</div>' if lines else ""
 
 
-def _histogram(counts: tuple[int, ...] | None) -> str:
+def _histogram(counts: tuple[int, ...] | None, edges: tuple[float, ...] | None) -> str:
     if not counts or not any(counts):
         return ""
-    drawing = draw_activations(counts)
+    drawing = draw_activations(counts, edges)
     axis = 'stroke="currentColor" stroke-opacity=".5"'
     text = 'fill="currentColor" font-size="11"'
     bars = "".join(
@@ -185,7 +185,7 @@ def _band(band: str, examples: list[Any], largest: float | None) -> str:
 
 
 def _example(example: Any, largest: float | None) -> str:
-    runs = split_characters(example.tokens, example.activations, largest, example.position - example.start)
+    runs = split_characters(example.tokens, example.activations, largest, example.peak)
     where = example.document_name or str(example.document)
     row, number = f"{LINE};padding:3px 0;display:flex;gap:12px", f"min-width:44px;text-align:right;{QUIET}"
     return (

@@ -157,15 +157,16 @@ def _model_runner() -> ModelRunner:
     return run
 
 
-def _specific(activation: float, largest: float, density: float, active: int) -> float:
+def _specific(activation: float, largest: float, density: float | None, active: int | None) -> float:
     """How specific a firing is: its share of the feature's largest activation, weighed by how much a firing tells.
 
     A dense feature fires anyway, so it counts less. So does one that fired on few tokens, because its largest
-    activation is hardly known. One that never fired in the corpus has 0.
+    activation is hardly known. One that never fired in the corpus, or of which nothing is known, has 0.
     """
-    if not active or not largest:
+    if not largest or density is None or active == 0:
         return 0.0
-    return activation / largest * math.log(1 / (density + 1e-3)) * active / (active + 10)
+    certain = 1.0 if active is None else active / (active + 10)
+    return activation / largest * math.log(1 / (density + 1e-3)) * certain
 
 
 def _rank(engine: Engine, active: Active, tokens: int, order: str) -> list[ActiveFeature]:
@@ -186,7 +187,7 @@ def _rank(engine: Engine, active: Active, tokens: int, order: str) -> list[Activ
             activation = float(dense[token])
             score = abs(activation)
             if order == "specific":
-                score = _specific(score, abs(largest or 0.0), density or 0.0, seen or 0)
+                score = _specific(score, abs(largest or 0.0), density, seen)
             ranked.append(
                 (
                     float(score),

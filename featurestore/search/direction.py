@@ -84,7 +84,7 @@ def find_direction(
 
 def _common_space(query: Query, catalog: Catalog) -> str | None:
     """The one space that the query's features live in; None for a query without features."""
-    spaces = {id: catalog.dictionary(catalog.parse(id).dictionary).space for id in (*query.near, *query.unlike)}
+    spaces = {id: space_of(catalog, catalog.parse(id).dictionary) for id in (*query.near, *query.unlike)}
     if len(set(spaces.values())) > 1:
         first, second = list(dict.fromkeys(spaces.values()))[:2]
         raise BadRequest(f"near: features of several spaces ({first}, {second}) have no mean direction")
@@ -94,9 +94,20 @@ def _common_space(query: Query, catalog: Catalog) -> str | None:
     return space
 
 
+def space_of(catalog: Catalog, dictionary: str) -> str:
+    """The space of a dictionary's vectors. Raises NotFound where it is not known, and there are no vectors."""
+    space = catalog.dictionary(dictionary).space
+    if space is None:
+        raise NotFound(
+            f"the store has no decoder vectors of {dictionary}: it was added without weights; "
+            f"`featurestore attach-weights {dictionary} --weights ...` adds them"
+        )
+    return space
+
+
 def _choose_space(catalog: Catalog, name: str | None) -> str:
     """The space of this name, or the only one there is."""
-    spaces = sorted({dictionary.space for dictionary in catalog.dictionaries})
+    spaces = sorted({dictionary.space for dictionary in catalog.dictionaries if dictionary.space is not None})
     if name is None and len(spaces) == 1:
         return spaces[0]
     if name is None:

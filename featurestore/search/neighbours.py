@@ -13,6 +13,7 @@ from featurestore.progress import Progress, Stage
 from featurestore.query import Query
 from featurestore.search import vectors
 from featurestore.search.decoder_index import DecoderIndex
+from featurestore.search.direction import space_of
 from featurestore.search.searcher import Searcher
 from featurestore.snapshot.catalog import Catalog, Choice
 from featurestore.snapshot.feature_page import FeaturePages
@@ -92,7 +93,7 @@ def duplicates(
     Raises BadRequest for numbers out of range and for dictionaries of other spaces, NotFound for unknown ones.
     """
     _check_limits(cosine, k)
-    space = catalog.dictionary(dictionary).space
+    space = space_of(catalog, dictionary)
     others = _others(catalog, dictionary, against)
     if not others:
         raise BadRequest(f"against: no other dictionary of the store lives in {space}; name {dictionary} itself")
@@ -141,7 +142,7 @@ class _Pair(NamedTuple):
 
 def _others(catalog: Catalog, dictionary: str, against: str | Sequence[str] | None) -> list[str]:
     """The dictionaries to compare with: those named, or all others of the same space."""
-    space = catalog.dictionary(dictionary).space
+    space = space_of(catalog, dictionary)
     if against is None:
         return [d.dictionary for d in catalog.dictionaries if d.space == space and d.dictionary != dictionary]
     names = [against] if isinstance(against, str) else list(against)

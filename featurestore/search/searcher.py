@@ -12,7 +12,7 @@ from featurestore.query import Query
 from featurestore.search import cursor, embedders
 from featurestore.search.cursor import Match, Ranking
 from featurestore.search.decoder_index import DecoderIndex
-from featurestore.search.direction import VectorRanking, find_direction
+from featurestore.search.direction import VectorRanking, find_direction, space_of
 from featurestore.search.fusion import Candidate, Search, TextRanking
 from featurestore.search.hit_reasons import Reasons, TextReasons, VectorReasons
 from featurestore.search.keyword import Words
@@ -75,7 +75,7 @@ class Searcher:
 
     def space_of(self, id: str) -> str:
         """The space a feature's decoder vector lives in."""
-        return self._catalog.dictionary(self._catalog.parse(id).dictionary).space
+        return space_of(self._catalog, self._catalog.parse(id).dictionary)
 
     # --- rankings -----------------------------------------------------------------------------------------------
 

@@ -206,8 +206,10 @@ class _Reader:
         of_feature = numpy.repeat(feature[owner], 1 + gaps)
         joined = pyarrow.compute.binary_join(_group(vocabulary.bytes.take(ids), of_feature, stop - start), b"")
         texts = [words.decode(errors="replace") for words in joined.to_pylist()]
-        peaks = stream.tokens[windows + table["position"].to_numpy() - table["start"].to_numpy()]
-        strongest = _group(vocabulary.pieces.take(peaks), feature, stop - start)
+        position = table["position"].fill_null(-1).to_numpy()
+        known = position >= 0  # a silent window has no strongest token
+        peaks = stream.tokens[(windows + position - table["start"].to_numpy())[known]]
+        strongest = _group(vocabulary.pieces.take(peaks), feature[known], stop - start)
         return texts, strongest.to_pylist()
 
     def _vocabulary(self, corpus: str) -> _WordPieces:
@@ -232,7 +234,10 @@ class _Reader:
             return [[]] * (stop - start)
         rows = self._rows.of_features(part, numpy.arange(start, stop), ["feature", "top_logits"])
         by_feature = dict(zip(rows["feature"].to_pylist(), rows["top_logits"].to_pylist(), strict=True))
-        return [[effect["token"] for effect in by_feature.get(feature) or []] for feature in range(start, stop)]
+        return [
+            [effect["token"] for effect in by_feature.get(feature) or [] if effect["token"] is not None]
+            for feature in range(start, stop)
+        ]
 
 
 def _inner(piece: bytes) -> tuple[bool, bool]:

@@ -28,13 +28,16 @@ class DecoderVectors:
     def of_feature(self, id: str, target: int | None = None) -> numpy.ndarray:
         """A feature's decoder vector, (d_out,) float32: the one into layer `target`, or its first.
 
-        Raises BadRequest or NotFound for an id or a layer that the store does not have, BadStore where the file is
-        missing.
+        Raises BadRequest or NotFound for an id or a layer that the store does not have, and NotFound where the
+        dictionary has no vectors; BadStore where the file is missing.
         """
         feature_id = self._catalog.feature_id(id)
         part = self._shards.of(feature_id).decoder_vectors
         if part is None:
-            raise BadStore(f"the store has no decoder vectors of {feature_id.dictionary}: add the dictionary again")
+            raise NotFound(
+                f"the store has no decoder vectors of {feature_id.dictionary}: it was added without weights; "
+                f"`featurestore attach-weights {feature_id.dictionary} --weights ...` adds them"
+            )
         layers = target_layers(part)
         place = 0
         if target is not None:

@@ -405,7 +405,7 @@ class Store(FeatureStore):
         label_index.choose_setting(self._directory, view.snapshot, embedder, self._named)
         lines: list[str] = []
         with self.writer("featurestore index") as writer:
-            for space in sorted({d.space for d in view.catalog.dictionaries}):
+            for space in sorted({d.space for d in view.catalog.dictionaries if d.space is not None}):
                 line = build_decoder_index(writer, view.directory, view.snapshot, view.catalog, space, progress, recall)
                 lines += [line] if line else []
             lines += label_index.build(

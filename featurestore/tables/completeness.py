@@ -65,7 +65,7 @@ class Shape(NamedTuple):
 
 
 def fill_rows(features: pyarrow.Table, dictionary: str, shard: int, size: int | None) -> pyarrow.Table:
-    """Return rows of stored.features, ordered by feature, with a row of nulls for each feature of the shard without one.
+    """Return rows of stored.features, ordered by feature, and one of nulls for each other feature of the shard.
 
     With `size` None the shard ends with the last row. Raises BadRequest for a feature of another shard.
     """
@@ -73,7 +73,9 @@ def fill_rows(features: pyarrow.Table, dictionary: str, shard: int, size: int | 
     numbers = features["feature"].to_numpy()
     if len(numbers) and (numbers[0] < first or numbers[-1] >= first + SHARD_FEATURES):
         odd = numbers[0] if numbers[0] < first else numbers[-1]
-        raise BadRequest(f"features: feature {odd} of {dictionary} belongs to shard {odd // SHARD_FEATURES}, not {shard}")
+        raise BadRequest(
+            f"features: feature {odd} of {dictionary} belongs to shard {odd // SHARD_FEATURES}, not {shard}"
+        )
     count = size if size is not None else int(numbers[-1]) - first + 1 if len(numbers) else 0
     if len(numbers) == count:
         return features

@@ -69,7 +69,8 @@ class Writer:
         examples.
 
         Features without a row get one, with null in every column, before the commit: a dictionary may be added with its
-        own row alone. Raises BadRequest when a row breaks the schema or refers to what is not there, Conflict when the store has this already (labels, votes and
+        own row alone. Raises BadRequest when a row breaks the schema or refers to what is not there, Conflict when the
+        store has this already (labels, votes and
         scores are appended), Unavailable when the file cannot be written.
         """
         self._check_place(table, key, shard)
@@ -268,7 +269,7 @@ class Writer:
             raise Conflict(f"the store has {table} of {key} already; remove it first, or choose another name")
 
     def _complete_rows(self, key: str, shard: int, features: pyarrow.Table) -> pyarrow.Table:
-        """Return a shard's features with a row for each; without the dictionary's size, up to the last that is there."""
+        """Return a shard's features with a row for each; of a dictionary of unknown size, up to the last given."""
         shape = self._contents.shape(key)
         if shape is not None and features.num_rows:
             shape.check_below("features", features["feature"][-1].as_py())

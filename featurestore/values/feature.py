@@ -109,6 +109,11 @@ class Example(msgspec.Struct, frozen=True):
     repeated: bool | None = None
     extra: str | None = None
 
+    @property
+    def peak(self) -> int:
+        """The place in the window of the token with `activation`; -1 in a silent window."""
+        return -1 if self.position is None else self.position - self.start
+
     def marked(self, threshold: float = 0.0) -> str:
         """Return the window's text, each token with an activation above `threshold` by magnitude in << and >>."""
         return "".join(

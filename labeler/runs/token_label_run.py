@@ -118,7 +118,7 @@ def _read_firings(store: Store, name: str) -> Iterator[tuple[int, list[Firing]]]
         SELECT feature, band = 'top' AS top, coalesce(weight, 1) * abs(activation) AS mass,
                position - start AS peak, e.document, start, e.length
         FROM stored.examples e JOIN stored.documents d ON d.corpus = e.corpus AND d.document = e.document
-        WHERE dictionary = $name AND NOT held_out ORDER BY feature
+        WHERE dictionary = $name AND NOT held_out AND position IS NOT NULL ORDER BY feature
         """,
         {"name": name},
     )

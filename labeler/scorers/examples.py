@@ -236,7 +236,7 @@ def _read_examples(store: Store, dictionary: str) -> _Pool:
     """Examples of a random sample of features, each known to be its feature's: for a store without contexts."""
     ids = store.sql(
         "SELECT dictionary || '/' || feature AS id FROM stored.features WHERE dictionary = $dictionary "
-        "AND active_tokens > 0 ORDER BY hash(feature) LIMIT $rows",
+        "AND coalesce(active_tokens, density) > 0 ORDER BY hash(feature) LIMIT $rows",
         {"dictionary": dictionary, "rows": POOLED_FEATURES},
     )["id"].to_pylist()
     texts = [

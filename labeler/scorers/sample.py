@@ -58,7 +58,7 @@ def read_labels(
         f"""
         SELECT f.dictionary, f.feature, l.label, l.explainer, f.density, e.similarity, d.done
         FROM (SELECT *, row_number() OVER (ORDER BY {first}dictionary, feature) AS place
-              FROM features WHERE dictionary IN $names AND active_tokens > 0 {condition}) f
+              FROM features WHERE dictionary IN $names AND coalesce(active_tokens, density) > 0 {condition}) f
         JOIN (SELECT dictionary, feature, label, explainer FROM {source} AND dictionary IN $names) l
           ON l.dictionary = f.dictionary AND l.feature = f.feature
         LEFT JOIN (SELECT dictionary, feature, label, avg(value) AS similarity FROM scores

@@ -10,7 +10,7 @@ from flask import redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
 from featurestore.display.tokens import Run, split_characters
-from featurestore.errors import BadRequest
+from featurestore.errors import BadRequest, NotFound
 from featurestore.interface import FeatureStore
 from featurestore.query import Query
 from featurestore.values.feature import Example, Feature, GivenLabel
@@ -73,14 +73,14 @@ def _group_bands(page: Feature) -> list[Band]:
 
 
 def _split(example: Example, largest: float | None) -> list[Run]:
-    return split_characters(example.tokens, example.activations, largest, example.position - example.start)
+    return split_characters(example.tokens, example.activations, largest, example.peak)
 
 
 def _find_nearest(store: FeatureStore, page: Feature) -> list[Hit]:
     try:
         return list(store.run(Query.of({"near": page.id, "k": NEIGHBOURS})))
-    except BadRequest:
-        return []  # a zero decoder vector is near nothing
+    except (BadRequest, NotFound):
+        return []  # a zero decoder vector is near nothing, and some dictionaries have no vectors
 
 
 PATH = "/features/<model>/<source>/<index>"
