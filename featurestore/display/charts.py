@@ -45,9 +45,7 @@ class Histogram(NamedTuple):
     axis: str = "logarithmic"
 
 
-def draw_activations(
-    counts: Sequence[int], edges: Sequence[float] | None = None, unit: str = "tokens"
-) -> Histogram:
+def draw_activations(counts: Sequence[int], edges: Sequence[float] | None = None, unit: str = "tokens") -> Histogram:
     """Return the drawing of a histogram of stored.features, on the axis of its own `edges`, one more than `counts`.
 
     Without edges they are the standard ones of activations. Bins that double from one octave to the next have a
