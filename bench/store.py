@@ -2,7 +2,8 @@
 
 Builds a synthetic store (bench/synthetic.py) of --features and one of 100,000 features, and prints for both: latency of
 one feature's whole page; aggregates over all features beside the same ones over a native DuckDB table; bytes per
-feature; time from opening to the first answer, in a new process; and speed of writing.
+feature; time from opening to the first answer, in a new process; and speed of writing. With --features 0 it measures
+the view `examples` over a vocabulary of 262,144 alone.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import shutil
 import statistics
 import subprocess
@@ -76,10 +78,13 @@ def measure(folder: Path, features: int, dim: int) -> dict[str, Any]:
     report(
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, DuckDB {duckdb.__version__}"
     )
+    wide = wide_vocabulary(folder)
+    if not features:
+        return wide
     small, _ = open_store(folder, 100_000, dim)
     store, rate = open_store(folder, features, dim)
     info = store.info()
-    figures: dict[str, Any] = {"features": features, "dim": dim}
+    figures: dict[str, Any] = {"features": features, "dim": dim} | wide
     if rate:
         report(f"written at {rate:,.0f} features/s, checked against the schema, 20 examples each")
         figures["write_features_per_s"] = round(rate)
@@ -115,6 +120,21 @@ def open_store(folder: Path, features: int, dim: int) -> tuple[featurestore.Stor
     store.compact()
     report(f"{features:,} features written in {took:.0f} s, compacted in {time.perf_counter() - began:.0f} s")
     return store, features / took
+
+
+def wide_vocabulary(folder: Path) -> dict[str, Any]:
+    """Time and memory of reading 20 and 2,000 rows of the view `examples` over a vocabulary of 262,144 tokens."""
+    path = folder / "wide.features"
+    store = featurestore.Store(path) if path.exists() else synthetic.build_wide(path)
+    began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    few = best(lambda: store.sql("FROM examples WHERE feature = 3"))
+    many = best(lambda: store.sql("FROM examples"))
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - began) / 1024
+    report(
+        f"view examples        {1000 * few:.0f} ms for 20 rows, {1000 * many:.0f} ms for {synthetic.WIDE_EXAMPLES:,} "
+        f"of a vocabulary of {synthetic.WIDE_VOCABULARY:,}; memory grew by {grown:.0f} MB"
+    )
+    return {"examples_20_ms": round(1000 * few, 1), "examples_2000_ms": round(1000 * many, 1)}
 
 
 def sizes(info: featurestore.StoreInfo, features: int) -> dict[str, Any]:

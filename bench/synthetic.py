@@ -20,6 +20,7 @@ LAYERS = 24
 VOCABULARY, TOKENS, DOCUMENT = 50_000, 4_000_000, 1_000
 COUNTED = 100_000_000  # tokens that densities are computed over
 EXAMPLES, WINDOW, LOGITS = 20, 64, 10
+WIDE_VOCABULARY, WIDE_EXAMPLES = 262_144, 2_000
 WORDS = 20_000
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
@@ -56,6 +57,31 @@ def build(
                 if dim:
                     writer.add_vectors(name, rng.standard_normal((len(rows), dim), dtype=numpy.float32), shard=shard)
                 advance(len(rows))
+    return store
+
+
+def build_wide(path: Path) -> featurestore.Store:
+    """Write a store of WIDE_EXAMPLES examples over a vocabulary of WIDE_VOCABULARY tokens, as Gemma's is."""
+    rng, name, d_sae = numpy.random.default_rng(0), "synthetic/wide", WIDE_EXAMPLES // EXAMPLES
+    store = featurestore.create(path)
+    with store.writer("bench") as writer:
+        pieces = [f" {make_word(n)}" for n in range(WIDE_VOCABULARY)]
+        row = {"tokenizer": "synthetic", "pieces": pieces, "bytes": [piece.encode() for piece in pieces]}
+        writer.add("tokenizers", pyarrow.Table.from_pylist([row]), key="synthetic")
+        documents = [
+            {"document": n, "name": f"document {n}", "tokenizer": "synthetic", "length": DOCUMENT} for n in range(200)
+        ]
+        stream = rng.integers(0, WIDE_VOCABULARY, len(documents) * DOCUMENT).astype(numpy.int32)
+        writer.add_corpus("synthetic", pyarrow.Table.from_pylist(documents), stream)
+        dictionary = _make_dictionary(0, d_sae, 1) | {"dictionary": name, "source": "wide"}
+        writer.add("dictionaries", pyarrow.Table.from_pylist([dictionary]), key=name)
+        examples = [
+            {"dictionary": name, "feature": n // EXAMPLES, "band": "top", "rank": n % EXAMPLES, "corpus": "synthetic"}
+            | {"document": n % 200, "start": start, "length": WINDOW, "position": start, "activation": 1.0}
+            | {"offsets": [0], "activations": [1.0]}
+            for n, start in enumerate(rng.integers(0, DOCUMENT - WINDOW, WIDE_EXAMPLES).tolist())
+        ]
+        writer.add("examples", pyarrow.Table.from_pylist(examples), key=name)
     return store
 
 
