@@ -46,7 +46,7 @@ ALLOWED = {
         "first": "an order that its caller writes in SQL",
     },
     "labeler/selection.py": {
-        "'AND active_tokens > 0' if live else ''": "one of two constant texts",
+        "'AND coalesce(active_tokens, density) > 0' if live else ''": "one of two constant texts",
         "condition": "a condition that its caller writes in SQL",
         "first": "an order that its caller writes in SQL",
     },

@@ -116,14 +116,14 @@ class Contents:
 
     def shape(self, dictionary: str) -> Shape | None:
         """Return the shape of a dictionary; None before its row is added."""
-        shape: Shape | None = self._known(self._shapes, "dictionaries", dictionary)
+        shape: Shape | None = self._look_up(self._shapes, "dictionaries", dictionary)
         return shape
 
     def forget(self, dictionary: str) -> None:
         """Forget the shape of a dictionary that this writer removes."""
         self._shapes.pop(dictionary, None)
 
-    def _known(self, known: Mapping[str, Any], table: str, key: str) -> Any:
+    def _look_up(self, known: Mapping[str, Any], table: str, key: str) -> Any:
         if key not in known:
             rows = self._read(table, key)
             if rows is not None:
@@ -156,7 +156,7 @@ class Contents:
     def _check_windows(
         self, table: str, corpus: str, documents: numpy.ndarray, ends: numpy.ndarray, last_try: bool = False
     ) -> None:
-        lengths = self._known(self._lengths, "documents", corpus)
+        lengths = self._look_up(self._lengths, "documents", corpus)
         if lengths is None and not last_try:
             self._waiting.append(lambda: self._check_windows(table, corpus, documents, ends, last_try=True))
             return
@@ -170,7 +170,7 @@ class Contents:
     def check_tokens(self, corpus: str, tokenizers: list[str], largest: int, last_try: bool = False) -> None:
         """Check that the tokenizers of a corpus are there and have its ids, as `check_rows` does."""
         for tokenizer in tokenizers:
-            size = self._known(self._vocabularies, "tokenizers", tokenizer)
+            size = self._look_up(self._vocabularies, "tokenizers", tokenizer)
             if size is None and not last_try:
                 self._waiting.append(lambda: self.check_tokens(corpus, tokenizers, largest, last_try=True))
                 return
