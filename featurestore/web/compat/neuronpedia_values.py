@@ -90,12 +90,12 @@ def describe_feature(page: Feature, dictionary: Dictionary, most: int | None = N
 
 def _describe_histogram(page: Feature) -> tuple[list[int], list[float]]:
     """Return counts of activations, and the middle of each bin; from the first bin with a count to the last."""
-    counts = page.histogram or ()
+    counts, edges = page.histogram or (), page.histogram_edges or HISTOGRAM_EDGES
     places = [place for place, count in enumerate(counts) if count]
     if not places:
         return [], []
     kept = range(places[0], places[-1] + 1)
-    return [counts[n] for n in kept], [(HISTOGRAM_EDGES[n] + HISTOGRAM_EDGES[n + 1]) / 2 for n in kept]
+    return [counts[n] for n in kept], [(edges[n] + edges[n + 1]) / 2 for n in kept]
 
 
 def describe_activations(page: Feature, most: int | None = None) -> list[Object]:
@@ -142,7 +142,7 @@ def _share(page: Feature, example: Example) -> float | None:
     if not total or page.histogram is None or example.band_low is None:
         return None
     high = float("inf") if example.band_high is None else example.band_high
-    bins = zip(HISTOGRAM_EDGES, page.histogram, strict=False)
+    bins = zip(page.histogram_edges or HISTOGRAM_EDGES, page.histogram, strict=False)
     return sum(count for edge, count in bins if example.band_low <= edge < high) / total
 
 
