@@ -230,7 +230,8 @@ class Store(FeatureStore):
 
     def features(self, ids: Sequence[FeatureLike], examples: int | None = None) -> Features:
         _check_examples(examples)
-        return Features(self.feature(id, examples) for id in ids)
+        pages = self._current_view.pages
+        return Features(pages.page(id_text(id), examples) for id in ids)
 
     def features_where(self, where: str = "true", examples: int | None = None) -> Iterator[Feature]:
         _check_examples(examples)

@@ -224,7 +224,7 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
     `histogram_edges` and `logit_histogram_edges` have one edge more than their histograms have bins; None where nothing
     says them. `labels` begins with the best one. `scores` has the newest score of each label by each method and judge.
     `examples` has the top band first, then the sampled bands from strong to weak. A feature without a label has in
-    `labelled_neighbours` the nearest of its dictionary that have one, as a proxy; features of a stream do not.
+    `labelled_neighbours` the nearest of its dictionary that have one, as a proxy; one of many features has none.
     """
 
     id: str
