@@ -9,12 +9,12 @@ import msgspec
 
 import featurestore
 from featurestore.display.characters import merge_activations
-from featurestore.extension.commands import json_option, store_option
+from featurestore.extension.commands import complete_features, json_option, store_option
 from featurestore.extension.output import format_cell, open_console, print_json_lines, print_table
 
 
 @click.command()
-@click.argument("id")
+@click.argument("id", shell_complete=complete_features)
 @click.option(
     "--examples", type=int, default=5, show_default=True, help="Show at most this many examples of each band."
 )

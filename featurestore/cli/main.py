@@ -22,7 +22,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 RUN_MODELS = {"activating", "contrast", "serve"}
 
 EPILOG = (
-    "Start with `featurestore demo`: it builds a small store and serves it. Every command has --help with an example."
+    "Start with `featurestore demo`: it builds a small store and serves it. Every command has --help with an example. "
+    'Completion in bash, names of dictionaries included: eval "$(_FEATURESTORE_COMPLETE=bash_source featurestore)"; '
+    "zsh and fish in the same way."
 )
 
 

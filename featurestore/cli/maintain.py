@@ -6,7 +6,7 @@ import click
 import msgspec
 
 import featurestore
-from featurestore.extension.commands import build_index, connect_local, json_option, store_option
+from featurestore.extension.commands import build_index, complete_dictionaries, connect_local, json_option, store_option
 from featurestore.extension.output import print_json_lines, print_table
 from featurestore.extension.progress import show_progress
 
@@ -61,7 +61,7 @@ def compact(store: str) -> None:
 
 
 @click.command()
-@click.argument("ids", nargs=-1, required=True, metavar="DICTIONARY...")
+@click.argument("ids", nargs=-1, required=True, metavar="DICTIONARY...", shell_complete=complete_dictionaries)
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @store_option
 def remove(ids: tuple[str, ...], yes: bool, store: str) -> None:

@@ -10,7 +10,13 @@ import click
 
 import featurestore
 from featurestore.display.characters import find_first
-from featurestore.extension.commands import embedder_option, json_option, store_option
+from featurestore.extension.commands import (
+    complete_dictionaries,
+    complete_features,
+    embedder_option,
+    json_option,
+    store_option,
+)
 from featurestore.extension.output import print_json_lines, print_table
 from featurestore.extension.progress import show_progress
 
@@ -31,7 +37,11 @@ def query_options(*names: str) -> Callable[[Any], Any]:
         "cursor": {"metavar": "NEXT"},
         "mode": {"metavar": "MODE", "help": "hybrid (default), semantic or keyword."},
         "space": {},
-        **{name: {"multiple": True, "metavar": "ID"} for name in ("within", "unlike", "among")},
+        "within": {"multiple": True, "metavar": "ID", "shell_complete": complete_dictionaries},
+        **{
+            name: {"multiple": True, "metavar": "ID", "shell_complete": complete_features}
+            for name in ("unlike", "among")
+        },
         "over": {"multiple": True, "metavar": "WHERE"},
     }
     flags = {"k": ("-k", "k"), "group": ("--group/--no-group",)}
@@ -69,7 +79,7 @@ def search(text: str, store: str, as_json: bool, **options: Any) -> None:
 
 
 @click.command()
-@click.argument("to", metavar="ID_OR_FILE", nargs=-1, required=True)
+@click.argument("to", metavar="ID_OR_FILE", nargs=-1, required=True, shell_complete=complete_features)
 @query_options("unlike", "opposite", "space", "k", "within", "where", "all", "group", "cursor")
 @store_option
 @json_option
@@ -141,11 +151,12 @@ def _lines(path: str | None) -> list[str]:
 
 
 @click.command()
-@click.argument("dictionary")
+@click.argument("dictionary", shell_complete=complete_dictionaries)
 @click.option(
     "--against",
     multiple=True,
     metavar="ID",
+    shell_complete=complete_dictionaries,
     help="Compare with this dictionary. Repeatable. Default: all of the same space.",
 )
 @click.option("--cosine", type=float, default=0.9, show_default=True, help="Smallest cosine of a pair.")
@@ -172,7 +183,7 @@ def duplicates(dictionary: str, against: tuple[str, ...], cosine: float, k: int,
 
 
 @click.command()
-@click.argument("id")
+@click.argument("id", shell_complete=complete_features)
 @click.option("-k", "k", type=int, default=8, show_default=True, help="Number of nearest features for each feature.")
 @click.option("--within", multiple=True, metavar="ID", help="Only these dictionaries or models. Repeatable.")
 @store_option

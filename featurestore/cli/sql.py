@@ -12,7 +12,7 @@ import msgspec
 import featurestore
 from featurestore.errors import BadRequest
 from featurestore.extension.commands import embedder_option, json_option, store_option
-from featurestore.extension.output import print_table
+from featurestore.extension.output import fit_columns, print_expanded, print_table
 
 
 @click.command()
@@ -24,6 +24,11 @@ from featurestore.extension.output import print_table
     multiple=True,
     help="The value of $NAME in the statement (1=... for $1 or the first ?). A number, true, false, null or a list as "
     "JSON writes them; anything else, and anything in double quotes, is text. Repeatable.",
+)
+@click.option(
+    "--expanded/--no-expanded",
+    default=None,
+    help="Print one column a line. Default: when a table of all columns would not fit the terminal.",
 )
 @click.option("--max-rows", type=int, help="Return at most this many rows.")
 @click.option("--timeout", type=float, help="Stop the query after this many seconds.")
@@ -41,6 +46,7 @@ from featurestore.extension.output import print_table
 def sql(
     statement: str,
     params: tuple[str, ...],
+    expanded: bool | None,
     max_rows: int | None,
     timeout: float | None,
     form: str | None,
@@ -72,7 +78,10 @@ def sql(
 
     with featurestore.connect(store) as opened:
         result = opened.sql(statement, parameters, max_rows, timeout)
-    print_table(plain_rows(result), {name: name for name in result.column_names})
+    if expanded or (expanded is None and not fit_columns(result.column_names)):
+        print_expanded(plain_rows(result))
+    else:
+        print_table(plain_rows(result), {name: name for name in result.column_names})
     if b"featurestore.truncated" in (result.schema.metadata or {}):
         click.echo(f"the first {result.num_rows:,} rows are shown; there are more", err=True)
 

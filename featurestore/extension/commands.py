@@ -47,8 +47,26 @@ embedder_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line instead of a table.")
 
 
+SECTIONS = {
+    "Look": "search nearest feature activating contrast neighbourhood duplicates dictionaries info sql graph export",
+    "Make": "demo create harvest import inspect label score index attach-weights",
+    "Keep": "check compact migrate remove jobs",
+    "Serve": "serve keys mcp",
+}
+
+
 class Group(click.Group):
     """A command group that finds siblings' commands by entry point and prints errors as one line."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands into the help text, by what they are for; those of no section come last."""
+        left = {name: command for name in self.list_commands(ctx) if (command := self.get_command(ctx, name))}
+        width = formatter.width - 6 - max(map(len, left), default=0)
+        for title, names in (SECTIONS | {"More": " ".join(sorted(left))}).items():
+            commands = [(name, left.pop(name)) for name in names.split() if name in left]
+            if commands:
+                with formatter.section(title):
+                    formatter.write_dl([(name, command.get_short_help_str(width)) for name, command in commands])
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands, those of entry points included."""
@@ -86,6 +104,23 @@ class Group(click.Group):
         except BrokenPipeError:
             sys.stderr.close()  # the reader of our output, such as `head`, has what it wanted
             ctx.exit(0)
+
+
+def complete_dictionaries(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Return the ids of the store's dictionaries that begin like this, for the completion of a shell."""
+    import featurestore
+
+    location = ctx.params.get("store") or os.environ.get("FEATURESTORE", "features")
+    try:
+        with featurestore.connect(location) as store:
+            return [row.dictionary for row in store.dictionaries() if row.dictionary.startswith(incomplete)]
+    except FeatureStoreError:
+        return []
+
+
+def complete_features(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Return the beginnings of ids of features, a dictionary and a slash, for the completion of a shell."""
+    return [f"{name}/" for name in complete_dictionaries(ctx, parameter, incomplete)]
 
 
 def _entry_points() -> dict[str, EntryPoint]:

@@ -18,6 +18,10 @@ import msgspec
 from featurestore.display.numbers import format_value
 from featurestore.display.text import show_controls
 
+MOST_ITEMS = 8  # of a list, in a cell
+NESTED_WIDTH = 48  # characters of a list or a struct in a table; --expanded and --json show more
+SHORT_COLUMN = 10  # characters that a column of a table needs, if its name is not shorter
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.segment import Segment
@@ -43,15 +47,48 @@ def print_table(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str] | 
     for key, heading in headings.items():
         numeric = all(isinstance(row.get(key), int | float | None) for row in rows)
         # Long texts share the width that is left. Ids must stay whole, so that they can be copied.
-        table.add_column(heading, justify="right" if numeric else "left", no_wrap=key in ("id", "dictionary"))
+        nested = any(isinstance(row.get(key), list | tuple | dict) for row in rows)
+        table.add_column(
+            heading,
+            justify="right" if numeric else "left",
+            no_wrap=nested or key in ("id", "dictionary"),
+            max_width=NESTED_WIDTH if nested else None,
+        )
     for row in rows:
         table.add_row(*(Text(format_cell(row.get(key))) for key in headings))
     open_console().print(table)
 
 
+def print_expanded(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Print rows one below the other, a column a line."""
+    from rich.text import Text
+
+    console = open_console()
+    for number, row in enumerate(rows, 1):
+        console.print(Text(f"row {number:,}", style="bold"))
+        width = max(map(len, row), default=0)
+        for name, value in row.items():
+            console.print(Text(f"  {name:{width}}  {format_cell(value)}"), no_wrap=True, overflow="ellipsis")
+
+
+def fit_columns(names: Iterable[str]) -> bool:
+    """Whether a table with columns of these names can be read at the terminal's width."""
+    return sum(min(len(name), SHORT_COLUMN) + 2 for name in names) <= open_console().width
+
+
 def format_cell(value: object) -> str:
-    """Return a value as a table shows it: floats with four significant digits."""
-    return format_value(value, digits=4)
+    """Return a value as a table shows it, in one line: floats with four digits, long lists by their first values."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name}: {_format_item(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        more = f", … {len(value):,} in all" if len(value) > MOST_ITEMS else ""
+        return "[" + ", ".join(map(_format_item, value[:MOST_ITEMS])) + more + "]"
+    return format_value(value, digits=4).replace("\r", "␍").replace("\n", "⏎").replace("\t", "⇥")
+
+
+def _format_item(value: object) -> str:
+    """Return a value within a list or a struct: texts in quotes, so that spaces at their ends can be seen."""
+    return f"'{format_cell(value)}'" if isinstance(value, str) else format_cell(value)
 
 
 def open_console(stderr: bool = False) -> Console:
