@@ -5,10 +5,15 @@ Knows rows and words; knows nothing of features.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
+import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +21,7 @@ import numpy
 import tantivy
 
 from featurestore.display.text import first_line
-from featurestore.errors import BadRequest, BadStore
+from featurestore.errors import BadRequest, BadStore, FeatureStoreError
 
 # At most this many allowed rows, and at most this share of all, go into the query itself; with more, hits are looked
 # through. Two thousand rows in a query take it 3 ms.
@@ -165,26 +170,49 @@ class KeywordIndex:
 
     def __init__(self, directory: Path, rows: int):
         """Raises BadStore when the directory is not a readable index of `rows` texts."""
-        try:
-            self._index = tantivy.Index.open(str(directory))
+        self._directory = directory
+        with self._translate_errors():
+            self._index = tantivy.Index.open(str(self._writable(directory)))
             self._searcher = self._index.searcher()
             self._schema = _number_of(self._index.schema)
-        except Exception as exc:  # tantivy raises bare ValueError or OSError for damage of any kind
-            raise BadStore(
-                f"the keyword index {directory} cannot be read; run `featurestore index` ({first_line(exc)})"
-            ) from None
         if self._searcher.num_docs != rows:
             raise BadStore(
                 f"the keyword index {directory} has {self._searcher.num_docs} texts, not {rows}; "
                 "run `featurestore index`"
             )
 
+    @contextlib.contextmanager
+    def _translate_errors(self) -> Iterator[None]:
+        """Raise BadStore for what tantivy raises for damage: ValueError, OSError, or a panic, which is no Exception."""
+        try:
+            yield
+        except (FeatureStoreError, KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
+            raise
+        except BaseException as exc:
+            raise BadStore(
+                f"the keyword index {self._directory} cannot be read; run `featurestore index` ({first_line(exc)})"
+            ) from None
+
+    def _writable(self, directory: Path) -> Path:
+        """Return a directory with the index's files in which tantivy can make its lock file.
+
+        Where the store cannot be written to, on a read-only mount, that is a new one with links to the files.
+        """
+        if os.access(directory, os.W_OK) or not directory.is_dir():
+            return directory
+        links = Path(tempfile.mkdtemp(prefix="featurestore-words-"))
+        weakref.finalize(self, shutil.rmtree, links, ignore_errors=True)
+        for file in directory.iterdir():
+            os.symlink(file.resolve(), links / file.name)
+        return links
+
     def __len__(self) -> int:
         return self._searcher.num_docs
 
     def count(self, stem: str, field: str = "text") -> int:
         """How many texts have a word of this stem in a field."""
-        return int(self._searcher.doc_freq(STEMS.format(field), stem))
+        with self._translate_errors():
+            return int(self._searcher.doc_freq(STEMS.format(field), stem))
 
     def search(
         self,
@@ -196,8 +224,15 @@ class KeywordIndex:
     ) -> tuple[numpy.ndarray, numpy.ndarray]:
         """The `k` rows that match best by BM25 in a field: row numbers (int64) and scores (float32), best first.
 
-        With `tokens` also rows with a token that equals the query's text. With `allowed` only allowed rows.
+        With `tokens` also rows with a token that equals the query's text. With `allowed` only allowed rows. Raises
+        BadStore where the index is damaged.
         """
+        with self._translate_errors():
+            return self._search(words, k, allowed, field, tokens)
+
+    def _search(
+        self, words: Words, k: int, allowed: Allowed | None, field: str, tokens: bool
+    ) -> tuple[numpy.ndarray, numpy.ndarray]:
         query = _query(self._schema, words, field, tokens)
         candidates = len(self) if allowed is None else allowed.count
         k = min(k, candidates)
@@ -228,9 +263,10 @@ class KeywordIndex:
 
     def texts(self, row: int) -> dict[str, str]:
         """The texts of a row by field, from an index that was built with `stored`."""
-        query = tantivy.Query.term_query(self._index.schema, "row", row)
-        _, address = self._searcher.search(query, 1, count=False).hits[0]
-        return {field: values[0] for field, values in self._searcher.doc(address).to_dict().items() if values}
+        with self._translate_errors():
+            query = tantivy.Query.term_query(self._index.schema, "row", row)
+            _, address = self._searcher.search(query, 1, count=False).hits[0]
+            return {field: values[0] for field, values in self._searcher.doc(address).to_dict().items() if values}
 
 
 @functools.lru_cache(maxsize=64)

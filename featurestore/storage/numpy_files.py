@@ -6,11 +6,16 @@ garbage collector delays one, end in SystemError: "AST constructor recursion dep
 
 from __future__ import annotations
 
+import math
 import threading
+import zipfile
 from pathlib import Path
+from typing import IO
 
 import numpy
 
+# Deflate makes at most 1,032 bytes of one.
+MOST_INFLATED = 1032
 _one_at_a_time = threading.Lock()
 
 
@@ -27,6 +32,8 @@ def read_array(file: Path) -> numpy.ndarray:
     Raises OSError, EOFError and ValueError as numpy.load does.
     """
     with _one_at_a_time:
+        with open(file, "rb") as stream:
+            _check_header(stream, file.stat().st_size, file.name)
         array: numpy.ndarray = numpy.load(file, allow_pickle=False)
     return array
 
@@ -34,8 +41,32 @@ def read_array(file: Path) -> numpy.ndarray:
 def read_member(file: Path, name: str) -> numpy.ndarray:
     """Return one array of a .npz file, in memory.
 
-    Raises KeyError where the file has no such array, and what numpy.load and zipfile raise.
+    Raises KeyError where the file has no such array, ValueError for one that promises more numbers than it has, and
+    what numpy.load and zipfile raise.
     """
-    with _one_at_a_time, numpy.load(file) as arrays:
-        array: numpy.ndarray = arrays[name]
+    with _one_at_a_time:
+        check_member(file, name)
+        with numpy.load(file, allow_pickle=False) as arrays:
+            array: numpy.ndarray = arrays[name]
     return array
+
+
+def check_member(file: Path, name: str) -> None:
+    """Raise ValueError when an array of a .npz file promises more bytes than are there: NumPy would ask for them all.
+
+    Raises KeyError where the file has no such array, and what zipfile raises.
+    """
+    with zipfile.ZipFile(file) as archive:
+        entry = archive.getinfo(name if name in archive.NameToInfo else f"{name}.npy")
+        with archive.open(entry) as stream:
+            _check_header(stream, min(entry.file_size, MOST_INFLATED * file.stat().st_size), name)
+
+
+def _check_header(stream: IO[bytes], most: int, name: str) -> None:
+    version = numpy.lib.format.read_magic(stream)
+    read = numpy.lib.format.read_array_header_1_0 if version == (1, 0) else numpy.lib.format.read_array_header_2_0
+    shape, _, dtype = read(stream)
+    size = math.prod(shape) * dtype.itemsize
+    most -= stream.tell()
+    if size > most:
+        raise ValueError(f"{name} promises {size:,} bytes of numbers, and there are at most {most:,}")

@@ -164,7 +164,7 @@ def stream(rows: RowStream, form: str, max_rows: int | None) -> Response:
 
 def _encode_rows(rows: RowStream, form: str, max_rows: int | None) -> Generator[bytes, None, None]:
     buffer = _Buffer()
-    as_text = form in ("json", "csv")
+    as_text = form in ("json", "csv", "spreadsheet")
     try:
         with rows:
             with export.open_sink(form, buffer, rows.schema) as add:

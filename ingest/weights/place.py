@@ -97,8 +97,10 @@ class Place:
 
     def config(self, file: Path) -> dict[str, Any]:
         """Returns the object in a config file, without the keys that the user leaves out. Raises BadRequest."""
-        self.configs[file] = _without(read_config(file), self.ignore)
-        return dict(self.configs[file])
+        config = self.configs[file] = _without(read_config(file), self.ignore)
+        if not isinstance(config.get("architecture", ""), str | None):
+            raise BadRequest(f"{file}: architecture is {config['architecture']!r:.100}; a word is wanted")
+        return dict(config)
 
     def check_tensors(self) -> None:
         """Checks that each tensor of the opened files was taken or is known not to matter. Raises BadRequest."""
@@ -174,7 +176,7 @@ def read_config(file: Path) -> dict[str, Any]:
     try:
         text = file.read_text("utf-8")
         config = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as exc:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as exc:
         raise BadRequest(f"{file} cannot be read: {first_line(exc)}") from None
     if not isinstance(config, dict):
         raise BadRequest(f"{file} holds no {'JSON object' if file.suffix == '.json' else 'mapping'}")

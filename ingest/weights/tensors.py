@@ -101,7 +101,7 @@ class Tensors:
         if name not in self.names:
             raise self._missing(name)
         self._taken.add(name)
-        tensor = _tensor(self._values, name)
+        tensor = self._numbers(name)
         if not isinstance(tensor, torch.Tensor) or not (tensor.is_floating_point() or tensor.ndim == 0):
             what = tensor.dtype if isinstance(tensor, torch.Tensor) else type(tensor).__name__
             raise BadRequest(f"{self.file}: {name} is of type {what}; floating point numbers are wanted")
@@ -123,10 +123,18 @@ class Tensors:
         if name not in self.names:
             raise self._missing(name)
         self._taken.add(name)
-        value = _tensor(self._values, name)
+        value = self._numbers(name)
         if isinstance(value, torch.Tensor) and value.numel() != 1:
             raise BadRequest(f"{self.file}: {name} has shape {tuple(value.shape)}; one number is wanted")
         return float(value)
+
+    def _numbers(self, name: str) -> Any:
+        """Returns the value of that name. Raises BadRequest for a tensor without numbers of its own."""
+        value = _tensor(self._values, name)
+        if isinstance(value, torch.Tensor) and (value.is_meta or value.layout != torch.strided or value.is_quantized):
+            kind = "meta" if value.is_meta else "quantized" if value.is_quantized else str(value.layout)
+            raise BadRequest(f"{self.file}: {name} is a {kind} tensor; save it as a dense one, tensor.to_dense()")
+        return value
 
     def _check_shape(self, name: str, shape: tuple[int, ...], letters: list[str]) -> None:
         """Binds new letters to lengths. Raises BadRequest if the shape contradicts bound letters."""
@@ -201,7 +209,7 @@ class _Npz(Mapping[str, Any]):
         try:
             with numpy.load(self._file, allow_pickle=False) as archive:
                 return torch.from_numpy(archive[name])
-        except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as exc:
+        except (OSError, ValueError, TypeError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as exc:
             raise _unreadable(self._file, exc) from None
 
     def __iter__(self) -> Iterator[str]:

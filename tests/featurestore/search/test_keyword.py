@@ -3,7 +3,7 @@
 import numpy
 import pytest
 
-from featurestore import BadRequest
+from featurestore import BadRequest, BadStore
 from featurestore.search import keyword
 
 
@@ -62,3 +62,58 @@ def test_prefixes_and_tokens_that_are_no_words(tmp_path):
     assert found("->") == []
     assert found("joined os.path") == [2]
     assert [index.texts(row) for row in (2, 0)] == [{"text": "os.path joins"}, {"text": "exceptional"}]
+
+
+@pytest.fixture
+def written(tmp_path):
+    """The folder of an index of three texts, with stored texts."""
+    rows = [{"text": text} for text in ("exception handling", "closing brackets", "raise an exception")]
+    keyword.build(tmp_path / "index", rows, stored=True)
+    return tmp_path / "index"
+
+
+class _Panic(BaseException):
+    """What a panic of Rust is in Python: no Exception."""
+
+
+def test_a_panic_of_the_library_is_a_damaged_index(written):
+    class Panicking:
+        num_docs = 3
+
+        def search(self, *_, **__):
+            raise _Panic("range end index 7 out of range")
+
+        doc_freq = search
+
+    index = keyword.KeywordIndex(written, 3)
+    index._searcher = Panicking()
+    for ask in (
+        lambda: index.search(keyword.Words.of("exception"), 3),
+        lambda: index.texts(0),
+        lambda: index.count("exception"),
+    ):
+        with pytest.raises(BadStore, match="run `featurestore index` .range end index 7"):
+            ask()
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[" * 10_000, b"\xff" * 100])
+def test_an_index_whose_description_is_damaged(written, content):
+    (written / "meta.json").write_bytes(content)
+    with pytest.raises(BadStore, match="run `featurestore index`"):
+        keyword.KeywordIndex(written, 3)
+
+
+def test_an_index_that_cannot_be_written_beside_is_searched_all_the_same(written, monkeypatch):
+    """On a read-only mount tantivy's lock file needs another place; the store gets no new file."""
+    for file in written.glob(".tantivy*"):
+        file.unlink()
+    before = sorted(path.name for path in written.iterdir())
+    monkeypatch.setattr(keyword.os, "access", lambda path, mode: False)
+    index = keyword.KeywordIndex(written, 3)
+    assert index.search(keyword.Words.of("exception"), 3)[0].tolist() == [0, 2]
+    assert index.texts(1) == {"text": "closing brackets"}
+    assert sorted(path.name for path in written.iterdir()) == before
+    links = index._writable(written)
+    assert {path.name for path in links.iterdir()} >= set(before)
+    del index
+    assert not links.exists()

@@ -1,10 +1,17 @@
 """Files of tensors: broken ones are refused by name, and read tensors do not change with their file."""
 
+import io
+import json
+import zipfile
+
+import numpy
 import pytest
+import safetensors.torch
 import torch
 
 from featurestore import BadRequest
 from ingest import weights
+from ingest.weights.tensors import Tensors
 from tests.support import small_models
 from tests.support.published_weights import made, save, tensors
 
@@ -59,3 +66,28 @@ def test_tensors_of_whole_numbers(tmp_path):
     save(tmp_path / "gemma-scope-2b-pt-res" / "layer_1" / "params.npz", w)
     with pytest.raises(BadRequest, match=r"b_enc is of type torch\.int32; floating point numbers are wanted"):
         weights.read(tmp_path / "gemma-scope-2b-pt-res" / "layer_1")
+
+
+def test_tensors_without_numbers_of_their_own_are_refused(tmp_path):
+    file = tmp_path / "x.pt"
+    torch.save({"sparse": torch.eye(3).to_sparse(), "meta": torch.empty(3, 3, device="meta")}, file)
+    for name in ("sparse", "meta"):
+        with pytest.raises(BadRequest, match=f"{name} is a .* tensor; save it as a dense one"):
+            Tensors(file).take(name, "d n")
+
+
+def test_a_header_of_an_npz_file_that_promises_364_tib(tmp_path):
+    stream = io.BytesIO()
+    numpy.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": (10**14,)})
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("W_enc.npy", stream.getvalue())
+    with pytest.raises(BadRequest, match="cannot be read"):
+        Tensors(tmp_path / "x.npz").take("W_enc", "n")
+
+
+@pytest.mark.parametrize("architecture", [["standard"], {"a": 1}, 5, True])
+def test_an_architecture_that_is_no_word(tmp_path, architecture):
+    (tmp_path / "cfg.json").write_text(json.dumps({"architecture": architecture, "d_in": 4, "d_sae": 8}))
+    safetensors.torch.save_file({"W_enc": torch.zeros(4, 8)}, tmp_path / "sae_weights.safetensors")
+    with pytest.raises(BadRequest, match="architecture is .*; a word is wanted"):
+        weights.read(str(tmp_path))
