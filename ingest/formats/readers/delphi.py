@@ -68,7 +68,10 @@ def _dictionary(place: Path, hook: str, options: Mapping[str, Any]) -> str:
     """Return model/source: the model of the cache's config, or the run's directory; the source is the hook point."""
     if options.get("dictionary"):
         return str(options["dictionary"])
-    root = next((folder for folder in place.resolve().parents if (folder / "latents").is_dir()), None)
+    above = place.resolve().parents
+    root = next(
+        (folder for folder in above if any((folder / name).exists() for name in ("run_config.json", "latents"))), None
+    )
     config: dict[str, Any] = {}
     for name in (root / "run_config.json", root / "latents" / hook / "config.json") if root else ():
         if name.is_file():

@@ -10,7 +10,7 @@ from typing import Any
 from featurestore import BadRequest
 from ingest.formats import files
 from ingest.formats.batches import Batch
-from ingest.formats.readers.labels import clean, guess_name, parse_feature
+from ingest.formats.readers.labels import DICTIONARY, clean, guess_name, parse_feature
 from ingest.formats.records import anthropic_rows
 from ingest.formats.records.dashboard_rows import BadRecord
 from ingest.formats.rejects import Rejects
@@ -96,12 +96,16 @@ def _identify(file: Path, record: Any, options: Mapping[str, Any]) -> tuple[str,
         raise BadRecord("its index is no number")
     if options.get("dictionary"):
         return options["dictionary"], feature
+    scan = record.get("transcoder_id")
+    if isinstance(scan, str) and DICTIONARY.fullmatch(scan):
+        return scan, feature
     layer = record.get("layer")
+    if stem == feature == 0 and scan:  # the pair of layer 0 and feature 0
+        layer = 0
     if not isinstance(layer, int) and stem is not None and stem != feature:
         pair = invert_cantor(stem)
         layer = pair[0] if pair[1] == feature else None
     parent, name = guess_name(file.parent / "x")[0], file.parent.name
-    scan = record.get("transcoder_id")
     model = options.get("model") or (scan if isinstance(scan, str) and scan else file.resolve().parent.parent.name)
     source = options.get("source") or (f"layer_{layer}" if isinstance(layer, int) else name or parent)
     return f"{clean(str(model)) or 'model'}/{clean(source)}", feature

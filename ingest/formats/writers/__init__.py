@@ -1,1 +1,1 @@
-"""One module a format: files of other tools, written from the rows of a store."""
+"""One module a format: files of other tools, written from the features of a store."""
