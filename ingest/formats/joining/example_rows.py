@@ -68,7 +68,7 @@ def collect_corpus(spool: DictionarySpool, folder: Path) -> ExcerptCorpus:
             tokens = packed.rows["tokens"].combine_chunks()
             ids = here[tokens.values.to_numpy()].astype(numpy.int32) if len(here) else numpy.zeros(0, numpy.int32)
             length = packed.rows["length"].to_numpy().astype(numpy.int64)
-            keys = [bytes(row) for row in hash_windows(ids, length)]
+            keys: list[bytes] = numpy.ascontiguousarray(hash_windows(ids, length)).view("V16").ravel().tolist()
             first = len(known)
             number = numpy.array([known.setdefault(key, len(known)) for key in keys], dtype=numpy.int32)
             _, fresh = numpy.unique(number, return_index=True)

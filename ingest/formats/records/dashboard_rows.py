@@ -88,11 +88,14 @@ def numbers(record: Mapping[str, Any], name: str) -> list[float]:
     values = record.get(name)
     if values is None:
         return []
-    if not isinstance(values, list) or not all(
-        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) for value in values
-    ):
+    try:
+        is_finite = isinstance(values, list) and math.isfinite(math.fsum(values))
+    except (TypeError, ValueError, OverflowError):
+        is_finite = False
+    if not is_finite:
         raise BadRecord(f"its {name} is no list of numbers")
-    return values
+    finite: list[float] = values
+    return finite
 
 
 def _number(record: Mapping[str, Any], name: str) -> float | None:
@@ -112,11 +115,11 @@ def _add_histogram(
     if not heights:
         return
     edges = equal_edges(centres) if len(centres) == len(heights) else None
-    whole = all(0 <= height < MOST_COUNT and float(height).is_integer() for height in heights)
-    if edges is None or not whole:
+    counts = [int(height) for height in heights]
+    if edges is None or counts != heights or min(counts) < 0 or max(counts) > MOST_COUNT:
         extra[f"{prefix}_data_bar_heights"], extra[f"{prefix}_data_bar_values"] = heights, centres
         return
-    row[column] = [int(height) for height in heights]
+    row[column] = counts
     row[f"{column}_edges"] = edges
 
 

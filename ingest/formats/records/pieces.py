@@ -28,6 +28,7 @@ def find_style(pieces: list[str]) -> str:
     return "sentencepiece" if any("▁" in piece for piece in pieces) else "plain"
 
 
+@functools.lru_cache(1 << 17)
 def to_bytes(piece: str, style: str) -> bytes:
     """Return the bytes of a token written in a style."""
     if style == "bytes":

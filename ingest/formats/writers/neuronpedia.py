@@ -52,7 +52,7 @@ def write_upload(
             with_examples = (feature for feature in found if feature.examples)
             for number, features in enumerate(_batches(with_examples, UPLOADED)):
                 body = {"modelId": dictionary.model, "source": dictionary.source}
-                body |= {"features": [_uploaded(feature) for feature in features]}  # type: ignore[dict-item]
+                body |= {"features": [_make_upload(feature) for feature in features]}  # type: ignore[dict-item]
                 (folder / f"batch-{number}.json").write_bytes(msgspec.json.encode(body))
                 counts["features"] += len(features)
                 counts["batches"] += 1
@@ -98,7 +98,7 @@ def _write_lines(path: Path, rows: list[dict[str, Any]]) -> int:
     return len(rows)
 
 
-def _uploaded(feature: Feature) -> dict[str, Any]:
+def _make_upload(feature: Feature) -> dict[str, Any]:
     """Return one feature as the upload takes it."""
     activations = []
     for example in feature.examples:

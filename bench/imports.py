@@ -1,0 +1,151 @@
+"""python -m bench.imports: importing dashboards, beside merely parsing the same bytes.
+
+Writes batches of Neuronpedia's export (JSON lines, gzip): features with 20 examples of 64 tokens each. Parses every
+line with the fastest JSON library that is installed, then imports the files into a new store, in processes of their
+own. The ratio is wall time of the import over that of parsing; its target is 2, and that of features a second 5,000.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import importlib.util
+import json
+import random
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import featurestore
+from bench.apart import PROCESSES, apart
+from ingest.formats.import_run import ImportPlan, local_sources, run
+from ingest.formats.readers import neuronpedia
+
+EXAMPLES, TOKENS, ACTIVE = 20, 64, 6
+TARGET_FEATURES, TARGET_RATIO, TARGET_BYTES = 5000, 2.0, 700
+
+
+def write_batches(folder: str, features: int, batch: int) -> None:
+    """Write an export of so many features, in batches."""
+    draw = random.Random(1)
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    words = [" " * (draw.random() < 0.6) + "".join(draw.choices(letters, k=draw.randint(2, 7))) for _ in range(20_000)]
+    root = Path(folder)
+    for kind in ("features", "activations"):
+        (root / kind).mkdir(parents=True)
+    source = {"id": "8-bench", "modelId": "gpt2-small", "num_prompts": 24_576, "num_tokens_in_prompt": 128}
+    (root / "source.jsonl").write_bytes(msgspec.json.encode(source))
+    for number, first in enumerate(range(0, features, batch)):
+        indexes = range(first, min(first + batch, features))
+        for kind, make in (("features", _feature), ("activations", _activations)):
+            with gzip.open(root / kind / f"batch-{number}.jsonl.gz", "wb", compresslevel=5) as file:
+                for index in indexes:
+                    for record in make(index, draw, words):
+                        file.write(msgspec.json.encode(record) + b"\n")
+
+
+def _feature(index: int, draw: random.Random, words: list[str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "modelId": "gpt2-small",
+            "layer": "8-bench",
+            "index": str(index),
+            "maxActApprox": 10.0,
+            "frac_nonzero": 0.001,
+            "freq_hist_data_bar_heights": [draw.randrange(100) for _ in range(50)],
+            "freq_hist_data_bar_values": [round(0.1 + 0.2 * bar, 3) for bar in range(50)],
+            "pos_str": draw.choices(words, k=10),
+            "pos_values": [round(draw.random(), 3) for _ in range(10)],
+            "neg_str": draw.choices(words, k=10),
+            "neg_values": [-round(draw.random(), 3) for _ in range(10)],
+        }
+    ]
+
+
+def _activations(index: int, draw: random.Random, words: list[str]) -> list[dict[str, Any]]:
+    records = []
+    for number in range(EXAMPLES):
+        values = [0.0] * TOKENS
+        for place in draw.sample(range(TOKENS), ACTIVE):
+            values[place] = round(10 * draw.random(), 3)
+        record = {"id": f"{index}-{number}", "modelId": "gpt2-small", "layer": "8-bench", "index": str(index)}
+        record |= {"tokens": draw.choices(words, k=TOKENS), "values": values, "maxValue": max(values), "minValue": 0}  # type: ignore[dict-item]
+        record |= {"binMin": -1, "binMax": -1, "binContains": -1, "qualifyingTokenIndex": values.index(max(values))}  # type: ignore[dict-item]
+        records.append(record)
+    return records
+
+
+def find_parser() -> tuple[str, Callable[[bytes], Any]]:
+    """Return the name of the fastest JSON library here, and its function."""
+    if importlib.util.find_spec("orjson"):
+        import orjson
+
+        return "orjson", orjson.loads
+    return "msgspec", msgspec.json.Decoder().decode
+
+
+def parse(folder: str, results: Any) -> None:
+    """Measure parsing every line of the batches."""
+    name, loads = find_parser()
+    began, size = time.perf_counter(), 0
+    for path in sorted(Path(folder).rglob("*.jsonl.gz")):
+        with gzip.open(path) as file:
+            for line in file:
+                loads(line)
+                size += len(line)
+    results["parse_seconds"], results["parser"] = time.perf_counter() - began, name
+    results["megabytes"] = size / 1e6
+
+
+def import_batches(folder: str, store: str, results: Any) -> None:
+    """Measure importing them."""
+    sources = local_sources(neuronpedia.find(folder))
+    plan = ImportPlan(neuronpedia, folder, sources, {}, {}, Path(f"{store}.import"))
+    began = time.perf_counter()
+    with featurestore.create(store) as opened:
+        report = run(opened, plan)
+        results["import_seconds"] = time.perf_counter() - began
+        sizes = opened.info().bytes
+    (change,) = report.dictionaries
+    kept = sum(sizes.get(table, 0) for table in ("examples", "example_rows", "documents", "tokens", "token_stream"))
+    results["features"], results["bytes_per_activation_row"] = change.features, kept / change.examples
+    results["peak_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> None:
+    """Measure both, print the figures, and JSON if wanted."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--features", type=int, default=4096)
+    parser.add_argument("--batch", type=int, default=512, help="features in a file")
+    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, PROCESSES.Manager() as manager:
+        results = manager.dict()
+        export = f"{folder}/export"
+        apart(write_batches, export, options.features, options.batch)
+        apart(parse, export, results)
+        apart(import_batches, export, f"{folder}/bench.features", results)
+        figures = dict(results)
+    figures |= {
+        "format": neuronpedia.FORMAT,
+        "features_per_s": figures["features"] / figures["import_seconds"],
+        "parse_ratio": figures["import_seconds"] / figures["parse_seconds"],
+    }
+    print(
+        f"{figures['features']:,} features x {EXAMPLES} x {TOKENS} tokens, {figures['megabytes']:.0f} MB: "
+        f"{figures['features_per_s']:,.0f} features a second (target {TARGET_FEATURES:,}); parsing with "
+        f"{figures['parser']} takes {figures['parse_seconds']:.2f} s, the import {figures['parse_ratio']:.2f} "
+        f"times that (target {TARGET_RATIO:g}); peak {figures['peak_rss_mb']:.0f} MB; "
+        f"{figures['bytes_per_activation_row']:.0f} bytes an activation row (target {TARGET_BYTES})"
+    )
+    if options.json:
+        print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
