@@ -8,6 +8,7 @@ import click
 import msgspec
 
 import featurestore
+from featurestore.cli import graph_work
 from featurestore.extension.commands import json_option, store_option
 from featurestore.extension.output import print_json_lines, print_table
 
@@ -134,3 +135,7 @@ def remove(slug: str, store: str) -> None:
     with featurestore.connect(store) as opened:
         opened.remove_graph(slug)
     click.echo(f"removed {slug}")
+
+
+for command in (graph_work.annotate, graph_work.search, graph_work.paths, graph_work.group):
+    graph.add_command(command)

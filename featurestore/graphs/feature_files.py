@@ -35,7 +35,7 @@ def unpair(number: int) -> tuple[int, int]:
 def describe_feature(page: Feature) -> dict[str, Any]:
     """Return a feature as attribution-graph front ends read it. Beside their fields it has `label` and `id`."""
     bands = itertools.groupby(page.examples, key=lambda example: example.band)
-    bars, quantiles = _spread(page.histogram or (), page.max_activation or 0.0)
+    bars, quantiles = _spread(page.histogram or (), page.histogram_edges or HISTOGRAM_EDGES, page.max_activation or 0.0)
     return {
         "transcoder_id": page.dictionary,
         "index": page.feature,
@@ -76,7 +76,7 @@ def find_peak(example: Example) -> int:
     return max(range(len(example.activations)), key=example.activations.__getitem__, default=0)
 
 
-def _spread(counts: Sequence[int], largest: float) -> tuple[list[float], list[float]]:
+def _spread(counts: Sequence[int], edges: Sequence[float], largest: float) -> tuple[list[float], list[float]]:
     """Return counts in BARS equal bars from 0 to `largest`, and the activations below which 1 %, 2 % ... lie.
 
     Activations within one of our bins, which widen, are taken to lie evenly in it.
@@ -89,8 +89,8 @@ def _spread(counts: Sequence[int], largest: float) -> tuple[list[float], list[fl
     for place, count in enumerate(counts):
         if not count:
             continue
-        low = min(HISTOGRAM_EDGES[place], largest)
-        high = min(HISTOGRAM_EDGES[place + 1], largest)
+        low = min(edges[place], largest)
+        high = min(edges[place + 1], largest)
         for bar in range(BARS):
             first, last = bar * largest / BARS, (bar + 1) * largest / BARS
             inside = min(high, last) - max(low, first)

@@ -59,7 +59,11 @@ def get_graph_feature(store: FeatureStore, body: Any, slug: str, number: int) ->
     ids = _ids_of_graph(store, slug, getattr(store, "version", None) or object())
     if number not in ids:
         raise NotFound(f"no node of {slug} is a feature of this store with the number {number}")
-    return feature_files.describe_feature(store.feature(ids[number]))
+    return _describe_feature(store, ids[number])
+
+
+def _describe_feature(store: FeatureStore, id: str) -> dict[str, Any]:
+    return feature_files.describe_feature(store.feature(id))
 
 
 @functools.lru_cache(64)
@@ -76,7 +80,7 @@ def get_feature(store: FeatureStore, body: Any, number: int, scan: str, name: st
     scan = scan if name is None else f"{scan}/{name}"
     layer, feature = feature_files.unpair(number)
     dictionary = _find_layer(_choose_layers(store, scan), layer)
-    return feature_files.describe_feature(store.feature(f"{dictionary.dictionary}/{feature}"))
+    return _describe_feature(store, f"{dictionary.dictionary}/{feature}")
 
 
 def get_index(store: FeatureStore, body: Any, scan: str | None = None) -> Response:
