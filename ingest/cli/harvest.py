@@ -92,8 +92,27 @@ CORPUS_OPTIONS = (
 @click.option(
     "--workers", type=click.IntRange(1), help="Workers on the cluster. Default: one for each GPU, or processor."
 )
+@click.option(
+    "--registry",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="SAELens's pretrained_saes.yaml, for names as saelens://RELEASE/ID. Default: that of an installed sae-lens.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides which examples are sampled.")
 @click.option("--device", default="cpu", show_default=True, help="Device of the model: cpu, cuda, cuda:1, ...")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    default="float32",
+    show_default=True,
+    help="Number type of the model's weights.",
+)
+@click.option(
+    "--architecture-map",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="A TOML file that says where parts are in a model of a type that is not listed in docs/hooks.md.",
+)
 @click.option("--replace", is_flag=True, help="Replace dictionaries that the store already has, and their labels.")
 @click.option(
     "--dry-run", is_flag=True, help="Read the corpus and print what a harvest would take, time included; store nothing."
@@ -106,8 +125,11 @@ def harvest(
     model_id: str | None,
     weights_options: tuple[str, ...],
     lean: bool,
+    registry: Path | None,
     fresh: bool,
     device: str,
+    dtype: str,
+    architecture_map: Path | None,
     dry_run: bool,
     no_index: bool,
     store: str,
@@ -124,17 +146,19 @@ def harvest(
     featurestore harvest --store my.features --model ./gpt2 --weights 8-res=./sae-l8 --text ./books --tokens 1000000
     """
     import_torch()
+    from ingest.model.architectures import read_architecture
     from ingest.model.model import Model
 
     if (values["texts"] or values["corpus_id"]) and not model_path:
         raise BadRequest("a harvest runs a model over the texts: name it with --model DIR")
     if values["workers"] and not values["ray"]:
         raise BadRequest("--workers says how many of a cluster's count: name the cluster with --ray, or --ray local")
-    saes = _read_weights(weights_options, lean)
+    saes = _read_weights(weights_options, lean, registry)
     name = model_id or (Path(model_path).resolve().name if model_path else _find_model_name(saes))
     corpus_values = {option: values.pop(option) for option in CORPUS_OPTIONS}
     make_corpus = choose_corpus(**corpus_values)
-    model = Model(model_path, check_device(device)) if model_path else None
+    parts = read_architecture(architecture_map) if architecture_map else None
+    model = Model(model_path, check_device(device), dtype, parts) if model_path else None
     if dry_run:
         if make_corpus is None or model is None:
             raise BadRequest("--dry-run says what a corpus takes: give it with --text or --corpus, and a --model")
@@ -155,7 +179,7 @@ def harvest(
         click.echo(line, err=True)
 
 
-def _read_weights(weights_options: tuple[str, ...], lean: bool) -> dict[str, Sae]:
+def _read_weights(weights_options: tuple[str, ...], lean: bool, registry: Path | None) -> dict[str, Sae]:
     """Return dictionaries by source. Raises BadRequest when two have one name."""
     from ingest import weights
     from ingest.weights.listing import split_name
@@ -165,7 +189,7 @@ def _read_weights(weights_options: tuple[str, ...], lean: bool) -> dict[str, Sae
         source, path = split_name(option)
         if source in saes:
             raise BadRequest(f"two dictionaries are called {source}: name them, as in --weights other={path}")
-        saes[source] = weights.read(path, lean=lean)
+        saes[source] = weights.read(path, lean=lean, registry=registry)
     return saes
 
 

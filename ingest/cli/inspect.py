@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -34,6 +35,12 @@ def import_torch() -> None:
 @click.option(
     "--lean", is_flag=True, help="Leave large matrices in their file: slower, for weights larger than memory."
 )
+@click.option(
+    "--registry",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="SAELens's pretrained_saes.yaml, for names as saelens://RELEASE/ID. Default: that of an installed sae-lens.",
+)
 @json_option
 def inspect(
     weights_path: str,
@@ -42,6 +49,7 @@ def inspect(
     tokens: int,
     alternatives: bool,
     lean: bool,
+    registry: Path | None,
     as_json: bool,
 ) -> None:
     """Show a dictionary's weights: shapes, hook, norms, duplicates. With a model and text, measure how well it works.
@@ -59,7 +67,7 @@ def inspect(
     from ingest import weights
     from ingest.inspection.weight_facts import facts
 
-    sae = weights.read(weights_path, lean=lean)
+    sae = weights.read(weights_path, lean=lean, registry=registry)
     report = facts(sae)
     if model_path:
         report |= _measure(sae, model_path, texts, tokens, alternatives)

@@ -158,7 +158,7 @@ def _find_shards(plan: HarvestPlan, executor: Executor, source: str) -> Iterator
 def _write_store(plan: HarvestPlan, executor: Executor, store: Store) -> dict[str, DictionaryReport]:
     """Write everything in one commit; return a report of each dictionary, by id."""
     corpus, model = plan.forward_pass.corpus, plan.forward_pass.model
-    unembedding = executor.put(Unembedding.of(model, corpus.bytes))
+    unembedding = executor.put(Unembedding.of(model, corpus.bytes)) if model.has_logits else None
     reports: dict[str, DictionaryReport] = {}
     with store.writer(f"featurestore {featurestore.__version__} harvest") as writer:
         if plan.options.replace:

@@ -72,7 +72,13 @@ class HarvestPlan:
             "bos": self.forward_pass.bos,
             "max_norm": self.options.max_norm,
             "special": self.options.exclude_special,
-        } | ({"context_size_assumed": True} if self.assumed_context else {})
+        } | self._unusual
+
+    @property
+    def _unusual(self) -> dict[str, Any]:
+        dtype = self.forward_pass.model.dtype
+        said = {"context_size_assumed": True} if self.assumed_context else {}
+        return said if dtype == "float32" else said | {"dtype": dtype}
 
     @property
     def fingerprint(self) -> dict[str, Any]:

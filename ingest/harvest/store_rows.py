@@ -88,7 +88,7 @@ def _name_space(name: str, model_id: str, writes: HookPoint | None) -> str:
 
 def writes_to_stream(model: Model, sae: Sae) -> bool:
     """Return whether a dictionary writes to the residual stream, so that its features have effects on logits."""
-    return model.hook_point(sae.hook_point_out or sae.hook_point).site in RESIDUAL_SITES
+    return model.has_logits and model.hook_point(sae.hook_point_out or sae.hook_point).site in RESIDUAL_SITES
 
 
 def make_weight_columns(name: str, first: int, sae: Sae, unembedding: Unembedding | None) -> dict[str, Any]:

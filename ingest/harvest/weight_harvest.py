@@ -39,7 +39,7 @@ def harvest_weights(
         check_names(store, dictionaries, model_id, replace)
     stored = resources.estimate_stored(dictionaries, resources.WEIGHTS_PER_FEATURE)
     resources.check_space(size_in_store(store, stored))
-    unembedding = Unembedding.of(model, token_bytes(model.tokenizer)) if model else None
+    unembedding = Unembedding.of(model, token_bytes(model.tokenizer)) if model and model.has_logits else None
     stage = progress("reading weights", len(dictionaries))
     with store.writer(f"featurestore {featurestore.__version__} harvest") as writer:
         for source, sae in dictionaries.items():

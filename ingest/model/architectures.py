@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import tomllib
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from featurestore import BadRequest
@@ -15,20 +17,20 @@ class Architecture:
     They come from transformers' modeling files. None stands for a part that this type has no separate module for.
     """
 
-    embed: str = "embed_tokens"
+    embed: str | None = "embed_tokens"
     layers: str = "layers"
-    final_norm: str = "norm"
+    final_norm: str | None = "norm"  # None: what it does to logits is not known
     ln1: str | None = "input_layernorm"
-    attention: str = "self_attn"
-    z: str = "self_attn.o_proj"  # its input is every head's result, side by side
-    attention_out: str = "self_attn"  # its output is what is added to the stream
+    attention: str | None = "self_attn"
+    z: str | None = "self_attn.o_proj"  # its input is every head's result, side by side
+    attention_out: str | None = "self_attn"  # its output is what is added to the stream
     values: str | None = "self_attn.v_proj"  # computes the heads' values, with a bias in some models
     values_with: str = ""  # how queries and keys share it, if they do
     ln2: str | None = "post_attention_layernorm"
-    mlp: str = "mlp"
+    mlp: str | None = "mlp"
     mlp_pre: str | None = "mlp.gate_proj"
     mlp_post: str | None = "mlp.down_proj"
-    mlp_out: str = "mlp"  # its output is what is added to the stream
+    mlp_out: str | None = "mlp"  # its output is what is added to the stream
     layer_norm: bool = False  # norms remove the mean (LayerNorm), rather than only rescale (RMSNorm)
     gain_offset: float = 0.0  # a norm multiplies by this plus its weight
     parallel: bool = False  # attention and MLP read the same stream, so that there is no stream between them
@@ -113,6 +115,11 @@ ARCHITECTURES: dict[str, Architecture] = {
     "qwen3_moe": _MIXTURE,
     # Its heads attend to nothing as well, so that values' biases are no constant of their results.
     "gpt_oss": dataclasses.replace(_MIXTURE, values=None),
+    # Its layers have two kinds of attention, so that no path holds for all of them.
+    "qwen3_5_text": dataclasses.replace(
+        _LLAMA, gain_offset=1.0, attention=None, z=None, attention_out=None, values=None
+    ),
+    "qwen3_5": dataclasses.replace(_LLAMA, gain_offset=1.0, attention=None, z=None, attention_out=None, values=None),
     "gemma": _GEMMA,
     "gemma2": _GEMMA2,
     "gemma3_text": _GEMMA3,
@@ -120,13 +127,56 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
+# Of a type that is not listed, only the layers are known: modules' paths and the stream before and after a layer.
+UNKNOWN = Architecture(
+    embed=None,
+    layers="",
+    final_norm=None,
+    ln1=None,
+    attention=None,
+    z=None,
+    attention_out=None,
+    values=None,
+    ln2=None,
+    mlp=None,
+    mlp_pre=None,
+    mlp_post=None,
+    mlp_out=None,
+)
+
+
+def find_layers(decoder: Any) -> str:
+    """Returns the path of a decoder's layers: the longest list of modules in it that is in no other list."""
+    lists = [(path, len(module)) for path, module in decoder.named_modules() if type(module).__name__ == "ModuleList"]
+    outer = [
+        (path, size) for path, size in lists if not any(path.startswith(f"{other}.") for other, _ in lists if other)
+    ]
+    if not outer:
+        raise BadRequest("the model has no list of layers, so that it is no decoder that can be read here")
+    return max(outer, key=lambda pair: pair[1])[0]
+
+
+def read_architecture(file: Path) -> Architecture:
+    """Returns the architecture that a TOML file describes by the fields of Architecture. Raises BadRequest."""
+    try:
+        values = tomllib.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as exc:
+        raise BadRequest(f"{file} cannot be read: {exc}") from None
+    fields = {field.name: field.type for field in dataclasses.fields(Architecture)}
+    for name, value in values.items():
+        if name not in fields:
+            raise BadRequest(f"{file}: there is no part '{name}'; there are {', '.join(fields)}")
+        kind = bool if fields[name] == "bool" else float if fields[name] == "float" else str
+        if not isinstance(value, (int, float) if kind is float else kind):
+            raise BadRequest(f"{file}: {name} is {value!r}; {kind.__name__} is wanted")
+    return dataclasses.replace(UNKNOWN, **values)
+
+
 def architecture_of(config: Any) -> Architecture:
-    """Returns the architecture for a transformers config. Raises BadRequest, naming the known types."""
+    """Returns the architecture for a transformers config; UNKNOWN for types that are not listed."""
     known = ARCHITECTURES.get(config.model_type)
     if known is None:
-        raise BadRequest(
-            f"models of type {config.model_type} have no hooks here; known types are {', '.join(ARCHITECTURES)}"
-        )
+        return UNKNOWN
     return dataclasses.replace(known, parallel=bool(getattr(config, "use_parallel_residual", known.parallel)))
 
 
@@ -166,6 +216,16 @@ TRANSFORMER_LENS = {
     "ln2.hook_normalized": "ln2_normalized",
     "hook_mlp_in": "resid_mid",
 }
+# Names of TransformerLens 3 for the same places.
+TRANSFORMER_LENS_3 = {
+    "hook_in": "hook_resid_pre",
+    "hook_out": "hook_resid_post",
+    "ln1.hook_in": "hook_resid_pre",
+    "ln2.hook_in": "hook_resid_mid",
+    "attn.hook_out": "hook_attn_out",
+    "mlp.hook_out": "hook_mlp_out",
+}
+PROJECTIONS = {"attn.hook_q": "q_proj", "attn.hook_k": "k_proj", "attn.hook_v": "v_proj"}
 # Names of OpenAI's sparse_autoencoder package, https://github.com/openai/sparse_autoencoder
 OPENAI = {
     "resid_delta_attn": "attn_out",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import re
 from typing import Any
 
@@ -12,8 +13,10 @@ from featurestore import BadRequest
 from ingest.model.architectures import (
     OPENAI,
     PLACES,
+    PROJECTIONS,
     RESIDUAL_SITES,
     TRANSFORMER_LENS,
+    TRANSFORMER_LENS_3,
     Architecture,
     path_of,
     site_of,
@@ -96,11 +99,12 @@ def find(
 
     Raises BadRequest, naming the places of this model.
     """
-    point = _by_layer(decoder, architecture, name) or _by_path(model, decoder, architecture, name)
+    name = name.lstrip(".")
+    point = _by_layer(model, decoder, architecture, name) or _by_path(model, decoder, architecture, name)
     if centred and architecture.layer_norm and point.site in RESIDUAL_SITES:
         return dataclasses.replace(point, name=f"{name} (centred)", centred=True)
     if fold_value_biases and point.site == "hook_z" and point.layer is not None:
-        bias = value_bias(getattr(decoder, architecture.layers)[point.layer], architecture, model.config)
+        bias = value_bias(decoder.get_submodule(architecture.layers)[point.layer], architecture, model.config)
         if bias is not None:
             return dataclasses.replace(point, name=f"{name} (value biases folded)", bias=bias)
     return point
@@ -123,10 +127,12 @@ def value_bias(layer: Any, architecture: Architecture, config: Any) -> torch.Ten
     return bias.view(groups, -1).repeat_interleave(heads // groups, dim=0).flatten()
 
 
-def _by_layer(decoder: Any, architecture: Architecture, name: str) -> HookPoint | None:
+def _by_layer(model: Any, decoder: Any, architecture: Architecture, name: str) -> HookPoint | None:
     """Returns the place of a name made of a layer and a site; None for a name of another kind."""
     if match := re.fullmatch(r"blocks\.(\d+)\.(.+)", name):
-        layer, word = int(match[1]), match[2]
+        layer, word = int(match[1]), TRANSFORMER_LENS_3.get(match[2], match[2])
+        if word in PROJECTIONS:
+            return _find_projection(model, decoder, architecture, name, layer, PROJECTIONS[word])
         site = (TRANSFORMER_LENS | OPENAI).get(word)
         if site is None:
             raise _unknown(decoder, architecture, name)
@@ -149,13 +155,24 @@ def _by_layer(decoder: Any, architecture: Architecture, name: str) -> HookPoint 
     if path is None:
         reason = "attention and MLP run side by side, so there is no stream between them" if site == "resid_mid" else ""
         raise _unknown(decoder, architecture, name, reason)
-    module = getattr(decoder, architecture.layers)[layer].get_submodule(path)
+    module = decoder.get_submodule(architecture.layers)[layer].get_submodule(path)
     return HookPoint(name, layer, site, module, PLACES[site].side, PLACES[site].normalised)
+
+
+def _find_projection(
+    model: Any, decoder: Any, architecture: Architecture, name: str, layer: int, projection: str
+) -> HookPoint:
+    """Returns where queries, keys or values are computed, before positions turn them. Raises BadRequest."""
+    _check_layer(decoder, architecture, name, layer)
+    if architecture.values is None or architecture.values_with:
+        raise _unknown(decoder, architecture, name, "queries, keys and values have no module each")
+    path = f"{architecture.layers}.{layer}.{architecture.values.removesuffix('v_proj')}{projection}"
+    return dataclasses.replace(_by_path(model, decoder, architecture, path), name=name)
 
 
 def _by_path(model: Any, decoder: Any, architecture: Architecture, name: str) -> HookPoint:
     """Returns the place of a name that is a module's path. Raises BadRequest when there is no such module."""
-    if name == "hook_embed":
+    if name in ("hook_embed", "embed.hook_out") and architecture.embed is not None:
         return HookPoint(name, None, "embed", decoder.get_submodule(architecture.embed), "output")
     plain = re.sub(r"\[(\d+)\]", r".\1", name)  # layers[3] as in Python
     match = re.fullmatch(r"(.+?)(?:\.(input|output)(?:\.0)?)?", plain, re.DOTALL)
@@ -173,7 +190,8 @@ def _by_path(model: Any, decoder: Any, architecture: Architecture, name: str) ->
     if in_layer := re.fullmatch(rf"{container}\.(\d+)(?:\.(.+))?", place):
         site = site_of(architecture, in_layer[2] or "", side)
         return HookPoint(name, int(in_layer[1]), site, module, side)
-    site = "embed" if (place, side) == (architecture.embed, "output") else f"{place}.{side}"
+    is_embedding = architecture.embed is not None and (place, side) == (architecture.embed, "output")
+    site = "embed" if is_embedding else f"{place}.{side}"
     return HookPoint(name, None, site, module, side)
 
 
@@ -194,7 +212,7 @@ def _module(model: Any, decoder: Any, path: str) -> torch.nn.Module | None:
 
 
 def _check_layer(decoder: Any, architecture: Architecture, name: str, layer: int) -> None:
-    count = len(getattr(decoder, architecture.layers))
+    count = len(decoder.get_submodule(architecture.layers))
     if layer >= count:
         raise BadRequest(
             f"hook '{name}': there is no layer {layer} in its {count}: the model has layers 0 to {count - 1}"
@@ -203,11 +221,15 @@ def _check_layer(decoder: Any, architecture: Architecture, name: str, layer: int
 
 def _unknown(decoder: Any, architecture: Architecture, name: str, reason: str = "") -> BadRequest:
     names = [word for word, site in TRANSFORMER_LENS.items() if path_of(architecture, site) is not None]
-    first = getattr(decoder, architecture.layers)[0]
+    first = decoder.get_submodule(architecture.layers)[0]
     # Two levels: the lists of a mixture's experts are long.
     modules = [path for path, _ in first.named_modules() if path and path.count(".") < 2]
+    layer = (re.search(r"\d+", name) or ["0"])[0]
+    known = [f"blocks.{layer}.{word}" for word in names] + [f"{architecture.layers}.{layer}.{path}" for path in modules]
+    nearest = difflib.get_close_matches(name, known, 3, 0.5)
     return BadRequest(
-        f"hook '{name}' is not a place in this model{': ' + reason if reason else ''}. Write blocks.N.NAME, "
+        f"hook '{name}' is not a place in this model{': ' + reason if reason else ''}"
+        f"{'; nearest are ' + ', '.join(nearest) if nearest else ''}. Write blocks.N.NAME, "
         f"NAME being one of {', '.join(names)}; hook_embed; or {architecture.layers}.N.MODULE.input or .output, "
         "MODULE being one of "
         f"{', '.join(modules)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from featurestore import BadRequest, NotFound, Unavailable
 from featurestore.extension.text import first_line
 from ingest.model import hooks
 from ingest.model.architectures import RESIDUAL_SITES as RESIDUAL_SITES
-from ingest.model.architectures import Architecture, architecture_of
+from ingest.model.architectures import Architecture, architecture_of, find_layers
 from ingest.model.hooks import HookPoint as HookPoint
 
 
@@ -22,8 +23,18 @@ class _AllRead(Exception):
     """Every hook point has been read: the rest of the model need not run."""
 
 
-def _load(location: str) -> tuple[Architecture, Any, Any]:
-    """Returns architecture, transformers model (float32) and tokenizer. Raises BadRequest or Unavailable."""
+def _check_adapters(location: str) -> None:
+    """Raises BadRequest for adapters (LoRA), which would be left out: transformers loads full weights beside them."""
+    file = Path(location) / "adapter_config.json"
+    if file.is_file():
+        raise BadRequest(
+            f"{location} holds an adapter ({file.name}), which is not applied here: merge it into the weights with "
+            "peft's merge_and_unload() and save_pretrained(), or move the file away to read the model without it"
+        )
+
+
+def _load(location: str, dtype: str) -> tuple[Architecture, Any, Any]:
+    """Returns architecture, transformers model and tokenizer. Raises BadRequest or Unavailable."""
     from huggingface_hub.errors import LocalEntryNotFoundError
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as untyped_logging
@@ -32,13 +43,14 @@ def _load(location: str) -> tuple[Architecture, Any, Any]:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     local = Path(location).is_dir()
+    _check_adapters(location)
     name, _, revision = (location, "", "") if local else location.partition("@")
     options: dict[str, Any] = {"local_files_only": local} | ({"revision": revision} if revision else {})
     try:
         # The type is checked before gigabytes of weights are read.
         architecture = architecture_of(AutoConfig.from_pretrained(name, **options))
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            name, **options, dtype=torch.float32, output_loading_info=True
+            name, **options, dtype=getattr(torch, dtype), output_loading_info=True
         )
         tokenizer = AutoTokenizer.from_pretrained(name, **options)
     except BadRequest as exc:
@@ -73,8 +85,13 @@ def resolve_name(location: str) -> str:
 class Model:
     """A causal language model in evaluation mode, float32, with its tokenizer."""
 
-    def __init__(self, location: str, device: str = "cpu"):
+    def __init__(
+        self, location: str, device: str = "cpu", dtype: str = "float32", architecture: Architecture | None = None
+    ):
         """Loads from a local directory or from the hub, there optionally with a revision (owner/name@revision).
+
+        `dtype` (float32, bfloat16 or float16) is that of the weights; `architecture` says where parts are in models of
+        a type that is not listed. Without it, their hook points are modules' paths and the stream around a layer.
 
         Raises NotFound or BadRequest in one line when it is no such model, Unavailable when the hub does not answer.
         """
@@ -88,7 +105,9 @@ class Model:
             )
         if path.is_file():
             raise BadRequest(f"{location} is a file; name the directory that holds the model's files")
-        self._architecture, self._model, self.tokenizer = _load(location)
+        self.dtype = dtype
+        self._architecture, self._model, self.tokenizer = _load(location, dtype)
+        self._architecture = architecture or self._architecture
         self._check_tokenizer(location)
         self._model.eval().to(device).requires_grad_(False)
         _fuse_activations(self._model)
@@ -96,7 +115,9 @@ class Model:
         self.device = device
         base = self._model.base_model
         self._decoder: Any = getattr(base, "language_model", base)  # a model that reads images has its decoder inside
-        self._layers: Any = getattr(self._decoder, self._architecture.layers)
+        if not self._architecture.layers:
+            self._architecture = dataclasses.replace(self._architecture, layers=find_layers(self._decoder))
+        self._layers: Any = self._decoder.get_submodule(self._architecture.layers)
 
     def _check_tokenizer(self, location: str) -> None:
         """Raises BadRequest when the tokenizer is missing or is another model's."""
@@ -196,6 +217,11 @@ class Model:
             raise BadRequest(f"hook '{missing[0]}' was not passed when the model ran")
         return values
 
+    @property
+    def has_logits(self) -> bool:
+        """Whether effects on logits are known: where the final norm is, and what it does."""
+        return self._architecture.final_norm is not None
+
     def unembedding(self, fold_gain: bool = True) -> tuple[torch.Tensor, bool]:
         """Returns the matrix (vocabulary, d_model) float32, and whether the final norm removes the mean.
 
@@ -205,6 +231,7 @@ class Model:
         """
         matrix = self._model.get_output_embeddings().weight.float()
         if fold_gain:
+            assert self._architecture.final_norm is not None, "effects on logits are not known: see has_logits"
             norm: Any = self._decoder.get_submodule(self._architecture.final_norm)
             matrix = matrix * (self._architecture.gain_offset + norm.weight.float())
         return matrix, self._architecture.layer_norm

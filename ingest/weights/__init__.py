@@ -19,8 +19,11 @@ SHOWN = 12  # names in an error
 NOT_FIELDS = ("layer", "ignore", "drop_bad")  # options that are no field of Sae
 
 
-def read(location: str | Path, *, lean: bool = False) -> Sae:
+def read(location: str | Path, *, lean: bool = False, registry: Path | None = None) -> Sae:
     """Returns the dictionary in a directory, a file, or on the hub (hf://org/repo//sub/dir@revision).
+
+    Names of SAELens (saelens://release/id, or the release alone) are looked up in `registry`, its pretrained_saes.yaml,
+    or in that of an installed sae-lens.
 
     Options behind a question mark replace what the files say: ./sae?scale=1.7&hook_point=blocks.3.hook_z;
     docs/weights.md lists them. `lean` leaves large matrices mapped in their file, in the file's number type: for
@@ -30,9 +33,13 @@ def read(location: str | Path, *, lean: bool = False) -> Sae:
     """
     try:
         from ingest.weights import hub, masked, place, stated_l0
+        from ingest.weights import registry as registries
     except ImportError as exc:
         raise Unavailable(f"reading weights needs {exc.name}: pip install 'featurestore[harvest]'") from None
     plain, options = place.split_options(str(location))
+    published = registries.find_published(plain, registry) if registries.is_name(plain) else None
+    if published is not None:
+        plain, options = place.split_options(place.with_options(published.location, **options))
     if plain.startswith("hf://"):
         path, words = hub.fetch(plain), plain
         recorded = plain
@@ -44,6 +51,8 @@ def read(location: str | Path, *, lean: bool = False) -> Sae:
     here = place.Place(path, place.with_options(recorded, **options), words, options, lean)
     sae = _read(here)
     here.check_tensors()
+    if sae.promised_l0 is None and published is not None and published.l0 is not None:
+        sae = dataclasses.replace(sae, promised_l0=(published.l0, published.l0), promised_by="SAELens's registry")
     if sae.promised_l0 is None and (stated := stated_l0.find_stated_l0(here)):
         sae = dataclasses.replace(sae, promised_l0=(stated[0], stated[0]), promised_by=stated[1])
     return masked.settle(apply_options(sae, options), bool(options.get("drop_bad")))

@@ -115,9 +115,8 @@ def draw_positives(page: Feature, n: int) -> tuple[list[Text], str]:
 
 def _build_text(example: Example, feature: int) -> Text:
     place = example.corpus, example.document, example.start
-    return Text(
-        example.tokens, merge_activations(example.tokens, example.activations), *place, example.held_out, feature
-    )
+    activations = tuple(merge_activations(example.tokens, example.activations))
+    return Text(example.tokens, activations, *place, example.held_out, feature)
 
 
 class ExampleSource:

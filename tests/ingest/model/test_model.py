@@ -77,12 +77,6 @@ def test_a_tokenizer_with_more_words_than_the_model_is_refused(tmp_path):
         Model(str(folder))
 
 
-def test_an_architecture_without_hooks_is_refused_before_its_weights_are_read(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bloom"}))
-    with pytest.raises(BadRequest, match=r"models of type bloom have no hooks here; known types are gpt2, gpt_neo"):
-        Model(str(tmp_path))
-
-
 @pytest.mark.parametrize("name", model_families.CONFIGS)
 def test_unembedding_gives_the_models_logits(tmp_path, name):
     """On a stream that the final norm only rescales, the folded matrix gives the logits up to that scale."""
