@@ -153,7 +153,8 @@ def find_layers(decoder: Any) -> str:
     ]
     if not outer:
         raise BadRequest("the model has no list of layers, so that it is no decoder that can be read here")
-    return max(outer, key=lambda pair: pair[1])[0]
+    path: str = max(outer, key=lambda pair: pair[1])[0]
+    return path
 
 
 def read_architecture(file: Path) -> Architecture:

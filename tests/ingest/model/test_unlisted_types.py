@@ -64,13 +64,14 @@ def test_named_places_and_logits_need_a_map(opt, tmp_path):
     assert not plain.has_logits
     with pytest.raises(BadRequest, match="'blocks.1.hook_mlp_out' is not a place in this model"):
         plain.hook_point("blocks.1.hook_mlp_out")
-    parts = (
+    parts = {"layers": "decoder.layers", "final_norm": "decoder.final_layer_norm", "mlp_out": "fc2"}
+    lines = [*(f'{name} = "{path}"' for name, path in parts.items()), "layer_norm = true"]
         'layers = "decoder.layers"',
         'final_norm = "decoder.final_layer_norm"',
         'mlp_out = "fc2"',
         "layer_norm = true",
     )
-    (tmp_path / "map.toml").write_text("\n".join(parts))
+    (tmp_path / "map.toml").write_text("\n".join(lines))
     mapped = Model(str(opt), architecture=read_architecture(tmp_path / "map.toml"))
     assert mapped.has_logits and mapped.unembedding()[1]
     torch.testing.assert_close(read(mapped, "blocks.1.hook_mlp_out"), read(mapped, "decoder.layers.1.fc2"))
