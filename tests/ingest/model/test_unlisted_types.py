@@ -66,11 +66,6 @@ def test_named_places_and_logits_need_a_map(opt, tmp_path):
         plain.hook_point("blocks.1.hook_mlp_out")
     parts = {"layers": "decoder.layers", "final_norm": "decoder.final_layer_norm", "mlp_out": "fc2"}
     lines = [*(f'{name} = "{path}"' for name, path in parts.items()), "layer_norm = true"]
-        'layers = "decoder.layers"',
-        'final_norm = "decoder.final_layer_norm"',
-        'mlp_out = "fc2"',
-        "layer_norm = true",
-    )
     (tmp_path / "map.toml").write_text("\n".join(lines))
     mapped = Model(str(opt), architecture=read_architecture(tmp_path / "map.toml"))
     assert mapped.has_logits and mapped.unembedding()[1]
