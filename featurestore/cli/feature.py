@@ -8,9 +8,11 @@ import click
 import msgspec
 
 import featurestore
-from featurestore.display.characters import merge_activations
+from featurestore.cli.example_line import draw_example
 from featurestore.extension.commands import complete_features, json_option, store_option
 from featurestore.extension.output import format_cell, open_console, print_json_lines, print_table
+
+INDENT = " " * 10  # the width of an activation before its example
 
 
 @click.command()
@@ -64,12 +66,9 @@ def show_feature(page: featurestore.Feature) -> None:
         if example.band != band:
             band = example.band
             out.print(Text(f"{band}", style="bold"))
-        line = Text(f"{example.activation:8.2f}  ")
-        for token, value in zip(example.tokens, merge_activations(example.tokens, example.activations), strict=True):
-            strong = abs(value) > 0.5 * abs(page.max_activation or 1)
-            style = "black on bright_green" if strong else "black on green" if value else ""
-            line.append(token.replace("\n", "⏎"), style=style)
-        out.print(line, no_wrap=True, overflow="ellipsis", crop=True)
+        width, colours = out.width - len(INDENT), out.color_system is not None
+        line = draw_example(example.tokens, example.activations, page.max_activation, width, colours)
+        out.print(Text(f"{example.activation:8.2f}  ") + line, no_wrap=True)
 
 
 def spark(histogram: tuple[int, ...], edges: tuple[float, ...]) -> str:
