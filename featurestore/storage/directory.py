@@ -14,6 +14,7 @@ changed and either goes on or reports a conflict. Readers take no lock.
 from __future__ import annotations
 
 import datetime
+import re
 import time
 from collections.abc import Container, Iterable
 from pathlib import Path
@@ -173,6 +174,10 @@ def read_about(storage: Storage) -> tuple[datetime.datetime | None, Any]:
         raw = storage.read(STORE_FILE)
     except FileNotFoundError:
         if isinstance(storage, LocalStorage) and not storage.path.exists():
+            if re.fullmatch(r"[\w.-]+:[0-9]{1,5}(/.*)?", storage.location):
+                raise NotFound(
+                    f"no store at {storage.location}: for a service write http://{storage.location}"
+                ) from None
             raise NotFound(
                 f"no store at {storage.location}: there is no such directory; `featurestore demo` makes one to try"
             ) from None

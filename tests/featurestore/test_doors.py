@@ -338,6 +338,18 @@ def test_command_line_gives_the_same(local, url, tiny_store, invoke):
     ("arguments", "code", "message"),
     [
         (["search", "x", "--store", "/no/such"], 3, "error: no store at /no/such: there is no such directory"),
+        (
+            ["info", "--store", "localhost:8000"],
+            3,
+            "no store at localhost:8000: for a service write http://localhost:8000",
+        ),
+        (["feature", "0-res/3"], 2, "'0-res/3' is not a feature id"),
+        (["feature", "0-res/3"], 2, "did you mean tiny/0-res/3?"),
+        (
+            ["duplicates", "0-res"],
+            3,
+            "no dictionary '0-res', did you mean tiny/0-res? there are: tiny/0-res",
+        ),
         (["feature", "tiny/0-res/99"], 3, "error: no feature 99 in tiny/0-res: d_sae is 24"),
         (["nearest", "tiny/nope/1"], 3, "error: no dictionary 'tiny/nope'; there are: tiny/0-res, tiny/1-res"),
         (["nearest", "/no/such.npy"], 3, "error: no file /no/such.npy"),
