@@ -146,12 +146,12 @@ class Contents:
                 ends = of_corpus["start"].to_numpy().astype(numpy.int64) + of_corpus["length"].to_numpy()
                 self._check_windows(table, corpus, of_corpus["document"].to_numpy(), ends)
 
-    def _check_below(self, table: str, key: str, last: int) -> None:
+    def _check_below(self, table: str, key: str, last: int, last_try: bool = False) -> None:
         shape = self.shape(key)
-        if shape is not None:
+        if shape is not None and (last_try or last < shape.d_sae):
             shape.check_below(table, last)
-        else:
-            self._waiting.append(lambda: self._check_below(table, key, last))
+        elif not last_try:  # the row of the dictionary may still come, or be replaced by one of more features
+            self._waiting.append(lambda: self._check_below(table, key, last, last_try=True))
 
     def _check_windows(
         self, table: str, corpus: str, documents: numpy.ndarray, ends: numpy.ndarray, last_try: bool = False

@@ -217,11 +217,12 @@ class Writer:
         """Remove a dictionary with its features, examples, labels, votes, scores and vectors, in the same commit."""
         for table in OF_A_DICTIONARY:
             self.remove(table, dictionary)
-        self._contents.forget(dictionary)
 
     def remove(self, table: str, key: str) -> None:
         """Remove the parts of one table and key, in the same commit."""
         self.remove_parts(self._directory.snapshot().parts(table, key))
+        if table == "dictionaries":
+            self._contents.forget(key)
 
     def remove_parts(self, parts: list[Part]) -> None:
         """Remove these parts, in the same commit."""
