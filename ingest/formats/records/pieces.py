@@ -20,9 +20,10 @@ def byte_alphabet() -> dict[str, int]:
 
 
 def find_style(pieces: list[str]) -> str:
-    """Return how tokens are written: bytes (Ġ for a space), sentencepiece (▁ for a space) or plain."""
+    """Return how tokens are written: bytes (Ġ for a space), cleaned (bytes, of which white space alone was put back, as
+    SAEDashboard does), sentencepiece (▁ for a space) or plain."""
     if any(piece.startswith(" ") for piece in pieces):
-        return "plain"
+        return "cleaned" if any("âĢ" in piece for piece in pieces) else "plain"  # the first two bytes of ’, “ and –
     if any("Ġ" in piece for piece in pieces):
         return "bytes"
     return "sentencepiece" if any("▁" in piece for piece in pieces) else "plain"
@@ -31,8 +32,8 @@ def find_style(pieces: list[str]) -> str:
 @functools.lru_cache(1 << 17)
 def to_bytes(piece: str, style: str) -> bytes:
     """Return the bytes of a token written in a style."""
-    if style == "bytes":
-        letters = byte_alphabet()
+    if style in ("bytes", "cleaned"):
+        letters = byte_alphabet() | ({" ": 32, "\n": 10, "\t": 9} if style == "cleaned" else {})
         if all(letter in letters for letter in piece):
             return bytes(letters[letter] for letter in piece)
     if style == "sentencepiece":
