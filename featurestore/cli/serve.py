@@ -42,8 +42,8 @@ from featurestore.extension.output import print_json_lines, print_table
     "--compat",
     multiple=True,
     metavar="NAME",
-    help="Answer the requests of other clients too: neuronpedia (under /api), graphs (front ends of attribution "
-    "graphs). Repeatable.",
+    help="Answer the requests of other clients too: neuronpedia and goodfire (under /api), graphs (front ends of "
+    "attribution graphs). Repeatable.",
 )
 @click.option("--access-log", metavar="FILE", help="Write a JSON line for each request to FILE; - is standard error.")
 @embedder_option

@@ -8,9 +8,10 @@ from flask import Blueprint
 
 from featurestore.errors import BadRequest
 from featurestore.interface import FeatureStore
-from featurestore.web.compat import graph_files, neuronpedia
+from featurestore.web.compat import goodfire, graph_files, neuronpedia
 
 COMPAT: dict[str, Callable[[FeatureStore], Blueprint]] = {
+    "goodfire": goodfire.create_routes,
     "graphs": graph_files.create_routes,
     "neuronpedia": neuronpedia.create_routes,
 }
