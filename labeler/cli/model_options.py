@@ -88,7 +88,7 @@ _OPTIONS = (
         """'{"chat_template_kwargs": {"enable_thinking": false}}'.""",
     ),
     click.option("--batch", is_flag=True, help="Use the Batch API: cheaper, with answers within a day."),
-    click.option("--dry-run", is_flag=True, help="Print the requests and their estimated cost, and stop."),
+    click.option("--dry-run", is_flag=True, help="Print the estimated cost and the first three prompts, and stop."),
     click.option(
         "--take",
         type=click.IntRange(1),
@@ -176,6 +176,9 @@ class ModelOptions:
             f"{cost.tokens_in:,} tokens of prompts and {cost.tokens_out:,} of replies{price}",
             err=not self.dry_run,
         )
+        for number, messages in enumerate(cost.prompts if self.dry_run else (), 1):
+            for message in messages:
+                click.echo(f"\n--- prompt {number} of {len(cost.prompts)}, {message['role']} ---\n{message['content']}")
         return self.dry_run
 
     @contextlib.contextmanager

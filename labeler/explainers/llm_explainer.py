@@ -11,6 +11,7 @@ from typing import NamedTuple
 from featurestore import Example, Feature
 from featurestore.extension.text import merge_activations
 from labeler.explainers.label_flaws import find_flaw
+from labeler.explainers.marks import mark_tokens
 from labeler.llm.completions import UnreadableReply
 from labeler.prompts import Prompt
 from labeler.replies.reader import Ask, ask_until_readable, continue_conversation, parse_label
@@ -100,14 +101,20 @@ def _write_pairs(page: Feature, others: Sequence[Example]) -> str:
             for token, value in zip(example.tokens, merge_activations(example.tokens, example.activations), strict=True)
             if abs(value) > STRONG_SHARE * largest
         ]
-        text = example.marked(STRONG_SHARE * largest)
+        text = _mark(example, STRONG_SHARE * largest)
         lines.append(f"Text {number}:\n{text}\nActive: {', '.join(active) or 'weakly'}\n")
     return "\n".join(lines)
 
 
 def _write_windows(page: Feature, others: Sequence[Example]) -> str:
     least = STRONG_SHARE * abs(page.max_activation or 1.0)
-    return "\n".join(f"Text {n}:\n{example.marked(least)}\n" for n, example in enumerate(_require_examples(page), 1))
+    return "\n".join(f"Text {n}:\n{_mark(example, least)}\n" for n, example in enumerate(_require_examples(page), 1))
+
+
+def _mark(example: Example, least: float) -> str:
+    """The example's text, with tokens whose activation is above `least` between << and >>."""
+    values = merge_activations(example.tokens, example.activations)
+    return mark_tokens(example.tokens, {at for at, value in enumerate(values) if abs(value) > least})
 
 
 def _write_others(page: Feature, others: Sequence[Example]) -> str:

@@ -16,6 +16,7 @@ from featurestore import FeatureStoreError, Progress, Unavailable
 from featurestore.extension.text import first_line
 from labeler.llm.asker import Asker
 from labeler.llm.budget import Budget, BudgetSpent, format_money
+from labeler.llm.completions import Messages
 from labeler.llm.endpoint import RequestRefused
 from labeler.llm.reply_limits import NeverReadable
 from labeler.runs.row_buffer import Row, RowBuffer
@@ -51,20 +52,36 @@ def describe_defect(exc: Exception) -> str:
     return f"error of this program: {type(exc).__name__}: {first_line(exc, 80)}"
 
 
+SHOWN = 3  # prompts that a dry run shows
+
+
 class CostEstimate(NamedTuple):
-    """Roughly what a run over `features` will cost, in tokens, and in money where prices are given."""
+    """Roughly what a run over `features` will cost, in tokens, and in money where prices are given.
+
+    `prompts` are the first few of its conversations.
+    """
 
     features: int
     skipped: int
     tokens_in: int
     tokens_out: int
     money: float | None
+    prompts: tuple[Messages, ...] = ()
 
     @classmethod
-    def of(cls, features: int, skipped: int, tokens_in: float, tokens_out: float, budget: Budget) -> CostEstimate:
-        """The estimate for so many tokens, with their price."""
+    def of(
+        cls,
+        features: int,
+        skipped: int,
+        tokens_in: float,
+        tokens_out: float,
+        budget: Budget,
+        prompts: Sequence[Messages] = (),
+    ) -> CostEstimate:
+        """The estimate for so many tokens, with their price, and the first three prompts."""
         tokens = round(tokens_in), round(tokens_out)
-        return cls(features, skipped, *tokens, None if budget.prices is None else budget.prices.of(*tokens))
+        money = None if budget.prices is None else budget.prices.of(*tokens)
+        return cls(features, skipped, *tokens, money, tuple(prompts[:SHOWN]))
 
 
 class Sized(Protocol):

@@ -72,15 +72,16 @@ class LabelJob(NamedTuple):
 
 def estimate_cost(store: Store, job: LabelJob, choice: Choice, budget: Budget) -> CostEstimate:
     """What a job will cost, from the prompts of a few of its features; answers in the journal are not subtracted."""
-    sizes = []
+    sizes, prompts = [], []
     for page in _read_pages(store, choice[:: max(1, len(choice) // SAMPLE)], job.prompt):
         try:
             others = _find_others(store, page, job.prompt)
-            sizes.append(estimate_tokens(build_messages(page, job.prompt, others)))
+            prompts.append(build_messages(page, job.prompt, others))
+            sizes.append(estimate_tokens(prompts[-1]))
         except MissingEvidence:
             sizes.append(0)
     tokens_in, tokens_out = sum(sizes) / max(1, len(sizes)) * len(choice), TOKENS_OF_LABEL * len(choice)
-    return CostEstimate.of(len(choice), choice.skipped, tokens_in, tokens_out, budget)
+    return CostEstimate.of(len(choice), choice.skipped, tokens_in, tokens_out, budget, prompts)
 
 
 def label_with_model(

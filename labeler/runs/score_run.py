@@ -14,7 +14,7 @@ from labeler import prompts
 from labeler.explainers.llm_explainer import MissingEvidence
 from labeler.llm.asker import AnswerPending, Asker
 from labeler.llm.budget import Budget
-from labeler.llm.completions import estimate_tokens
+from labeler.llm.completions import Messages, estimate_tokens
 from labeler.llm.endpoint import Endpoint, RequestRefused
 from labeler.llm.rate_limit import RunStopped
 from labeler.prompts import Prompt
@@ -107,13 +107,15 @@ def estimate_cost(store: Store, job: ScoreJob, labels: pyarrow.Table, budget: Bu
     few = labels.take(list(range(0, count, max(1, count // SAMPLE)))) if count else labels
     skipped = sum(not job.methods_left(target) for target in sample.iterate_targets(labels))
     sizes, replies = [], []
+    messages: list[Messages] = []
     for page, examples, targets in read_pages(store, few):
         for target in targets:
             questions = _build_questions(job, page, examples, target)
+            messages += [question.messages for question in questions]
             sizes.append(sum(estimate_tokens(question.messages) for question in questions))
             replies.append(sum(question.tokens_out for question in questions))
     share = count / max(1, len(sizes))
-    return CostEstimate.of(count - skipped, skipped, sum(sizes) * share, sum(replies) * share, budget)
+    return CostEstimate.of(count - skipped, skipped, sum(sizes) * share, sum(replies) * share, budget, messages)
 
 
 def _build_questions(job: ScoreJob, page: Feature, examples: ExampleSource, target: Target) -> list[Question]:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy
 
 from labeler.explainers.llm_explainer import STRONG_SHARE, MissingEvidence
+from labeler.explainers.marks import mark_tokens
 from labeler.llm.completions import Answer, UnreadableReply
 from labeler.prompts import Prompt
 from labeler.replies.reader import parse_choice, parse_numbers
@@ -97,31 +98,36 @@ def _ask_fuzzing(label: str, material: Material, prompt: Prompt, id: str) -> lis
     """Questions with marked texts.
 
     Marks are right, on tokens where the feature is silent (random), or on tokens where its neighbours are active
-    (hard). No text is in a question twice.
+    (hard). None stands on blanks, which no description tells apart; a text whose strong tokens are all blank is left
+    out. No text is in a question twice.
     """
     rng = random.Random(f"marks of {id}")
     right: list[tuple[Text, set[int], list[int]]] = []
     wrong: list[tuple[Text, set[int], list[int]]] = []
     for n, text in enumerate(material.positives):
         active = _find_strong(text)
+        if not active:
+            continue
         silent = [at for at, value in enumerate(text.activations) if value == 0 and text.tokens[at].strip()]
         (right if n % 2 or len(silent) < len(active) else wrong).append((text, active, silent))
     shown = [(ACTIVE, text, _mark(text, active)) for text, active, _ in right]
     for text, active, silent in wrong:
         shown.append((RANDOM, text, _mark(text, set(rng.sample(silent, len(active))))))
-    neighbours = [text for text in material.hard if any(text.activations)][: max(1, len(material.positives) // 2)]
+    neighbours = [text for text in material.hard if any(text.activations) and _find_strong(text)]
+    neighbours = neighbours[: max(1, len(material.positives) // 2)]
     shown += [(HARD, text, _mark(text, _find_strong(text))) for text in neighbours]
     return _ask_yes_or_no(label, shown, prompt, f"fuzzing of {id}")
 
 
 def _find_strong(text: Text) -> set[int]:
-    """The positions of tokens with much of the text's largest activation, which are marked."""
+    """The positions of tokens with much of the text's largest activation, which are marked; none of blank tokens."""
     largest = max(map(abs, text.activations))
-    return {at for at, value in enumerate(text.activations) if abs(value) > STRONG_SHARE * largest}
+    strong = {at for at, value in enumerate(text.activations) if abs(value) > STRONG_SHARE * largest}
+    return {at for at in strong if text.tokens[at].strip()}
 
 
 def _mark(text: Text, marks: set[int]) -> str:
-    return "".join(f"<<{token}>>" if at in marks else token for at, token in enumerate(text.tokens))
+    return mark_tokens(text.tokens, marks)
 
 
 def _ask_yes_or_no(label: str, shown: list[tuple[str, Text, str]], prompt: Prompt, seed: str) -> list[Question]:

@@ -18,6 +18,9 @@ def test_the_command_counts_keeps_and_goes_on(tmp_path, invoke):
         about = json.loads(dry.stdout)
         assert (about["features"], endpoint.requests) == (46, 0)
         assert about["money"] > 0
+        assert [[message["role"] for message in talk] for talk in about["prompts"]] == [["system", "user"]] * 3
+        shown = invoke(main, [*common, "--dry-run"]).stdout
+        assert f"--- prompt 3 of 3, user ---\n{about['prompts'][2][1]['content']}" in shown
         stopped = invoke(main, [*common, "--budget", "2ktokens", "--concurrency", "2"])
         assert stopped.exit_code == 0
         assert "might not be enough for another request" in stopped.stderr
