@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, overload
@@ -21,6 +23,8 @@ from ingest.corpus.token_file import TokenFile, blocks
 from ingest.corpus.tokenize import Encoder
 from ingest.model.vocabulary import token_bytes, tokenizer_id
 
+# The end of a line or a sentence, closing quotes and spaces included.
+ENDING = re.compile("(?:\\n|[.!?\u2026\u3002\uff01\uff1f][\"'\u201d\u2019)\\]]*)\\s*$")
 LONGEST = 2**31 - 1  # positions in a document are 32-bit
 Documents = Iterator[tuple[str, numpy.ndarray]]  # names and token ids
 
@@ -110,6 +114,21 @@ class Corpus:
         document, start, cut = document[cut > 0], start[cut > 0], cut[cut > 0]
         order = numpy.argsort(-cut, kind="stable")
         return Contexts(document[order], start[order], cut[order])
+
+    @functools.cached_property
+    def _ends(self) -> numpy.ndarray:
+        """(vocabulary,) bool: which tokens end a line or a sentence."""
+        return numpy.array([bool(ENDING.search(piece.decode("utf-8", "ignore"))) for piece in self.bytes], bool)
+
+    def follow_breaks(self, batch: Contexts, context: Any, position: Any) -> numpy.ndarray:
+        """Returns bool (t,): which tokens come after the end of a line or a sentence.
+
+        A token is at `position` (t,) in row `context` (t,) of `batch`; the first of a document follows nothing.
+        """
+        rows, positions = (numpy.asarray(column.cpu()) for column in (context, position))
+        inside = batch.start[rows] + positions
+        before = numpy.maximum(self.offsets[batch.document[rows]] + inside - 1, 0)
+        return numpy.asarray((inside > 0) & self._ends[self.data[before]])
 
     def _tokens_at(self, document: numpy.ndarray, start: numpy.ndarray) -> numpy.ndarray:
         """Returns the tokens at these places, those behind the end of the corpus as its last one."""

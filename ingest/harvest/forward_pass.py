@@ -191,6 +191,7 @@ class ForwardPass:
         document, start, length = (torch.from_numpy(column).to(device) for column in columns)
         offsets = torch.from_numpy(self.corpus.offsets[batch.document]).to(device)
         held_out = torch.from_numpy(self.corpus.held_out[batch.document]).to(device)
+        breaks = torch.from_numpy(self.corpus.follow_breaks(batch, inputs.context, inputs.position)).to(device)
         step = max(1, TILE_TOKENS // int(batch.length.max()))
         borders = [*range(0, len(batch), step), len(batch)]
         cuts = torch.searchsorted(inputs.context, torch.tensor(borders, device=device)).tolist()
@@ -210,6 +211,7 @@ class ForwardPass:
                 length=length[contexts],
                 place=offsets[contexts] + start[contexts],
                 held_out=held_out[contexts],
+                after_break=breaks[tokens],
                 first=first,
             )
 

@@ -145,8 +145,16 @@ def make_statistics_columns(statistics: FeatureStatistics) -> dict[str, Any]:
         "max_activation": pyarrow.array(tally.largest(), mask=dead),
         "first_active": pyarrow.array(counts["first"], mask=dead),
         "last_active": pyarrow.array(counts["last"], mask=dead),
+        "first_token_share": pyarrow.array(_share(counts["first_tokens"], active), mask=dead),
+        "after_break_share": pyarrow.array(_share(counts["after_breaks"], active), mask=dead),
         "histogram": _make_lists(counts["histogram"]),
     }
+
+
+def _share(part: numpy.ndarray, whole: numpy.ndarray) -> numpy.ndarray:
+    """Return float32 shares; those of nothing are 0."""
+    shares: numpy.ndarray = (part / numpy.maximum(whole, 1)).astype(numpy.float32)
+    return shares
 
 
 def _make_lists(rows: numpy.ndarray) -> pyarrow.Array:

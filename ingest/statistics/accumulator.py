@@ -16,7 +16,7 @@ from ingest.statistics.tile import Tile
 
 # Bytes of a feature for any corpus: its counts, and the bars that examples must pass. The examples take more, the more
 # often it is active: at most 30 strongest and 128 sampled ones of some 450 bytes.
-BYTES_PER_FEATURE = 8 * (HISTOGRAM_BINS + 3 * OCTAVES + 9) + 8
+BYTES_PER_FEATURE = 8 * (HISTOGRAM_BINS + 3 * OCTAVES + 11) + 8
 
 # Mantissas of 2^(1/4), 2^(2/4) and 2^(3/4) in the 23 bits of float32: the lower edges of an octave's second to fourth
 # bin.
@@ -63,6 +63,8 @@ class Tally:
         zeros = functools.partial(torch.zeros, dtype=torch.int64, device=device)
         self.active_tokens = zeros(features)
         self.active_contexts = zeros(features)
+        self.first_tokens = zeros(features)  # active tokens that are the first counted one of a context
+        self.after_breaks = zeros(features)  # active tokens after the end of a line or a sentence
         self.sum = ExactSum(features, device)
         self.sum_squares = ExactSum(features, device)
         self.max = torch.full((features,), -torch.inf, device=device)
@@ -78,6 +80,9 @@ class Tally:
         self.active_tokens.index_add_(0, feature, ones)
         feature_of_run = feature[tile.begins]
         self.active_contexts.index_add_(0, feature_of_run, torch.ones_like(feature_of_run))
+        self.first_tokens.index_add_(0, feature, tile.is_first[tile.token].long())
+        if tile.after_break is not None:
+            self.after_breaks.index_add_(0, feature, tile.after_break[tile.token].long())
         exact = tile.value.double()
         self.sum.add(feature, exact)
         self.sum_squares.add(feature, exact * exact)

@@ -33,6 +33,7 @@ class Tile:
     length: torch.Tensor  # (contexts,) in tokens
     place: torch.Tensor  # (contexts,)
     held_out: torch.Tensor  # (contexts,) bool
+    after_break: torch.Tensor | None = None  # (tokens,) bool: the token before ends a line or a sentence
     first: int = 0  # number in the dictionary of feature 0 of the tile
 
     @functools.cached_property
@@ -44,6 +45,13 @@ class Tile:
     def entry_position(self) -> torch.Tensor:
         """(entries,) int64: the index of each entry's token in its context."""
         return self.position[self.token]
+
+    @functools.cached_property
+    def is_first(self) -> torch.Tensor:
+        """(tokens,) bool: whether a token is the first counted one of its context."""
+        first = torch.ones(len(self.context), dtype=torch.bool, device=self.context.device)
+        first[1:] = self.context[1:] != self.context[:-1]
+        return first
 
     @functools.cached_property
     def side(self) -> torch.Tensor:

@@ -117,3 +117,26 @@ def test_a_store_whose_only_dictionary_never_fires(world, tmp_path):
         opened.search("name", all=all_features)
     done = CliRunner().invoke(main, ["label", "--store", str(tmp_path / "store")])
     assert done.exit_code == 0 or "no feature" in done.output + str(done.exception), done.output
+
+
+def test_structural_features_are_told_apart(world):
+    """Shares of firings on first tokens and after breaks, against the tokens of the corpus themselves."""
+    _, model, saes, store, _ = world
+    ids = [small_models.tokenizer().encode(text) for _, text in small_models.TEXTS]
+    size = small_models.CONTEXT - 1
+    is_first = numpy.concatenate([numpy.arange(len(document)) % size == 0 for document in ids])
+    newline = small_models.tokenizer().encode("\n")[0]
+    dot, mark = (small_models.tokenizer().encode(sign)[0] for sign in ".!")
+    after = numpy.concatenate(
+        [[False, *(token in (newline, dot, mark) for token in document[:-1])] for document in ids]
+    )
+    dense = _encode_all(model, saes["signed"]) != 0
+    rows = store.sql(
+        "SELECT feature, first_token_share AS f, after_break_share AS a FROM features "
+        "WHERE dictionary = 'small/signed' AND active_tokens > 0"
+    ).to_pylist()
+    for row in rows:
+        fires = dense[:, row["feature"]]
+        assert row["f"] == pytest.approx(is_first[fires].mean(), abs=1e-6)
+        assert row["a"] == pytest.approx(after[fires].mean(), abs=1e-6)
+    assert any(row["f"] for row in rows) and any(row["a"] for row in rows)
