@@ -42,8 +42,19 @@ def remove(directory: Directory, catalog: Catalog, ids: Sequence[str], tool: str
             writer.remove_dictionary(id)
             parts += [part for part in snapshot.all() if part.key == id]
         gone = [dictionary for dictionary in catalog.dictionaries if dictionary.dictionary in going]
+        corpora = _find_corpora(directory, snapshot)
+        in_use = {corpus for dictionary in staying for corpus in corpora.get(dictionary.dictionary, ())}
+        unused = {corpus for id in going for corpus in corpora.get(id, ())} - in_use
+        unused -= {dictionary.corpus for dictionary in staying if dictionary.corpus}
+        for corpus in sorted(unused - {dictionary.corpus for dictionary in gone if dictionary.corpus}):
+            for table in ("documents", "tokens", "token_stream"):
+                writer.remove(table, corpus)
+                parts += snapshot.parts(table, corpus)
         shared: list[tuple[tuple[str, ...], Callable[[Dictionary], str | None]]] = [
-            (("documents", "tokens", "token_stream"), lambda dictionary: dictionary.corpus),
+            (
+                ("documents", "tokens", "token_stream"),
+                lambda dictionary: None if dictionary.corpus in in_use else dictionary.corpus,
+            ),
             (("tokenizers",), lambda dictionary: dictionary.tokenizer),
             (("decoder_index",), lambda dictionary: dictionary.space),
         ]
@@ -60,6 +71,16 @@ def remove(directory: Directory, catalog: Catalog, ids: Sequence[str], tool: str
     size = sum(part.bytes for part in parts)
     lines = [f"removed {id}" for id in sorted(going)]
     return [*lines, f"{size:,} bytes in {len(parts):,} files are deleted once nobody reads them any more (5 minutes)"]
+
+
+def _find_corpora(directory: Directory, snapshot: Snapshot) -> dict[str, set[str]]:
+    """Return by dictionary the corpora of its examples and contexts; an import may have several."""
+    corpora: dict[str, set[str]] = {}
+    statement = "SELECT dictionary, corpus FROM stored.examples UNION SELECT dictionary, corpus FROM stored.contexts"
+    with contextlib.closing(Engine(directory, snapshot)) as engine:
+        for dictionary, corpus in engine.rows(statement):
+            corpora.setdefault(dictionary, set()).add(corpus)
+    return corpora
 
 
 def compact(directory: Directory, rows: Rows, tool: str, progress: Progress) -> list[str]:

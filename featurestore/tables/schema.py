@@ -15,6 +15,15 @@ import pyarrow
 from featurestore.display.text import first_line
 from featurestore.errors import BadRequest
 
+# What to do about checks whose expression does not say it.
+REMEDIES = {
+    "are_bins(histogram": "a histogram has 64 bins, or edges of its own in histogram_edges: ascending, one more than "
+    "it has bins, or two for bins of equal width",
+    "are_bins(logit_histogram": "a histogram of effects has 40 bins, or edges of its own in logit_histogram_edges: "
+    "ascending, one more than it has bins, or two for bins of equal width",
+    "json_valid": "extra is a JSON text",
+}
+
 
 class Column(NamedTuple):
     """A column of a table or view, as people read of it."""
@@ -162,7 +171,8 @@ class Gate:
             by = f" ORDER BY {order}" if order else ""
             return self._con.sql(f"FROM stored.{table}{by}").to_arrow_table()
         except (duckdb.ConstraintException, duckdb.ConversionException, duckdb.InvalidInputException) as exc:
-            raise BadRequest(f"{table}: {first_line(exc, 500)}") from None
+            remedy = next((f" ({words})" for check, words in REMEDIES.items() if check in str(exc)), "")
+            raise BadRequest(f"{table}: {first_line(exc, 500)}{remedy}") from None
         except duckdb.BinderException as exc:
             raise BadRequest(f"{table}: a column has the wrong type: {first_line(exc, 500)}") from None
         finally:

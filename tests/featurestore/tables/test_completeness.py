@@ -94,8 +94,8 @@ WIDTHS = {"d_out": 2, "space": "x"}
         (lambda w: w.add("examples", example(corpus="none"), key=NAME), "the store has no corpus 'none'"),
         (lambda w: w.add("examples", example(start=8, length=2), key=NAME), "a window ends beyond document 0"),
         (lambda w: w.add("examples", example(document=9), key=NAME), "a window ends beyond document 9"),
-        (lambda w: w.add("features", features(1, extra="{"), key=NAME), "json_valid"),
-        (lambda w: w.add("features", features(1, histogram=[1, 2]), key=NAME), "are_bins"),
+        (lambda w: w.add("features", features(1, extra="{"), key=NAME), "extra is a JSON text"),
+        (lambda w: w.add("features", features(1, histogram=[1, 2]), key=NAME), "64 bins, or edges of its own"),
         (
             lambda w: w.add("features", features(1, histogram=[1, 2], histogram_edges=[0.0, 2.0, 1.0]), key=NAME),
             "are_bi",
