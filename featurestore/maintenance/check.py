@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import msgspec
 
 from featurestore.errors import BadStore, FeatureStoreError
+from featurestore.maintenance import job_files
 from featurestore.maintenance.contents import find_content_problems, find_reference_problems
 from featurestore.maintenance.findings import Checked, Finding, remedy_of
 from featurestore.progress import Progress, no_progress
@@ -29,7 +30,7 @@ def check(directory: Directory, progress: Progress = no_progress) -> Checked:
     """
     snapshot = directory.snapshot()
     size = sum(part.bytes for part in snapshot.all())
-    problems = [*_log_problems(directory, snapshot), *_about_problems(directory)]
+    problems = [*_log_problems(directory, snapshot), *_about_problems(directory), *_job_problems(directory)]
     stage = progress("checking bytes", size)
     rows = Rows(directory)
     damaged: set[str] = set()
@@ -85,6 +86,12 @@ def _about_problems(directory: Directory) -> Iterator[Finding]:
             )
     except FeatureStoreError as exc:
         yield Finding(STORE_FILE, str(exc), "`featurestore check --repair` writes it again")
+
+
+def _job_problems(directory: Directory) -> Iterator[Finding]:
+    remedy = "delete the file: no job wrote it, and none reads it"
+    for name, problem in job_files.find_foreign(directory.storage):
+        yield Finding(name, problem, remedy)
 
 
 def _byte_problems(directory: Directory, part: Part) -> Iterator[Finding]:

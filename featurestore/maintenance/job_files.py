@@ -17,6 +17,7 @@ import fcntl
 import os
 import re
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -122,6 +123,23 @@ def _load_all(storage: Storage) -> list[StoredJob]:
         with contextlib.suppress(NotFound):  # deleted meanwhile, or not a job's file
             jobs.append(load(storage, file.stem))
     return jobs
+
+
+def find_foreign(storage: Storage) -> Iterator[tuple[str, str]]:
+    """Yield the files among those of jobs that no job wrote, and what is wrong with each."""
+    for entry in storage.entries(JOBS) if isinstance(storage, LocalStorage) else ():
+        id, suffix = os.path.splitext(entry.name.removeprefix(f"{JOBS}/"))
+        if suffix != ".json" or id.startswith("."):
+            continue
+        try:
+            stored = msgspec.json.decode(storage.read(entry.name), type=StoredJob)
+        except FileNotFoundError:  # it has ended meanwhile
+            continue
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadStore) as exc:
+            yield entry.name, f"is not the file of a job: {exc}"
+            continue
+        if problem := find_problem(stored, id):
+            yield entry.name, f"is not the file of a job: {problem}"
 
 
 def save(storage: Storage, stored: StoredJob) -> None:

@@ -122,7 +122,9 @@ class Cells:
     def _sample_columns(self) -> tuple[list[pyarrow.Array], list[str]]:
         schema = self._reader.schema
         if self.count:
-            return self._reader.get_batch(0).columns, schema.names
+            batch = self._reader.get_batch(0)
+            batch.validate(full=True)  # pyarrow follows offsets wherever they lead
+            return batch.columns, schema.names
         return [pyarrow.array([], field.type) for field in schema], schema.names
 
     def _read_mapped(self, number: int) -> Batch:
@@ -132,7 +134,12 @@ class Cells:
 
     def table(self) -> pyarrow.Table:
         """Return every row."""
-        return self._reader.read_all()
+        try:
+            table = self._reader.read_all()
+            table.validate(full=True)
+        except (OSError, pyarrow.ArrowException) as exc:
+            raise BadStore(f"{self._source} cannot be read; run `featurestore check --repair` ({exc})") from None
+        return table
 
 
 def _map_whole(source: Any) -> pyarrow.Buffer | None:

@@ -6,6 +6,7 @@ a few places of a mapped file, and the Parquet part's row groups can be as large
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,10 @@ class FeatureRows:
         batch = self._cells.batch(place) if place < self._cells.count else None
         if batch is None or at >= batch.rows:
             raise BadStore(f"{self._source} has no row {number}; run `featurestore check --repair`")
-        return {name: self._columns[name].read(batch, at, at + 1)[0] for name in columns or self._columns}
+        try:
+            return {name: self._columns[name].read(batch, at, at + 1)[0] for name in columns or self._columns}
+        except (IndexError, KeyError, ValueError, struct.error) as exc:
+            raise BadStore(f"{self._source} is damaged; run `featurestore check --repair` ({exc})") from None
 
     def table(self, columns: Sequence[str] | None = None) -> pyarrow.Table:
         """Return every row."""

@@ -332,6 +332,8 @@ def test_a_file_of_a_job_that_no_job_wrote_is_not_read(door, store, fields):
         assert [known.state for known in door.jobs()] == ["running"]
     with pytest.raises(NotFound):
         door.job("check-0123456789ab")
+    found = {problem.file for problem in store.check().problems}
+    assert found == {"jobs/check-0123456789ab.json", "jobs/check-0123456789ac.json"}
     assert victim.read_text() == "mine"
 
 
