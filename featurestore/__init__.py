@@ -52,6 +52,7 @@ from featurestore.values.hits import (
     Hit,
     Hits,
     Neighbourhood,
+    Reason,
 )
 from featurestore.values.jobs import Job, JobError, Jobs
 
@@ -105,6 +106,7 @@ __all__ = [
     "NotFound",
     "Progress",
     "Query",
+    "Reason",
     "Score",
     "Scores",
     "Store",

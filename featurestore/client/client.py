@@ -114,7 +114,7 @@ class Client(FeatureStore):
     def run(self, query: Query) -> Hits:
         """As the interface says."""
         answer = self._http.ask(questions.NEAREST if query.text is None else questions.SEARCH, query)
-        return Hits(answer.query, answer.hits, answer.notes, answer.next)
+        return Hits(**msgspec.structs.asdict(answer))
 
     def vector(self, id: FeatureLike, target: int | None = None) -> numpy.ndarray:
         """As the interface says."""

@@ -52,14 +52,14 @@ class TextRanking:
 
     def __init__(self, searches: Mapping[str, Search]):
         """`searches` are named as in WEIGHTS."""
-        self._searches = searches
+        self.searches = searches
         self._evidence: dict[int, dict[str, Evidence]] = {}
 
     def __call__(self, n: int) -> list[Match]:
         """Return the n best features, best first."""
-        if len(self._searches) > 1:
+        if len(self.searches) > 1:
             return self._fuse(n)
-        ((name, search),) = self._searches.items()
+        ((name, search),) = self.searches.items()
         return [self._match_alone(name, candidate) for candidate in search(n)]
 
     def evidence(self, number: int) -> Mapping[str, Evidence]:
@@ -72,9 +72,9 @@ class TextRanking:
         return Match(number, score)
 
     def _fuse(self, n: int) -> list[Match]:
-        total = sum(WEIGHTS[name] for name in self._searches)
+        total = sum(WEIGHTS[name] for name in self.searches)
         scores: dict[int, float] = {}
-        for name, candidates in _run_together(self._searches, max(MIN_DEPTH, DEPTH * n)).items():
+        for name, candidates in _run_together(self.searches, max(MIN_DEPTH, DEPTH * n)).items():
             weight = WEIGHTS[name] / total * (FUSION + 1)
             for rank, (number, score, row) in enumerate(candidates, 1):
                 scores[number] = scores.get(number, 0.0) + weight / (FUSION + rank)

@@ -1,5 +1,6 @@
 """Keyword search over numbered texts: stemming, "phrases", prefix*, +must and -not.
 
+A word counts as it is written, and less where only its folded form or a part of a name is found; see word_forms.py.
 Knows rows and words; knows nothing of features.
 """
 
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import math
 import os
 import re
@@ -22,6 +24,7 @@ import tantivy
 
 from featurestore.display.text import first_line
 from featurestore.errors import BadRequest, BadStore, FeatureStoreError
+from featurestore.search.word_forms import STOP_WORDS, compose, fold, is_cjk_character, normalise
 
 # At most this many allowed rows, and at most this share of all, go into the query itself; with more, hits are looked
 # through. Two thousand rows in a query take it 3 ms.
@@ -34,9 +37,12 @@ LONGEST = 40
 
 NOTHING = numpy.empty(0, numpy.int64), numpy.empty(0, numpy.float32)
 
-# Each text is kept three times: as stems, by which words and phrases are found; as words, by which prefixes are found;
-# and, where it is a list of tokens, as these tokens, for what is no word, such as "->".
-STEMS, WORDS, TOKENS = "{}", "{}_words", "{}_tokens"
+# A folded form, and a part of a name, counts this share of a word that is found as it is written.
+FOLDED_WEIGHT, PART_WEIGHT = 0.25, 0.25
+
+# Each text is kept four times: as stems, by which words and phrases are found; as stems of folded words; as words, by
+# which prefixes are found; and, where it is a list of tokens, as these tokens, for what is no word, such as "->".
+STEMS, FOLDED, WORDS, TOKENS, STORED = "{}", "{}_folded", "{}_words", "{}_tokens", "{}_stored"
 
 
 def _analyser(stemmed: bool) -> tantivy.TextAnalyzer:
@@ -46,6 +52,7 @@ def _analyser(stemmed: bool) -> tantivy.TextAnalyzer:
 
 
 _stems, _words = _analyser(stemmed=True), _analyser(stemmed=False)
+_spelled = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple()).build()
 
 
 def stem_words(text: str) -> list[str]:
@@ -59,11 +66,21 @@ def split_words(text: str) -> list[str]:
 
 
 class Clause(NamedTuple):
-    """One piece of a query: `sign` is "", "+" or "-"; several `words` are a phrase."""
+    """One piece of a query: `sign` is "", "+" or "-"; several `words` are a phrase.
+
+    `parts` are its folded words; where they are not `quoted` as a phrase, each counts alone too.
+    """
 
     sign: str
     words: tuple[str, ...]
+    parts: tuple[str, ...]
     prefix: bool
+    quoted: bool
+
+    @property
+    def is_stop_word(self) -> bool:
+        """Whether it is an ordinary word that says nothing of what is looked for."""
+        return not (self.sign or self.quoted or self.prefix) and self.words[0] in STOP_WORDS and len(self.words) == 1
 
 
 class Words(NamedTuple):
@@ -80,24 +97,51 @@ class Words(NamedTuple):
         for sign, phrase, word in re.findall(r'(?<!\S)([+-]?)(?:"([^"]*)"|(\S+))', text):
             piece = phrase or word
             # What the analyser splits, such as what's or os.path, is a phrase.
-            words = tuple(_words.analyze(piece.replace("_", " ")))
+            words = tuple(_words.analyze(normalise(piece)))
             if words:
-                clauses.append(Clause(sign, words, prefix=piece.endswith("*") and len(words) == 1))
+                parts = tuple(_words.analyze(fold(piece, asked=True)))
+                clauses.append(Clause(sign, words, parts, piece.endswith("*") and len(words) == 1, bool(phrase)))
         if clauses and all(clause.sign == "-" for clause in clauses):
             raise BadRequest(f"text: {text!r} only says what must not be there; add a word that should")
-        return cls(text, tuple(clauses))
+        telling = tuple(clause for clause in clauses if not clause.is_stop_word)
+        return cls(text, telling if any(clause.sign != "-" for clause in telling) else tuple(clauses))
+
+    @property
+    def asked(self) -> tuple[Clause, ...]:
+        """The pieces that a text should have."""
+        return tuple(clause for clause in self.clauses if clause.sign != "-")
+
+    def count_in(self, text: str) -> int:
+        """How many of the pieces that are asked for are in a text, in all their words or parts."""
+        written = set(_stems.analyze(normalise(text)))
+        folded = set(_stems.analyze(fold(text)))
+        return sum(_is_in(clause, written, folded) for clause in self.asked)
 
     def find_in(self, text: str) -> list[str]:
-        """The words of `text` that the query asks for, as the text spells them, each once."""
-        clauses = [clause for clause in self.clauses if clause.sign != "-"]
-        wanted = {stem for clause in clauses for word in clause.words for stem in _stems.analyze(word)}
-        starts = tuple(clause.words[0] for clause in self.clauses if clause.prefix)
+        """The words of `text` that the query asks for, normalised, each once."""
+        written = {stem for clause in self.asked for word in clause.words for stem in _stems.analyze(word)}
+        folded = {stem for clause in self.asked for word in clause.parts for stem in _stems.analyze(word)}
+        starts = tuple(clause.words[0] for clause in self.asked if clause.prefix)
+        characters = [clause.words[0] for clause in self.asked if is_cjk_character(clause.words[0])]
         words: list[str] = []
-        for word in _words.analyze(text):
-            stem = _stems.analyze(word)
-            if word not in words and ((stem and stem[0] in wanted) or (starts and word.startswith(starts))):
+        for spelling in _spelled.analyze(compose(text)):
+            word = normalise(spelling)
+            if word not in words and (
+                not written.isdisjoint(_stems.analyze(word))
+                or not folded.isdisjoint(_stems.analyze(fold(spelling)))
+                or word.startswith(starts)
+                or any(character in word for character in characters)
+            ):
                 words.append(word)
         return words
+
+
+def _is_in(clause: Clause, written: set[str], folded: set[str]) -> bool:
+    if clause.prefix or is_cjk_character(clause.words[0]):
+        return any(stem.startswith(clause.words[0]) for stem in written | folded)
+    return written.issuperset(stem for word in clause.words for stem in _stems.analyze(word)) or folded.issuperset(
+        stem for word in clause.parts for stem in _stems.analyze(word)
+    )
 
 
 @functools.lru_cache(maxsize=8)
@@ -105,10 +149,15 @@ def _schema(fields: tuple[str, ...], tokens: tuple[str, ...], stored: bool) -> t
     builder = tantivy.SchemaBuilder()
     builder.add_unsigned_field("row", indexed=True, fast=True)
     for field in fields:
-        builder.add_text_field(STEMS.format(field), stored=stored, tokenizer_name="en_stem", index_option="position")
+        builder.add_text_field(STEMS.format(field), tokenizer_name="en_stem", index_option="position")
+        builder.add_text_field(FOLDED.format(field), tokenizer_name="en_stem", index_option="position")
         builder.add_text_field(WORDS.format(field), tokenizer_name="default", index_option="basic")
+        if stored:
+            builder.add_bytes_field(STORED.format(field), stored=True)
     for field in tokens:
         builder.add_text_field(TOKENS.format(field), tokenizer_name="raw", index_option="freq")
+        if stored:
+            builder.add_bytes_field(STORED.format(TOKENS.format(field)), stored=True)
     return builder.build()
 
 
@@ -122,7 +171,7 @@ def build(
     """Write the index of `rows`, numbered from 0, into a new directory. Returns the number of rows.
 
     Each row has a text for each of `fields`, and a list of tokens named `{field}_tokens` for each of `tokens`. With
-    `stored`, the texts can be read back.
+    `stored`, texts and tokens can be read back.
     """
     directory.mkdir()
     index = tantivy.Index(_schema(tuple(fields), tuple(tokens), stored), path=str(directory))
@@ -132,11 +181,18 @@ def build(
         document = tantivy.Document()
         document.add_unsigned("row", count)
         for field in fields:
-            document.add_text(STEMS.format(field), row[field])
-            document.add_text(WORDS.format(field), row[field])
+            text = row[field]
+            document.add_text(STEMS.format(field), normalise(text))
+            document.add_text(FOLDED.format(field), fold(text))
+            document.add_text(WORDS.format(field), normalise(text))
+            if stored:
+                document.add_bytes(STORED.format(field), text.encode())
         for field in tokens:
             for token in row[TOKENS.format(field)]:
-                document.add_text(TOKENS.format(field), token)
+                for form in {token, normalise(token)}:
+                    document.add_text(TOKENS.format(field), form)
+            if stored:
+                document.add_bytes(STORED.format(TOKENS.format(field)), json.dumps(row[TOKENS.format(field)]).encode())
         writer.add_document(document)
         count += 1
     writer.commit()
@@ -262,11 +318,17 @@ class KeywordIndex:
             limit *= 4
 
     def texts(self, row: int) -> dict[str, str]:
-        """The texts of a row by field, from an index that was built with `stored`."""
+        """The texts of a row by field, from an index that was built with `stored`; lists of tokens as JSON."""
         with self._translate_errors():
             query = tantivy.Query.term_query(self._index.schema, "row", row)
             _, address = self._searcher.search(query, 1, count=False).hits[0]
-            return {field: values[0] for field, values in self._searcher.doc(address).to_dict().items() if values}
+            values = self._searcher.doc(address).to_dict()
+            ending = STORED.format("")
+            return {
+                name.removesuffix(ending): bytes(texts[0]).decode()
+                for name, texts in values.items()
+                if name.endswith(ending) and texts
+            }
 
 
 @functools.lru_cache(maxsize=64)
@@ -276,19 +338,10 @@ def _query(number: int, words: Words, field: str, tokens: bool) -> tantivy.Query
     Kept, because one search asks the indexes of many dictionaries the same.
     """
     schema = _schemas[number]
-    stems_field, words_field = STEMS.format(field), WORDS.format(field)
     pieces = []
     for clause in words.clauses:
         occur = {"+": tantivy.Occur.Must, "-": tantivy.Occur.MustNot}.get(clause.sign, tantivy.Occur.Should)
-        if clause.prefix:
-            query = tantivy.Query.regex_query(schema, words_field, re.escape(clause.words[0]) + ".*")
-        else:
-            stems = [stem for word in clause.words for stem in _stems.analyze(word)]
-            if len(stems) == 1:
-                query = tantivy.Query.term_query(schema, stems_field, stems[0], index_option="position")
-            else:
-                query = tantivy.Query.phrase_query(schema, stems_field, stems)  # type: ignore[arg-type]
-        pieces.append((occur, query))
+        pieces.append((occur, _query_of_clause(schema, clause, field)))
     by_words = tantivy.Query.boolean_query(pieces) if pieces else None
     if not tokens:
         return by_words
@@ -296,8 +349,35 @@ def _query(number: int, words: Words, field: str, tokens: bool) -> tantivy.Query
     exact = [
         tantivy.Query.term_query(schema, TOKENS.format(field), token, index_option="freq")
         for token in {words.text, words.text.strip(), " " + words.text.strip()}
-        if token
+        | {normalise(words.text.strip()), " " + normalise(words.text.strip())}
+        if token.strip()
     ]
     return tantivy.Query.boolean_query(
         [(tantivy.Occur.Should, query) for query in ([by_words] if by_words else []) + exact]
     )
+
+
+def _query_of_clause(schema: tantivy.Schema, clause: Clause, field: str) -> tantivy.Query:
+    """Finds a piece of a query as it is written, folded, and, where it is a name that nobody quoted, by its parts."""
+    if clause.prefix:
+        return tantivy.Query.regex_query(schema, WORDS.format(field), re.escape(clause.words[0]) + ".*")
+    forms = [
+        _query_of_phrase(schema, STEMS.format(field), clause.words),
+        tantivy.Query.boost_query(_query_of_phrase(schema, FOLDED.format(field), clause.parts), FOLDED_WEIGHT),
+    ]
+    if len(clause.parts) > 1 and not clause.sign and not clause.quoted:
+        forms += [
+            tantivy.Query.boost_query(_query_of_phrase(schema, FOLDED.format(field), (part,)), PART_WEIGHT)
+            for part in clause.parts
+        ]
+    return tantivy.Query.boolean_query([(tantivy.Occur.Should, form) for form in forms])
+
+
+def _query_of_phrase(schema: tantivy.Schema, field: str, words: tuple[str, ...]) -> tantivy.Query:
+    """Finds words that follow one another; one CJK character also begins longer words."""
+    if len(words) == 1 and is_cjk_character(words[0]):
+        return tantivy.Query.regex_query(schema, field, re.escape(words[0]) + ".*")
+    stems = [stem for word in words for stem in _stems.analyze(word)]
+    if len(stems) == 1:
+        return tantivy.Query.term_query(schema, field, stems[0], index_option="position")
+    return tantivy.Query.phrase_query(schema, field, stems)  # type: ignore[arg-type]

@@ -32,7 +32,7 @@ from featurestore.tables.writer import Writer
 
 TABLE = "label_index"
 KEY = "labels"  # of the store's only label index
-LAYOUT = 4  # version of its files, the index of its vectors included
+LAYOUT = 5  # version of its files, the index of its vectors included
 AS_WRITTEN = 4  # the first layout whose texts were embedded as they are written, quotation marks and all
 KEPT_TEXTS = 256  # queries whose vectors are kept: the next page and other filters ask for the same text
 

@@ -71,7 +71,13 @@ class Searcher:
         hits = self._group(query, matches, reasons) if query.grouped else self._list(query, matches, reasons)
         page = tuple(islice(hits, start, start + query.k))
         full = len(page) == query.k and start + query.k < choice.count
-        return Hits(query, page, tuple(notes), cursor.cursor_at(query, self._commit, start + query.k) if full else None)
+        next_page = cursor.cursor_at(query, self._commit, start + query.k) if full else None
+        if not isinstance(reasons, TextReasons):
+            return Hits(query, page, tuple(notes), next_page)
+        quality = reasons.quality(page)
+        if quality.weak:
+            notes.append(quality.note)
+        return Hits(query, page, tuple(notes), next_page, quality.weak, quality.cosine, quality.matched, quality.asked)
 
     def space_of(self, id: str) -> str:
         """The space a feature's decoder vector lives in."""
@@ -177,13 +183,16 @@ class Searcher:
 
 
 def _hit(id: FeatureId, match: Match, reasons: Reasons, card: Card, copies: tuple[str, ...] = ()) -> Hit:
+    explanation = reasons.of(match, card)
     return Hit(
         id=str(id),
         dictionary=id.dictionary,
         feature=id.feature,
         score=match.score,
-        why=reasons.of(match, card),
+        why=explanation.why,
         copies=copies,
+        reasons=explanation.reasons,
+        weak=explanation.weak,
         **card._asdict(),
     )
 

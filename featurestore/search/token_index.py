@@ -7,7 +7,9 @@ strongest tokens are indexed as they are.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +35,14 @@ SHARE = 0.5  # a token counts from this share of its example's largest activatio
 REACH = 4  # a word reaches at most this many tokens to either side
 GAP = "\x1f"  # between words that are no neighbours; two of them between examples
 STEP = 4096  # features read at a time
-LAYOUT = 1  # version of the index's documents; an index of another one is built again
+LAYOUT = 2  # version of the index's documents; an index of another one is built again
+
+
+class Window(NamedTuple):
+    """The words of a top example that a feature fires on, and the token it fires on most."""
+
+    words: str
+    strongest: str
 
 
 class TokenIndex:
@@ -41,7 +50,8 @@ class TokenIndex:
 
     def __init__(self, directory: Directory, snapshot: Snapshot, catalog: Catalog, once: Once):
         self._catalog = catalog
-        self._parts = {part.key: part for part in snapshot.parts(TABLE)}
+        parts = snapshot.parts(TABLE)
+        self._parts = {part.key: part for part in parts if part.about.get("layout") == LAYOUT}
         self._directory = directory
         self._once = once
         names = [dictionary.dictionary for dictionary in catalog.dictionaries]
@@ -73,11 +83,13 @@ class TokenIndex:
         order = numpy.lexsort((all_numbers, -all_scores))[:k]
         return all_numbers[order], all_scores[order]
 
-    def windows(self, number: int) -> list[str]:
-        """The words that a feature fires on, one text for each top example."""
+    def windows(self, number: int) -> list[Window]:
+        """What a feature fires on, one for each top example."""
         id = self._catalog.id(number)
         texts = self._open(self._parts[id.dictionary]).texts(id.feature)
-        return texts.get(FIELDS["tokens"], "").split(GAP + GAP)
+        words = texts.get(FIELDS["tokens"], "").split(GAP + GAP)
+        strongest = json.loads(texts.get(keyword.TOKENS.format(FIELDS["tokens"]), "[]"))
+        return [Window(*both) for both in zip_longest(words, strongest, fillvalue="")] if strongest else []
 
 
 def is_stale(snapshot: Snapshot, dictionary: str, index: Part | None) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import overload
+from typing import Literal, overload
 
 import msgspec
 
@@ -13,10 +13,28 @@ from featurestore.query import Query
 from featurestore.values.tables import Tabular
 
 
+class Reason(msgspec.Struct, frozen=True, kw_only=True):
+    """One way in which a search found a feature.
+
+    `kind` says what was compared: meaning (`score` is the cosine of two texts), words of a label, tokens that top
+    examples fire on, logits that are raised (scores of BM25), or vectors (a cosine). `rank` is the place in this way's
+    own ranking, from 1, where several were fused. `words` are the words that were found. Of the feature's
+    `top_examples` stored ones, `examples` fire on them.
+    """
+
+    kind: Literal["meaning", "words", "tokens", "logits", "vectors"]
+    score: float
+    rank: int | None = None
+    words: tuple[str, ...] = ()
+    examples: int | None = None
+    top_examples: int | None = None
+
+
 class Hit(msgspec.Struct, frozen=True, kw_only=True):
     """One search result. Hits are ordered by `score`, the largest first; `why` says in words what matched.
 
-    `copies` are the ids of nearly identical features that this hit stands for, among the candidates of this answer.
+    `reasons` say it in fields. `weak` hits are no better than what a meaningless query finds. `copies` are the ids of
+    nearly identical features that this hit stands for, among the candidates of this answer.
     """
 
     id: str
@@ -30,18 +48,26 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     why: str
     copies: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+    weak: bool = False
 
 
 class Hits(Tabular, msgspec.Struct, frozen=True):
     """Search results, best first, with the query as it was understood and notes for the reader.
 
-    `next` is the cursor of the next page, which may turn out to be empty; None at the end.
+    `next` is the cursor of the next page, which may turn out to be empty; None at the end. Of a query by text, `cosine`
+    is the largest of the page by meaning, and `words_matched` the most of the `words_asked` that one hit has; the
+    answer is `weak` where all its hits are.
     """
 
     query: Query
     hits: tuple[Hit, ...]
     notes: tuple[str, ...] = ()
     next: str | None = None
+    weak: bool = False
+    cosine: float | None = None
+    words_matched: int | None = None
+    words_asked: int | None = None
 
     def __len__(self) -> int:
         return len(self.hits)

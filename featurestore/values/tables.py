@@ -9,7 +9,7 @@ import datetime
 import importlib
 import types
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
@@ -108,6 +108,8 @@ def _arrow_type(annotation: Any) -> pyarrow.DataType:
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _arrow_type(inner[0])
+    if origin is Literal:
+        return pyarrow.string()
     if origin in (Union, types.UnionType):
         (value_type,) = (member for member in inner if member is not types.NoneType)
         return _arrow_type(value_type)

@@ -35,12 +35,20 @@ class VectorAnswer(msgspec.Struct, frozen=True):
 
 
 class SearchAnswer(msgspec.Struct, frozen=True):
-    """Hits, best first, and the query as it was understood; notes say what the reader should know."""
+    """Hits, best first, and the query as it was understood; notes say what the reader should know.
+
+    Of a query by text: `weak` where no hit is better than what a meaningless query finds, the largest `cosine` by
+    meaning, and the most of the words asked that one hit has.
+    """
 
     query: Query
     hits: tuple[Hit, ...]
     notes: tuple[str, ...]
     next: str | None = None
+    weak: bool = False
+    cosine: float | None = None
+    words_matched: int | None = None
+    words_asked: int | None = None
 
 
 class ColumnOfRows(msgspec.Struct, frozen=True):

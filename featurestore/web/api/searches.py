@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from featurestore.errors import BadRequest
 from featurestore.interface import FeatureStore
 from featurestore.query import Query
@@ -47,4 +49,4 @@ def duplicates(store: FeatureStore, request: DuplicatesRequest) -> Duplicates:
 
 
 def _answer(hits: Hits) -> SearchAnswer:
-    return SearchAnswer(hits.query, hits.hits, hits.notes, hits.next)
+    return SearchAnswer(**msgspec.structs.asdict(hits))

@@ -61,7 +61,8 @@ def test_prefixes_and_tokens_that_are_no_words(tmp_path):
     assert found("->", tokens=True) == [0, 1]
     assert found("->") == []
     assert found("joined os.path") == [2]
-    assert [index.texts(row) for row in (2, 0)] == [{"text": "os.path joins"}, {"text": "exceptional"}]
+    assert index.texts(2) == {"text": "os.path joins", "text_tokens": "[]"}
+    assert index.texts(1) == {"text": "exempt", "text_tokens": '[" ->", "x"]'}
 
 
 @pytest.fixture
@@ -117,3 +118,95 @@ def test_an_index_that_cannot_be_written_beside_is_searched_all_the_same(written
     assert {path.name for path in links.iterdir()} >= set(before)
     del index
     assert not links.exists()
+
+
+
+TEXTS = [
+    "the café is open",
+    "a cafe",
+    "try/except blocks",
+    "except when they try",
+    "ValueError raised",
+    "a value that is an error",
+    "snake_case_name",
+    "a snake in a case",
+    "日本語のテキスト",
+    "中国の本",
+    "ﬁrst ｆｕｌｌ width",
+    "label:exception found",
+    "featurestore/search/keyword.py",
+    "Straße",
+    "ПРИВЕТ, мир",
+    "nai\u0308ve",
+    "한국어를 배운다",
+]
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("forms") / "x"
+    keyword.build(directory, [{"text": text, "text_tokens": [f" {text}"]} for text in TEXTS], tokens=("text",))
+    return keyword.KeywordIndex(directory, len(TEXTS))
+
+
+@pytest.mark.parametrize(
+    ("asked", "wanted"),
+    [
+        ("cafe", ["a cafe", "the café is open"]),  # the exact match first
+        ("café", ["the café is open", "a cafe"]),
+        ("cafe\u0301", ["the café is open", "a cafe"]),
+        ("ＣＡＦÉ", ["the café is open", "a cafe"]),
+        ("+cafe", ["a cafe", "the café is open"]),
+        ("first", ["ﬁrst ｆｕｌｌ width"]),
+        ("ﬁrst", ["ﬁrst ｆｕｌｌ width"]),
+        ("FULL", ["ﬁrst ｆｕｌｌ width"]),
+        ("strasse", ["Straße"]),
+        ("STRASSE", ["Straße"]),
+        ("привет", ["ПРИВЕТ, мир"]),
+        ("naïve", ["nai\u0308ve"]),
+        ("naive", ["nai\u0308ve"]),
+        ("日本", ["日本語のテキスト"]),
+        ("本語", ["日本語のテキスト"]),
+        ("テキスト", ["日本語のテキスト"]),
+        ("国の", ["中国の本"]),
+        ("国語", []),
+        ("語本", []),
+        ("한국", ["한국어를 배운다"]),
+        ("try/except", ["try/except blocks", "except when they try"]),
+        ("label:exception", ["label:exception found"]),
+        ("ValueError", ["ValueError raised", "a value that is an error"]),
+        ("valueerror", ["ValueError raised"]),
+        ("snake_case", ["snake_case_name", "a snake in a case"]),
+        ("search/keyword.py", ["featurestore/search/keyword.py"]),
+        ("keyword.py", ["featurestore/search/keyword.py"]),
+        ('"snake case"', ["snake_case_name"]),
+    ],
+)
+def test_forms_of_words_and_parts_of_names(index, asked, wanted):
+    words = keyword.Words.of(asked)
+    rows, scores = index.search(words, 5)
+    texts = [TEXTS[row] for row in rows]
+    assert texts[: len(wanted)] == wanted
+    if wanted:
+        assert words.find_in(texts[0]), "the words that were found are named"
+        assert words.count_in(texts[0]) == 1
+    assert (numpy.diff(scores[: len(wanted)]) < 0).all()
+    others = set(texts[len(wanted) :])
+    assert others <= {"label:exception found", "try/except blocks", "except when they try"}, "except has this stem"
+
+
+def test_one_character_is_found_anywhere(index):
+    rows, _ = index.search(keyword.Words.of("本"), 5)
+    assert {TEXTS[row] for row in rows} == {"日本語のテキスト", "中国の本"}
+
+
+def test_tokens_are_found_in_every_form(index):
+    for asked in ("ПРИВЕТ, мир", "привет, мир", " привет, мир"):
+        rows, _ = index.search(keyword.Words.of(asked), 1, tokens=True)
+        assert TEXTS[rows[0]] == "ПРИВЕТ, мир"
+
+
+def test_words_that_say_nothing_count_only_alone():
+    assert [clause.words for clause in keyword.Words.of("what is the snake").clauses] == [("snake",)]
+    assert [clause.words for clause in keyword.Words.of("to be").clauses] == [("to",), ("be",)]
+    assert [clause.words for clause in keyword.Words.of("+the snake").clauses] == [("the",), ("snake",)]

@@ -56,7 +56,7 @@ def test_words_of_top_examples_are_whole_and_phrases_stand_together(tmp_path):
                 inside.update(range(low, high + 1))
             words = [("" if i - 1 in inside else token_index.GAP) + example.tokens[i] for i in sorted(inside)]
             wanted.append("".join(words))
-        assert [window.strip(token_index.GAP) for window in index.windows(number)] == [
+        assert [window.words.strip(token_index.GAP) for window in index.windows(number)] == [
             window.strip(token_index.GAP) for window in wanted
         ]
 
