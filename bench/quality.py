@@ -1,12 +1,14 @@
-"""Quality of searches by meaning: `python -m bench.quality [--store PATH] [--pairs FILE] [--json]`.
+"""Quality of searches by meaning: `python -m bench.quality [--store PATH] [--pairs FILE] [--labels FILE ...] [--json]`.
 
 Each line of the file of pairs has a query and, after a tab, the ids of the features that answer it (any of them
 counts). The pairs in the project (bench/data/demo_queries.tsv) are of the demo store, and were written from features'
 examples and logits without looking at a ranking; another store needs another file. With --dictionary, an id may be an
-index alone.
+index alone. With --labels, sets of labels are measured instead, with queries held out by the rule that
+bench/quality_sets.py states.
 
-Prints hit@10 and MRR (of the first 100), with the standard error over queries, of every way to search, beside exact
-cosines of embeddings and TF-IDF over the same labels. With --json the last line is one object.
+Prints recall (hit) at 1, 10 and 50 and MRR (of the first 100), with the standard error over queries, of every way to
+search, beside exact cosines of embeddings, TF-IDF and BM25 over the same labels; then how many answers are called weak,
+of these queries and of queries that mean nothing here. With --json the last line is one object.
 """
 
 from __future__ import annotations
@@ -17,17 +19,42 @@ import math
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import numpy
 
 import featurestore
+from bench import quality_sets
 from featurestore.search import embedders
 
 PAIRS = Path(__file__).parent / "data" / "demo_queries.tsv"
 DEPTH = 100
+COLUMNS = ("hit_at_1", "hit_at_10", "hit_at_50", "mrr")
+# Queries about nothing that the features of a language model stand for together; how weak answers look.
+NONSENSE = (
+    "zebra astrophysics",
+    "purple elephant taxation",
+    "quantum knitting recipes",
+    "medieval plumbing jazz",
+    "volcano dentistry",
+    "penguin mortgage rates",
+    "submarine poetry contest",
+    "asdfgh qwerty zxcvb",
+    "butterfly carburetor",
+    "cheese diplomacy in antarctica",
+    "opera singers eating sushi",
+    "glacier hairdressing",
+    "tulip bulb futures",
+    "karaoke for astronauts",
+    "the mating habits of badgers",
+    "xylophone insurance fraud",
+    "soccer goalkeeper volcano",
+    "flurbish the wozzle",
+    "cactus submarine ballet",
+    "knitting patterns for submarines",
+)
 Ranking = Callable[[str], list[str]]
 
 
@@ -36,24 +63,47 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", type=Path, help="a store that is indexed; without, the demo store is built")
     parser.add_argument("--pairs", type=Path, default=PAIRS)
+    parser.add_argument("--labels", type=Path, nargs="+", help="files of labels; queries are held out of them")
+    parser.add_argument("--most", type=int, default=20_000, help="labels of a set")
+    parser.add_argument("--queries", type=int, default=1_000, help="queries of a set")
     parser.add_argument("--dictionary", help="the dictionary of ids that are an index alone")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as temporary:
-        place = options.store or Path(temporary) / "demo.features"
-        if options.store is None:
-            subprocess.run(
-                [sys.executable, "-m", "featurestore.cli", "demo", "--store", str(place), "--no-serve"], check=True
-            )
-        with featurestore.connect(place) as store:
-            pairs = read_pairs(options.pairs, options.dictionary, store)
-            scores = {name: score(ranking, pairs) for name, ranking in rankings(store).items()}
-    print(f"{len(pairs)} queries\n{'':28} {'hit@10':>14} {'MRR':>14}")
-    for name, result in scores.items():
-        columns = " ".join(f"{result[key]:8.3f} ±{result[key + '_error']:.3f}" for key in ("hit_at_10", "mrr"))
-        print(f"{name:28} {columns}")
+        if options.labels:
+            for number, file in enumerate(options.labels):
+                labels = quality_sets.read(file, options.most, options.queries)
+                with quality_sets.write(Path(temporary) / f"{number}.features", labels.labels) as store:
+                    held_out = {query: {f"{quality_sets.DICTIONARY}/{answer}"} for query, answer in labels.queries}
+                    results[labels.name] = measure(labels.name, store, held_out)
+        else:
+            place = options.store or Path(temporary) / "demo.features"
+            if options.store is None:
+                subprocess.run(
+                    [sys.executable, "-m", "featurestore.cli", "demo", "--store", str(place), "--no-serve"], check=True
+                )
+            with featurestore.connect(place) as store:
+                pairs = read_pairs(options.pairs, options.dictionary, store)
+                results[place.name] = measure(place.name, store, pairs)
     if options.json:
-        print(json.dumps({"queries": len(pairs), "rankings": scores}))
+        print(json.dumps(results))
+
+
+def measure(name: str, store: featurestore.FeatureStore, pairs: dict[str, set[str]]) -> dict[str, Any]:
+    """Measure every ranking on a store, and print it."""
+    scores = {way: score(ranking, pairs) for way, ranking in rankings(store).items()}
+    print(f"{name}: {len(pairs)} queries\n{'':28}" + "".join(f"{column:>15}" for column in COLUMNS))
+    for way, result in scores.items():
+        print(f"{way:28}" + "".join(f"{result[key]:9.3f} ±{result[key + '_error']:.3f}" for key in COLUMNS))
+    weak = {kind: share_weak(store, queries) for kind, queries in (("queries", pairs), ("nonsense", NONSENSE))}
+    print(f"called weak: {weak['queries']:.3f} of the queries, {weak['nonsense']:.3f} of {len(NONSENSE)} without sense")
+    return {"queries": len(pairs), "rankings": scores, "weak": weak}
+
+
+def share_weak(store: featurestore.FeatureStore, queries: Collection[str]) -> float:
+    """The share of queries whose answer is called weak."""
+    return float(numpy.mean([store.search(query, k=10).weak for query in queries]))
 
 
 def read_pairs(path: Path, dictionary: str | None, store: featurestore.FeatureStore) -> dict[str, set[str]]:
@@ -82,7 +132,9 @@ def rankings(store: featurestore.FeatureStore) -> dict[str, Ranking]:
 
     rows = store.sql(
         "SELECT l.dictionary || '/' || l.feature AS id, l.label FROM labels l "
-        "JOIN features f USING (dictionary, feature) WHERE f.state NOT IN ('dead', 'always-on') ORDER BY ALL"
+        "LEFT JOIN features f USING (dictionary, feature) "
+        "WHERE coalesce(f.state NOT IN ('dead', 'always-on'), true) ORDER BY ALL",
+        max_rows=None,
     )
     ids, labels = rows["id"].to_pylist(), rows["label"].to_pylist()
     by_name = {
@@ -94,6 +146,9 @@ def rankings(store: featurestore.FeatureStore) -> dict[str, Ranking]:
     peer = _by_tfidf(ids, labels)
     if peer:
         by_name["peer: TF-IDF (scikit-learn)"] = peer
+    peer = _by_bm25(labels, ids)
+    if peer:
+        by_name["peer: BM25 (by hand)"] = peer
     if store.sql("SELECT 1 FROM stored.examples LIMIT 1").num_rows:
         by_name["keyword, of tokens"] = search_store(over="tokens")
         by_name["hybrid, of labels and tokens"] = search_store(over=("labels", "tokens"))
@@ -117,6 +172,23 @@ def _by_tfidf(ids: list[str], labels: list[str]) -> Ranking | None:
     return lambda query: _best(ids, (matrix @ vectoriser.transform([query]).T).toarray()[:, 0])
 
 
+def _by_bm25(labels: list[str], ids: list[str]) -> Ranking | None:
+    """BM25 (k1 1.2, b 0.75) over the words of labels, without stop words."""
+    try:
+        from sklearn.feature_extraction.text import CountVectorizer
+    except ImportError:
+        return None
+    vectoriser = CountVectorizer(stop_words="english")
+    counts = vectoriser.fit_transform(labels).tocsr().astype(float)
+    lengths = numpy.asarray(counts.sum(1))[:, 0]
+    frequency = numpy.asarray((counts > 0).sum(0))[0]
+    rarity = numpy.log(1 + (len(labels) - frequency + 0.5) / (frequency + 0.5))
+    rows = numpy.repeat(numpy.arange(len(labels)), numpy.diff(counts.indptr))
+    counts.data = 2.2 * counts.data / (counts.data + 1.2 * (0.25 + 0.75 * lengths[rows] / lengths.mean()))
+    counts.data *= rarity[counts.indices]
+    return lambda query: _best(ids, (counts @ (vectoriser.transform([query]) > 0).T).toarray()[:, 0])
+
+
 def _best(ids: list[str], scores: numpy.ndarray) -> list[str]:
     """Ids in the order of their best label's score, each once; without scores of 0."""
     order = numpy.argsort(-scores, kind="stable")[: 4 * DEPTH]
@@ -124,20 +196,16 @@ def _best(ids: list[str], scores: numpy.ndarray) -> list[str]:
 
 
 def score(ranking: Ranking, pairs: dict[str, set[str]]) -> dict[str, float]:
-    """hit@10 and MRR of a ranking, with standard errors."""
+    """Hits at 1, 10 and 50 and MRR of a ranking, with standard errors."""
     places = []
     for query, answers in pairs.items():
         ids = ranking(query)
         places.append(next((place for place, id in enumerate(ids, 1) if id in answers), math.inf))
-    hits = numpy.array([place <= 10 for place in places], float)
-    reciprocal = numpy.array([1 / place for place in places])
+    values = {f"hit_at_{k}": numpy.array([place <= k for place in places], float) for k in (1, 10, 50)}
+    values["mrr"] = numpy.array([1 / place for place in places])
     root = math.sqrt(len(pairs))
-    return {
-        "hit_at_10": float(hits.mean()),
-        "hit_at_10_error": float(hits.std() / root),
-        "mrr": float(reciprocal.mean()),
-        "mrr_error": float(reciprocal.std() / root),
-    }
+    means = {name: float(value.mean()) for name, value in values.items()}
+    return means | {f"{name}_error": float(value.std() / root) for name, value in values.items()}
 
 
 if __name__ == "__main__":

@@ -15,18 +15,24 @@ from featurestore.search.cursor import Match
 # Their 60, with equal weights, is worse than meaning alone on long labels that are much alike;
 # `python -m bench.quality` measures it, and docs/search.md has the figures these are chosen by.
 FUSION = 8
-WEIGHTS = {"meaning": 1.0, "words": 0.5, "tokens": 0.5, "logits": 0.5}
+# A search by words counts by the share of the asked words' weight that a text has, too: most of a long question's words
+# are in no label, and whoever is first for two of them says little.
+WEIGHTS = {"meaning": 1.0, "words": 0.8, "tokens": 0.8, "logits": 0.8}
 # Each search that is fused looks this many times as deep as the answer. Deeper ones find no more; docs/search.md.
 DEPTH = 5
 MIN_DEPTH = 50
 
 
 class Candidate(NamedTuple):
-    """A feature that a search found: its catalog number, its score, and the row of the search's index."""
+    """A feature that a search found: its catalog number, its score, and the row of the search's index.
+
+    `share` is how much of what was asked it has, 0 to 1.
+    """
 
     number: int
     score: float
     row: int
+    share: float = 1.0
 
 
 # search(n) returns the n best features, best first.
@@ -67,7 +73,7 @@ class TextRanking:
         return self._evidence[number]
 
     def _match_alone(self, name: str, candidate: Candidate) -> Match:
-        number, score, row = candidate
+        number, score, row, _ = candidate
         self._evidence.setdefault(number, {})[name] = Evidence(row, score, None)
         return Match(number, score)
 
@@ -76,8 +82,8 @@ class TextRanking:
         scores: dict[int, float] = {}
         for name, candidates in _run_together(self.searches, max(MIN_DEPTH, DEPTH * n)).items():
             weight = WEIGHTS[name] / total * (FUSION + 1)
-            for rank, (number, score, row) in enumerate(candidates, 1):
-                scores[number] = scores.get(number, 0.0) + weight / (FUSION + rank)
+            for rank, (number, score, row, share) in enumerate(candidates, 1):
+                scores[number] = scores.get(number, 0.0) + weight * share / (FUSION + rank)
                 self._evidence.setdefault(number, {})[name] = Evidence(row, score, rank)
         best = sorted(scores, key=lambda number: (-scores[number], number))[:n]
         return [Match(number, scores[number]) for number in best]

@@ -144,6 +144,17 @@ def _is_in(clause: Clause, written: set[str], folded: set[str]) -> bool:
     )
 
 
+def full_score(texts: int, with_word: Iterable[int]) -> float:
+    """The BM25 score of a text of average length that has each word once, from the numbers of texts with each."""
+    weights = (math.log(1 + (texts - count + 0.5) / (count + 0.5)) for count in with_word)
+    return sum(weights) * (1 + FOLDED_WEIGHT)
+
+
+def share(score: float, full: float) -> float:
+    """How much of the words' weight a text of this score has, 0 to 1; 1 where no words were asked for."""
+    return min(1.0, score / full) if full else 1.0
+
+
 @functools.lru_cache(maxsize=8)
 def _schema(fields: tuple[str, ...], tokens: tuple[str, ...], stored: bool) -> tantivy.Schema:
     builder = tantivy.SchemaBuilder()
@@ -316,6 +327,12 @@ class KeywordIndex:
                 order = numpy.lexsort((rows, -scores))[:k]
                 return rows[order], scores[order]
             limit *= 4
+
+    def rarity(self, words: Words, field: str = "text") -> tuple[int, list[int]]:
+        """The number of texts, and of those with each word that is asked for, in its order."""
+        name = STEMS.format(field)
+        stems = [stem for clause in words.asked for word in clause.words for stem in _stems.analyze(word)]
+        return len(self), [self._searcher.doc_freq(name, stem) for stem in stems]
 
     def texts(self, row: int) -> dict[str, str]:
         """The texts of a row by field, from an index that was built with `stored`; lists of tokens as JSON."""

@@ -145,6 +145,10 @@ class LabelIndex:
         """The k best of both; fresh rows are numbered after the index's."""
         return merge(indexed, (fresh[0] + self._indexed, fresh[1]), k)
 
+    def full_score(self, words: keyword.Words) -> float:
+        """The score of a label with all words."""
+        return keyword.full_score(*self._files.keywords.rarity(words))
+
     def label(self, row: int) -> tuple[str, str]:
         """A row's label and its explainer."""
         if self._fresh is not None and row >= self._indexed:

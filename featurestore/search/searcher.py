@@ -9,7 +9,7 @@ import numpy
 
 from featurestore.errors import BadRequest, Unavailable
 from featurestore.query import Query
-from featurestore.search import cursor, embedders
+from featurestore.search import cursor, embedders, keyword
 from featurestore.search.cursor import Match, Ranking
 from featurestore.search.decoder_index import DecoderIndex
 from featurestore.search.direction import VectorRanking, find_direction, space_of
@@ -128,7 +128,10 @@ class Searcher:
         if by_meaning:
             searches["meaning"] = _by_label(labels, lambda n: labels.by_meaning(words.text, n, choice))
         if by_words:
-            searches["words"] = _by_label(labels, lambda n: labels.by_words(words, n, choice))
+            full = labels.full_score(words)
+            searches["words"] = _by_label(
+                labels, lambda n: labels.by_words(words, n, choice), lambda score: keyword.share(score, full)
+            )
         return searches
 
     @staticmethod
@@ -204,7 +207,11 @@ def _note_missing(count: int) -> str:
     )
 
 
-def _by_label(index: LabelIndex, search: Callable[[int], tuple[numpy.ndarray, numpy.ndarray]]) -> Search:
+def _by_label(
+    index: LabelIndex,
+    search: Callable[[int], tuple[numpy.ndarray, numpy.ndarray]],
+    share: Callable[[float], float] = lambda score: 1.0,
+) -> Search:
     """A search for features by their best label."""
 
     def best(n: int) -> list[Candidate]:
@@ -215,7 +222,7 @@ def _by_label(index: LabelIndex, search: Callable[[int], tuple[numpy.ndarray, nu
             candidates: dict[int, Candidate] = {}
             for row, score in zip(rows.tolist(), scores.tolist(), strict=True):
                 number = int(index.numbers[row])
-                candidates.setdefault(number, Candidate(number, score, row))
+                candidates.setdefault(number, Candidate(number, score, row, share(score)))
             if len(candidates) >= n or len(rows) < limit:
                 return list(candidates.values())[:n]
             limit *= 2  # several labels of one feature took places
@@ -229,8 +236,10 @@ def _by_token(index: TokenIndex, words: Words, choice: Choice, over: str) -> Sea
     def best(n: int) -> list[Candidate]:
         """Return the n best features, best first."""
         numbers, scores = index.search(words, n, choice, over)
+        full = index.full_score(words, over)
         return [
-            Candidate(number, score, number) for number, score in zip(numbers.tolist(), scores.tolist(), strict=True)
+            Candidate(number, score, number, keyword.share(score, full))
+            for number, score in zip(numbers.tolist(), scores.tolist(), strict=True)
         ]
 
     return best

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from featurestore.search import keyword
 from featurestore.search.cursor import Match
 from featurestore.search.fusion import DEPTH, FUSION, MIN_DEPTH, Candidate, Evidence, TextRanking
 
@@ -29,7 +30,7 @@ def test_one_search_keeps_its_scores_and_has_no_ranks():
 
 def test_several_searches_are_fused_by_their_ranks():
     ranking = TextRanking({"meaning": search(1, 2, 3), "words": search(3, 1)})
-    weights = {"meaning": 1 / 1.5, "words": 0.5 / 1.5}
+    weights = {"meaning": 1 / 1.8, "words": 0.8 / 1.8}
     wanted = {
         number: sum(weights[name] * (FUSION + 1) / (FUSION + rank) for name, rank in ranks.items())
         for number, ranks in {1: {"meaning": 1, "words": 2}, 2: {"meaning": 2}, 3: {"meaning": 3, "words": 1}}.items()
@@ -74,11 +75,13 @@ def store(either):
 def test_hybrid_is_reciprocal_rank_fusion(store):
     asked = {"k": 44, "group": False, "over": "labels"}
     meaning = [hit.id for hit in store.search("exception names", mode="semantic", **asked)]
-    words = [hit.id for hit in store.search("exception names", mode="keyword", **asked)]
-    wanted = {}
-    for ranking in (meaning, words):
-        for rank, id in enumerate(ranking, 1):
-            wanted[id] = wanted.get(id, 0) + (9 / 1.5 if ranking is meaning else 9 / 3) / (8 + rank)
+    words = store.search("exception names", mode="keyword", **asked)
+    labels = store.sql("SELECT label FROM labels", max_rows=None)["label"].to_pylist()
+    full = keyword.full_score(len(labels), [sum(word in label for label in labels) for word in ("exception", "name")])
+    wanted = {id: 9 / 1.8 / (8 + rank) for rank, id in enumerate(meaning, 1)}
+    for rank, hit in enumerate(words, 1):
+        share = min(1, hit.reasons[0].score / full)
+        wanted[hit.id] = wanted.get(hit.id, 0) + 9 * 0.8 / 1.8 * share / (8 + rank)
     hits = store.search("exception names", **asked)
     assert [hit.score for hit in hits] == pytest.approx(sorted(wanted.values(), reverse=True)[:44])
     for hit in hits:
