@@ -57,6 +57,7 @@ class FreshLabels:
         self.labels: list[str] = kept["label"].to_pylist()
         self.explainers: list[str] = kept["explainer"].to_pylist()
         self._stems = [keyword.stem_words(label) for label in self.labels]
+        self._folded = [keyword.stem_folded(label) for label in self.labels]
 
     def by_meaning(self, embedder: Embedder, vector: numpy.ndarray, k: int, mask: numpy.ndarray) -> Found:
         """The k labels of allowed features nearest to a vector, with their cosines. `mask` is by catalog number."""
@@ -84,11 +85,21 @@ class FreshLabels:
     def _score_clause(self, index: KeywordIndex | None, clause: Clause, row: int) -> float:
         if clause.prefix:
             return float(any(word.startswith(clause.words[0]) for word in keyword.split_words(self.labels[row])))
-        stems, text = [stem for word in clause.words for stem in keyword.stem_words(word)], self._stems[row]
+        score = self._score_phrase(index, clause.words, self._stems, row)
+        score += keyword.FOLDED_WEIGHT * self._score_phrase(index, clause.parts, self._folded, row)
+        if len(clause.parts) > 1 and not clause.sign and not clause.quoted:
+            parts = (self._score_phrase(index, (part,), self._folded, row) for part in clause.parts)
+            score += keyword.PART_WEIGHT * sum(parts)
+        return score
+
+    def _score_phrase(
+        self, index: KeywordIndex | None, words: Sequence[str], texts: list[list[str]], row: int
+    ) -> float:
+        stems, text = [stem for word in words for stem in keyword.stem_words(word)], texts[row]
         count = sum(text[at : at + len(stems)] == stems for at in range(len(text) - len(stems) + 1)) if stems else 0
         if not count:
             return 0.0
-        mean = sum(map(len, self._stems)) / len(self._stems)
+        mean = sum(map(len, texts)) / len(texts)
         length = SATURATION * (1 - LENGTH_SHARE + LENGTH_SHARE * len(text) / mean)
         weight = sum(self._weigh(index, stem) for stem in stems)
         return weight * count * (SATURATION + 1) / (count + length)

@@ -12,7 +12,7 @@ from featurestore.search.fusion import Evidence, TextRanking
 from featurestore.search.keyword import Words
 from featurestore.search.label_index import LabelIndex
 from featurestore.search.token_index import TokenIndex
-from featurestore.search.word_forms import normalise
+from featurestore.search.words.word_forms import normalise
 from featurestore.snapshot.catalog import Catalog
 from featurestore.snapshot.feature_page import Card, FeaturePages
 from featurestore.values.hits import Hit, Reason

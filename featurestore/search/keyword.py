@@ -1,6 +1,6 @@
 """Keyword search over numbered texts: stemming, "phrases", prefix*, +must and -not.
 
-A word counts as it is written, and less where only its folded form or a part of a name is found; see word_forms.py.
+A word counts as it is written, and less where only its folded form or a part of a name is found; see words/word_forms.py.
 Knows rows and words; knows nothing of features.
 """
 
@@ -24,7 +24,7 @@ import tantivy
 
 from featurestore.display.text import first_line
 from featurestore.errors import BadRequest, BadStore, FeatureStoreError
-from featurestore.search.word_forms import STOP_WORDS, compose, fold, is_cjk_character, normalise
+from featurestore.search.words.word_forms import STOP_WORDS, compose, fold, is_cjk_character, normalise
 
 # At most this many allowed rows, and at most this share of all, go into the query itself; with more, hits are looked
 # through. Two thousand rows in a query take it 3 ms.
@@ -57,12 +57,17 @@ _spelled = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple()).build()
 
 def stem_words(text: str) -> list[str]:
     """The stems of a text's words, in order, as the index has them."""
-    return list(_stems.analyze(text))
+    return list(_stems.analyze(normalise(text)))
+
+
+def stem_folded(text: str) -> list[str]:
+    """The stems of a text's folded words, in order, as the index has them."""
+    return list(_stems.analyze(fold(text)))
 
 
 def split_words(text: str) -> list[str]:
     """The words of a text in lower case, in order."""
-    return list(_words.analyze(text))
+    return list(_words.analyze(normalise(text)))
 
 
 class Clause(NamedTuple):
@@ -330,9 +335,8 @@ class KeywordIndex:
 
     def rarity(self, words: Words, field: str = "text") -> tuple[int, list[int]]:
         """The number of texts, and of those with each word that is asked for, in its order."""
-        name = STEMS.format(field)
         stems = [stem for clause in words.asked for word in clause.words for stem in _stems.analyze(word)]
-        return len(self), [self._searcher.doc_freq(name, stem) for stem in stems]
+        return len(self), [self.count(stem, field) for stem in stems]
 
     def texts(self, row: int) -> dict[str, str]:
         """The texts of a row by field, from an index that was built with `stored`; lists of tokens as JSON."""

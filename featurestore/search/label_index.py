@@ -146,8 +146,8 @@ class LabelIndex:
         return merge(indexed, (fresh[0] + self._indexed, fresh[1]), k)
 
     def full_score(self, words: keyword.Words) -> float:
-        """The score of a label with all words."""
-        return keyword.full_score(*self._files.keywords.rarity(words))
+        """The score of a label with all words; 0 where it is not known, without an index."""
+        return 0.0 if self._files is None else keyword.full_score(*self._files.keywords.rarity(words))
 
     def label(self, row: int) -> tuple[str, str]:
         """A row's label and its explainer."""

@@ -120,7 +120,6 @@ def test_an_index_that_cannot_be_written_beside_is_searched_all_the_same(written
     assert not links.exists()
 
 
-
 TEXTS = [
     "the café is open",
     "a cafe",
