@@ -1,7 +1,7 @@
 """Keyword search over numbered texts: stemming, "phrases", prefix*, +must and -not.
 
-A word counts as it is written, and less where only its folded form or a part of a name is found; see words/word_forms.py.
-Knows rows and words; knows nothing of features.
+A word counts as it is written, and less where only its folded form or a part of a name is found; see
+words/word_forms.py. Knows rows and words; knows nothing of features.
 """
 
 from __future__ import annotations
