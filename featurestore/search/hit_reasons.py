@@ -91,7 +91,7 @@ class TextReasons:
     def quality(self, hits: Sequence[Hit]) -> Quality:
         """How good the hits of a page are, which were explained before."""
         cosines = [reason.score for hit in hits for reason in hit.reasons if reason.kind == "meaning"]
-        asked = len(self._words.asked) if self._by_words else None
+        asked = len(self._words.positive_clauses) if self._by_words else None
         matched = max((self._matched[hit.id] for hit in hits), default=0) if self._by_words else None
         return Quality(bool(hits) and all(hit.weak for hit in hits), max(cosines, default=None), matched, asked)
 
@@ -106,7 +106,7 @@ class TextReasons:
             for name, evidence in self._ranking.evidence(match.number).items()
         ]
         matched = max((one.matched for one in explained), default=0)
-        asked = len(self._words.asked)
+        asked = len(self._words.positive_clauses)
         close = any(one.reason.kind == "meaning" and one.reason.score >= WEAK_COSINE for one in explained)
         # Where nothing is compared by meaning, most of the words have to do.
         enough = asked if "meaning" in self._ranking.searches else asked // 2 + 1
@@ -154,7 +154,7 @@ class TextReasons:
         )
         matched = max((self._words.count_in(window.words) for window in windows), default=0)
         if any(_is_same(window.strongest, text) for window in windows):
-            matched = len(self._words.asked) or 1
+            matched = len(self._words.positive_clauses) or 1
         if not words:
             return _Explained(f"fires on {text!r}{_place(evidence)}", reason, matched)
         shown = repr(text) if words == (normalise(text),) and not text.isalnum() else " ".join(words)

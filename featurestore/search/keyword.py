@@ -112,7 +112,7 @@ class Words(NamedTuple):
         return cls(text, telling if any(clause.sign != "-" for clause in telling) else tuple(clauses))
 
     @property
-    def asked(self) -> tuple[Clause, ...]:
+    def positive_clauses(self) -> tuple[Clause, ...]:
         """The pieces that a text should have."""
         return tuple(clause for clause in self.clauses if clause.sign != "-")
 
@@ -120,14 +120,14 @@ class Words(NamedTuple):
         """How many of the pieces that are asked for are in a text, in all their words or parts."""
         written = set(_stems.analyze(normalise(text)))
         folded = set(_stems.analyze(fold(text)))
-        return sum(_is_in(clause, written, folded) for clause in self.asked)
+        return sum(_is_in(clause, written, folded) for clause in self.positive_clauses)
 
     def find_in(self, text: str) -> list[str]:
         """The words of `text` that the query asks for, normalised, each once."""
-        written = {stem for clause in self.asked for word in clause.words for stem in _stems.analyze(word)}
-        folded = {stem for clause in self.asked for word in clause.parts for stem in _stems.analyze(word)}
-        starts = tuple(clause.words[0] for clause in self.asked if clause.prefix)
-        characters = [clause.words[0] for clause in self.asked if is_cjk_character(clause.words[0])]
+        written = {stem for clause in self.positive_clauses for word in clause.words for stem in _stems.analyze(word)}
+        folded = {stem for clause in self.positive_clauses for word in clause.parts for stem in _stems.analyze(word)}
+        starts = tuple(clause.words[0] for clause in self.positive_clauses if clause.prefix)
+        characters = [clause.words[0] for clause in self.positive_clauses if is_cjk_character(clause.words[0])]
         words: list[str] = []
         for spelling in _spelled.analyze(compose(text)):
             word = normalise(spelling)
@@ -335,7 +335,7 @@ class KeywordIndex:
 
     def rarity(self, words: Words, field: str = "text") -> tuple[int, list[int]]:
         """The number of texts, and of those with each word that is asked for, in its order."""
-        stems = [stem for clause in words.asked for word in clause.words for stem in _stems.analyze(word)]
+        stems = [stem for clause in words.positive_clauses for word in clause.words for stem in _stems.analyze(word)]
         return len(self), [self.count(stem, field) for stem in stems]
 
     def texts(self, row: int) -> dict[str, str]:
