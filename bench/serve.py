@@ -3,7 +3,8 @@
 Builds a synthetic store, serves it with `featurestore serve --workers 1` and a bare Flask route with waitress, and
 sends both requests over loopback from one process with several connections. Prints each endpoint's throughput and
 latency at saturation, the page's p99 at half of it, and the errors of mixed load during which another process writes
-labels and the workers are replaced.
+labels and the workers are replaced. `--hostile` measures only a feature page, alone and under a flood of the worst
+requests that strangers send.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 from urllib.parse import quote
 
 from bench import synthetic
+from bench.hostile import format_flood, measure_flood
 from bench.load import CONNECTIONS, SAMPLES, get_status, put_load, put_mixed_load
 
 DIM = 64
@@ -61,8 +63,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
     parser.add_argument("--mixed", type=float, default=60.0, help="seconds of mixed load; the target says 600")
     parser.add_argument("--minutes", type=float, help="minutes of mixed load, in place of --mixed")
+    parser.add_argument("--hostile", action="store_true", help="only a feature page, alone and under hostile requests")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    if options.hostile:
+        flood = measure_hostile(options.features, options.seconds)
+        print(json.dumps(flood) if options.json else format_flood(flood))
+        return
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(
             Path(folder) / "bench.features",
@@ -71,6 +78,20 @@ def main() -> None:
             options.minutes * 60 if options.minutes else options.mixed,
         )
     print(json.dumps(figures) if options.json else format_figures(figures))
+
+
+def measure_hostile(features: int, seconds: float) -> dict[str, Any]:
+    """Measure a feature page alone and under a flood of hostile requests, over a store of so many features."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "bench.features"
+        with synthetic.build(path, features, DIM, lambda done: None) as store:
+            store.compact()
+            store.index()
+        options = ["--workers", "1", "--port", "0", "--store", str(path)]
+        with serve([sys.executable, "-u", "-m", "featurestore.cli", "serve", *options]) as (_, port):
+            wait_ready(port)
+            ids = itertools.cycle(list(synthetic.feature_ids(features, 2000)))
+            return measure_flood(port, make_paths(ids)["feature"], seconds)
 
 
 def measure(path: Path, features: int, seconds: float, mixed: float) -> dict[str, Any]:

@@ -127,8 +127,8 @@ class FeatureStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    def neighbourhood(self, id: FeatureLike, k: int = 8, within: str | Sequence[str] = ()) -> Neighbourhood:
-        """Returns a feature, its k nearest and theirs, as a graph.
+    def neighbourhood(self, id: FeatureLike, k: int = 8, within: str | Sequence[str] | None = None) -> Neighbourhood:
+        """Returns a feature, its k nearest and theirs, as a graph; `within` limits them to dictionaries or models.
 
         The feature and its k nearest have an edge to each of their own k nearest.
         """

@@ -194,7 +194,7 @@ def neighbourhood(id: str, k: int, within: tuple[str, ...], store: str, as_json:
     Example: featurestore neighbourhood pystdlib/2-res-2k/17 -k 4
     """
     with featurestore.connect(store) as opened:
-        result = opened.neighbourhood(id, k, within)
+        result = opened.neighbourhood(id, k, within or None)
     if as_json:
         print_json_lines([result])
         return

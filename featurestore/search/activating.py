@@ -15,6 +15,7 @@ from featurestore.values.hits import Activating, ActiveFeature, Contrast, Contra
 
 ORDERS = ("specific", "activation")
 MOST_K = 1000
+EMPTY = "dictionary is an empty list, which matches nothing"
 MOST_TEXTS = 200  # of a contrast, on either side
 
 # By dictionary the features, tokens and activations of every non-zero activation, three arrays of one length.
@@ -35,6 +36,8 @@ def activating(
     if order not in ORDERS:
         raise BadRequest(f"order: '{order}' is not one of {', '.join(ORDERS)}")
     _check_k(k)
+    if _is_empty(dictionary):
+        return Activating(text=text, tokens=(), features=(), notes=(EMPTY,))
     tokens, active = _model_runner()(_choose_dictionaries(catalog, dictionary), text)
     features = _rank(engine, active, len(tokens), order)
     measure = (
@@ -67,6 +70,8 @@ def contrast(
     _check_texts("texts", texts)
     _check_texts("against", against)
     _check_k(k)
+    if _is_empty(dictionary):
+        return Contrast(texts=len(texts), against=len(against), features=(), notes=(EMPTY,))
     dictionaries = _choose_dictionaries(catalog, dictionary)
     run = _model_runner()
     strongest, strongest_against = (
@@ -132,6 +137,11 @@ def _strongest(dictionaries: Sequence[Dictionary], active: Active) -> dict[str, 
 def _check_k(k: int) -> None:
     if not 1 <= k <= MOST_K:
         raise BadRequest(f"k: {k} is not between 1 and {MOST_K:,}")
+
+
+def _is_empty(names: str | Sequence[str] | None) -> bool:
+    """Return whether names are given, and there are none: they match nothing, where None is all dictionaries."""
+    return names is not None and not isinstance(names, str) and not len(names)
 
 
 def _choose_dictionaries(catalog: Catalog, names: str | Sequence[str] | None) -> list[Dictionary]:

@@ -21,6 +21,7 @@ from featurestore.values.feature import Feature, LabelledNeighbour
 from featurestore.values.hits import Duplicate, Duplicates, Edge, Hit, Neighbourhood
 
 MOST_NEAR, MOST_PAIRS = 50, 10_000
+EMPTY = "{} is an empty list, which matches nothing"
 LABELLED = 3  # neighbours with a label that stand in for one
 
 
@@ -39,7 +40,7 @@ def find_labelled(searcher: Searcher, page: Feature) -> tuple[LabelledNeighbour,
 
 
 def neighbourhood(
-    searcher: Searcher, vector: Callable[[str], numpy.ndarray], id: str, k: int, within: str | Sequence[str]
+    searcher: Searcher, vector: Callable[[str], numpy.ndarray], id: str, k: int, within: str | Sequence[str] | None
 ) -> Neighbourhood:
     """A feature, its k nearest and their k nearest; see FeatureStore.neighbourhood.
 
@@ -47,8 +48,7 @@ def neighbourhood(
     """
     if not 1 <= k <= MOST_NEAR:
         raise BadRequest(f"k: {k} is not between 1 and {MOST_NEAR}")
-    # No names are no limit here, as at the route, where a list cannot be empty.
-    only = (within,) if isinstance(within, str) else tuple(within) or None
+    only = (within,) if isinstance(within, str) else None if within is None else tuple(within)
     near = searcher.run(Query.of({"near": id, "k": k, "within": only}))
     nodes: dict[str, Hit] = {hit.id: hit for hit in near}
     edges = {(id, hit.id): hit.score for hit in near}
@@ -95,6 +95,8 @@ def duplicates(
     _check_limits(cosine, k)
     space = space_of(catalog, dictionary)
     others = _others(catalog, dictionary, against)
+    if against is not None and not others:
+        return Duplicates(dictionary=dictionary, compared=0, pairs=(), notes=(EMPTY.format("against"),))
     if not others:
         raise BadRequest(f"against: no other dictionary of the store lives in {space}; name {dictionary} itself")
     choice = catalog.choice(Query.of({"text": "-", "within": (dictionary,)}))

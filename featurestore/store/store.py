@@ -298,7 +298,7 @@ class Store(FeatureStore):
         view = self._current_view
         return activating.contrast(view.catalog, view.engine, texts, against, dictionary, k)
 
-    def neighbourhood(self, id: FeatureLike, k: int = 8, within: str | Sequence[str] = ()) -> Neighbourhood:
+    def neighbourhood(self, id: FeatureLike, k: int = 8, within: str | Sequence[str] | None = None) -> Neighbourhood:
         view = self._current_view
         return neighbours.neighbourhood(view.searcher, view.vector, id_text(id), k, within)
 

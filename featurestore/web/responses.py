@@ -67,7 +67,8 @@ def json_list(
         for value in values:
             yield comma + msgspec.json.encode(value)
             comma = b","
-    yield b"]" + b"".join(b',"%b":%b' % (key.encode(), msgspec.json.encode(rest[key])) for key in rest or ()) + b"}"
+    following = (b',"%b":%b' % (key.encode(), msgspec.json.encode(value)) for key, value in (rest or {}).items())
+    yield b"]" + b"".join(following) + b"}"
 
 
 def table(rows: RowStream, max_rows: int) -> Response:

@@ -127,6 +127,7 @@ NEIGHBOURHOOD = Question(
     path=f"/neighbourhood/{FEATURE_PATH}",
     takes=requests.NeighbourhoodRequest,
     gives=Neighbourhood,
+    methods=GET_OR_POST,
     lane="search",
 )
 DUPLICATES = Question(

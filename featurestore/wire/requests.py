@@ -86,7 +86,10 @@ class NeighbourhoodRequest(Request, frozen=True):
     """How far around a feature."""
 
     k: Annotated[int, describe("Number of nearest features for each feature.", minimum=1, maximum=50)] = 8
-    within: Annotated[tuple[str, ...], Meta(description="Only these dictionaries (model/source) or models.")] = ()
+    within: Annotated[
+        tuple[str, ...] | None,
+        Meta(description="Only these dictionaries (model/source) or models; an empty list matches nothing."),
+    ] = None
 
 
 class DuplicatesRequest(Request, frozen=True):

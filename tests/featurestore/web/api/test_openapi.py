@@ -70,6 +70,7 @@ OPERATIONS = [
     ),
     *(("POST", f"/v1/{name}") for name in ("rerank", "contrast", "duplicates")),
     ("GET", "/v1/neighbourhood/{model}/{source}/{index}"),
+    ("POST", "/v1/neighbourhood/{model}/{source}/{index}"),
     ("GET", "/v1/dictionaries/{model}/{source}"),
     ("GET", "/v1/features/{model}/{source}/{index}"),
     ("GET", "/v1/scores/{model}/{source}/{index}"),
