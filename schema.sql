@@ -287,7 +287,7 @@ COMMENT ON COLUMN stored.tokenizers.pieces IS
 COMMENT ON COLUMN stored.tokenizers.bytes IS
     'UTF-8 bytes of each token id, so that characters split over several tokens can be joined again.';
 COMMENT ON COLUMN stored.tokenizers.collected IS
-    'True if its tokens were collected from texts that came without token ids: the ids are the store''s, not a model''s.';
+    'True if its tokens were collected from texts without token ids: the ids are the store''s, not a model''s.';
 
 CREATE TABLE stored.documents (
     corpus       VARCHAR NOT NULL,
@@ -650,8 +650,8 @@ COMMENT ON VIEW label_coverage IS
     'a dictionary without labels has one row, without an explainer.';
 
 -- A window is inside one run of 512 tokens, or begins in one and ends in the next.
--- A hash join would copy the whole vocabulary for each row. A join by a condition that is no plain equality refers to it,
--- and as a left join it stays above the others.
+-- A hash join would copy the whole vocabulary for each row. A join by a condition that is no plain equality refers to
+-- it, and as a left join it stays above the others.
 CREATE VIEW examples AS
     SELECT e.* EXCLUDE (tokenizer, places), list_select(z.pieces, e.places) AS tokens
     FROM (

@@ -16,6 +16,7 @@ import torch
 import featurestore
 from featurestore import BadRequest, BadStore, Unavailable
 from featurestore.cli.main import main
+from featurestore.tables import completeness
 from featurestore.tables import writer as store_writer
 from ingest import weights
 from ingest.corpus import corpus as corpora
@@ -61,7 +62,8 @@ def small_shards(monkeypatch):
     """Shards of FEW features, in harvests and in what the store's writer expects."""
     assert shards.SHARD == store_writer.SHARD_FEATURES
     monkeypatch.setattr(shards, "SHARD", FEW)
-    monkeypatch.setattr(store_writer, "SHARD_FEATURES", FEW)
+    for module in (store_writer, completeness):
+        monkeypatch.setattr(module, "SHARD_FEATURES", FEW)
 
 
 def content(store):
