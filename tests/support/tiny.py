@@ -125,17 +125,22 @@ def write_tiny_store(path: Path, index: bool = True) -> featurestore.FeatureStor
     """Write the store to `path`, which must not be there; the opened store."""
     store = featurestore.create(path)
     with store.writer("tests") as writer:
-        writer.add("tokenizers", table([{"tokenizer": TOKENIZER, "pieces": PIECES, "bytes": BYTES}]), key=TOKENIZER)
-        documents = [
-            {"document": i, "name": f"document {i}", "tokenizer": TOKENIZER, "length": len(tokens)}
-            for i, tokens in enumerate(DOCUMENTS)
-        ]
-        writer.add_corpus(CORPUS, table(documents), numpy.concatenate(DOCUMENTS))
+        add_corpus(writer)
         for layer, source in enumerate(SOURCES):
             add_dictionary(writer, source, layer)
     if index:
         store.index()
     return store
+
+
+def add_corpus(writer) -> None:
+    """Add the corpus of the examples, and its tokenizer."""
+    writer.add("tokenizers", table([{"tokenizer": TOKENIZER, "pieces": PIECES, "bytes": BYTES}]), key=TOKENIZER)
+    documents = [
+        {"document": i, "name": f"document {i}", "tokenizer": TOKENIZER, "length": len(tokens)}
+        for i, tokens in enumerate(DOCUMENTS)
+    ]
+    writer.add_corpus(CORPUS, table(documents), numpy.concatenate(DOCUMENTS))
 
 
 def add_dictionary(writer, source: str, layer: int) -> None:

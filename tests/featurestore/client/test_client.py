@@ -201,7 +201,7 @@ def test_what_may_have_been_done_is_not_done_twice(pauses):
         ([httpx2.Response(502, text="bad gateway")], 1),
     ]:
         store, asked = answers(*given)
-        wire._http = store._http._http
+        wire._clients = store._http._clients
         try:
             assert wire.send("POST", "labels", repeatable=False).status_code == 200
         except Unavailable:
