@@ -133,9 +133,14 @@ def write_tiny_store(path: Path, index: bool = True) -> featurestore.FeatureStor
     return store
 
 
+def add_tokenizer(writer) -> None:
+    """Add the tokenizer of the corpus."""
+    writer.add("tokenizers", table([{"tokenizer": TOKENIZER, "pieces": PIECES, "bytes": BYTES}]), key=TOKENIZER)
+
+
 def add_corpus(writer) -> None:
     """Add the corpus of the examples, and its tokenizer."""
-    writer.add("tokenizers", table([{"tokenizer": TOKENIZER, "pieces": PIECES, "bytes": BYTES}]), key=TOKENIZER)
+    add_tokenizer(writer)
     documents = [
         {"document": i, "name": f"document {i}", "tokenizer": TOKENIZER, "length": len(tokens)}
         for i, tokens in enumerate(DOCUMENTS)
@@ -144,7 +149,9 @@ def add_corpus(writer) -> None:
 
 
 def add_dictionary(writer, source: str, layer: int) -> None:
-    """Add one dictionary with everything that belongs to it."""
+    """Add one dictionary with everything that belongs to it, and the corpus where neither writer nor store has it."""
+    if writer._contents._look_up(writer._contents._lengths, "documents", CORPUS) is None:
+        add_corpus(writer)
     name = f"{MODEL}/{source}"
     writer.add("dictionaries", table([dictionary_row(source, layer)]), key=name)
     writer.add("features", table(feature_rows(name)), key=name)

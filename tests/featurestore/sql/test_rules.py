@@ -91,7 +91,7 @@ def test_anything_else_is_refused_before_it_runs_and_at_once(tmp_path, rule):
 
 
 def test_the_columns_are_those_of_the_schema():
-    assert columns() == ("label", "explainer", "prompt", "examples", "votes", "score", "created_at")
+    assert columns() == ("label", "explainer", "prompt", "examples", "votes", "score", "created_at", "imported")
 
 
 def write_rule(folder, rule):

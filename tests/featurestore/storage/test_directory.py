@@ -76,6 +76,7 @@ def test_parts_that_are_directories_stay_when_a_writer_with_helpers_closes(tmp_p
     documents = tiny.table([{"document": 0, "name": "one", "tokenizer": tiny.TOKENIZER, "length": 9}])
     stream = numpy.array(tiny.DOCUMENTS[0])
     with store.writer("tests") as writer:
+        tiny.add_tokenizer(writer)
         writer.add_corpus("own", documents, stream)
         helper = writer.helper()
         if not seen:
