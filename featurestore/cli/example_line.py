@@ -42,12 +42,17 @@ def draw_example(
 
 
 def _mark_runs(texts: Sequence[str], values: Sequence[float]) -> list[str]:
-    """Return the texts of active tokens, those at the ends of a run of such tokens with the mark."""
-    marked = []
-    for place, (text, value) in enumerate(zip(texts, values, strict=True)):
-        before = place > 0 and bool(values[place - 1])
-        after = place + 1 < len(values) and bool(values[place + 1])
-        marked.append(f"{'' if before else BEGIN}{text}{'' if after else END}" if value else "")
+    """Return the texts of active tokens, those at the ends of a run of such tokens with the mark.
+
+    Tokens without text, as the later parts of a character are, part no run.
+    """
+    marked = [""] * len(texts)
+    places = [place for place, text in enumerate(texts) if text]
+    for number, place in enumerate(places):
+        if values[place]:
+            before = number > 0 and values[places[number - 1]]
+            after = number + 1 < len(places) and values[places[number + 1]]
+            marked[place] = f"{'' if before else BEGIN}{texts[place]}{'' if after else END}"
     return marked
 
 

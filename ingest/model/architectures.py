@@ -119,7 +119,6 @@ ARCHITECTURES: dict[str, Architecture] = {
     "qwen3_5_text": dataclasses.replace(
         _LLAMA, gain_offset=1.0, attention=None, z=None, attention_out=None, values=None
     ),
-    "qwen3_5": dataclasses.replace(_LLAMA, gain_offset=1.0, attention=None, z=None, attention_out=None, values=None),
     "gemma": _GEMMA,
     "gemma2": _GEMMA2,
     "gemma3_text": _GEMMA3,

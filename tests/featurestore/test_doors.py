@@ -390,7 +390,7 @@ def test_tables_for_people(tiny_store, invoke):
     assert "left out: 2 dead and 2 always-on" in done.stderr
     done = invoke(main, ["feature", "tiny/0-res/8", "--store", str(tiny_store)])
     assert "exception handling" in done.stdout
-    assert "def x( self):⏎" in done.stdout
+    assert "def<< x>>(<< self>>):⏎" in done.stdout
     for command in (["info"], ["dictionaries"], ["sql", "SHOW TABLES"]):
         done = invoke(main, [*command, "--store", str(tiny_store)])
         assert (done.exit_code, done.stdout != "") == (0, True)

@@ -44,6 +44,13 @@ _GPT_NEO = {
     "max_position_embeddings": 32,
 }
 _VISION = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+_QWEN3_5 = _GROUPED | {
+    "layer_types": ["linear_attention", "full_attention", *["linear_attention"] * (LAYERS - 2)],
+    "linear_num_key_heads": 1,
+    "linear_num_value_heads": 2,
+    "linear_key_head_dim": HEAD,
+    "linear_value_head_dim": HEAD,
+}
 CONFIGS = {
     "gpt2": (transformers.GPT2Config, _GPT2),
     "gpt_neo": (transformers.GPTNeoConfig, _GPT_NEO),
@@ -58,6 +65,7 @@ CONFIGS = {
     "gptj": (transformers.GPTJConfig, _GPT2 | {"rotary_dim": 4}),
     "phi": (transformers.PhiConfig, _COMMON),
     "phi3": (transformers.Phi3Config, _COMMON | {"num_key_value_heads": 1}),
+    "qwen3_5_text": (transformers.Qwen3_5TextConfig, _QWEN3_5),
     "mixtral": (transformers.MixtralConfig, _GROUPED | _EXPERTS),
     "qwen3_moe": (transformers.Qwen3MoeConfig, _GROUPED | _EXPERTS),
     "gpt_oss": (transformers.GptOssConfig, _GROUPED | _EXPERTS),

@@ -31,6 +31,10 @@ def test_active_tokens_side_by_side_share_their_marks():
     assert line.startswith("word0 word1 <<word2 word3 >>word4 <<word5 >>word6 ")
 
 
+def test_parts_of_a_character_part_no_run():
+    assert draw_example(["caf", "é", "", "def"], [0.0, 1.0, 0.0, 2.0], 2.0, 40, colours=False).plain == "caf<<édef>>"
+
+
 def test_colours_take_the_place_of_marks():
     line = draw_example(["a", "\n", "b", "c"], [0.0, 3.0, 1.0, 0.0], 3.0, 20, colours=True)
     assert line.plain == "a⏎bc"

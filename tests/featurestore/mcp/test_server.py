@@ -30,11 +30,11 @@ def store(tiny_store):
         yield opened
 
 
-def ask(server, *calls, **options):
-    """The results of tool calls, (name, arguments) each, over one connection."""
+def ask(server, *calls, connections=None, **options):
+    """The results of tool calls, (name, arguments) each, over one session; `connections` are closed after it."""
 
     async def run():
-        async with Client(server, **options) as client:
+        async with connections or contextlib.nullcontext(), Client(server, **options) as client:
             return [await client.call_tool(name, arguments) for name, arguments in calls]
 
     return anyio.run(run)
@@ -206,10 +206,8 @@ def test_over_http_with_keys_and_scopes(store, tmp_path):
     with listening(application) as url:
 
         def asked_with(key, *calls):
-            transport = streamable_http_client(
-                url, http_client=httpx2.AsyncClient(headers={"Authorization": f"Bearer {key}"})
-            )
-            return ask(transport, *calls)
+            connections = httpx2.AsyncClient(headers={"Authorization": f"Bearer {key}"})
+            return ask(streamable_http_client(url, http_client=connections), *calls, connections=connections)
 
         found, sql, condition = asked_with(reader, ("search", {"text": "self", "k": 1}), statement, subquery)
         assert json.loads(found.content[0].text)["hits"]
