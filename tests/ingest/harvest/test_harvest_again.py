@@ -273,10 +273,11 @@ def test_attention_sinks_and_special_tokens_are_left_out_and_counted(world, tmp_
     with torch.no_grad():  # one token's stream is a hundred times as long as the others'
         token = model.tokenizer.encode("=")[0]
         model.language_model.transformer.wte.weight[token] *= 100
+    model.tokenizer.add_special_tokens({"additional_special_tokens": ["y"]})
     texts = [("a", "x = 1\ny = 22\nfor name in names: <bos> print(name)")]
     ids = model.tokenizer.encode(texts[0][1])
-    sinks, special = ids.count(token), ids.count(0)
-    assert (sinks, special) == (2, 1)
+    sinks, special, bos = ids.count(token), ids.count(model.tokenizer.convert_tokens_to_ids("y")), ids.count(0)
+    assert (sinks, special, bos) == (2, 1, 1)
     counted = {}
     for n, given in enumerate(({}, {"exclude_special": True}, {"max_norm": 0})):
         store = featurestore.create(tmp_path / f"s{n}")
@@ -290,8 +291,10 @@ def test_attention_sinks_and_special_tokens_are_left_out_and_counted(world, tmp_
         assert one.tokens_excluded == sum(excluded.values())
         assert excluded["special"] == (special if n == 1 else 0)
         assert (excluded["sinks"] >= sinks) == (n < 2)
-        assert counted[n] + excluded["special"] + excluded["sinks"] == len(ids)
-    assert counted[2] == len(ids)
+        contexts = -(-len(ids) // (one.context_size - 1))
+        assert excluded["bos"] == contexts + bos  # each context's own, and the one in the text
+        assert counted[n] + excluded["special"] + excluded["sinks"] == len(ids) - bos
+    assert counted[2] == len(ids) - bos
 
 
 def test_weights_alone_say_norms_and_logits(world, tmp_path):
