@@ -56,14 +56,19 @@ def document(app):
 WRITES = [
     ("PUT", "/v1/labels/{model}/{source}/{index}"),
     ("POST", "/v1/labels"),
+    ("DELETE", "/v1/labels/{model}/{source}/{index}"),
     ("PUT", "/v1/graphs/{slug}"),
+    ("PUT", "/v1/graphs/{slug}/view"),
     ("DELETE", "/v1/graphs/{slug}"),
     ("POST", "/v1/votes/{model}/{source}/{index}"),
     ("POST", "/v1/jobs"),
     ("DELETE", "/v1/jobs/{job}"),
 ]
 OPERATIONS = [
-    *(("GET", f"/v1/{name}") for name in ("info", "dictionaries", "search", "nearest", "activating", "sql")),
+    *(
+        ("GET", f"/v1/{name}")
+        for name in ("info", "dictionaries", "coverage", "search", "nearest", "activating", "sql")
+    ),
     *(
         ("POST", f"/v1/{name}")
         for name in ("search", "nearest", "activating", "sql", "features", "examples", "vectors")
@@ -76,6 +81,7 @@ OPERATIONS = [
     ("GET", "/v1/scores/{model}/{source}/{index}"),
     ("GET", "/v1/vectors/{model}/{source}/{index}"),
     ("GET", "/v1/labels/{model}/{source}/{index}"),
+    ("GET", "/v1/label-history/{model}/{source}/{index}"),
     *(
         ("GET", path)
         for path in ("/v1/graphs", "/v1/graphs/{slug}", "/v1/graphs/{slug}/file", "/v1/jobs", "/v1/jobs/{job}")
@@ -87,7 +93,7 @@ OPERATIONS = [
 
 
 # Nothing can be wrong with a request to these.
-PLAIN = ("/healthz", "/readyz", "/v1/info", "/v1/dictionaries", "/v1/graphs", "/v1/jobs")
+PLAIN = ("/healthz", "/readyz", "/v1/info", "/v1/coverage", "/v1/dictionaries", "/v1/graphs", "/v1/jobs")
 
 
 @pytest.mark.parametrize(
@@ -146,7 +152,10 @@ def test_the_document_is_made_of_the_types_that_check_requests(document):
     assert (text["required"], "near" in text["properties"]) == (["text"], False)
     answer = document["paths"]["/v1/features/{model}/{source}/{index}"]["get"]["responses"]["200"]
     assert answer["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Feature"}
-    assert set(document["components"]["schemas"]["Feature"]["required"]) == set(featurestore.Feature.__struct_fields__)
+    feature = document["components"]["schemas"]["Feature"]
+    fields = {field.name: field.required for field in msgspec.structs.fields(featurestore.Feature)}
+    assert set(feature["properties"]) == fields.keys()
+    assert set(feature["required"]) == {name for name, required in fields.items() if required}
 
 
 def test_every_reference_of_the_document_leads_somewhere(document):
