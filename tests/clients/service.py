@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import subprocess
 import threading
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from waitress.server import create_server
+from werkzeug.serving import make_server
 
 import featurestore
 from featurestore.web import Settings, create_app
@@ -23,12 +24,17 @@ PYTHON = ROOT / ".venv-clients" / "bin" / "python"
 @contextlib.contextmanager
 def serving(store: featurestore.FeatureStore, **settings: Any) -> Iterator[str]:
     """The URL at which the store is served meanwhile."""
-    server = create_server(create_app(store, Settings(**settings)), host="127.0.0.1", port=0, threads=4)
-    thread = threading.Thread(target=server.run, daemon=True)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    # Not waitress: its loop cannot be ended from another thread without an error in it.
+    server = make_server("127.0.0.1", 0, create_app(store, Settings(**settings)), threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    yield f"http://127.0.0.1:{server.effective_port}"
-    server.close()
-    thread.join(5)
+    try:
+        yield f"http://127.0.0.1:{server.port}"
+    finally:
+        server.shutdown()
+        thread.join(10)
+        server.server_close()
 
 
 def run(script: str, url: str, **environment: str) -> Any:
