@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import subprocess
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from werkzeug.serving import make_server
 
 import featurestore
 from featurestore.web import Settings, create_app
-from tests.support import ROOT
+from tests.support import ROOT, real_server
 
 PYTHON = ROOT / ".venv-clients" / "bin" / "python"
 
@@ -24,17 +21,8 @@ PYTHON = ROOT / ".venv-clients" / "bin" / "python"
 @contextlib.contextmanager
 def serving(store: featurestore.FeatureStore, **settings: Any) -> Iterator[str]:
     """The URL at which the store is served meanwhile."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    # Not waitress: its loop cannot be ended from another thread without an error in it.
-    server = make_server("127.0.0.1", 0, create_app(store, Settings(**settings)), threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.port}"
-    finally:
-        server.shutdown()
-        thread.join(10)
-        server.server_close()
+    with real_server.serving(create_app(store, Settings(**settings))) as address:
+        yield address
 
 
 def run(script: str, url: str, **environment: str) -> Any:

@@ -3,12 +3,10 @@
 import datetime
 import subprocess
 import sys
-import threading
 
 import httpx2
 import numpy
 import pytest
-from waitress.server import create_server
 
 import featurestore
 from featurestore import BadRequest, TooManyRequests, Unavailable, retry_after
@@ -315,15 +313,8 @@ except ImportError as exc:
 
 def test_a_client_needs_none_of_what_a_store_needs(local):
     """In a process that has no torch, DuckDB, FAISS, tantivy, Flask, pandas or Polars."""
-    server = create_server(create_app(local), host="127.0.0.1", port=0, threads=4)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    try:
-        command = [sys.executable, "-c", LIGHT, f"http://127.0.0.1:{server.effective_port}"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    finally:
-        server.close()
-        thread.join(5)
+    with real_server.serving(create_app(local)) as url:
+        done = subprocess.run([sys.executable, "-c", LIGHT, url], capture_output=True, text=True, timeout=60)
     assert done.stderr == ""
     shown = done.stdout.splitlines()
     assert shown[:5] == [

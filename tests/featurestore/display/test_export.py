@@ -3,13 +3,11 @@
 import csv
 import io
 import json
-import threading
 
 import pyarrow
 import pyarrow.parquet
 import pytest
 from flask.testing import FlaskClient
-from waitress.server import create_server
 
 import featurestore
 from featurestore import BadRequest, Unavailable
@@ -17,6 +15,7 @@ from featurestore.cli.main import main
 from featurestore.client import Client
 from featurestore.sql.export import FORMATS
 from featurestore.web import create_app
+from tests.support import real_server
 
 STATEMENT = (
     "SELECT f.* EXCLUDE (histogram), h.score FROM keyword('exception', k := 20) h "
@@ -48,12 +47,8 @@ def http(store):
 @pytest.fixture(scope="module")
 def served(store):
     """A real server on a loopback port; its address."""
-    server = create_server(create_app(store), host="127.0.0.1", port=0, threads=4)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.effective_port}"
-    server.close()
-    thread.join(5)
+    with real_server.serving(create_app(store)) as address:
+        yield address
 
 
 def read(form, raw):

@@ -1,15 +1,14 @@
 """The pages in a real Chromium: search, a feature, SQL; no error on the console, nothing that the policy blocks."""
 
 import shutil
-import threading
 
 import msgspec
 import pytest
 from playwright.sync_api import sync_playwright
-from waitress.server import create_server
 
 import featurestore
 from featurestore.web import create_app
+from tests.support import real_server
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGUMENTS = [
@@ -28,12 +27,8 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this ma
 def url(tiny_store):
     with featurestore.connect(tiny_store) as store:
         store.feature = with_a_long_window(store.feature)
-        server = create_server(create_app(store), host="127.0.0.1", port=0, threads=4)
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.effective_port}"
-        server.close()
-        thread.join(5)
+        with real_server.serving(create_app(store)) as address:
+            yield address
 
 
 def with_a_long_window(feature):

@@ -6,11 +6,10 @@ from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import sync_playwright
-from waitress.server import create_server
 
 from featurestore.web import Settings, create_app
 from tests.featurestore.web.test_browser import ARGUMENTS, CHROMIUM
-from tests.support import tiny
+from tests.support import real_server, tiny
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: install the package chromium")
 STATEMENT = "SELECT 'ra' || 'n' AS word"
@@ -47,12 +46,8 @@ def url(store, seen):
         return inner(environ, start)
 
     app.wsgi_app = watched
-    server = create_server(app, host="127.0.0.1", port=0, threads=4)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.effective_port}"
-    server.close()
-    thread.join(5)
+    with real_server.serving(app) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
