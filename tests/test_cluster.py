@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 from featurestore.cli.main import main
 from featurestore.storage.directory import Directory
-from tests.support import ROOT, s3_server, wide_world
+from tests.support import ROOT, wide_world
+from tests.support.servers import s3_server
 
 pytest.importorskip("ray")
 pytestmark = [

@@ -13,7 +13,8 @@ import pytest
 
 import featurestore
 from featurestore.web import Settings, create_app
-from tests.support import ROOT, real_server
+from tests.support import ROOT
+from tests.support.servers import real_server
 
 PYTHON = ROOT / ".venv-clients" / "bin" / "python"
 

@@ -13,7 +13,7 @@ from featurestore import BadRequest, TooManyRequests, Unavailable, retry_after
 from featurestore.client import Client, transport
 from featurestore.web import create_app
 from featurestore.wire import limits
-from tests.support import real_server
+from tests.support.servers import real_server
 
 
 @pytest.fixture

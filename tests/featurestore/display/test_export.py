@@ -15,7 +15,7 @@ from featurestore.cli.main import main
 from featurestore.client import Client
 from featurestore.sql.export import FORMATS
 from featurestore.web import create_app
-from tests.support import real_server
+from tests.support.servers import real_server
 
 STATEMENT = (
     "SELECT f.* EXCLUDE (histogram), h.score FROM keyword('exception', k := 20) h "

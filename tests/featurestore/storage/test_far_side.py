@@ -7,7 +7,8 @@ import pytest
 import featurestore
 from featurestore import FeatureStoreError
 from tests.featurestore.storage import far_side
-from tests.support import s3_server, tiny
+from tests.support import tiny
+from tests.support.servers import s3_server
 
 # They wait for what is slow and for tries after pauses: two minutes in all.
 pytestmark = pytest.mark.crash

@@ -8,7 +8,7 @@ import pytest
 
 import featurestore
 from bench import synthetic
-from tests.support import s3_server
+from tests.support.servers import s3_server
 
 FEATURES = 34_000  # more than a row group of features, and 150 of examples
 QUERIES = {
@@ -46,7 +46,10 @@ def set_threads(monkeypatch):
     connect = duckdb.connect
 
     def set_number(threads):
-        monkeypatch.setattr(duckdb, "connect", lambda config: connect(config=config | {"threads": str(threads)}))
+        def connect_with(config=None):
+            return connect(config=(config or {}) | {"threads": str(threads)})
+
+        monkeypatch.setattr(duckdb, "connect", connect_with)
 
     return set_number
 

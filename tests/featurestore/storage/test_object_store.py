@@ -15,7 +15,8 @@ from featurestore.cli.main import main
 from featurestore.storage import log
 from featurestore.storage.locations import storage_at
 from featurestore.web import create_app
-from tests.support import s3_server, tiny, writer_jobs
+from tests.support import tiny, writer_jobs
+from tests.support.servers import s3_server
 
 
 @pytest.fixture(scope="module")

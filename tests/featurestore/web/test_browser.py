@@ -8,7 +8,7 @@ from playwright.sync_api import sync_playwright
 
 import featurestore
 from featurestore.web import create_app
-from tests.support import real_server
+from tests.support.servers import real_server
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGUMENTS = [

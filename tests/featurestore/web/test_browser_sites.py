@@ -9,7 +9,8 @@ from playwright.sync_api import sync_playwright
 
 from featurestore.web import Settings, create_app
 from tests.featurestore.web.test_browser import ARGUMENTS, CHROMIUM
-from tests.support import real_server, tiny
+from tests.support import tiny
+from tests.support.servers import real_server
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: install the package chromium")
 STATEMENT = "SELECT 'ra' || 'n' AS word"

@@ -12,7 +12,7 @@ from ingest.cli.import_files import import_files
 from ingest.formats import bucket
 from ingest.formats.readers import neuronpedia
 from tests.ingest.formats import foreign_files
-from tests.support import s3_server
+from tests.support.servers import s3_server
 
 PREFIX = "v1/gpt2-small/8-res-jb/"
 
