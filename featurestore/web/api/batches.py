@@ -79,6 +79,8 @@ def _select(store: FeatureStore, selection: SelectionRequest) -> tuple[list[str]
 
 def _read_pages(store: FeatureStore, ids: list[str], examples: int | None) -> Iterator[Sequence[Feature]]:
     """Yield the features' pages, TOGETHER at a time."""
+    if not ids:
+        store.features(ids, examples)  # which refuses a number of examples that is none
     for first in range(0, len(ids), TOGETHER):
         yield store.features(ids[first : first + TOGETHER], examples)
 

@@ -136,3 +136,10 @@ def test_what_cannot_be_meant_is_said(http, asked, words):
     answer = http.post("/v1/features", json=asked)
     assert (answer.status_code, words in answer.json["detail"]) == (400, True), answer.json
     assert http.post("/v1/features", json=asked, headers=LINES, buffered=True).status_code == 400
+
+
+@pytest.mark.parametrize("path", ["features", "examples"])
+@pytest.mark.parametrize("headers", [{}, LINES, ARROW], ids=["json", "lines", "arrow"])
+def test_a_number_of_examples_is_checked_for_no_features_too(http, path, headers):
+    answer = http.post(f"/v1/{path}", json={"ids": [], "examples": -1}, headers=headers, buffered=True)
+    assert (answer.status_code, answer.json["detail"]) == (400, "examples: -1 is not a number of examples")
