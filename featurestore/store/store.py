@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import gc
 import os
 import threading
 import weakref
@@ -61,9 +62,13 @@ CONDITION_PROCESSES = 2
 
 
 _stores: weakref.WeakSet[Store] = weakref.WeakSet()
+# What the parent of a forked process had open. DuckDB would wait for threads, or crash on them, if it were freed here.
+_of_parent: list[dict[str, Any]] = []
 
 
 def _leave_parents() -> None:
+    # The parent's garbage that waits for its collector may hold connections too: it is never collected in the child.
+    gc.freeze()
     for store in list(_stores):
         store._leave_parent()
 
@@ -108,8 +113,7 @@ class Store(FeatureStore):
 
     def _leave_parent(self) -> None:
         """Forget what was opened before a fork: DuckDB's threads, locks and pipes are those of the parent alone."""
-        # Kept, since closing it would wait for threads that are not there.
-        self._of_parent = dict(self.__dict__)
+        _of_parent.append(dict(self.__dict__))
         for name in ("_directory", "_rows"):
             self.__dict__.pop(name, None)
         self._forked, self._lock, self._view, self._opened = True, threading.Lock(), None, {}

@@ -1,5 +1,6 @@
 """A store in a process that was forked from the one that opened it, and a store that is sent to another process."""
 
+import gc
 import os
 import pickle
 import signal
@@ -60,6 +61,34 @@ def test_a_store_that_was_used_before_a_fork_answers_in_it(location, isolated):
         assert in_fork(ask) == wanted
         assert store._current_view is view  # the parent's goes on
         assert ask() == wanted
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_never_frees_what_its_parent_had_open(location):
+    """DuckDB crashes where its threads are missing: at the collector's turn, and where the last reference goes."""
+
+    def leave_garbage():
+        ring = [featurestore.connect(location)]
+        ring.append(ring)
+        ring[0].sql(STATEMENT)
+
+    def forget_all():
+        nonlocal store
+        store.close()
+        store = None
+        return gc.collect() >= 0
+
+    gc.disable()
+    try:
+        for _ in range(3):
+            leave_garbage()
+        store = featurestore.connect(location)
+        store.sql(STATEMENT)
+        assert in_fork(forget_all)
+        store.close()
+    finally:
+        gc.enable()
+        gc.collect()
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
