@@ -151,7 +151,17 @@ class Gate:
 
     def __init__(self) -> None:
         self._con = duckdb.connect()
-        create(self._con, {})
+        self._made: set[str] = set()
+        for statement in statements():
+            if re.match(r"\s*CREATE (?:SCHEMA|MACRO) stored\b", statement):
+                self._con.execute(statement).fetchall()
+
+    def _make(self, table: str) -> None:
+        # Made when first wanted: most batches are of one or two tables, and making all takes longer than they do.
+        if table not in self._made:
+            statement = next(s for s in statements() if re.search(rf"CREATE TABLE stored\.{table}\b", s))
+            self._con.execute(statement).fetchall()
+            self._made.add(table)
 
     def check(self, table: str, rows: pyarrow.Table, order: str | None = None) -> pyarrow.Table:
         """Return `rows` with the schema's columns and types, sorted by `order`; absent nullable columns become null.
@@ -165,6 +175,7 @@ class Gate:
             raise BadRequest(f"{table} has no column {', '.join(sorted(unknown))}")
         _check_fields(table, rows.schema)
         names = ", ".join(rows.column_names)
+        self._make(table)
         self._con.register("batch", rows)
         try:
             self._con.execute(f"INSERT INTO stored.{table} ({names}) SELECT {names} FROM batch").fetchall()
