@@ -14,7 +14,7 @@ from typing import Any
 from featurestore.display.charts import draw_activations
 from featurestore.display.numbers import format_percent, format_value
 from featurestore.display.text import shorten
-from featurestore.display.tokens import SHADES, Run, show_whitespace, split_characters
+from featurestore.display.tokens import SHADES, Run, show_controls, show_whitespace, split_characters
 
 FONT = "font-family:system-ui,sans-serif;font-size:13px;line-height:1.45"
 CODE = "font-family:ui-monospace,Menlo,Consolas,monospace;font-size:12px"
@@ -22,7 +22,10 @@ QUIET = "opacity:.7"
 LINE = "border-top:1px solid rgba(128,128,128,.35)"
 FIRST, EACH = 8, 3  # examples shown of the top band, and of each sampled one; the rest is folded away
 ROWS = 50  # of a table
-PALE, STRONG = (224, 242, 239), (61, 180, 168)  # backgrounds of the weakest and the strongest activation
+# Backgrounds of activations. A theme shows through the weak ones, so that they are faint in light and dark notebooks;
+# the strong ones are nearly opaque and bring their own text colour.
+HEAT, COLD = (20, 184, 166), (240, 140, 50)  # positive and negative
+STRONG_SHADE = 8
 TEXT_LIMIT = 400  # characters of a cell
 
 
@@ -199,16 +202,21 @@ def _runs(runs: Iterable[Run]) -> str:
     """Return the near parts of the runs as HTML."""
     shown = []
     for run in runs:
-        text = "".join(part.text for part in run.parts if not part.far)
+        text = show_controls("".join(part.text for part in run.parts if not part.far))
         if not text:
             continue
         if not run.shade:
             shown.append(escape(text))
             continue
-        colour = "#{:02x}{:02x}{:02x}".format(
-            *(round(a + (b - a) * run.shade / SHADES) for a, b in zip(PALE, STRONG, strict=True))
-        )
-        peak = ";outline:1px solid #0f766e" if run.peak else ""
-        style = f"background:{colour};color:#000;border-radius:2px{peak}"
+        peak = ";outline:1px solid #0f9488" if run.peak else ""
+        style = f"{_shade(run)};border-radius:2px{peak}"
         shown.append(f'<span title="{escape(run.title)}" style="{style}">{escape(text)}</span>')
     return f'<span style="{CODE};white-space:pre-wrap;overflow-wrap:anywhere">{"".join(shown)}</span>'
+
+
+def _shade(run: Run) -> str:
+    """Return the style of an activation's background, and of its text where that is strong."""
+    red, green, blue = COLD if run.negative else HEAT
+    if run.shade < STRONG_SHADE:
+        return f"background:rgba({red},{green},{blue},{0.07 * run.shade:.2f})"
+    return f"background:rgba({red},{green},{blue},{0.84 + 0.16 * (run.shade - 8) / (SHADES - 8):.2f});color:#000"

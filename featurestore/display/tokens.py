@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from featurestore.display.characters import find_first, merge_activations
 
 SHADES = 10
+# What cannot be seen, or turns the text around it: controls but tab and line break, marks and overrides of direction,
+# spaces without width, soft hyphens, variation tags. Joiners stay: emoji and several scripts need them.
+UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
+    "|[\U000e0000-\U000e007f]"
+)
+
 
 
 class TokenPart(NamedTuple):
@@ -19,13 +27,17 @@ class TokenPart(NamedTuple):
 
 
 class Run(NamedTuple):
-    """One token with an activation (shade 1 to 10), or all the silent text up to the next one (shade 0)."""
+    """One token with an activation (shade 1 to 10), or all the silent text up to the next one (shade 0).
+
+    `negative` is its activation's sign.
+    """
 
     parts: list[TokenPart]
     shade: int
     title: str
     peak: bool
     far: bool
+    negative: bool = False
 
 
 def choose_shade(value: float, largest: float | None) -> int:
@@ -36,8 +48,20 @@ def choose_shade(value: float, largest: float | None) -> int:
 
 
 def show_whitespace(token: str) -> str:
-    """Return a token with visible signs for spaces, tabs and line breaks, and ∅ for an empty one."""
-    return token.replace(" ", "·").replace("\r", "␍").replace("\n", "⏎").replace("\t", "⇥") or "∅"
+    """Return a token with visible signs for spaces, tabs, line breaks and controls, and ∅ for an empty one."""
+    return show_controls(token.replace(" ", "·").replace("\n", "⏎").replace("\t", "⇥")) or "∅"
+
+
+def show_controls(text: str) -> str:
+    """Return text with a visible sign for each character that cannot be seen, or turns the text around it."""
+    return UNSEEN.sub(_show_control, text)
+
+
+def _show_control(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "␡" if code == 0x7F else f"⟨{code:04X}⟩"
 
 
 def split_runs(tokens: Sequence[str], activations: Sequence[float], largest: float | None, peak: int = -1) -> list[Run]:
@@ -57,7 +81,7 @@ def split_runs(tokens: Sequence[str], activations: Sequence[float], largest: flo
         if value:
             title = f"{show_whitespace(token)}  {value:.3f}"
             far = all(part.far for part in parts)
-            runs.append(Run(parts, choose_shade(value, largest), title, n == peak, far))
+            runs.append(Run(parts, choose_shade(value, largest), title, n == peak, far, value < 0))
             continue
         for part in parts:
             if runs and not runs[-1].title and runs[-1].far == part.far:

@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 from flask import Blueprint, Response, make_response, render_template
 
+import featurestore
 from featurestore.display.characters import find_first
 from featurestore.display.charts import draw_activations, draw_densities
 from featurestore.display.numbers import format_percent, format_value
-from featurestore.display.tokens import find_bars, show_whitespace, split_characters
+from featurestore.display.tokens import find_bars, show_controls, show_whitespace, split_characters
 from featurestore.errors import FeatureStoreError
 from featurestore.interface import FeatureStore
 from featurestore.web.pages import dictionary, feature, home, neighbourhood, sql, text
@@ -24,8 +25,30 @@ PAGES: tuple[Page, ...] = (
     *text.PAGES,
     *sql.PAGES,
 )
-FILTERS: dict[str, Callable[..., str]] = {"number": format_value, "percent": format_percent, "visible": show_whitespace}
-FUNCTIONS = (draw_activations, draw_densities, find_bars, find_first, split_characters)
+# The pages that every page leads to, in this order; one that is not among PAGES is left out.
+NAVIGATION = {
+    "/": "Search",
+    "/text": "Text",
+    "/compare": "Compare",
+    "/graphs": "Graphs",
+    "/lists": "Lists",
+    "/sql": "SQL",
+}
+FILTERS: dict[str, Callable[..., str]] = {
+    "number": format_value,
+    "percent": format_percent,
+    "visible": show_whitespace,
+    "controls": show_controls,
+}
+
+
+def list_navigation() -> list[tuple[str, str]]:
+    """Return path and name of each page that every page leads to."""
+    paths = {page.path for page in PAGES}
+    return [(path, name) for path, name in NAVIGATION.items() if path in paths] + [("/docs", "API")]
+
+
+FUNCTIONS = (draw_activations, draw_densities, find_bars, find_first, list_navigation, split_characters)
 
 
 def create_pages(store: FeatureStore) -> Blueprint:
@@ -35,6 +58,7 @@ def create_pages(store: FeatureStore) -> Blueprint:
         blueprint.add_app_template_filter(template_filter, name)
     for function in FUNCTIONS:
         blueprint.add_app_template_global(function, function.__name__)
+    blueprint.add_app_template_global(lambda: featurestore.__version__, "show_version")
     for page in PAGES:
         view = functools.partial(page.view, store)
         blueprint.add_url_rule(page.path, page.view.__name__, view, methods=[page.method])

@@ -60,7 +60,7 @@ class Parsed(html.parser.HTMLParser):
 
     def handle_data(self, data):
         self.words.append(data)
-        if self.open and "background:#" in (self.open[-1][1].get("style") or ""):
+        if self.open and "background:rgba" in (self.open[-1][1].get("style") or ""):
             self.lit.append(data)
 
 
@@ -125,8 +125,47 @@ def test_stronger_is_darker(store):
         page.examples[0], tokens=("a", "b", "c"), activations=(9.0, 0.0, 0.9), start=0, position=0
     )
     made = msgspec.structs.replace(page, examples=(example,))._repr_html_()
-    strong, weak = re.findall(r"background:#(\w{6})", made)
-    assert strong == "3db4a8" and weak > strong
+    shades = re.findall(r"background:(rgba\([\d,.]+\)(?:;color:#000)?)", made)
+    assert shades == ["rgba(20,184,166,1.00);color:#000", "rgba(20,184,166,0.07)"]
+
+
+def test_weak_activations_do_not_outshine_strong_ones_in_any_theme(store):
+    """On white and on black paper: the stronger, the farther from the paper, and the text can be read."""
+    page = store.feature("tiny/0-res/8")
+    example = msgspec.structs.replace(
+        page.examples[0],
+        tokens=tuple("abcdefghij"),
+        activations=tuple(float(page.max_activation * n / 10) for n in range(1, 11)),
+        start=0,
+        position=9,
+    )
+    made = msgspec.structs.replace(page, examples=(example,))._repr_html_()
+    shades = re.findall(r"background:rgba\(([\d,.]+)\)(;color:#000)?", made)
+    assert len(shades) == 10
+    for paper, ink in ((255, 0), (17, 238)):
+        distances = []
+        for numbers, black in shades:
+            *colour, opacity = map(float, numbers.split(","))
+            behind = _luminance([opacity * part + (1 - opacity) * paper for part in colour])
+            distances.append(abs(behind - _luminance([paper] * 3)))
+            text = _luminance([0 if black else ink] * 3)
+            assert (max(behind, text) + 0.05) / (min(behind, text) + 0.05) >= 4.5
+        assert distances == sorted(distances)
+
+
+def _luminance(colour):
+    parts = [part / 255 for part in colour]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_negative_activations_have_another_colour(store):
+    page = store.feature("tiny/0-res/8")
+    example = msgspec.structs.replace(
+        page.examples[0], tokens=("a", "b"), activations=(9.0, -9.0), start=0, position=0
+    )
+    made = msgspec.structs.replace(page, examples=(example,))._repr_html_()
+    assert re.findall(r"background:rgba\((\d+),", made) == ["20", "240"]
 
 
 def test_many_examples_are_folded_and_none_is_lost(store):

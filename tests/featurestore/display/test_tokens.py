@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from featurestore.display.tokens import choose_shade, find_bars, split_runs
+from featurestore.display.tokens import choose_shade, find_bars, show_controls, show_whitespace, split_runs
 
 
 def test_tokens_are_drawn_whole():
@@ -48,3 +48,31 @@ def test_shades(value, largest, shade):
 def test_a_strip_has_a_bar_where_something_fires():
     assert find_bars([0.0, 4.0, 0.0, -2.0, 0.001]) == [(1, 1.0), (3, 0.5), (4, 0.12)]
     assert find_bars([0.0]) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\x00b", "a␀b"),
+        ("\x1b[31m", "␛[31m"),
+        ("\x7f", "␡"),
+        ("\x85", "⟨0085⟩"),
+        ("a\u202eb", "a⟨202E⟩b"),
+        ("\ufeffx\u200b", "⟨FEFF⟩x⟨200B⟩"),
+        ("\U000e0041", "⟨E0041⟩"),
+        ("a\tb\nc", "a\tb\nc"),  # stay what they are
+        ("👩\u200d💻 می\u200cخواهم 漢字", "👩\u200d💻 می\u200cخواهم 漢字"),
+    ],
+)
+def test_characters_that_cannot_be_seen_have_a_sign(text, shown):
+    assert show_controls(text) == shown
+
+
+def test_a_token_alone_shows_its_spaces_and_controls():
+    assert show_whitespace(" a\r\n\t") == "·a␍⏎⇥"
+    assert show_whitespace("\u202e") == "⟨202E⟩"
+    assert show_whitespace("") == "∅"
+
+
+def test_the_sign_of_an_activation_is_kept():
+    assert [run.negative for run in split_runs(["a", "b", "c"], [1.0, -1.0, 0.0], 1.0)] == [False, True, False]

@@ -1,26 +1,28 @@
 """The pages in a real Chromium: search, a feature, SQL; no error on the console, nothing that the policy blocks."""
 
-import shutil
-
 import msgspec
 import pytest
-from playwright.sync_api import sync_playwright
 
 import featurestore
 from featurestore.web import create_app
+from tests.support.browser import find_violations, open_page
 from tests.support.servers import real_server
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
+# Every page; none has anything that axe-core takes for serious.
+PATHS = [
+    "/",
+    "/?text=self",
+    "/?near=tiny/0-res/8",
+    "/features/tiny/0-res/8",
+    "/features/tiny/0-res/22",
+    "/features/tiny/0-res/99",
+    "/neighbourhood/tiny/0-res/8",
+    "/dictionaries/tiny/0-res",
+    "/text",
+    "/sql",
+    "/sql?sql=FROM+features+LIMIT+5",
+    "/docs",
 ]
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: install the package chromium")
 
 
 @pytest.fixture(scope="module")
@@ -46,26 +48,10 @@ def with_a_long_window(feature):
     return longer
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def page(chromium, url):
-    page = chromium.new_page(viewport={"width": 1200, "height": 800}, base_url=url)
-    complaints = []
-    page.on(
-        "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
-    )
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.complaints = complaints
-    yield page
-    page.close()
-    assert complaints == []
+    with open_page(chromium, url) as page:
+        yield page
 
 
 def test_search_then_a_feature(page):
@@ -173,22 +159,29 @@ def test_text_can_be_read_on_every_shade(page, scheme):
     assert {name: round(ratio, 2) for name, ratio in found.items() if ratio < 4.5} == {}
 
 
-@pytest.mark.parametrize("width", [1200, 400])
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/",
-        "/?text=self",
-        "/?near=tiny/0-res/8",
-        "/features/tiny/0-res/8",
-        "/features/tiny/0-res/22",
-        "/dictionaries/tiny/0-res",
-        "/text",
-        "/sql",
-        "/sql?sql=FROM+features+LIMIT+5",
-    ],
-)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_stronger_the_farther_from_the_paper(page, scheme):
+    page.emulate_media(color_scheme=scheme)
+    page.goto("/")
+    found = page.evaluate(CONTRASTS.replace("(high + 0.05) / (low + 0.05)", "Math.abs(light(behind) - light(back))"))
+    for paper in ("--paper", "--card"):
+        distances = [found[f"t s{n} on {paper}"] for n in range(1, 11)]
+        assert distances == sorted(distances)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(page, path, scheme):
+    page.emulate_media(color_scheme=scheme)
+    page.goto(path)
+    page.complaints.clear()  # Chromium logs the status of an error itself
+    assert find_violations(page) == []
+
+
+@pytest.mark.parametrize("width", [375, 1200, 2560])
+@pytest.mark.parametrize("path", PATHS)
 def test_pages_fit_their_window(page, path, width):
     page.set_viewport_size({"width": width, "height": 800})
     page.goto(path)
+    page.complaints.clear()
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

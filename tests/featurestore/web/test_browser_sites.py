@@ -5,14 +5,11 @@ import threading
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from featurestore.web import Settings, create_app
-from tests.featurestore.web.test_browser import ARGUMENTS, CHROMIUM
 from tests.support import tiny
 from tests.support.servers import real_server
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: install the package chromium")
 STATEMENT = "SELECT 'ra' || 'n' AS word"
 OTHER_SITE = """<!doctype html><title>another site</title>
 <img src="{url}/v1/sql?sql={sql}"><iframe src="{url}/sql?sql={sql}"></iframe>
@@ -69,14 +66,6 @@ def other_site(url):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://localhost:{server.server_port}/"
         server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
