@@ -17,7 +17,6 @@ UNSEEN = re.compile(
 )
 
 
-
 class TokenPart(NamedTuple):
     """A piece of text. `mark`: it stands for a character that cannot be seen. `far`: it may be folded away."""
 

@@ -44,9 +44,8 @@ def open_page(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
         "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
     )
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on(
-        "request", lambda request: None if request.url.startswith((url, "data:", "blob:")) else complaints.append(request.url)
-    )
+    ours = (url, "data:", "blob:")
+    page.on("request", lambda request: None if request.url.startswith(ours) else complaints.append(request.url))
     page.complaints = complaints
     yield page
     page.close()
@@ -58,7 +57,8 @@ def find_violations(page: Page) -> list[str]:
     # The policy of our pages lets no script in but their own, so axe is given through the debugger.
     found = Axe().run(page)
     return [
-        f"{violation['id']} ({violation['impact']}): " + "; ".join(node["html"][:160] for node in violation["nodes"][:4])
+        f"{violation['id']} ({violation['impact']}): "
+        + "; ".join(node["html"][:160] for node in violation["nodes"][:4])
         for violation in found.response["violations"]
         if violation["impact"] in ("serious", "critical")
     ]

@@ -161,9 +161,7 @@ def _luminance(colour):
 
 def test_negative_activations_have_another_colour(store):
     page = store.feature("tiny/0-res/8")
-    example = msgspec.structs.replace(
-        page.examples[0], tokens=("a", "b"), activations=(9.0, -9.0), start=0, position=0
-    )
+    example = msgspec.structs.replace(page.examples[0], tokens=("a", "b"), activations=(9.0, -9.0), start=0, position=0)
     made = msgspec.structs.replace(page, examples=(example,))._repr_html_()
     assert re.findall(r"background:rgba\((\d+),", made) == ["20", "240"]
 
