@@ -104,7 +104,8 @@ class Cells:
             whole = _map_whole(source)
             self._reader = pyarrow.ipc.open_file(source if whole is None else whole)
             self.count: int = self._reader.num_record_batches
-            for field in self._reader.schema:
+            self.schema: pyarrow.Schema = self._reader.schema
+            for field in self.schema:
                 _check_type(source, field.name, field.type)
             self.batch: Callable[[int], Batch]
             if whole is None:

@@ -133,7 +133,7 @@ class Writer:
     def add_rows(self, key: str, shard: int, features: pyarrow.Table) -> None:
         """Add the copy of a part of features that pages read."""
         with self._build("feature_rows", key, shard, ".arrow") as part, self._name_write_errors():
-            part.rows = feature_rows.write(part.path, features)
+            part.rows = feature_rows.write_thin(part.path, features)
 
     def add_gathered(
         self, table: str, key: str, shard: int, rows: pyarrow.Table, about: dict[str, Any] | None = None

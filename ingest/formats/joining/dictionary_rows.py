@@ -118,8 +118,10 @@ def guess_layer(source: str) -> int | None:
 def merge_features(
     store: Store, dictionary: str, known: Dictionary | None, new: pyarrow.Table | None, d_sae: int
 ) -> Iterator[tuple[int, pyarrow.Table]]:
-    """Yield the number of each shard and its rows of stored.features: imported ones, else those the store has, else
-    rows without statistics."""
+    """Yield the number of each shard and its rows of stored.features: imported ones, else those the store has.
+
+    The writer adds rows of nulls for the other features.
+    """
     for first in range(0, d_sae, SHARD_FEATURES):
         last = min(first + SHARD_FEATURES, d_sae)
         tables = []
@@ -131,12 +133,11 @@ def merge_features(
         if known is not None and first < known.d_sae:
             old = read_features(store, dictionary, first, last)
             keep = ~taken[old["feature"].to_numpy() - first]
-            taken[old["feature"].to_numpy() - first] = True
             tables.append(old.filter(pyarrow.array(keep)))
-        empty = numpy.flatnonzero(~taken).astype(numpy.int32) + numpy.int32(first)
-        tables.append(pyarrow.table({"feature": empty}))
-        rows = pyarrow.concat_tables([table for table in tables if table.num_rows], promote_options="permissive")
-        yield first // SHARD_FEATURES, rows.append_column("dictionary", pyarrow.array([dictionary] * rows.num_rows))
+        tables = [table for table in tables if table.num_rows]
+        if tables:
+            rows = pyarrow.concat_tables(tables, promote_options="permissive")
+            yield first // SHARD_FEATURES, rows.append_column("dictionary", pyarrow.array([dictionary] * rows.num_rows))
 
 
 def take_range(table: pyarrow.Table, first: int, last: int) -> pyarrow.Table:

@@ -197,6 +197,23 @@ def test_labels_alone_are_searched(tmp_path):
         assert opened.check().problems == ()
 
 
+def test_few_labels_of_many_features_take_little_place(tmp_path):
+    store, path = tmp_path / "a.features", tmp_path / "labels.json"
+    foreign_files.write_json(path, {"17": "names of bridges", "70000": "opening brackets"})
+    run_import(path, store=store, dictionary="m/s")
+    with featurestore.connect(store) as opened:
+        assert sum(opened.info().bytes.values()) < 100_000
+        opened.compact()
+        assert [opened.feature(f"m/s/{index}").label for index in (17, 18, 69_999, 70_000)] == [
+            "names of bridges",
+            None,
+            None,
+            "opening brackets",
+        ]
+        assert opened.check().problems == ()
+        assert sum(opened.info().bytes.values()) < 600_000
+
+
 def test_labels_of_another_dictionary_are_not_joined(tiny_store, tmp_path):
     import shutil
 
