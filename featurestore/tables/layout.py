@@ -54,7 +54,7 @@ def write_parquet(table: str, rows: pyarrow.Table, file: Path) -> None:
         compression=compression,
         row_group_size=layout.group,
         use_dictionary=[path for path in compression if path not in ascending],
-        column_encoding={path: "DELTA_BINARY_PACKED" for path in ascending} or None,
+        column_encoding=dict.fromkeys(ascending, "DELTA_BINARY_PACKED") or None,
     )
 
 
