@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,7 +15,7 @@ import pyarrow.json
 from ingest.formats import files
 from ingest.formats.batches import Batch
 from ingest.formats.readers.labels import parse_feature, parse_label
-from ingest.formats.records import activation_tables
+from ingest.formats.records import activation_lines, activation_tables
 from ingest.formats.records.activation_tables import NUMBER_LIST, TEXT_LIST
 from ingest.formats.records.dashboard_rows import BadRecord, feature_columns
 from ingest.formats.records.windows import drop_filler
@@ -42,6 +42,7 @@ SCHEMAS = (
     pyarrow.schema(list((_FIELDS | {"index": pyarrow.int64()}).items())),
 )
 EXTRA = ("dfaValues", "dfaTargetIndex", "lossValues", "logitContributions")
+FEW_BYTES = 1 << 16  # of lines around a broken one that are read slowly
 OTHER_DICTIONARY = "it is of another model or source"
 
 
@@ -173,29 +174,39 @@ def _identify(path: str, place: str, record: Any, owner: Owner, rejects: Rejects
 
 def read_activations(path: str, rejects: Rejects, owner: Owner, facts: Mapping[str, Any]) -> Iterator[Batch]:
     """Yield windows, by dictionary. Windows without any activation are filler, and dropped."""
-    schema = 0
     for lines in files.read_lines(path, rejects):
-        table, schema = _parse_fast(lines.content, schema)
+        for table, places in _parse(path, lines, rejects):
+            if table.num_rows:
+                yield from _windows(path, table, places, rejects, owner, facts)
+
+
+def _parse(path: str, lines: files.Lines, rejects: Rejects) -> Iterator[tuple[pyarrow.Table, Sequence[int]]]:
+    """Yield activations and their lines' numbers. Where a line is broken, few others are read slowly beside it."""
+    for schema in SCHEMAS:
+        table = activation_lines.parse(lines.content, schema)
         if table is None:
-            table, places = _parse_slowly(path, lines, rejects)
-        else:
-            places = list(range(lines.first, lines.first + table.num_rows))
-        if table.num_rows:
-            yield from _windows(path, table, places, rejects, owner, facts)
+            table = _parse_columns(lines.content, schema)
+        if table is not None:
+            yield table, range(lines.first, lines.first + table.num_rows)
+            return
+    cut = lines.content.find(b"\n", len(lines.content) // 2) + 1
+    if len(lines.content) <= FEW_BYTES or not 0 < cut < len(lines.content):
+        yield _parse_slowly(path, lines, rejects)
+        return
+    first, second = lines.content[:cut], lines.content[cut:]
+    yield from _parse(path, files.Lines(lines.first, first), rejects)
+    yield from _parse(path, files.Lines(lines.first + first.count(b"\n"), second), rejects)
 
 
-def _parse_fast(content: bytes, first: int) -> tuple[pyarrow.Table | None, int]:
-    """Return the lines as a table, by the schema that fits, and its number; None where a line is broken or blank."""
-    count = content.count(b"\n")
+def _parse_columns(content: bytes, schema: pyarrow.Schema) -> pyarrow.Table | None:
+    """Return the lines as a table of a schema; None where a line is blank, broken or of another schema."""
     options = pyarrow.json.ReadOptions(use_threads=False, block_size=len(content) + 1)
-    for number in (first, 1 - first):
-        parse = pyarrow.json.ParseOptions(explicit_schema=SCHEMAS[number], unexpected_field_behavior="ignore")
-        try:
-            table = pyarrow.json.read_json(io.BytesIO(content), options, parse)
-        except pyarrow.ArrowException:
-            continue
-        return (table, number) if table.num_rows == count else (None, number)
-    return None, first
+    parse = pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+    try:
+        table = pyarrow.json.read_json(io.BytesIO(content), options, parse)
+    except pyarrow.ArrowException:
+        return None
+    return table if table.num_rows == content.count(b"\n") else None
 
 
 def _parse_slowly(path: str, lines: files.Lines, rejects: Rejects) -> tuple[pyarrow.Table, list[int]]:
@@ -245,8 +256,10 @@ def _windows(
         rejects.add(path, f"line {places[row]}", reason, record)
     activations = activations.append_column("extra", pyarrow.array(_extra(table), pyarrow.string()))
     for name in {name for name in names if name}:
-        keep = [names[code] == name and row not in reasons for row, code in enumerate(codes.tolist())]
-        windows, dropped = drop_filler(activation_tables.make_windows(activations.filter(pyarrow.array(keep))))
+        keep = numpy.array([own == name for own in names])[codes]
+        keep[list(reasons)] = False
+        kept = activations if keep.all() else activations.filter(pyarrow.array(keep))
+        windows, dropped = drop_filler(activation_tables.make_windows(kept))
         yield Batch(name, dict(facts), windows=windows, dropped=dropped)
 
 

@@ -39,7 +39,11 @@ def find_problems(table: pyarrow.Table) -> dict[int, str]:
         (values, lambda flat: ~numpy.isfinite(flat.fill_null(numpy.nan).to_numpy()), "a value is no finite number"),
     ):
         flat = column.flatten()
-        bad = numpy.asarray(flat_problem(flat))
+        if pyarrow.types.is_dictionary(flat.type) and not flat.null_count:
+            bad = numpy.asarray(flat_problem(flat.dictionary))
+            bad = bad[flat.indices.to_numpy()] if bad.any() else bad
+        else:
+            bad = numpy.asarray(flat_problem(flat))
         if bad.any():
             parents = pyarrow.compute.list_parent_indices(column).to_numpy()
             mark(numpy.bincount(parents[bad], minlength=len(column)) > 0, reason)

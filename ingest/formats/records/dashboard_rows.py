@@ -115,7 +115,7 @@ def _add_histogram(
     if not heights:
         return
     edges = equal_edges(centres) if len(centres) == len(heights) else None
-    counts = [int(height) for height in heights]
+    counts = list(map(int, heights))
     if edges is None or counts != heights or min(counts) < 0 or max(counts) > MOST_COUNT:
         extra[f"{prefix}_data_bar_heights"], extra[f"{prefix}_data_bar_values"] = heights, centres
         return
@@ -127,7 +127,7 @@ def _logits(record: Mapping[str, Any], sign: str) -> list[dict[str, Any]] | None
     texts, values = record.get(f"{sign}_str"), numbers(record, f"{sign}_values")
     if texts is None:
         return None
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+    if not isinstance(texts, list) or set(map(type, texts)) - {str}:
         raise BadRecord(f"its {sign}_str is no list of texts")
     if len(texts) != len(values):
         raise BadRecord(f"its {sign}_str and {sign}_values have different lengths")

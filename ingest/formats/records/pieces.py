@@ -22,11 +22,12 @@ def byte_alphabet() -> dict[str, int]:
 def find_style(pieces: list[str]) -> str:
     """Return how tokens are written: bytes (Ġ for a space), cleaned (bytes, of which white space alone was put back, as
     SAEDashboard does), sentencepiece (▁ for a space) or plain."""
-    if any(piece.startswith(" ") for piece in pieces):
-        return "cleaned" if any("âĢ" in piece for piece in pieces) else "plain"  # the first two bytes of ’, “ and –
-    if any("Ġ" in piece for piece in pieces):
+    joined = "\n".join(("", *pieces, ""))
+    if "\n " in joined and any(piece.startswith(" ") for piece in pieces):
+        return "cleaned" if "âĢ" in joined else "plain"  # the first two bytes of ’, “ and –
+    if "Ġ" in joined:
         return "bytes"
-    return "sentencepiece" if any("▁" in piece for piece in pieces) else "plain"
+    return "sentencepiece" if "▁" in joined else "plain"
 
 
 @functools.lru_cache(1 << 17)
@@ -45,6 +46,8 @@ def plain(tokens: pyarrow.DictionaryArray) -> pyarrow.DictionaryArray:
     """Return tokens whose texts are the bytes they stand for. Two texts of one token may then be two of its numbers."""
     texts = tokens.dictionary.to_pylist()
     style = find_style(texts)
+    if style == "plain":
+        return tokens.cast(pyarrow.dictionary(tokens.type.index_type, pyarrow.binary()))
     pieces = [to_bytes(text, style) for text in texts]
     return pyarrow.DictionaryArray.from_arrays(tokens.indices, pyarrow.array(pieces, pyarrow.binary()))
 
