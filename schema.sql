@@ -523,6 +523,24 @@ COMMENT ON COLUMN stored.graph_links.source IS 'Number of the node where it star
 COMMENT ON COLUMN stored.graph_links.target IS 'Number of the node where it ends.';
 COMMENT ON COLUMN stored.graph_links.weight IS 'The effect; below 0 if the source suppresses the target.';
 
+CREATE TABLE stored.lists (
+    list       VARCHAR NOT NULL CHECK (regexp_full_match(list, '[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}')),
+    note       VARCHAR,
+    features   STRUCT(dictionary VARCHAR, feature INTEGER, note VARCHAR)[] NOT NULL,
+    tool       VARCHAR NOT NULL,
+    created_at TIMESTAMPTZ NOT NULL,
+    changed_at TIMESTAMPTZ NOT NULL,
+    PRIMARY KEY (list),
+    CHECK (len(features) = list_count(features)));
+COMMENT ON TABLE  stored.lists IS 'Lists of features that people keep; searches take one by name, as in among=@name.';
+COMMENT ON COLUMN stored.lists.list IS 'Its name.';
+COMMENT ON COLUMN stored.lists.note IS 'What it is about, in its owner''s words.';
+COMMENT ON COLUMN stored.lists.features IS
+    'Its features in order, each with a note or null; the store may lack some of them.';
+COMMENT ON COLUMN stored.lists.tool IS 'Name and version of the program that wrote it last.';
+COMMENT ON COLUMN stored.lists.created_at IS 'When it was first written.';
+COMMENT ON COLUMN stored.lists.changed_at IS 'When it was last changed.';
+
 CREATE VIEW dictionaries AS FROM stored.dictionaries;
 COMMENT ON VIEW dictionaries IS 'Every dictionary of the store, see stored.dictionaries.';
 
@@ -551,6 +569,14 @@ COMMENT ON VIEW graph_nodes IS
 
 CREATE VIEW graph_links AS FROM stored.graph_links;
 COMMENT ON VIEW graph_links IS 'Every link of every graph, between numbers of nodes; see stored.graph_links.';
+
+CREATE VIEW lists AS SELECT * REPLACE (len(features) AS features) FROM stored.lists;
+COMMENT ON VIEW lists IS 'Every list of features, and how many it has; see stored.lists.';
+
+CREATE VIEW list_features AS
+    SELECT list, position, entry.dictionary, entry.feature, entry.note
+    FROM (SELECT list, unnest(range(len(features)))::INTEGER AS position, unnest(features) AS entry FROM stored.lists);
+COMMENT ON VIEW list_features IS 'Every feature of every list: its position in the list from 0, and its note.';
 
 -- A second label by the same explainer replaces its first, and a row that is removed leaves it without one.
 CREATE VIEW labels AS

@@ -55,6 +55,7 @@ from featurestore.values.hits import (
     Reason,
 )
 from featurestore.values.jobs import Job, JobError, Jobs
+from featurestore.values.lists import FeatureList, FeatureLists, ListedFeature, ListSummary
 
 if TYPE_CHECKING:
     from featurestore.store import Store
@@ -82,6 +83,8 @@ __all__ = [
     "Example",
     "Feature",
     "FeatureId",
+    "FeatureList",
+    "FeatureLists",
     "FeatureStore",
     "FeatureStoreError",
     "Features",
@@ -101,6 +104,8 @@ __all__ = [
     "Label",
     "LabelChange",
     "LabelledNeighbour",
+    "ListSummary",
+    "ListedFeature",
     "LogitEffect",
     "Neighbourhood",
     "NotFound",

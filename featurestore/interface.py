@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import msgspec
 
 from featurestore.progress import Progress, no_progress
-from featurestore.query import Query
+from featurestore.query import MAX_K, Query
 from featurestore.values.dictionary import Coverage, Dictionaries, Dictionary, StoreInfo, pick_dictionary
 from featurestore.values.feature import (
     Feature,
@@ -29,6 +29,7 @@ from featurestore.values.feature import (
 from featurestore.values.graphs import Graph, GraphAdded, Graphs
 from featurestore.values.hits import Activating, Contrast, Duplicates, Hits, Neighbourhood
 from featurestore.values.jobs import Job, Jobs
+from featurestore.values.lists import FeatureList, FeatureLists, ListedFeature, is_list_name
 from featurestore.values.parameters import Parameters
 from featurestore.values.row_stream import RowStream
 
@@ -222,6 +223,51 @@ class FeatureStore(abc.ABC):
         """Remove a graph. Raises NotFound."""
 
     @abc.abstractmethod
+    def lists(self) -> FeatureLists:
+        """Returns every list of features that is kept in the store, ordered by name, without its features."""
+
+    @abc.abstractmethod
+    def feature_list(self, name: str) -> FeatureList:
+        """Returns one list: its features in order, each with its note and best label. Raises NotFound."""
+
+    @abc.abstractmethod
+    def save_list(
+        self,
+        name: str,
+        features: Sequence[FeatureLike | ListedFeature] = (),
+        note: str | None = None,
+        replace: bool = False,
+        keep_missing: bool = False,
+        tool: str | None = None,
+    ) -> FeatureList:
+        """Keep a list of features under a name, and return it. Searches then take `among="@name"`.
+
+        `features` are given in any form of an id, or as ListedFeature with a note each; 10,000 at most. `note` is about
+        the list. `keep_missing` takes features that the store has not, as of a list from elsewhere. Raises BadRequest
+        for another name than of letters, digits, `_`, `-` and `.`, NotFound for a missing feature, Conflict for a name
+        that exists (unless `replace`), Forbidden where a service takes no writes.
+        """
+
+    @abc.abstractmethod
+    def change_list(
+        self,
+        name: str,
+        add: Sequence[FeatureLike | ListedFeature] = (),
+        remove: Sequence[FeatureLike] = (),
+        note: str | None = None,
+        tool: str | None = None,
+    ) -> FeatureList:
+        """Add features to a list, take some out, change its note ("" takes it away); returns the list after that.
+
+        A feature that the list has keeps its place, and gets the new note where one is given. Raises NotFound for a
+        list or feature that is not there, Conflict when another writer changes it meanwhile, and as `save_list` does.
+        """
+
+    @abc.abstractmethod
+    def remove_list(self, name: str, tool: str | None = None) -> None:
+        """Remove a list, but not its features. Raises NotFound."""
+
+    @abc.abstractmethod
     def add_labels(self, given: Sequence[GivenLabel], tool: str | None = None) -> int:
         """Write labels of features, all in one commit or none. Returns the number of the commit.
 
@@ -302,8 +348,13 @@ class FeatureStore(abc.ABC):
         return self.run(Query.of(dict(vector=tuple(float(x) for x in items), **options)))
 
     def rerank(self, text: str, ids: Sequence[FeatureLike], **options: Any) -> Hits:
-        """Returns these features, ranked by how well their labels match `text`, without those that have no label."""
-        return self.search(text, among=tuple(map(id_text, ids)), **{"k": max(1, len(ids)), "all": True} | options)
+        """Returns these features, ranked by how well their labels match `text`, without those that have no label.
+
+        `@name` among the ids stands for the features of a list.
+        """
+        among = (ids,) if isinstance(ids, str) else tuple(map(id_text, ids))
+        k = MAX_K if any(map(is_list_name, among)) else max(1, len(among))
+        return self.search(text, among=among, **{"k": k, "all": True} | options)
 
     def set_label(self, id: FeatureLike, label: str, explainer: str = "human") -> None:
         """Write a label, which replaces the former one of `explainer`. Raises as `add_labels` does."""

@@ -69,7 +69,11 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         _Text | None, Meta(description="Only features for which this SQL condition over the view `features` holds.")
     ] = None
     among: Annotated[
-        _Ids | None, Meta(description="Rank only these features, by id; an empty list matches nothing.")
+        _Ids | None,
+        Meta(
+            description="Rank only these features, by id, or those of a list of the store, as @name; "
+            "an empty list matches nothing."
+        ),
     ] = None
     k: Annotated[int, Meta(description="Number of hits.", ge=1, le=MAX_K)] = 10
     all: Annotated[bool, Meta(description="Include dead and always-on features, which are hidden by default.")] = False

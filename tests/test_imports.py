@@ -20,7 +20,7 @@ FLOORS = {
         ["mcp"],
         ["web"],
         ["store", "client"],
-        ["maintenance", "graphs"],
+        ["maintenance", "graphs", "lists"],
         ["search"],
         ["snapshot"],
         ["sql"],

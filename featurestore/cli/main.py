@@ -11,7 +11,7 @@ from types import ModuleType
 import click
 
 import featurestore
-from featurestore.cli import feature, graph, maintain, mcp, search, serve, sql
+from featurestore.cli import feature, graph, lists, maintain, mcp, search, serve, sql
 from featurestore.extension.commands import Group
 
 # Threads of torch that wait for one another should sleep, not spin: with another program on one of two cores, embedding
@@ -71,6 +71,7 @@ for command in (
     feature.info,
     sql.sql,
     graph.graph,
+    lists.list_,
     maintain.create,
     maintain.index,
     maintain.check,

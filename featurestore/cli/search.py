@@ -80,7 +80,7 @@ def search(text: str, store: str, as_json: bool, **options: Any) -> None:
 
 @click.command()
 @click.argument("to", metavar="ID_OR_FILE", nargs=-1, required=True, shell_complete=complete_features)
-@query_options("unlike", "opposite", "space", "k", "within", "where", "all", "group", "cursor")
+@query_options("unlike", "opposite", "space", "k", "within", "where", "among", "all", "group", "cursor")
 @store_option
 @json_option
 def nearest(to: tuple[str, ...], store: str, as_json: bool, **options: Any) -> None:

@@ -20,6 +20,7 @@ from featurestore.values.feature import Feature, FeatureLike, Features, GivenLab
 from featurestore.values.graphs import GraphAdded, Graphs
 from featurestore.values.hits import Hits
 from featurestore.values.jobs import Jobs
+from featurestore.values.lists import FeatureList, FeatureLists, ListedFeature, check_name, convert_features
 from featurestore.values.parameters import Parameters, normalize, to_json
 from featurestore.values.row_stream import RowStream
 from featurestore.wire import limits, questions, requests
@@ -103,6 +104,7 @@ class Client(FeatureStore):
     graph_file = ask(FeatureStore.graph_file, questions.GRAPH_FILE)
     save_graph = ask(FeatureStore.save_graph, questions.SAVE_GRAPH, lambda answer: None)
     remove_graph = ask(FeatureStore.remove_graph, questions.REMOVE_GRAPH, lambda answer: None)
+    lists = ask(FeatureStore.lists, questions.LISTS, lambda answer: FeatureLists(answer.lists))
     remove_label = ask(FeatureStore.remove_label, questions.REMOVE_LABEL, lambda answer: None)
     label_history = ask(FeatureStore.label_history, questions.LABEL_HISTORY, lambda answer: answer.changes)
     vote = ask(FeatureStore.vote, questions.VOTE, lambda answer: None)
@@ -207,6 +209,41 @@ class Client(FeatureStore):
         request = requests.GraphRequest(graph=content, map=tuple(map), replace=replace)
         return self._http.ask(questions.PUT_GRAPH, request, name, repeatable=replace)
 
+    def feature_list(self, name: str) -> FeatureList:
+        """As the interface says."""
+        return self._http.ask(questions.FEATURE_LIST, requests.Nothing(), check_name(name))
+
+    def save_list(
+        self,
+        name: str,
+        features: Sequence[FeatureLike | ListedFeature] = (),
+        note: str | None = None,
+        replace: bool = False,
+        keep_missing: bool = False,
+        tool: str | None = None,
+    ) -> FeatureList:
+        """As the interface says, where the service takes writes."""
+        listed = _encode_features(features)
+        request = requests.ListRequest(features=listed, note=note, replace=replace, keep_missing=keep_missing)
+        return self._http.ask(questions.SAVE_LIST, request, check_name(name), repeatable=replace)
+
+    def change_list(
+        self,
+        name: str,
+        add: Sequence[FeatureLike | ListedFeature] = (),
+        remove: Sequence[FeatureLike] = (),
+        note: str | None = None,
+        tool: str | None = None,
+    ) -> FeatureList:
+        """As the interface says, where the service takes writes."""
+        ids = tuple(id_text(id) for id in remove)
+        request = requests.ListChangeRequest(add=_encode_features(add), remove=ids, note=note)
+        return self._http.ask(questions.CHANGE_LIST, request, check_name(name))
+
+    def remove_list(self, name: str, tool: str | None = None) -> None:
+        """As the interface says, where the service takes writes."""
+        self._http.ask(questions.REMOVE_LIST, requests.Nothing(), check_name(name))
+
     def add_labels(self, given: Sequence[GivenLabel], tool: str | None = None) -> int:
         """As the interface says; raises BadRequest for more than 1,000 labels too."""
         if not given:
@@ -224,6 +261,10 @@ class Client(FeatureStore):
 
 def _encode(parameters: Parameters | None) -> Any:
     return None if parameters is None else to_json(normalize(parameters))
+
+
+def _encode_features(features: Sequence[FeatureLike | ListedFeature]) -> tuple[requests.ListedRequest, ...]:
+    return tuple(requests.ListedRequest(id=each.id, note=each.note) for each in convert_features(features))
 
 
 def _batches_of(ids: Sequence[str]) -> list[tuple[str, ...]]:

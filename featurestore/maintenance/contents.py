@@ -15,7 +15,7 @@ from featurestore.snapshot import page_copies
 from featurestore.snapshot.decoder_vectors import open_vectors, target_layers
 from featurestore.sql.rules import check_expression
 from featurestore.storage import numpy_files
-from featurestore.storage.border import APPENDED, OF_A_GRAPH
+from featurestore.storage.border import APPENDED, OF_A_GRAPH, OF_A_LIST
 from featurestore.storage.directory import Directory
 from featurestore.storage.log import Snapshot
 from featurestore.storage.log_files import Part
@@ -90,6 +90,8 @@ def _table_problem(snapshot: Snapshot, rows: Rows, gate: Gate, part: Part) -> st
         gate.check(part.table, table)
     except BadRequest as exc:
         return str(exc)
+    if part.table in OF_A_LIST and table["list"].to_pylist() != [part.key]:
+        return f"should hold one row, of the list {part.key}"
     if part.table in ("features", "examples", *APPENDED):
         features = table["feature"].to_numpy()
         d_sae = _read_d_sae(snapshot, rows, part.key)

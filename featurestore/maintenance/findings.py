@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from featurestore.storage.border import OF_A_GRAPH
+from featurestore.storage.border import OF_A_GRAPH, OF_A_LIST
 from featurestore.storage.log_files import Part
 from featurestore.tables.best_label import RULE_TABLE
 
@@ -47,4 +47,6 @@ def remedy_of(part: Part) -> str:
         return "set it again with `featurestore label rule`"
     if part.table in OF_A_GRAPH:
         return "restore it from a copy, or import it again with `featurestore graph add --replace`"
+    if part.table in OF_A_LIST:
+        return "restore it from a copy, or import it again with `featurestore list import --replace`"
     return f"restore it from a copy, or write {part.table} of {part.key} again (harvest --replace)"

@@ -28,6 +28,9 @@ HitCount = Annotated[int, Field(description="Most results of an answer.", ge=1, 
 Within = Annotated[
     list[str] | None, Field(description="Only these dictionaries (model/source) or models; all unless given.")
 ]
+Among = Annotated[
+    list[str] | None, Field(description="Rank only these features, by id, or those of a list kept in the store: @name.")
+]
 Where = Annotated[
     str | None,
     Field(description="SQL condition on the view `features`, as in: layer > 3 and density < 0.01", max_length=4000),
@@ -63,12 +66,13 @@ class Tools:
         mode: Annotated[str, Field(description="hybrid, semantic (by meaning) or keyword (by words).")] = "hybrid",
         within: Within = None,
         where: Where = None,
+        among: Among = None,
         k: HitCount = 10,
         cursor: Cursor = None,
         budget: Budget = None,
     ) -> str:
         """Find features by what their labels say, and by the tokens that they fire on. Best hits come first."""
-        arguments = {"text": text, "mode": mode, "within": within, "where": where, "k": k}
+        arguments = {"text": text, "mode": mode, "within": within, "where": where, "among": among, "k": k}
         return self._hits(arguments, {**arguments}, cursor, budget)
 
     def nearest(
@@ -79,6 +83,7 @@ class Tools:
         unlike: Annotated[list[str] | None, Field(description="Features whose directions are subtracted.")] = None,
         within: Within = None,
         where: Where = None,
+        among: Among = None,
         k: HitCount = 10,
         cursor: Cursor = None,
         budget: Budget = None,
@@ -89,7 +94,7 @@ class Tools:
         dictionaries have the same feature: about 0.9 and more is the same direction.
         """
         near = (to,) if isinstance(to, str) else tuple(to)
-        arguments = {"near": near, "unlike": unlike, "within": within, "where": where, "k": k}
+        arguments = {"near": near, "unlike": unlike, "within": within, "where": where, "among": among, "k": k}
         return self._hits(arguments, {name: value for name, value in arguments.items() if value}, cursor, budget)
 
     def feature(
@@ -159,9 +164,9 @@ class Tools:
         """Ask in SQL, when the other tools do not fit: counts, joins, aggregates, any order.
 
         The views are dictionaries, features, labels, best_labels, scores, examples, votes, graphs, graph_nodes,
-        graph_links; the resource featurestore://schema has their columns. Searches are table functions, as in
-        FROM semantic('deception', k := 100). Rows are lists in the order of `columns`. Give an ORDER BY where you
-        want to go on with the cursor.
+        graph_links, lists, list_features; the resource featurestore://schema has their columns. Searches are table
+        functions, as in FROM semantic('deception', k := 100). Rows are lists in the order of `columns`. Give an
+        ORDER BY where you want to go on with the cursor.
         """
         arguments = {"sql": sql, "parameters": parameters}
         page = answers.read_cursor(cursor, arguments)
@@ -238,8 +243,8 @@ class Tools:
     ) -> str:
         """Return an answer with hits. The store's own cursor leads from page to page, ours through a page."""
         page, limit = answers.read_cursor(cursor, arguments), answers.check_budget(budget, self._budget)
-        within = fields.get("within")
-        query = Query.of({**fields, "within": tuple(within) if within else None, "cursor": page.inner})
+        several = {name: tuple(fields[name]) if fields.get(name) else None for name in ("within", "among")}
+        query = Query.of({**fields, **several, "cursor": page.inner})
         hits: Hits = self._store.run(query)
         rows = [descriptions.describe_hit(hit) for hit in hits[page.start :]]
         head = {"notes": hits.notes} if page == Place() else {}

@@ -20,6 +20,7 @@ from featurestore.query import Query
 from featurestore.sql.conditions import Selection, subqueries_allowed
 from featurestore.values.dictionary import Dictionary, pick_dictionary
 from featurestore.values.feature import FeatureId, FeatureLike, id_text
+from featurestore.values.lists import is_list_name
 
 T = TypeVar("T")
 WHERE_SECONDS = 30.0
@@ -52,8 +53,18 @@ class Choice:
 class Catalog:
     """The dictionaries of a snapshot and the numbering of their features. Never changes."""
 
-    def __init__(self, dictionaries: Sequence[Dictionary], own: Callable[[str], pyarrow.Table], guarded: Guarded):
-        """`own` runs a statement of this package; `guarded` a user's condition, within some seconds."""
+    def __init__(
+        self,
+        dictionaries: Sequence[Dictionary],
+        own: Callable[[str], pyarrow.Table],
+        guarded: Guarded,
+        list_ids: Callable[[str], Sequence[FeatureId]],
+    ):
+        """`own` runs a statement of this package; `guarded` a user's condition, within some seconds.
+
+        `list_ids` gives the features of a list by its name, and raises NotFound.
+        """
+        self._list_ids = list_ids
         self.dictionaries = sorted(dictionaries, key=lambda dictionary: dictionary.dictionary)
         self._own = own
         self._guarded = guarded
@@ -166,25 +177,42 @@ class Catalog:
 
     def _choose(self, query: Query) -> Choice:
         mask = self._within(query.within)
+        notes: list[str] = []
         if query.among is not None:
-            among = numpy.zeros(self.size, dtype=bool)
-            among[[self.number(self.feature_id(id)) for id in query.among]] = True
-            mask &= among
+            mask &= self._among(query.among, notes)
         if query.where is not None:
             mask &= self._where(query.where)
         for name in ("within", "among"):
             if getattr(query, name) == ():
                 return Choice(mask, [f"{name} is an empty list, which matches nothing"])
         if query.all:
-            return Choice(mask)
-        notes = []
+            return Choice(mask, notes)
+        hidden_counts = []
         for state, in_state in self._states.items():
             hidden = int(numpy.count_nonzero(mask & in_state))
             if hidden:
-                notes.append(f"{hidden:,} {state}")
+                hidden_counts.append(f"{hidden:,} {state}")
         for in_state in self._states.values():
             mask &= ~in_state
-        return Choice(mask, [f"left out: {' and '.join(notes)} features (all=true shows them)"] if notes else [])
+        if hidden_counts:
+            notes.append(f"left out: {' and '.join(hidden_counts)} features (all=true shows them)")
+        return Choice(mask, notes)
+
+    def _among(self, given: Sequence[str], notes: list[str]) -> numpy.ndarray:
+        """The features of these ids, and of the lists that `@name` stands for; what is left out is noted."""
+        mask = numpy.zeros(self.size, dtype=bool)
+        for id in given:
+            if not is_list_name(id):
+                mask[self.number(self.feature_id(id))] = True
+                continue
+            ids = self._list_ids(id)
+            present = [self.number(listed) for listed in ids if self.holds(listed)]
+            mask[present] = True
+            if not ids:
+                notes.append(f"the list {id} is empty")
+            elif len(present) < len(ids):
+                notes.append(f"{len(ids) - len(present):,} of the {len(ids):,} features of {id} are not in the store")
+        return mask
 
     def _within(self, names: Sequence[str] | None) -> numpy.ndarray:
         mask = numpy.full(self.size, names is None)

@@ -231,11 +231,19 @@ def _run_search(
             raise BadRequest(f"SQL: activating(...) takes dictionary, k and order, not {unknown[0]}")
         return _active_table(activating(of, **_check_activating(values)))
     fields = dict(values)
-    if isinstance(fields.get("within"), str):
-        fields["within"] = [fields["within"]]
+    for field in ("within", "among"):
+        if isinstance(fields.get(field), str):
+            fields[field] = [fields[field]]
     unknown = sorted(
         set(fields)
-        - {"k", "within", "where", "all", *(("space", "unlike", "opposite") if name == "nearest" else ("over",))}
+        - {
+            "k",
+            "within",
+            "among",
+            "where",
+            "all",
+            *(("space", "unlike", "opposite") if name == "nearest" else ("over",)),
+        }
     )
     if unknown:
         raise BadRequest(f"SQL: {name}(...) does not take {unknown[0]}")

@@ -38,12 +38,14 @@ OF_A_DICTIONARY = (
 )
 # Parts of an attribution graph; `key` is its name.
 OF_A_GRAPH = ("graphs", "graph_nodes", "graph_links")
+# Parts of a list of features; `key` is its name.
+OF_A_LIST = ("lists",)
 # Parts of which one key may have many: each writer appends its own.
 APPENDED = ("labels", "votes", "scores")
 # Parts whose key is a hash of their content: two writers that add the same one agree.
 SHARED = ("tokenizers", "documents", "tokens", "token_stream")
 # Every table that a part can be of. Nothing else below a store is a part, whatever a log says.
-TABLES = frozenset((*OF_A_DICTIONARY, *OF_A_GRAPH, *SHARED, "decoder_index", "label_index", "label_rule"))
+TABLES = frozenset((*OF_A_DICTIONARY, *OF_A_GRAPH, *OF_A_LIST, *SHARED, "decoder_index", "label_index", "label_rule"))
 
 MOST_NAME = 1000  # characters of a file's name
 MOST_SETTING = 2000  # characters of an embedder's setting

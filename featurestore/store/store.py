@@ -24,6 +24,7 @@ import pyarrow
 from featurestore.errors import BadRequest, Unavailable
 from featurestore.graphs import file_format, graph_store
 from featurestore.interface import FeatureStore
+from featurestore.lists import list_store
 from featurestore.maintenance import check, compact, job_files, jobs, repair
 from featurestore.maintenance.findings import Checked
 from featurestore.maintenance.job_records import JobRecord, keep_record
@@ -51,6 +52,7 @@ from featurestore.values.feature import Feature, FeatureLike, Features, GivenLab
 from featurestore.values.graphs import Graph, GraphAdded, Graphs
 from featurestore.values.hits import Activating, Contrast, Duplicates, Hits, Neighbourhood
 from featurestore.values.jobs import Job, Jobs
+from featurestore.values.lists import FeatureList, FeatureLists, ListedFeature, convert_features
 from featurestore.values.parameters import Parameters, normalize
 from featurestore.values.row_stream import RowStream
 
@@ -346,6 +348,41 @@ class Store(FeatureStore):
 
     def remove_graph(self, slug: str, tool: str | None = None) -> None:
         graph_store.remove(self._directory, slug, tool or "featurestore graph remove")
+
+    def lists(self) -> FeatureLists:
+        return self._current_view.lists.all()
+
+    def feature_list(self, name: str) -> FeatureList:
+        view = self._current_view
+        return view.lists.feature_list(name, view.catalog, view.pages)
+
+    def save_list(
+        self,
+        name: str,
+        features: Sequence[FeatureLike | ListedFeature] = (),
+        note: str | None = None,
+        replace: bool = False,
+        keep_missing: bool = False,
+        tool: str | None = None,
+    ) -> FeatureList:
+        listed, catalog = convert_features(features), self._current_view.catalog
+        list_store.save(self._directory, catalog, name, listed, note, replace, keep_missing, tool or list_store.TOOL)
+        return self.feature_list(name)
+
+    def change_list(
+        self,
+        name: str,
+        add: Sequence[FeatureLike | ListedFeature] = (),
+        remove: Sequence[FeatureLike] = (),
+        note: str | None = None,
+        tool: str | None = None,
+    ) -> FeatureList:
+        listed, ids, catalog = convert_features(add), [id_text(id) for id in remove], self._current_view.catalog
+        list_store.change(self._directory, catalog, name, listed, ids, note, tool or list_store.TOOL)
+        return self.feature_list(name)
+
+    def remove_list(self, name: str, tool: str | None = None) -> None:
+        list_store.remove(self._directory, name, tool or list_store.TOOL)
 
     def jobs(self) -> Jobs:
         return job_files.read_jobs(self._directory.storage)

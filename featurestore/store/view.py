@@ -10,6 +10,7 @@ import numpy
 import pyarrow
 
 from featurestore.graphs.graph_store import GraphReader
+from featurestore.lists.list_store import ListReader
 from featurestore.search.decoder_index import DecoderIndex, Once
 from featurestore.search.fresh_labels import read_labels
 from featurestore.search.label_index import LabelIndex
@@ -47,10 +48,12 @@ class View:
         self._rows = rows
         self._lock = threading.Lock()
         dictionaries = [rows.dictionary(part) for part in snapshot.parts("dictionaries")]
+        self.lists = ListReader(rows, snapshot)
         self.catalog = Catalog(
             dictionaries,
             lambda statement: self.engine.table(statement),
             lambda selection, seconds: select(self, selection, seconds).read_all(),
+            self.lists.ids,
         )
         shards = Shards(snapshot)
         self.pages = FeaturePages(rows, snapshot, shards, self.catalog, lambda: self.engine)

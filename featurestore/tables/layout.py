@@ -9,7 +9,7 @@ import pyarrow
 import pyarrow.parquet
 
 from featurestore.errors import BadRequest
-from featurestore.storage.border import OF_A_DICTIONARY, OF_A_GRAPH
+from featurestore.storage.border import OF_A_DICTIONARY, OF_A_GRAPH, OF_A_LIST
 
 
 class Layout(NamedTuple):
@@ -70,6 +70,7 @@ def _leaves(path: str, type_: pyarrow.DataType) -> list[str]:
 def check_keys(table: str, rows: pyarrow.Table, key: str) -> None:
     """Check that every row belongs to the part's key. Raises BadRequest otherwise."""
     columns = dict.fromkeys(OF_A_DICTIONARY, "dictionary") | dict.fromkeys(OF_A_GRAPH, "graph")
+    columns |= dict.fromkeys(OF_A_LIST, "list")
     column = (columns | {"tokenizers": "tokenizer"}).get(table, "corpus")
     if table not in ("decoder_vectors",) and rows.num_rows:
         others = [name for name in rows[column].unique().to_pylist() if name != key]

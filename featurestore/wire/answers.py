@@ -12,6 +12,7 @@ from featurestore.values.feature import Example, Feature, Label, LabelChange, Sc
 from featurestore.values.graphs import GraphSummary
 from featurestore.values.hits import Hit
 from featurestore.values.jobs import Job
+from featurestore.values.lists import ListSummary
 
 
 class DictionariesAnswer(msgspec.Struct, frozen=True):
@@ -114,6 +115,12 @@ class GraphList(msgspec.Struct, frozen=True):
     """Every graph, without its nodes and links."""
 
     graphs: list[GraphSummary]
+
+
+class ListsAnswer(msgspec.Struct, frozen=True):
+    """Every list of features, without the features, which are counted."""
+
+    lists: list[ListSummary]
 
 
 class Removed(msgspec.Struct, frozen=True):

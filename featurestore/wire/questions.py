@@ -10,6 +10,7 @@ from featurestore.values.feature import Feature
 from featurestore.values.graphs import Graph, GraphAdded
 from featurestore.values.hits import Activating, Contrast, Duplicates, Neighbourhood
 from featurestore.values.jobs import Job
+from featurestore.values.lists import FeatureList
 from featurestore.wire import answers, requests
 from featurestore.wire.limits import MOST_GRAPH
 from featurestore.wire.question import ARROW, CSV, LINES, PARQUET, Question
@@ -297,6 +298,56 @@ REMOVE_GRAPH = Question(
     name="remove_graph",
     summary="Remove a graph.",
     path="/graphs/<slug>",
+    takes=Nothing,
+    gives=answers.Removed,
+    methods=("DELETE",),
+    scope="write",
+    lane="write",
+)
+
+# --- lists of features ------------------------------------------------------------------------------------------
+
+LISTS = Question(
+    name="lists",
+    summary="Every list of features, ordered by name.",
+    path="/lists",
+    takes=Nothing,
+    gives=answers.ListsAnswer,
+    tagged=True,
+)
+FEATURE_LIST = Question(
+    name="feature_list",
+    summary="A list: its features in order, with their notes and best labels. Searches take it as among=@name.",
+    path="/lists/<list>",
+    takes=Nothing,
+    gives=FeatureList,
+    lane="search",
+    tagged=True,
+)
+SAVE_LIST = Question(
+    name="save_list",
+    summary="Keep a list of features under this name; the list then.",
+    path="/lists/<list>",
+    takes=requests.ListRequest,
+    gives=FeatureList,
+    methods=("PUT",),
+    scope="write",
+    lane="write",
+)
+CHANGE_LIST = Question(
+    name="change_list",
+    summary="Add features to a list, take some out, change its note; the list then.",
+    path="/lists/<list>",
+    takes=requests.ListChangeRequest,
+    gives=FeatureList,
+    methods=("POST",),
+    scope="write",
+    lane="write",
+)
+REMOVE_LIST = Question(
+    name="remove_list",
+    summary="Remove a list, but not its features.",
+    path="/lists/<list>",
     takes=Nothing,
     gives=answers.Removed,
     methods=("DELETE",),

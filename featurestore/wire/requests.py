@@ -13,6 +13,7 @@ from msgspec import Meta
 from featurestore.query import MAX_K
 from featurestore.values.jobs import KINDS
 from featurestore.values.label_text import MOST_LABEL, MOST_NAME
+from featurestore.values.lists import MOST_LISTED
 from featurestore.wire.limits import MOST_IDS, MOST_LABELS, MOST_ROWS, MOST_SQL, MOST_TEXT
 
 
@@ -189,6 +190,35 @@ class GraphViewRequest(Request, frozen=True):
     view: Annotated[
         dict[str, Any], Meta(description="What front ends call qParams: pinnedIds, supernodes, clerps and the like.")
     ]
+
+
+class ListedRequest(Request, frozen=True):
+    """A feature of a list, and what is noted about it."""
+
+    id: Annotated[str, Meta(description="The feature: model/source/index.")]
+    note: Annotated[str | None, Meta(description="What is noted about it.")] = None
+
+
+_Listed = Annotated[tuple[str | ListedRequest, ...], Meta(max_length=MOST_LISTED)]
+
+
+class ListRequest(Request, frozen=True):
+    """A list of features to keep."""
+
+    features: Annotated[_Listed, Meta(description="Ids of features, or objects of an id and a note, in order.")] = ()
+    note: Annotated[str | None, Meta(description="What the list is about.")] = None
+    replace: Annotated[bool, Meta(description="In the place of the list of this name; else that is a conflict.")] = (
+        False
+    )
+    keep_missing: Annotated[bool, Meta(description="Features that the store has not are kept in the list too.")] = False
+
+
+class ListChangeRequest(Request, frozen=True):
+    """What to change in a list of features."""
+
+    add: Annotated[_Listed, Meta(description="Features to add at the end, as ids or objects of an id and a note.")] = ()
+    remove: Annotated[tuple[str, ...], Meta(description="Ids of features to take out.")] = ()
+    note: Annotated[str | None, Meta(description="What the list is about; an empty text takes the note away.")] = None
 
 
 class JobRequest(Request, frozen=True):

@@ -20,6 +20,7 @@ SCHEMA_NAMES = {
     "ExamplesAnswer": "ExamplesFound",
     "FeaturesAnswer": "Features",
     "LabelsAnswer": "Labels",
+    "ListsAnswer": "Lists",
     "ScoresAnswer": "Scores",
     "SearchAnswer": "Found",
     "VectorAnswer": "Vector",
@@ -30,6 +31,7 @@ PARTS = {
     "source": {"type": "string", "pattern": r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$"},
     "index": {"type": "integer", "minimum": 0, "maximum": 999_999_999},
     "job": {"type": "string", "pattern": "^[a-z]+-[0-9a-f]{12}$"},
+    "list": {"type": "string", "pattern": r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}$"},
     "slug": {"type": "string", "pattern": r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}$"},
 }
 # What any route may answer beside its own; `default` stands for the rest of them.
