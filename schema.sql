@@ -28,6 +28,7 @@ CREATE TABLE stored.dictionaries (
     model_hash        VARCHAR,
     weights_location  VARCHAR,
     weights_hash      VARCHAR,
+    neuronpedia_id    VARCHAR CHECK (regexp_full_match(neuronpedia_id, '[^/\s]+/[^/\s]+')),
     tokenizer         VARCHAR,
     corpus            VARCHAR,
     dataset           VARCHAR,
@@ -75,6 +76,8 @@ COMMENT ON COLUMN stored.dictionaries.model_hash IS 'sha256 of the model''s weig
 COMMENT ON COLUMN stored.dictionaries.weights_location IS
     'Directory or hub reference the dictionary''s weights were loaded from.';
 COMMENT ON COLUMN stored.dictionaries.weights_hash IS 'sha256 of the dictionary''s weights, first 16 hex digits.';
+COMMENT ON COLUMN stored.dictionaries.neuronpedia_id IS
+    'Its model/source on Neuronpedia, as the weights or the imported files say; null if they do not.';
 COMMENT ON COLUMN stored.dictionaries.tokenizer IS 'Id of the model''s tokenizer, see stored.tokenizers.';
 COMMENT ON COLUMN stored.dictionaries.corpus IS
     'Id of the harvested corpus, see stored.documents; null if only weights were read.';

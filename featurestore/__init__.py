@@ -6,6 +6,7 @@ store.search("exception handling")
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,7 @@ from featurestore.values.hits import (
 )
 from featurestore.values.jobs import Job, JobError, Jobs
 from featurestore.values.lists import FeatureList, FeatureLists, ListedFeature, ListSummary
+from featurestore.weights import Weights, is_location, read_location
 
 if TYPE_CHECKING:
     from featurestore.store import Store
@@ -120,10 +122,12 @@ __all__ = [
     "Unauthorized",
     "Unavailable",
     "UnsupportedVersion",
+    "Weights",
     "Writer",
     "connect",
     "create",
     "held_out",
+    "sae",
 ]
 
 
@@ -155,6 +159,21 @@ def connect(location: str | Path, embedder: str | None = None) -> FeatureStore:
     from featurestore.store import Store
 
     return Store(location, embedder)
+
+
+def sae(id: str, store: FeatureStore | str | Path | None = None, weights: str | Path | None = None) -> Weights:
+    """Return trained weights as torch tensors; `to_sae_lens()` gives the same as an SAE of the package sae_lens.
+
+    `id` is a dictionary of `store` (a store or where one is; else $FEATURESTORE, or the directory `features`), or a
+    place of weights: a directory, a file or hf://.... `weights` is another place of the dictionary's. Raises NotFound
+    for what is not there, Unavailable where the weights or torch are missing.
+    """
+    if store is None and is_location(id):
+        return read_location(id)
+    if isinstance(store, FeatureStore):
+        return store.sae(id, weights)
+    with connect(store or os.environ.get("FEATURESTORE") or "features") as opened:
+        return opened.sae(id, weights)
 
 
 def create(path: str | Path) -> Store:

@@ -32,6 +32,7 @@ from featurestore.values.jobs import Job, Jobs
 from featurestore.values.lists import FeatureList, FeatureLists, ListedFeature, is_list_name
 from featurestore.values.parameters import Parameters
 from featurestore.values.row_stream import RowStream
+from featurestore.weights import Weights, read_weights
 
 if TYPE_CHECKING:
     import numpy
@@ -92,10 +93,19 @@ class FeatureStore(abc.ABC):
         """Returns the scores of a feature's labels, the newest by each method and judge. Raises as `feature` does."""
 
     @abc.abstractmethod
-    def vectors(self, ids: Sequence[FeatureLike]) -> numpy.ndarray:
-        """Returns decoder vectors of features of one width, (n, d_out) float32.
+    def vectors(
+        self,
+        ids: Sequence[FeatureLike] | None = None,
+        dictionary: str | None = None,
+        encoder: bool = False,
+        target: int | None = None,
+    ) -> numpy.ndarray:
+        """Returns decoder vectors of features of one width, (n, d_out) float32, or those of a whole dictionary.
 
-        Raises as `feature` does, and BadRequest for several widths.
+        With `dictionary` in the place of `ids` it is the matrix that the store keeps, (d_sae, d_out) float16, mapped
+        to its file where it is one, for reading only. With `encoder` it is W_enc transposed, (d_sae, d_in) float32,
+        from the weights that the dictionary names; a service must have them. `target` is a layer, as in `vector`.
+        Raises as `feature` does, BadRequest for several widths, Unavailable where the weights are missing.
         """
 
     @abc.abstractmethod
@@ -372,8 +382,29 @@ class FeatureStore(abc.ABC):
             page_query = msgspec.structs.replace(page_query, cursor=page.next)
 
     def dictionary(self, id: str) -> Dictionary:
-        """Returns one dictionary. Raises NotFound, which names those of the store."""
+        """Returns one dictionary, by its id or by its model/source on Neuronpedia.
+
+        Raises NotFound, which names those of the store.
+        """
         return pick_dictionary(self.dictionaries(), id)
+
+    def vectors_to_arrow(self, dictionary: str, encoder: bool = False, target: int | None = None) -> pyarrow.Table:
+        """Returns a dictionary's vectors as a table: id, feature and vector, a list of fixed size.
+
+        It shares the memory of `vectors(dictionary=...)`, and raises as that does.
+        """
+        from featurestore.values.matrix import Matrix
+
+        matrix = self.vectors(dictionary=dictionary, encoder=encoder, target=target)
+        return Matrix([matrix]).to_arrow(self.dictionary(dictionary).dictionary)
+
+    def sae(self, dictionary: str, weights: str | Path | None = None) -> Weights:
+        """Returns a dictionary's weights as torch tensors, read on this machine; `to_sae_lens()` is sae_lens's object.
+
+        They are read from where the store says, or from `weights`, and must have the hash that the store has. Raises
+        NotFound for another dictionary, Unavailable where the weights or torch are missing.
+        """
+        return read_weights(self.dictionary(dictionary), weights)
 
     def __enter__(self) -> Self:
         return self

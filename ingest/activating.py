@@ -11,6 +11,7 @@ import numpy
 
 from featurestore import BadRequest, Dictionary, FeatureStoreError, Unavailable
 from featurestore.extension.text import join_pieces
+from ingest import dictionary_weights
 
 if TYPE_CHECKING:
     from ingest.model.model import Model
@@ -49,7 +50,7 @@ def activations(dictionaries: Sequence[Dictionary], text: str) -> tuple[Tokenise
             raise BadRequest(f"text: it has {len(ids):,} tokens; {MAX_TOKENS:,} at most are run at once")
         if not ids:
             raise BadRequest("text: the tokenizer makes no token of it")
-        saes = {dictionary.dictionary: _find_sae(dictionary) for dictionary in dictionaries}
+        saes = {dictionary.dictionary: dictionary_weights.read(None, dictionary) for dictionary in dictionaries}
         # Dictionaries harvested in contexts of one kind share the runs of the model.
         kinds: dict[tuple[int, tuple[int, ...]], list[str]] = {}
         for dictionary in dictionaries:
@@ -105,31 +106,8 @@ def _find_model(dictionary: Dictionary) -> Model:
     return model
 
 
-def _find_sae(dictionary: Dictionary) -> Sae:
-    """Return the weights of a dictionary. Raises Unavailable when they are missing or have changed."""
-    if dictionary.weights_location is None:
-        raise Unavailable(f"the store does not say where the weights of {dictionary.dictionary} are")
-    try:
-        sae = _load_sae(dictionary.weights_location)
-    except FeatureStoreError as exc:
-        raise Unavailable(f"the weights of {dictionary.dictionary} are not at hand: {exc}") from None
-    if dictionary.weights_hash not in (None, sae.hash):
-        raise Unavailable(
-            f"{dictionary.dictionary} was harvested with other weights than are at {dictionary.weights_location} "
-            f"({dictionary.weights_hash}, now {sae.hash}): harvest it again"
-        )
-    return sae
-
-
 @functools.lru_cache(maxsize=2)
 def _load_model(location: str) -> Model:
     from ingest.model.model import Model
 
     return Model(location)
-
-
-@functools.lru_cache(maxsize=32)
-def _load_sae(location: str) -> Sae:
-    from ingest import weights
-
-    return weights.read(location)

@@ -69,6 +69,7 @@ class Sae:
     centred: bool = False  # trained on a residual stream whose mean over d_model was removed
     fold_value_biases: bool = False  # trained on heads' results (hook_z) without what value biases add to them
     model_name: str | None = None
+    neuronpedia_id: str | None = None  # its model/source on Neuronpedia
     context_size: int | None = None
     prepend_bos: bool = True
     exclude_special: bool = False  # special tokens were left out in training
@@ -129,13 +130,23 @@ class Sae:
         """(n, d_out): what a feature adds to the residual stream in all; W_dec itself unless cross-layer."""
         return self.W_dec if self.targets is None else self.W_dec.sum(dim=1)
 
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return every tensor by its name, such as W_enc."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: value for name, value in fields.items() if isinstance(value, torch.Tensor)}
+
+    def to_sae_lens(self) -> Any:
+        """Return the same dictionary as an SAE of the package sae_lens, on the CPU in float32.
+
+        Raises Unavailable where sae_lens is not installed or has no form for it.
+        """
+        from ingest.sae_lens_object import make_object
+
+        return make_object(self)
+
     def to(self, device: str) -> Sae:
         """Return the same on another device."""
-        moved: dict[str, Any] = {
-            field.name: value.to(device)
-            for field in dataclasses.fields(self)
-            if isinstance(value := getattr(self, field.name), torch.Tensor)
-        }
+        moved: dict[str, Any] = {name: value.to(device) for name, value in self.tensors().items()}
         return dataclasses.replace(self, **moved)
 
     def part(self, first: int, last: int) -> Sae:

@@ -27,6 +27,7 @@ FLOORS = {
         ["tables"],
         ["storage"],
         ["interface", "wire"],
+        ["weights"],
         ["values"],
         ["query"],
         ["display", "progress"],
@@ -35,9 +36,11 @@ FLOORS = {
     "ingest": [
         ["cli"],
         ["harvest", "inspection", "activating", "formats"],
+        ["dictionary_weights"],
         ["statistics"],
         ["weights", "corpus"],
         ["sae", "model"],
+        ["sae_lens_object"],
     ],
     "labeler": [["cli"], ["runs"], ["scorers"], ["explainers"], ["replies"], ["llm"], ["prompts", "selection"]],
 }

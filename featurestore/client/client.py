@@ -125,11 +125,24 @@ class Client(FeatureStore):
         answer = self._http.ask(questions.VECTOR, requests.VectorRequest(target=target), id_text(id))
         return numpy.asarray(answer.vector, dtype=numpy.float32)
 
-    def vectors(self, ids: Sequence[FeatureLike]) -> numpy.ndarray:
-        """As the interface says, 1,000 in a request."""
+    def vectors(
+        self,
+        ids: Sequence[FeatureLike] | None = None,
+        dictionary: str | None = None,
+        encoder: bool = False,
+        target: int | None = None,
+    ) -> numpy.ndarray:
+        """As the interface says: of ids 1,000 in a request, of a dictionary as a stream, mapped to a temporary file
+        where it is large.
+        """
         import numpy
 
-        parts = [self._vectors(batch) for batch in _batches_of([id_text(id) for id in ids])]
+        from featurestore.values.matrix import check_vectors
+
+        if (named := check_vectors(ids, dictionary, encoder, target)) is not None:
+            request = requests.MatrixRequest(encoder=encoder, target=target, format="npy")
+            return self._http.array(questions.MATRIX, request, self.dictionary(named).dictionary)
+        parts = [self._vectors(batch) for batch in _batches_of([id_text(id) for id in ids or ()])]
         widths = sorted({rows.shape[1] for rows in parts})
         if len(widths) > 1:
             raise BadRequest(

@@ -20,6 +20,7 @@ from featurestore.retry_after import parse_retry_after
 from featurestore.wire.question import ARROW, Question
 
 if TYPE_CHECKING:
+    import numpy
     import pyarrow
 
 Takes = TypeVar("Takes", bound=msgspec.Struct)
@@ -139,6 +140,28 @@ class Transport:
         except (httpx2.TransportError, OSError) as exc:
             raise Unavailable(f"{self.location} broke off in the middle of the result: {exc}") from None
         except (pyarrow.ArrowInvalid, httpx2.DecodingError) as exc:
+            raise self._strange(exc) from None
+        finally:
+            answer.close()
+
+    def array(self, question: Question[Takes, Any], request: Takes, id: str) -> numpy.ndarray:
+        """Returns the matrix that a question answers with as NumPy's file, (rows, columns); raises as `send` does."""
+        from featurestore.values.matrix import read_stream
+
+        answer = self.send(
+            question.methods[-1],
+            question.url(id),
+            stream=True,
+            params=msgspec.to_builtins(request),
+            headers={"Accept-Encoding": "identity"},
+        )
+        try:
+            return read_stream(io.BufferedReader(_Body(answer.iter_bytes()), 1 << 20))
+        except httpx2.TimeoutException:
+            raise self._too_slow() from None
+        except (httpx2.TransportError, EOFError, OSError) as exc:
+            raise Unavailable(f"{self.location} broke off in the middle of the matrix: {exc}") from None
+        except (ValueError, httpx2.DecodingError) as exc:
             raise self._strange(exc) from None
         finally:
             answer.close()

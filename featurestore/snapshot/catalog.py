@@ -105,7 +105,8 @@ class Catalog:
         Raises BadRequest for a malformed id, NotFound for an unknown feature.
         """
         parsed = self.parse(id)
-        d_sae = self.dictionary(parsed.dictionary).d_sae
+        dictionary = self.dictionary(parsed.dictionary)
+        parsed, d_sae = FeatureId(dictionary.dictionary, parsed.feature), dictionary.d_sae
         if parsed.feature >= d_sae:
             raise NotFound(
                 f"no feature {parsed.feature} in {parsed.dictionary}: d_sae is {d_sae}, so indices run 0 to {d_sae - 1}"

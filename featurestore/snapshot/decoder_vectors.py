@@ -14,6 +14,7 @@ from featurestore.storage.directory import Directory
 from featurestore.storage.log import Snapshot
 from featurestore.storage.log_files import Part
 from featurestore.tables.layout import SHARD_FEATURES
+from featurestore.values.matrix import Matrix
 
 
 class DecoderVectors:
@@ -34,25 +35,47 @@ class DecoderVectors:
         feature_id = self._catalog.feature_id(id)
         part = self._shards.of(feature_id).decoder_vectors
         if part is None:
-            raise NotFound(
-                f"the store has no decoder vectors of {feature_id.dictionary}: it was added without weights; "
-                f"`featurestore attach-weights {feature_id.dictionary} --weights ...` adds them"
-            )
+            raise NotFound(_describe_missing(feature_id.dictionary))
         layers = target_layers(part)
-        place = 0
-        if target is not None:
-            if target not in layers:
-                known = ", ".join(map(str, layers)) if layers[0] is not None else "one vector alone, of no layer"
-                raise NotFound(f"{id} has no decoder vector into layer {target}; there are: {known}")
-            place = layers.index(target)
-        row = feature_id.feature % SHARD_FEATURES * len(layers) + place
+        row = feature_id.feature % SHARD_FEATURES * len(layers) + _find_place(layers, id, target)
         vector: numpy.ndarray = open_vectors(self._directory, part)[row].astype(numpy.float32)
         return vector
+
+    def matrix(self, dictionary: str, target: int | None = None) -> Matrix:
+        """All vectors of a dictionary, (d_sae, d_out) float16: those into layer `target`, or each feature's first.
+
+        Raises NotFound where the dictionary has none, or none into this layer; BadStore where a file is missing.
+        """
+        parts = self._snapshot.parts("decoder_vectors", dictionary)
+        if not parts:
+            raise NotFound(_describe_missing(dictionary))
+        arrays = []
+        for part in sorted(parts, key=lambda part: part.shard):
+            layers = target_layers(part)
+            arrays.append(open_vectors(self._directory, part)[_find_place(layers, dictionary, target) :: len(layers)])
+        return Matrix(arrays)
 
     def of_dictionary(self, dictionary: str) -> Iterator[numpy.ndarray]:
         """Yield the first decoder vector of each feature of a dictionary, (features, d_out) float16, part by part."""
         for part in self._snapshot.parts("decoder_vectors", dictionary):
             yield open_vectors(self._directory, part)[:: len(target_layers(part))]
+
+
+def _find_place(layers: list[int | None], id: str, target: int | None) -> int:
+    """Return the place among a feature's vectors of the one into layer `target`, or of the first. Raises NotFound."""
+    if target is None:
+        return 0
+    if target not in layers:
+        known = ", ".join(map(str, layers)) if layers[0] is not None else "one vector alone, of no layer"
+        raise NotFound(f"{id} has no decoder vector into layer {target}; there are: {known}")
+    return layers.index(target)
+
+
+def _describe_missing(dictionary: str) -> str:
+    return (
+        f"the store has no decoder vectors of {dictionary}: it was added without weights; "
+        f"`featurestore attach-weights {dictionary} --weights ...` adds them"
+    )
 
 
 def target_layers(part: Part) -> list[int | None]:

@@ -53,8 +53,10 @@ from featurestore.values.graphs import Graph, GraphAdded, Graphs
 from featurestore.values.hits import Activating, Contrast, Duplicates, Hits, Neighbourhood
 from featurestore.values.jobs import Job, Jobs
 from featurestore.values.lists import FeatureList, FeatureLists, ListedFeature, convert_features
+from featurestore.values.matrix import Matrix, check_vectors
 from featurestore.values.parameters import Parameters, normalize
 from featurestore.values.row_stream import RowStream
+from featurestore.weights import read_weights
 
 # How long a statement in a process of its own may take where its caller names no limit.
 ISOLATED_SECONDS = 600.0
@@ -259,9 +261,27 @@ class Store(FeatureStore):
     def scores(self, id: FeatureLike) -> Scores:
         return Scores(self._current_view.pages.scores(id_text(id)))
 
-    def vectors(self, ids: Sequence[FeatureLike]) -> numpy.ndarray:
+    def matrix(self, dictionary: str, encoder: bool = False, target: int | None = None) -> Matrix:
+        """Return the vectors of a whole dictionary in the parts that they are kept in; as `vectors` says."""
+        check_vectors(None, dictionary, encoder, target)
         view = self._current_view
-        rows = [view.vector(id_text(id)) for id in ids]
+        stored = view.catalog.dictionary(dictionary)
+        if not encoder:
+            return view.matrix(stored.dictionary, target)
+        W_enc = read_weights(stored).W_enc
+        return Matrix([W_enc.detach().float().cpu().numpy().T])
+
+    def vectors(
+        self,
+        ids: Sequence[FeatureLike] | None = None,
+        dictionary: str | None = None,
+        encoder: bool = False,
+        target: int | None = None,
+    ) -> numpy.ndarray:
+        if (named := check_vectors(ids, dictionary, encoder, target)) is not None:
+            return self.matrix(named, encoder, target).to_numpy()
+        view = self._current_view
+        rows = [view.vector(id_text(id)) for id in ids or ()]
         widths = sorted({len(row) for row in rows})
         if len(widths) > 1:
             raise BadRequest(

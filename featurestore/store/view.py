@@ -27,6 +27,7 @@ from featurestore.storage.log import Snapshot
 from featurestore.storage.log_files import Part
 from featurestore.tables.row_reader import Rows
 from featurestore.values.dictionary import Coverage
+from featurestore.values.matrix import Matrix
 from featurestore.values.row_stream import RowStream
 
 
@@ -109,6 +110,10 @@ class View:
     def vector(self, id: str, target: int | None = None) -> numpy.ndarray:
         """Return a feature's decoder vector, (d_out,) float32, into layer `target` (default: the first it has)."""
         return self._decoder_vectors.of_feature(id, target)
+
+    def matrix(self, dictionary: str, target: int | None = None) -> Matrix:
+        """All decoder vectors of a dictionary, (d_sae, d_out) float16, into layer `target` (default: the first)."""
+        return self._decoder_vectors.matrix(dictionary, target)
 
     def vectors(self, dictionary: str) -> Iterator[numpy.ndarray]:
         """The first decoder vector of each feature of a dictionary in order, (features, d_out) float16, part by

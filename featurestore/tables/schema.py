@@ -128,9 +128,12 @@ def create(con: duckdb.DuckDBPyConnection, parquet: dict[str, list[str]], rule: 
         name = match[1] if match else ""
         if name == "dictionaries" and parquet.get(name):
             con.execute(statement).fetchall()
-            names = ", ".join(arrow_schema(name).names)
-            insert = f"INSERT INTO stored.dictionaries SELECT {names} FROM read_parquet($files, {OPTIONS})"
-            con.execute(insert, {"files": parquet[name]}).fetchall()
+            # A column that is younger than a file is null there.
+            insert = (
+                "INSERT INTO stored.dictionaries BY NAME SELECT COLUMNS(lambda name: list_contains($names, name)) "
+                "FROM read_parquet($files, hive_partitioning = false, filename = false, union_by_name = true)"
+            )
+            con.execute(insert, {"files": parquet[name], "names": arrow_schema(name).names}).fetchall()
         elif name in parquet and (parquet[name] or name not in tables()):
             con.execute(f"CREATE VIEW stored.{name} AS {_reading(name, parquet[name])}").fetchall()
         elif not statement.lstrip().upper().startswith("COMMENT"):

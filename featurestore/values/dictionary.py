@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Sequence
+from urllib.parse import quote
 
 import msgspec
 
@@ -11,6 +12,8 @@ from featurestore.display import notebook
 from featurestore.display.text import suggest
 from featurestore.errors import NotFound
 from featurestore.values.tables import Listing
+
+NEURONPEDIA = "https://www.neuronpedia.org"
 
 
 class Dictionary(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +43,7 @@ class Dictionary(msgspec.Struct, frozen=True, kw_only=True):
     model_hash: str | None
     weights_location: str | None
     weights_hash: str | None
+    neuronpedia_id: str | None = None
     tokenizer: str | None
     corpus: str | None
     dataset: str | None = None
@@ -52,6 +56,11 @@ class Dictionary(msgspec.Struct, frozen=True, kw_only=True):
     settings: str | None
     tool: str
     created_at: datetime.datetime
+
+    @property
+    def neuronpedia_url(self) -> str | None:
+        """Return the address of its page on Neuronpedia; None where it is not known to be there."""
+        return None if self.neuronpedia_id is None else f"{NEURONPEDIA}/{quote(self.neuronpedia_id)}"
 
     def __repr__(self) -> str:
         place = f" at {self.hook_point}" if self.hook_point else ""
@@ -125,10 +134,16 @@ class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def pick_dictionary(dictionaries: Sequence[Dictionary], id: str) -> Dictionary:
-    """Return the dictionary with this id. Raises NotFound, which names the ids of the store."""
+    """Return the dictionary with this id, or else the one that Neuronpedia calls so.
+
+    Raises NotFound, which names the ids of the store.
+    """
     for dictionary in dictionaries:
         if dictionary.dictionary == id:
             return dictionary
+    elsewhere = [dictionary for dictionary in dictionaries if dictionary.neuronpedia_id == id]
+    if len(elsewhere) == 1:
+        return elsewhere[0]
     names = ", ".join(dictionary.dictionary for dictionary in dictionaries[:8]) or "none"
     more = f" and {len(dictionaries) - 8} more" if len(dictionaries) > 8 else ""
     meant = suggest(id, (dictionary.dictionary for dictionary in dictionaries)) or ";"

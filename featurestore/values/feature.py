@@ -47,19 +47,25 @@ class HasId(Protocol):
         ...
 
 
+# Neuronpedia's forms of an id, and the address of a feature's page.
+NEURONPEDIA = (
+    re.compile(r"([^/@\s]+)@([^/:\s]+):([0-9]+)"),
+    re.compile(r"https?://(?:www\.)?neuronpedia\.org/(?:api/feature/)?([^/\s]+)/([^/\s]+)/([0-9]+)/?"),
+)
 FeatureLike = str | FeatureId | HasId | tuple[str, int]
 
 
 def id_text(given: FeatureLike) -> str:
     """Return the id of a feature as text, model/source/index.
 
-    It is given as that text, in Neuronpedia's form model@source:index, as a pair of dictionary and index, or as a Hit,
-    a Feature or another value that has an `id`. A text of no such form is returned as it is.
+    It is given as that text, in Neuronpedia's form model@source:index, as the address of its page on Neuronpedia, as a
+    pair of dictionary and index, or as a Hit, a Feature or another value that has an `id`. A text of no such form is
+    returned as it is.
     """
     if isinstance(given, tuple):
         return "/".join(map(str, given))
     text = str(given) if isinstance(given, str | FeatureId) else str(getattr(given, "id", given))
-    match = re.fullmatch(r"([^/@\s]+)@([^/:\s]+):([0-9]+)", text.strip())
+    match = next((match for form in NEURONPEDIA if (match := form.fullmatch(text.strip()))), None)
     return "/".join(match.groups()) if match else text.strip()
 
 

@@ -105,6 +105,20 @@ class ExamplesAnswer(msgspec.Struct, frozen=True):
     next: str | None = None
 
 
+class MatrixAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a dictionary's matrix is: a row for each feature.
+
+    `bytes` is the size as NumPy's file, of which the first `header` are its header; row i follows from there.
+    """
+
+    dictionary: str
+    rows: int
+    columns: int
+    dtype: Literal["float16", "float32"]
+    header: int
+    bytes: int
+
+
 class VectorsAnswer(msgspec.Struct, frozen=True):
     """Decoder vectors, in the order of the ids."""
 

@@ -18,6 +18,7 @@ Gives = TypeVar("Gives")
 LINES = "application/x-ndjson"
 ARROW = "application/vnd.apache.arrow.stream"
 CSV = "text/csv"
+NPY = "application/octet-stream"
 PARQUET = "application/vnd.apache.parquet"
 
 

@@ -13,7 +13,7 @@ from featurestore.values.jobs import Job
 from featurestore.values.lists import FeatureList
 from featurestore.wire import answers, requests
 from featurestore.wire.limits import MOST_GRAPH
-from featurestore.wire.question import ARROW, CSV, LINES, PARQUET, Question
+from featurestore.wire.question import ARROW, CSV, LINES, NPY, PARQUET, Question
 from featurestore.wire.requests import Nothing
 
 GET_OR_POST = ("GET", "POST")
@@ -184,6 +184,16 @@ VECTORS = Question(
     methods=("POST",),
     media=(ARROW,),
     lane="search",
+)
+
+MATRIX = Question(
+    name="matrix",
+    summary="The decoder or encoder vectors of a whole dictionary; what they are as JSON, all of them with a format.",
+    path="/matrices/<model>/<source>",
+    takes=requests.MatrixRequest,
+    gives=answers.MatrixAnswer,
+    media=(NPY, ARROW),
+    lane="activating",
 )
 
 # --- labels and votes -------------------------------------------------------------------------------------------

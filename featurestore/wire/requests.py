@@ -169,6 +169,19 @@ class VectorsRequest(Request, frozen=True):
     ids: Annotated[tuple[str, ...], Meta(description="Which features: model/source/index each.", max_length=MOST_IDS)]
 
 
+class MatrixRequest(Request, frozen=True):
+    """Which vectors of a dictionary, and in which form."""
+
+    encoder: Annotated[bool, Meta(description="Encoder vectors in the place of decoder vectors.")] = False
+    target: Annotated[
+        int | None, Meta(description="Of a cross-layer transcoder, the layer written to; the first unless given.")
+    ] = None
+    format: Annotated[
+        Literal["npy", "arrow"] | None,
+        Meta(description="All rows: NumPy's file, which is answered by Range too, or an Arrow stream."),
+    ] = None
+
+
 class GraphRequest(Request, frozen=True):
     """An attribution graph to keep."""
 

@@ -72,6 +72,7 @@ def make_dictionary_row(model_id: str, source: str, sae: Sae, model: Model | Non
         "model_hash": model and model.hash,
         "weights_location": sae.location,
         "weights_hash": sae.hash,
+        "neuronpedia_id": sae.neuronpedia_id,
         "origin": "harvest" if "corpus" in more else "weights",
         "tool": f"featurestore {featurestore.__version__}",
         "created_at": datetime.datetime.now(datetime.UTC),

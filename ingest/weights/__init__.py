@@ -51,6 +51,8 @@ def read(location: str | Path, *, lean: bool = False, registry: Path | None = No
     here = place.Place(path, place.with_options(recorded, **options), words, options, lean)
     sae = _read(here)
     here.check_tensors()
+    if published is not None and published.neuronpedia_id is not None:
+        sae = dataclasses.replace(sae, neuronpedia_id=published.neuronpedia_id)
     if sae.promised_l0 is None and published is not None and published.l0 is not None:
         sae = dataclasses.replace(sae, promised_l0=(published.l0, published.l0), promised_by="SAELens's registry")
     if sae.promised_l0 is None and (stated := stated_l0.find_stated_l0(here)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ class Published(NamedTuple):
 
     location: str
     l0: float | None
+    neuronpedia_id: str | None = None
 
 
 def is_name(location: str) -> bool:
@@ -79,7 +81,10 @@ def _locate(entry: dict[str, Any], dictionary: dict[str, Any]) -> Published:
     path = str(dictionary["path"]).strip("/")
     place = f"hf://{entry['repo_id']}" + (f"//{path}" if path not in ("", ".") else "")
     l0 = dictionary.get("l0")
-    return Published(with_options(place, **options), float(l0) if isinstance(l0, int | float) and l0 > 0 else None)
+    stated = float(l0) if isinstance(l0, int | float) and l0 > 0 else None
+    id = dictionary.get("neuronpedia")
+    known = id if isinstance(id, str) and re.fullmatch(r"[^/\s]+/[^/\s]+", id) else None
+    return Published(with_options(place, **options), stated, known)
 
 
 def _find_installed() -> Path | None:

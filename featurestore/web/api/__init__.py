@@ -3,7 +3,18 @@
 Knows Flask; knows nothing of pages, keys or lanes. A new module is one more import here.
 """
 
-from featurestore.web.api import batches, graphs, health, jobs, labels, lists, searches, sql, values  # noqa: F401 - they bind
+from featurestore.web.api import (  # noqa: F401 - they bind
+    batches,
+    graphs,
+    health,
+    jobs,
+    labels,
+    lists,
+    matrices,
+    searches,
+    sql,
+    values,
+)
 from featurestore.web.api.routes import blueprint
 
 __all__ = ["blueprint"]

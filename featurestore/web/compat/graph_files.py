@@ -6,7 +6,6 @@ The paths are those of circuit-tracer's page, of the page it comes from, and of 
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
@@ -21,11 +20,11 @@ from featurestore.values.dictionary import Dictionary
 from featurestore.web import responses
 from featurestore.web.api.labels import name_writer
 from featurestore.web.compat.foreign import ForeignRoute, create_blueprint
+from featurestore.web.ranges import parse_range, refuse_range
 
 OF_GRAPH = "graph_features"  # the folder whose name a served graph's `scan` has
 MOST_SLOTS = 4  # features of one answer from a bin
 MOST_SAVED = 1_000_000  # bytes
-RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
 def list_graphs(store: FeatureStore, body: Any) -> dict[str, Any]:
@@ -95,7 +94,7 @@ def get_bin(store: FeatureStore, body: Any, layer: int, scan: str | None = None)
     dictionary = _find_layer(_choose_layers(store, scan), layer)
     size = dictionary.d_sae * SLOT
     head = {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
-    asked = request.headers.get("Range")
+    asked = parse_range(size)
     if asked is None:
         if request.method == "HEAD":
             answer = Response(headers=head)
@@ -104,16 +103,10 @@ def get_bin(store: FeatureStore, body: Any, layer: int, scan: str | None = None)
         raise BadRequest(
             f"Range: a bin of {size:,} bytes is read in parts: bytes=FIRST-LAST, by the offsets of index.json.gz"
         )
-    match = RANGE.fullmatch(asked.strip())
-    if match is None or not (match[1] or match[2]):
-        return _refuse_range(size)
-    first = int(match[1]) if match[1] else max(size - int(match[2]), 0)
-    # The last byte is named too, and at the end of a bin one too many: readers add the offset of the next record.
-    last = min(int(match[2]) if match[1] and match[2] else size - 1, size - 1)
-    if first > last or first >= size:
-        return _refuse_range(size)
-    # A server may send less than is asked for.
-    last = min(last, (first // SLOT + MOST_SLOTS) * SLOT - 1)
+    if not asked:
+        return refuse_range(size)
+    # Readers name one byte too many at the end of a bin. A server may send less than is asked for.
+    first, last = asked[0], min(asked[-1], (asked[0] // SLOT + MOST_SLOTS) * SLOT - 1)
     headers = head | {"Content-Range": f"bytes {first}-{last}/{size}"}
     if request.method == "HEAD":
         answer = Response(status=206, headers=headers)
@@ -124,10 +117,6 @@ def get_bin(store: FeatureStore, body: Any, layer: int, scan: str | None = None)
     slots = b"".join(feature_files.pack(page) for page in pages)
     start = first - numbers[0] * SLOT
     return Response(slots[start : start + last - first + 1], status=206, headers=headers)
-
-
-def _refuse_range(size: int) -> Response:
-    return Response(status=416, headers={"Content-Range": f"bytes */{size}", "Accept-Ranges": "bytes"})
 
 
 def _choose_layers(store: FeatureStore, scan: str | None) -> dict[int, Dictionary]:

@@ -107,12 +107,29 @@ def read(path: str, rejects: Rejects, options: Mapping[str, Any]) -> Iterator[Ba
     about = read_source(Path(path).parent.parent / SOURCE)
     owner = rows.Owner(options.get("expected") or about.get("id") or "", options.get("dictionary") or "")
     facts = {name: value for name, value in about.items() if name not in ("id", "tokens")}
+    known = (
+        about.get("id") or options.get("expected") or (_read_own_id(Path(path)) if options.get("dictionary") else "")
+    )
+    for batch in _read_kind(kind, path, rejects, owner, about.get("tokens"), facts, bool(options.get("embeddings"))):
+        id = {} if batch.vectors is not None else {"neuronpedia_id": known or batch.dictionary}
+        yield batch._replace(facts=batch.facts | id)
+
+
+def _read_kind(
+    kind: str | None,
+    path: str,
+    rejects: Rejects,
+    owner: rows.Owner,
+    tokens: int | None,
+    facts: dict[str, Any],
+    keep_embeddings: bool,
+) -> Iterator[Batch]:
     if kind == "features":
-        yield from rows.read_features(path, rejects, owner, about.get("tokens"), facts)
+        yield from rows.read_features(path, rejects, owner, tokens, facts)
     elif kind == "activations":
         yield from rows.read_activations(path, rejects, owner, facts)
     elif kind == "explanations":
-        yield from rows.read_explanations(path, rejects, owner, facts, bool(options.get("embeddings")))
+        yield from rows.read_explanations(path, rejects, owner, facts, keep_embeddings)
     else:
         rejects.add(path, "line 1", "the file holds no features, activations or explanations")
 
@@ -141,6 +158,14 @@ def read_source(path: Path) -> dict[str, Any]:
                 "weights_location", "/".join(texts) if place[0] != "hfRepoId" else f"hf://{'//'.join(texts)}"
             )
     return about
+
+
+def _read_own_id(path: Path) -> str | None:
+    """Return the model/source of a file's first record; None where it names none."""
+    record = _first_record(path)
+    names = [record.get(name) for name in ("modelId", "layer")] if isinstance(record, dict) else [None]
+    id = "/".join(name for name in names if isinstance(name, str))
+    return id if re.fullmatch(r"[^/\s]+/[^/\s]+", id) else None
 
 
 def _kind(path: Path) -> str | None:

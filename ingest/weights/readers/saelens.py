@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,7 @@ def read(place: Place) -> Sae:
         centred=bool(processing.get("center_writing_weights", False)),
         fold_value_biases=bool(processing.get("fold_value_biases", False)),
         model_name=config.get("model_name"),
+        neuronpedia_id=_read_neuronpedia_id(config),
         context_size=config.get("context_size"),
         prepend_bos=bool(config.get("prepend_bos", True)),
         promised_l0=(promise, promise) if promise else None,
@@ -218,6 +220,12 @@ def _normalise(place: Place, config: dict[str, Any], sae: Sae) -> Sae:
             f"norm_scaling_factor in its registry); give it: {place.location}?scale=NUMBER"
         )
     return dataclasses.replace(sae, norm="scale", scale=float(scale))
+
+
+def _read_neuronpedia_id(config: dict[str, Any]) -> str | None:
+    """Returns the model/source on Neuronpedia that a config names; None for anything else."""
+    id = config.get("neuronpedia_id")
+    return id if isinstance(id, str) and re.fullmatch(r"[^/\s]+/[^/\s]+", id) else None
 
 
 def _config(place: Place, file: Path) -> dict[str, Any]:
