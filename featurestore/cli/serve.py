@@ -33,6 +33,12 @@ from featurestore.extension.output import print_json_lines, print_table
 @click.option("--allow-host", multiple=True, metavar="NAME", help="Accept this Host header. Repeatable.")
 @click.option("--cors-origin", multiple=True, metavar="ORIGIN", help="Let pages of this site read answers. Repeatable.")
 @click.option(
+    "--frame-ancestors",
+    multiple=True,
+    metavar="ORIGIN",
+    help="Let pages of this site show features' pages in frames, with ?embed=true: notebooks, blogs. Repeatable.",
+)
+@click.option(
     "--allow-writes",
     is_flag=True,
     help="Allow writing labels, votes and graphs and starting jobs: for keys with the scope write, or, on the "

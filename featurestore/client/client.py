@@ -16,7 +16,7 @@ from featurestore.graphs import file_format
 from featurestore.interface import FeatureStore
 from featurestore.query import Query
 from featurestore.values.dictionary import Dictionaries
-from featurestore.values.feature import Feature, FeatureLike, Features, GivenLabel, Scores, id_text
+from featurestore.values.feature import Feature, FeatureLike, Features, GivenLabel, Scores, id_text, note_service
 from featurestore.values.graphs import GraphAdded, Graphs
 from featurestore.values.hits import Hits
 from featurestore.values.jobs import Jobs
@@ -93,7 +93,6 @@ class Client(FeatureStore):
         FeatureStore.dictionaries, questions.DICTIONARIES, lambda answer: Dictionaries(answer.dictionaries)
     )
     coverage = ask(FeatureStore.coverage, questions.COVERAGE, lambda answer: answer.dictionaries)
-    feature = ask(FeatureStore.feature, questions.FEATURE)
     scores = ask(FeatureStore.scores, questions.SCORES, lambda answer: Scores(answer.scores))
     activating = ask(FeatureStore.activating, questions.ACTIVATING)
     contrast = ask(FeatureStore.contrast, questions.CONTRAST)
@@ -112,6 +111,11 @@ class Client(FeatureStore):
     job = ask(FeatureStore.job, questions.JOB)
     start_job = ask(FeatureStore.start_job, questions.START_JOB)
     cancel_job = ask(FeatureStore.cancel_job, questions.CANCEL_JOB)
+
+    def feature(self, id: FeatureLike, examples: int | None = None) -> Feature:
+        """As the interface says; the page has the address of its page here."""
+        page = self._http.ask(questions.FEATURE, requests.FeatureRequest(examples=examples), id_text(id))
+        return note_service(page, self.location)
 
     def run(self, query: Query) -> Hits:
         """As the interface says."""
@@ -164,14 +168,14 @@ class Client(FeatureStore):
             self._http.ask(questions.FEATURES, requests.FeaturesRequest(ids=batch, examples=examples))
             for batch in _batches_of([id_text(id) for id in ids])
         ]
-        return Features(feature for answer in answers for feature in answer.features)
+        return Features(note_service(page, self.location) for answer in answers for page in answer.features)
 
     def features_where(self, where: str = "true", examples: int | None = None) -> Iterator[Feature]:
         """As the interface says, a hundred in a request; later requests may see what is written meanwhile."""
         request = requests.FeaturesRequest(where=where, limit=limits.FEATURES_A_PAGE, examples=examples)
         while True:
             page = self._http.ask(questions.FEATURES, request)
-            yield from page.features
+            yield from (note_service(feature, self.location) for feature in page.features)
             if page.next is None:
                 return
             request = msgspec.structs.replace(request, cursor=page.next)

@@ -113,6 +113,24 @@ class Html(str):
     """Text that is HTML already."""
 
 
+class Frame(Html):
+    """HTML that a notebook shows, and that is text for other pages."""
+
+    def _repr_html_(self) -> str:
+        return str(self)
+
+    def __repr__(self) -> str:
+        return f"<Frame of {len(self):,} characters of HTML>"
+
+
+def render_frame(url: str, title: str, width: str, height: int) -> Frame:
+    """Return the HTML of a frame that shows a page; `width` as CSS has it, `height` in pixels."""
+    return Frame(
+        f'<iframe src="{escape(url)}" title="{escape(title)}" width="{escape(width)}" height="{int(height)}" '
+        'loading="lazy" style="border:0"></iframe>'
+    )
+
+
 def _card(inside: str) -> str:
     return f'<div style="{FONT};max-width:960px">{inside}</div>'
 

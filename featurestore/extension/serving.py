@@ -38,6 +38,7 @@ def serve_store(
     access_log: str | None = None,
     allow_writes: bool = False,
     compat: tuple[str, ...] = (),
+    frame_ancestors: tuple[str, ...] = (),
 ) -> None:
     """Serve a store until interrupted; the parameters are the options of `featurestore serve`.
 
@@ -57,6 +58,7 @@ def serve_store(
             threads=threads,
             writes=allow_writes,
             compat=frozenset(compat),
+            frame_ancestors=web.check_ancestors(frame_ancestors),
             access_log=web.AccessLog(access_log) if access_log else None,
         )
         if allow_writes and settings.keys is None and not web.loopback(host):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Protocol, TypeVar
+from urllib.parse import quote
 
 import msgspec
 
@@ -14,6 +15,8 @@ from featurestore.display.characters import merge_activations
 from featurestore.display.text import quote_label
 from featurestore.errors import BadRequest
 from featurestore.values.tables import Listing
+
+SERVICE = "service"  # beside the fields of a value: the address of the service that it came from
 
 
 class FeatureId(msgspec.Struct, frozen=True, order=True):
@@ -224,7 +227,7 @@ class Scores(Listing[Score]):
         return notebook.render_table(columns, [[getattr(score, name) for name in columns] for score in self])
 
 
-class Feature(msgspec.Struct, frozen=True, kw_only=True):
+class Feature(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """All that is known of one feature; statistics as in schema.sql, stored.features.
 
     `histogram_edges` and `logit_histogram_edges` have one edge more than their histograms have bins; None where nothing
@@ -271,6 +274,24 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
     scores: tuple[Score, ...]
     labelled_neighbours: tuple[LabelledNeighbour, ...] = ()
 
+    @property
+    def url(self) -> str | None:
+        """Return the address of the feature's page on the service that it came from; None from a local store."""
+        service = self.__dict__.get(SERVICE)
+        return None if service is None else f"{service}/features/{quote(self.id)}"
+
+    def embed(self, service: str | None = None, width: str = "100%", height: int = 600) -> notebook.Frame:
+        """Return the feature's page in a frame, for notebooks and, as text, for the HTML of other pages.
+
+        `service` is the address of a service that has the feature; without one the page is of the service that it came
+        from, and of a feature of a local store its HTML without a frame. The service shows its pages in frames of the
+        sites that its `--frame-ancestors` names.
+        """
+        url = self.url if service is None else f"{service.rstrip('/')}/features/{quote(self.id)}"
+        if url is None:
+            return notebook.Frame(notebook.render_feature(self))
+        return notebook.render_frame(f"{url}?embed=true", self.label or self.id, width, height)
+
     def __repr__(self) -> str:
         density = "not harvested" if self.density is None else f"density {self.density:.3g}"
         return f"<Feature {self.id} {quote_label(self.label)}: {self.state}, {density}, {len(self.examples)} examples>"
@@ -307,3 +328,12 @@ def _strongest(feature: Feature) -> str | None:
         return None
     example = feature.examples[0]
     return notebook.render_tokens(example.tokens, example.activations, feature.max_activation)
+
+
+P = TypeVar("P", bound=Feature)
+
+
+def note_service(page: P, service: str) -> P:
+    """Return the page, which knows from now on by which service it was given."""
+    page.__dict__[SERVICE] = service
+    return page

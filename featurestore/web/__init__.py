@@ -6,6 +6,7 @@ processes and threads. It uses the interface of a store only, and knows nothing 
 
 from featurestore.web.app import create_app, keys_of
 from featurestore.web.logs import AccessLog
+from featurestore.web.security.headers import check_ancestors
 from featurestore.web.serving.server import serve
 from featurestore.web.serving.sockets import check_port
 from featurestore.web.serving.workers import serve_workers
@@ -14,6 +15,7 @@ from featurestore.web.settings import Settings, loopback, trusted_hosts
 __all__ = [
     "AccessLog",
     "Settings",
+    "check_ancestors",
     "check_port",
     "create_app",
     "keys_of",

@@ -20,7 +20,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `keys`: who may ask (None: everybody). `hosts`: names that the Host header of a request may have (None: any).
     `origins`: other sites whose scripts may read answers. `threads`: requests served at once; costly ones get a part of
     them. `writes`: whether labels and graphs may be written, and maintenance started. `compat`:
-    interfaces of other services that are answered too.
+    interfaces of other services that are answered too. `frame_ancestors`: other sites that may show pages in frames.
     """
 
     keys: Keys | None = None
@@ -29,6 +29,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     threads: int = 8
     writes: bool = False
     compat: frozenset[str] = frozenset()
+    frame_ancestors: frozenset[str] = frozenset()
     access_log: AccessLog | None = None
 
 

@@ -99,4 +99,4 @@ def _query(store: FeatureStore, statement: str, parameters: dict[str, Any]) -> l
     return rows
 
 
-PAGES = (Page("/dictionaries/<model>/<source>", show_dictionary, lane="search"),)
+PAGES = (Page("/dictionaries/<model>/<source>", show_dictionary, lane="search", may_embed=True),)

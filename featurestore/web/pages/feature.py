@@ -84,4 +84,4 @@ def _find_nearest(store: FeatureStore, page: Feature) -> list[Hit]:
 
 
 PATH = "/features/<model>/<source>/<index>"
-PAGES = (Page(PATH, show_feature), Page(PATH, change_label, method="POST", scope="write", lane="write"))
+PAGES = (Page(PATH, show_feature, may_embed=True), Page(PATH, change_label, method="POST", scope="write", lane="write"))

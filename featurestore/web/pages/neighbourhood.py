@@ -26,4 +26,4 @@ def show_neighbourhood(store: FeatureStore, model: str, source: str, index: str)
     return render_template("neighbourhood.html", neighbourhood=neighbourhood, drawing=drawing, k=k)
 
 
-PAGES = (Page("/neighbourhood/<model>/<source>/<index>", show_neighbourhood),)
+PAGES = (Page("/neighbourhood/<model>/<source>/<index>", show_neighbourhood, may_embed=True),)

@@ -12,7 +12,8 @@ class Page(NamedTuple):
     """A page. `view(store, ...)` answers a request, with the parts of the path that vary as further arguments.
 
     `scope` is the right that a key needs, `lane` the queue that requests wait in (security/limits.py). With
-    `has_blank_form` the page is an empty form when it has no fields; that needs the scope read and no lane.
+    `has_blank_form` the page is an empty form when it has no fields; that needs the scope read and no lane. With
+    `may_embed` it takes ?embed=true, and is then for a frame of another site: without forms and links of ours around.
     """
 
     path: str
@@ -21,6 +22,7 @@ class Page(NamedTuple):
     scope: str = "read"
     lane: str = "light"
     has_blank_form: bool = False
+    may_embed: bool = False
 
     @property
     def endpoint(self) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from flask import Flask, Response, current_app, g, request
+from werkzeug.datastructures import ImmutableMultiDict
 
 from featurestore.errors import BadRequest, Forbidden
 from featurestore.interface import FeatureStore
@@ -42,7 +43,7 @@ class Guard:
         self._pages = pages
         self._lanes = Lanes(settings.threads)
         self._quotas = Quotas()
-        app.wsgi_app = headers.add_headers(app.wsgi_app)  # type: ignore[method-assign]
+        app.wsgi_app = headers.add_headers(app.wsgi_app, settings.frame_ancestors)  # type: ignore[method-assign]
         app.before_request(self._admit)
         app.after_request(self._finish)
         app.teardown_request(self._release)
@@ -54,14 +55,17 @@ class Guard:
         g.releases = []
         metrics.begin_request()
         g.releases.append(metrics.end_request)
+        g.embed = False
         self._check_host()
+        self._note_embedding()
         sender = find_sender(self._settings.origins)
         if sender is Sender.NAMED:
             g.origin = request.headers["Origin"]
         question = _find_question()
         scope, lane = self._needs(question)
         if sender is Sender.OTHER and (scope or request.method not in READING):
-            check_other_site(request.endpoint in self._pages, lane)
+            in_frame = g.embed and bool(self._settings.frame_ancestors)
+            check_other_site(request.endpoint in self._pages, lane, in_frame)
             # A link of another site must not have SQL run: the page shows the statement, and a person sends it.
             g.only_shown = lane in NEVER_LINKED or bool(request.args.get("where"))
             scope, lane = ("read", "light") if g.only_shown else (scope, lane)
@@ -79,6 +83,8 @@ class Guard:
             g.may_write = g.may_write and "write" in key.scopes
             subqueries_allowed.set("sql" in key.scopes)
             g.releases.append(self._quotas.enter(key))
+        # Another site's page could lay a frame of ours under its user's mouse.
+        g.may_write = g.may_write and not g.embed
         unchanged = self._answer_unchanged(question)
         if unchanged is None and lane != "light":
             dispatch.step_aside()
@@ -96,6 +102,22 @@ class Guard:
             has_fields = any(value for _, value in request.args.items(multi=True))
             return self._pages[endpoint].needs(has_fields)
         return "read", "light"
+
+    def _note_embedding(self) -> None:
+        """Note whether the request is for a page in a frame (?embed=true), and take that out of its fields.
+
+        Raises BadRequest for another value than true or false, and for a page that shows no frames.
+        """
+        page = self._pages.get(request.endpoint or "")
+        if page is None or not page.may_embed or "embed" not in request.args:
+            return
+        values = request.args.getlist("embed")
+        if values not in (["true"], ["false"]):
+            raise BadRequest(f"embed: {', '.join(values)!r:.80} is neither true nor false")
+        g.embed = values == ["true"]
+        rest = [(name, value) for name, value in request.args.items(multi=True) if name != "embed"]
+        request.args = ImmutableMultiDict(rest)
+        request.environ[headers.EMBEDDED] = g.embed
 
     def _check_host(self) -> None:
         trusted = self._settings.hosts

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Any
 
 from flask import Response
+
+from featurestore.errors import BadRequest
 
 # Every answer has these, also those that Flask makes by itself.
 HEADERS = {
@@ -17,21 +21,44 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 CORS_SECONDS = "600"
+# In the environ of a request, where its answer may be shown in frames.
+EMBEDDED = "featurestore.embedded"
+FRAMED = re.compile(
+    r"'self'|https?://(\*\.)?[A-Za-z0-9.-]+(:([0-9]{1,5}|\*))?|https?://\[[0-9A-Fa-f:]+\](:[0-9]{1,5})?|[a-z][a-z0-9+.-]*:"
+)
 
 
-def add_headers(application: Any) -> Any:
+def check_ancestors(origins: Iterable[str]) -> frozenset[str]:
+    """Return the sites that may show pages in frames. Raises BadRequest for what is no origin."""
+    for origin in origins:
+        if FRAMED.fullmatch(origin) is None:
+            raise BadRequest(
+                f"--frame-ancestors: '{origin}' is no origin: write scheme, host and port, as in https://example.org "
+                "or http://localhost:8888, without a path"
+            )
+    return frozenset(origins)
+
+
+def add_headers(application: Any, ancestors: frozenset[str] = frozenset()) -> Any:
     """Return the WSGI application with HEADERS on every answer.
 
-    They are added below Flask, whose checks of a header that is set would be repeated for each answer.
+    They are added below Flask, whose checks of a header that is set would be repeated for each answer. Answers that are
+    EMBEDDED may stand in frames of the sites `ancestors`.
     """
     fixed = list(HEADERS.items())
+    policy = HEADERS["Content-Security-Policy"].replace(
+        "frame-ancestors 'none'", f"frame-ancestors {' '.join(sorted(ancestors))}"
+    )
+    # X-Frame-Options has no form that names sites.
+    kept = {name: value for name, value in HEADERS.items() if name != "X-Frame-Options"}
+    framed = list((kept | {"Content-Security-Policy": policy}).items()) if ancestors else fixed
 
     def answer(environ: Any, start_response: Any) -> Any:
         """Call the application; a WSGI callable."""
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             """Begin the answer with the further headers."""
-            return start_response(status, headers + fixed, exc_info)
+            return start_response(status, headers + (framed if environ.get(EMBEDDED) else fixed), exc_info)
 
         return application(environ, start)
 

@@ -39,13 +39,14 @@ def find_sender(origins: frozenset[str]) -> Sender:
     return Sender.OWN if origin.partition("://")[2] == request.headers.get("Host") else Sender.OTHER
 
 
-def check_other_site(is_page: bool, lane: str) -> None:
+def check_other_site(is_page: bool, lane: str, in_frame: bool = False) -> None:
     """Raise Forbidden for a request of another site's page, unless it is a link that leads a person here.
 
-    A link may lead to every page, and to answers that cost little; not into a frame, a picture or a script.
+    A link may lead to every page, and to answers that cost little; not into a picture or a script, and into a frame
+    only where the page may stand in one (`in_frame`).
     """
     leads_here = request.headers.get("Sec-Fetch-Mode") == "navigate" and (
-        request.headers.get("Sec-Fetch-Dest") == "document"
+        request.headers.get("Sec-Fetch-Dest") in (("document", "iframe") if in_frame else ("document",))
     )
     if request.method in READING and leads_here and (is_page or lane == "light"):
         return
