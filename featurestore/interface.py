@@ -190,10 +190,12 @@ class FeatureStore(abc.ABC):
         """Returns every attribution graph, ordered by name."""
 
     @abc.abstractmethod
-    def graph(self, slug: str) -> Graph:
+    def graph(self, slug: str, node_threshold: float | None = None, edge_threshold: float | None = None) -> Graph:
         """Returns one graph: its nodes, with the best label of each feature of the store, and its links.
 
-        Raises NotFound.
+        With thresholds it is the part that carries these shares of the influence on the logits, 0 to 1: the nodes of
+        most influence until they carry `node_threshold` of it, then the links. Tokens and logits stay. Raises NotFound,
+        and BadRequest for a share out of range.
         """
 
     @abc.abstractmethod
@@ -226,6 +228,24 @@ class FeatureStore(abc.ABC):
         `view` is what front ends of graphs call qParams, such as pinnedIds, supernodes and clerps; the graph's nodes
         and links stay. Raises NotFound, BadRequest for a view larger than a megabyte, Forbidden where a service takes
         no writes.
+        """
+
+    @abc.abstractmethod
+    def edit_graph(
+        self,
+        slug: str,
+        pin: Sequence[str] = (),
+        unpin: Sequence[str] = (),
+        group: Mapping[str, Sequence[str]] | None = None,
+        ungroup: Sequence[str] = (),
+        name: Mapping[str, str | None] | None = None,
+        tool: str | None = None,
+    ) -> dict[str, Any]:
+        """Change what is pinned, grouped and named in a graph. Returns its view after that, as `graph(slug).view`.
+
+        Nodes are given by `node_id`, or by a feature's id for all its nodes. `group` has the nodes of supernodes by
+        name, in place of those that they had; `name` has texts of nodes, None takes one back. Raises NotFound for a
+        node or supernode that is not there, Forbidden where a service takes no writes.
         """
 
     @abc.abstractmethod

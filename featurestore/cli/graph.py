@@ -78,9 +78,20 @@ def list_(store: str, as_json: bool) -> None:
 @click.option(
     "-k", "k", type=int, default=30, show_default=True, help="Show this many nodes, the most influential first."
 )
+@click.option("--node-threshold", type=float, help="Only the nodes that carry this share of the influence, 0 to 1.")
+@click.option("--edge-threshold", type=float, help="Only the links that carry this share of the influence, 0 to 1.")
 @store_option
 @json_option
-def show(slug: str, as_file: bool, output: str | None, k: int, store: str, as_json: bool) -> None:
+def show(
+    slug: str,
+    as_file: bool,
+    output: str | None,
+    k: int,
+    node_threshold: float | None,
+    edge_threshold: float | None,
+    store: str,
+    as_json: bool,
+) -> None:
     """Show a graph's nodes with the labels of their features, the most influential first.
 
     Example: featurestore graph show dallas --output dallas-labelled.json
@@ -89,7 +100,7 @@ def show(slug: str, as_file: bool, output: str | None, k: int, store: str, as_js
         if as_file or output:
             _write(opened.graph_file(slug), output)
             return
-        content = opened.graph(slug)
+        content = opened.graph(slug, node_threshold, edge_threshold)
     if as_json:
         print_json_lines([content])
         return
@@ -137,5 +148,5 @@ def remove(slug: str, store: str) -> None:
     click.echo(f"removed {slug}")
 
 
-for command in (graph_work.annotate, graph_work.search, graph_work.paths, graph_work.group):
+for command in (graph_work.annotate, graph_work.search, graph_work.paths, graph_work.group, graph_work.edit):
     graph.add_command(command)

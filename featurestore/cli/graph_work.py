@@ -174,3 +174,54 @@ def group(slug: str, cosine: float, take: bool, store: str, as_json: bool) -> No
         print_json_lines(rows)
         return
     print_table([{"name": row["name"], "nodes": ", ".join(row["nodes"])} for row in rows])
+
+
+@click.command()
+@click.argument("slug")
+@click.option("--pin", multiple=True, metavar="NODE", help="Pin a node. Repeatable.")
+@click.option("--unpin", multiple=True, metavar="NODE", help="Pin a node no more. Repeatable.")
+@click.option("--group", "groups", multiple=True, metavar="NAME=NODES", help="Nodes of a supernode. Repeatable.")
+@click.option("--ungroup", multiple=True, metavar="NAME", help="Dissolve a supernode. Repeatable.")
+@click.option("--name", "names", multiple=True, metavar="NODE=TEXT", help="Name a node; no TEXT takes it back.")
+@store_option
+@json_option
+def edit(
+    slug: str,
+    pin: tuple[str, ...],
+    unpin: tuple[str, ...],
+    groups: tuple[str, ...],
+    ungroup: tuple[str, ...],
+    names: tuple[str, ...],
+    store: str,
+    as_json: bool,
+) -> None:
+    """Pin, group and name nodes of a graph, as a person does in a front end; show what it has then.
+
+    Nodes are given by their ids in the graph, or by features' ids; several with commas between them.
+
+    Example: featurestore graph edit dallas --pin 4_153_1 --group "brackets=2_7_0,2_951_1" --name "2_7_0=an opening"
+    """
+    from featurestore.graphs import view_edit
+
+    group = {title: nodes.split(",") for title, nodes in _split(groups, "group", "NAME=NODE,NODE")}
+    name = {node: text or None for node, text in _split(names, "name", "NODE=TEXT")}
+    with featurestore.connect(store) as opened:
+        view = opened.edit_graph(slug, pin, unpin, group, ungroup, name)
+    if as_json:
+        print_json_lines([view])
+        return
+    rows = [{"what": "pinned", "name": "", "nodes": ", ".join(view_edit.read_pins(view))}]
+    rows += [
+        {"what": "supernode", "name": title, "nodes": ", ".join(ids)}
+        for title, ids in view_edit.read_groups(view).items()
+    ]
+    rows += [{"what": "named", "name": text, "nodes": id} for id, text in view_edit.read_names(view).items()]
+    print_table(rows)
+
+
+def _split(given: tuple[str, ...], option: str, form: str) -> list[tuple[str, str]]:
+    """Return texts as pairs of what stands before and behind the first "=". Raises BadRequest where there is none."""
+    for text in given:
+        if "=" not in text:
+            raise featurestore.BadRequest(f"--{option}: {text!r:.80} has no '=': write {form}")
+    return [(before, behind) for before, _, behind in (text.partition("=") for text in given)]

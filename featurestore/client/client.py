@@ -102,6 +102,7 @@ class Client(FeatureStore):
     graph = ask(FeatureStore.graph, questions.GRAPH)
     graph_file = ask(FeatureStore.graph_file, questions.GRAPH_FILE)
     save_graph = ask(FeatureStore.save_graph, questions.SAVE_GRAPH, lambda answer: None)
+    edit_graph = ask(FeatureStore.edit_graph, questions.EDIT_GRAPH, lambda answer: answer.view)
     remove_graph = ask(FeatureStore.remove_graph, questions.REMOVE_GRAPH, lambda answer: None)
     lists = ask(FeatureStore.lists, questions.LISTS, lambda answer: FeatureLists(answer.lists))
     remove_label = ask(FeatureStore.remove_label, questions.REMOVE_LABEL, lambda answer: None)

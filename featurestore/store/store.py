@@ -22,7 +22,7 @@ import numpy
 import pyarrow
 
 from featurestore.errors import BadRequest, Unavailable
-from featurestore.graphs import file_format, graph_store
+from featurestore.graphs import analysis, file_format, graph_store, view_edit
 from featurestore.interface import FeatureStore
 from featurestore.lists import list_store
 from featurestore.maintenance import check, compact, job_files, jobs, repair
@@ -344,8 +344,11 @@ class Store(FeatureStore):
     def graphs(self) -> Graphs:
         return self._current_view.graphs.all()
 
-    def graph(self, slug: str) -> Graph:
-        return self._current_view.graphs.graph(slug)
+    def graph(self, slug: str, node_threshold: float | None = None, edge_threshold: float | None = None) -> Graph:
+        graph = self._current_view.graphs.graph(slug)
+        if node_threshold is None and edge_threshold is None:
+            return graph
+        return analysis.prune(graph, node_threshold, edge_threshold)
 
     def graph_file(self, slug: str) -> dict[str, Any]:
         return self._current_view.graphs.file(slug)
@@ -365,6 +368,20 @@ class Store(FeatureStore):
     def save_graph(self, slug: str, view: Mapping[str, Any], tool: str | None = None) -> None:
         graphs = self._current_view.graphs
         graph_store.save(self._directory, graphs, slug, view, tool or "featurestore graph save")
+
+    def edit_graph(
+        self,
+        slug: str,
+        pin: Sequence[str] = (),
+        unpin: Sequence[str] = (),
+        group: Mapping[str, Sequence[str]] | None = None,
+        ungroup: Sequence[str] = (),
+        name: Mapping[str, str | None] | None = None,
+        tool: str | None = None,
+    ) -> dict[str, Any]:
+        view = view_edit.edit(self.graph(slug), pin, unpin, group, ungroup, name)
+        self.save_graph(slug, view, tool or "featurestore graph edit")
+        return view
 
     def remove_graph(self, slug: str, tool: str | None = None) -> None:
         graph_store.remove(self._directory, slug, tool or "featurestore graph remove")

@@ -149,6 +149,12 @@ class Saved(msgspec.Struct, frozen=True):
     saved: str
 
 
+class GraphView(msgspec.Struct, frozen=True):
+    """What is pinned, grouped and named in a graph, as front ends save it."""
+
+    view: dict[str, Any]
+
+
 class JobList(msgspec.Struct, frozen=True):
     """Every job that is known, the newest first."""
 

@@ -269,7 +269,7 @@ GRAPH = Question(
     name="graph",
     summary="A graph: its nodes, with the best labels of those that are features of the store, and its links.",
     path="/graphs/<slug>",
-    takes=Nothing,
+    takes=requests.GraphPartRequest,
     gives=Graph,
     lane="search",
     tagged=True,
@@ -301,6 +301,16 @@ SAVE_GRAPH = Question(
     takes=requests.GraphViewRequest,
     gives=answers.Saved,
     methods=("PUT",),
+    scope="write",
+    lane="write",
+)
+EDIT_GRAPH = Question(
+    name="edit_graph",
+    summary="Change what is pinned, grouped and named in a graph; all of it then.",
+    path="/graphs/<slug>/view",
+    takes=requests.GraphEditRequest,
+    gives=answers.GraphView,
+    methods=("POST",),
     scope="write",
     lane="write",
 )

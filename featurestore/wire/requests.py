@@ -234,6 +234,31 @@ class ListChangeRequest(Request, frozen=True):
     note: Annotated[str | None, Meta(description="What the list is about; an empty text takes the note away.")] = None
 
 
+class GraphPartRequest(Request, frozen=True):
+    """How much of a graph."""
+
+    node_threshold: Annotated[
+        float | None,
+        describe("Only the nodes of most influence that carry this share of it.", exclusiveMinimum=0, maximum=1),
+    ] = None
+    edge_threshold: Annotated[
+        float | None,
+        describe("Only the links of most influence that carry this share of it.", exclusiveMinimum=0, maximum=1),
+    ] = None
+
+
+class GraphEditRequest(Request, frozen=True):
+    """Changes of what is pinned, grouped and named; nodes by node_id, or by a feature's id for all its nodes."""
+
+    pin: Annotated[tuple[str, ...], Meta(description="Nodes to pin.")] = ()
+    unpin: Annotated[tuple[str, ...], Meta(description="Nodes that are pinned no more.")] = ()
+    group: Annotated[
+        dict[str, list[str]] | None, Meta(description="The nodes of supernodes, by name, in place of those they had.")
+    ] = None
+    ungroup: Annotated[tuple[str, ...], Meta(description="Supernodes to dissolve, by name.")] = ()
+    name: Annotated[dict[str, str | None] | None, Meta(description="Texts of nodes; null takes one back.")] = None
+
+
 class JobRequest(Request, frozen=True):
     """Which work to start."""
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from featurestore.interface import FeatureStore
 from featurestore.values.graphs import GraphAdded
 from featurestore.web.api.labels import name_writer
 from featurestore.web.api.routes import answers
 from featurestore.wire import questions
-from featurestore.wire.answers import Removed, Saved
-from featurestore.wire.requests import GraphRequest, GraphViewRequest, Nothing
+from featurestore.wire.answers import GraphView, Removed, Saved
+from featurestore.wire.requests import GraphEditRequest, GraphRequest, GraphViewRequest, Nothing
 
 
 @answers(questions.PUT_GRAPH)
@@ -22,6 +24,12 @@ def save_graph(store: FeatureStore, request: GraphViewRequest, slug: str) -> Sav
     """Keep what a person pinned, grouped and named in the graph named `slug`."""
     store.save_graph(slug, request.view, name_writer(store))
     return Saved(slug)
+
+
+@answers(questions.EDIT_GRAPH)
+def edit_graph(store: FeatureStore, request: GraphEditRequest, slug: str) -> GraphView:
+    """Change what is pinned, grouped and named in the graph named `slug`."""
+    return GraphView(store.edit_graph(slug, **msgspec.structs.asdict(request), tool=name_writer(store)))
 
 
 @answers(questions.REMOVE_GRAPH)

@@ -38,9 +38,7 @@ def test_an_embedded_page(http, page):
     assert "<form" not in answer.text and "<header" not in answer.text
 
 
-@pytest.mark.parametrize(
-    "path", [*PAGES, f"{PAGES[0]}?embed=false", "/", "/sql", "/text", "/v1/info"]
-)
+@pytest.mark.parametrize("path", [*PAGES, f"{PAGES[0]}?embed=false", "/", "/sql", "/text", "/v1/info"])
 def test_all_else_stays_out_of_frames(http, path):
     answer = http.get(path)
     assert answer.headers["X-Frame-Options"] == "DENY"

@@ -1,0 +1,84 @@
+"""Pins, supernodes and names of a graph: edited through every door, in the form that front ends save."""
+
+import json
+
+import pytest
+
+from featurestore import BadRequest, NotFound
+from featurestore.cli.main import main
+from featurestore.graphs import analysis
+from tests.support import attribution_graphs, tiny
+
+
+@pytest.fixture
+def store(tmp_path):
+    with tiny.write_tiny_store(tmp_path / "s", index=False) as opened:
+        opened.add_graph(attribution_graphs.graph(), map=["tiny/{layer}-res"])
+        yield opened
+
+
+def test_an_edit_through_either_door(door):
+    view = door.edit_graph("colons", pin=["0_3_1", "tiny/1-res/5"], group={"late": ["1_3_2", "1_5_2"]})
+    assert view["pinnedIds"] == ["0_3_1", "1_5_2"]
+    assert view["supernodes"] == [["a group", "0_3_1"], ["late", "1_3_2", "1_5_2"]]
+    assert view["linkType"] == "both"  # what else was saved stays
+    view = door.edit_graph("colons", unpin=["0_3_1"], group={"early": ["0_3_1"]}, name={"0_3_1": "an opening"})
+    assert (view["pinnedIds"], view["clerps"]) == (["1_5_2"], [["0_3_1", "an opening"]])
+    assert view["supernodes"] == [["late", "1_3_2", "1_5_2"], ["early", "0_3_1"]]  # a node is in one only
+    view = door.edit_graph("colons", ungroup=["late"], name={"0_3_1": None})
+    assert (view["supernodes"], view["clerps"]) == ([["early", "0_3_1"]], [])
+    assert door.graph("colons").view == view
+
+
+def test_the_form_of_a_front_end_stays(store):
+    saved = {"pinnedIds": "0_3_1", "supernodes": '[["a","0_3_1","0_8_2"]]', "clerps": "[]", "sg_pos": "1,2"}
+    store.save_graph("colons", saved)
+    view = store.edit_graph("colons", pin=["1_3_2"], group={"b": ["0_8_2"]}, name={"1_3_2": "x"})
+    assert view["pinnedIds"] == "0_3_1,1_3_2" and view["sg_pos"] == "1,2"
+    assert json.loads(view["supernodes"]) == [["a", "0_3_1"], ["b", "0_8_2"]]
+    assert json.loads(view["clerps"]) == [["1_3_2", "x"]]
+
+
+@pytest.mark.parametrize(
+    ("edit", "error", "words"),
+    [
+        ({"pin": ["9_9_9"]}, NotFound, "colons has no node '9_9_9'"),
+        ({"ungroup": ["none"]}, NotFound, "no supernode 'none'; there are: a group"),
+        ({"group": {" ": ["0_3_1"]}}, BadRequest, "has a name and nodes"),
+        ({"group": {"x": []}}, BadRequest, "has 0 nodes"),
+    ],
+)
+def test_mistakes_change_nothing(door, edit, error, words):
+    before = door.graph("colons").view
+    with pytest.raises(error, match=words):
+        door.edit_graph("colons", **edit)
+    assert door.graph("colons").view == before
+    with pytest.raises(NotFound, match="no graph 'none'"):
+        door.edit_graph("none", pin=["0_3_1"])
+
+
+def test_thresholds_through_either_door(door):
+    whole = door.graph("colons")
+    smaller = door.graph("colons", node_threshold=0.5, edge_threshold=0.9)
+    assert smaller == analysis.prune(whole, 0.5, 0.9) and len(smaller.nodes) < len(whole.nodes)
+    with pytest.raises(BadRequest, match="node_threshold: 2.0 is no share"):
+        door.graph("colons", node_threshold=2.0)
+
+
+def test_the_command_line(store, invoke):
+    done = invoke(
+        main,
+        [
+            *["graph", "edit", "colons", "--pin", "0_3_1", "--group", "late=1_3_2,1_5_2", "--json", "--name"],
+            "0_3_1=an opening",
+            "--store",
+            store.location,
+        ],
+    )
+    view = json.loads(done.output)
+    assert view["pinnedIds"] == ["0_3_1"] and ["late", "1_3_2", "1_5_2"] in view["supernodes"]
+    assert view == store.graph("colons").view
+    refused = invoke(main, ["graph", "edit", "colons", "--group", "late", "--store", store.location])
+    assert refused.exit_code == 2 and "write NAME=NODE,NODE" in refused.stderr
+    shown = invoke(main, ["graph", "show", "colons", "--node-threshold", "0.5", "--store", store.location, "--json"])
+    assert len(json.loads(shown.output)["nodes"]) == len(analysis.prune(store.graph("colons"), 0.5).nodes)
