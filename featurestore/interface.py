@@ -114,9 +114,17 @@ class FeatureStore(abc.ABC):
 
     @abc.abstractmethod
     def activating(
-        self, text: str, dictionary: str | Sequence[str] | None = None, k: int = 10, order: str = "specific"
+        self,
+        text: str,
+        dictionary: str | Sequence[str] | None = None,
+        k: int = 10,
+        order: str = "specific",
+        features: Sequence[FeatureLike] | None = None,
     ) -> Activating:
         """Returns the k features that fire hardest on a text, with their activation on each token.
+
+        With `features`, up to 1,000 ids of one model, the answer has these alone, in the order given, also those that
+        are silent on the text; `k` and `order` then mean nothing.
 
         `dictionary` names one or several (default: all of one model). `order` is "specific" (activation relative to the
         feature's largest in the corpus, weighted against dense features) or "activation" (as it is).

@@ -228,15 +228,18 @@ def show_hits(hits: featurestore.Hits, as_json: bool) -> None:
 @click.option("--dictionary", multiple=True, metavar="ID", help="Only this dictionary. Repeatable.")
 @click.option("-k", "k", type=int, default=10, show_default=True, help="Number of features.")
 @click.option("--order", default="specific", show_default=True, help="Order by specific (to this text) or activation.")
+@click.option("--feature", multiple=True, metavar="ID", help="Only this feature, also where it is silent. Repeatable.")
 @store_option
 @json_option
-def activating(text: str, dictionary: tuple[str, ...], k: int, order: str, store: str, as_json: bool) -> None:
+def activating(
+    text: str, dictionary: tuple[str, ...], k: int, order: str, feature: tuple[str, ...], store: str, as_json: bool
+) -> None:
     """Find features that fire on TEXT, and the tokens on which they fire.
 
     Example: featurestore activating "def __init__(self, name):"
     """
     with featurestore.connect(store) as opened:
-        result = opened.activating(text, dictionary=list(dictionary) or None, k=k, order=order)
+        result = opened.activating(text, list(dictionary) or None, k, order, list(feature) or None)
     if as_json:
         print_json_lines(result.features)
     else:
@@ -245,7 +248,7 @@ def activating(text: str, dictionary: tuple[str, ...], k: int, order: str, store
                 "id": feature.id,
                 "activation": feature.activation,
                 "of max": abs(feature.activation / feature.max_activation) if feature.max_activation else None,
-                "token": repr(result.tokens[find_first(result.tokens, feature.token)]),
+                "token": repr(result.tokens[find_first(result.tokens, feature.token)]) if feature.activation else None,
                 "label": feature.label,
             }
             for feature in result.features

@@ -18,7 +18,7 @@ from featurestore.query import Query
 from featurestore.values.dictionary import Dictionaries
 from featurestore.values.feature import Feature, FeatureLike, Features, GivenLabel, Scores, id_text, note_service
 from featurestore.values.graphs import GraphAdded, Graphs
-from featurestore.values.hits import Hits
+from featurestore.values.hits import Activating, Hits
 from featurestore.values.jobs import Jobs
 from featurestore.values.lists import FeatureList, FeatureLists, ListedFeature, check_name, convert_features
 from featurestore.values.parameters import Parameters, normalize, to_json
@@ -94,7 +94,6 @@ class Client(FeatureStore):
     )
     coverage = ask(FeatureStore.coverage, questions.COVERAGE, lambda answer: answer.dictionaries)
     scores = ask(FeatureStore.scores, questions.SCORES, lambda answer: Scores(answer.scores))
-    activating = ask(FeatureStore.activating, questions.ACTIVATING)
     contrast = ask(FeatureStore.contrast, questions.CONTRAST)
     neighbourhood = ask(FeatureStore.neighbourhood, questions.NEIGHBOURHOOD)
     duplicates = ask(FeatureStore.duplicates, questions.DUPLICATES)
@@ -122,6 +121,21 @@ class Client(FeatureStore):
         """As the interface says."""
         answer = self._http.ask(questions.NEAREST if query.text is None else questions.SEARCH, query)
         return Hits(**msgspec.structs.asdict(answer))
+
+    def activating(
+        self,
+        text: str,
+        dictionary: str | Sequence[str] | None = None,
+        k: int = 10,
+        order: str = "specific",
+        features: Sequence[FeatureLike] | None = None,
+    ) -> Activating:
+        """As the interface says."""
+        if isinstance(features, str):
+            raise BadRequest(f"features: a list of ids is wanted, not '{features}' alone")
+        ids = None if features is None else tuple(id_text(id) for id in features)
+        arguments = {"text": text, "dictionary": dictionary, "k": k, "order": order, "feature": ids}
+        return self._http.ask(questions.ACTIVATING, questions.ACTIVATING.request(arguments))
 
     def vector(self, id: FeatureLike, target: int | None = None) -> numpy.ndarray:
         """As the interface says."""

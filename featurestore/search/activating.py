@@ -11,6 +11,7 @@ from featurestore.errors import BadRequest, Unavailable
 from featurestore.snapshot.catalog import Catalog
 from featurestore.sql.engine import Engine
 from featurestore.values.dictionary import Dictionary
+from featurestore.values.feature import FeatureLike
 from featurestore.values.hits import Activating, ActiveFeature, Contrast, ContrastFeature
 
 ORDERS = ("specific", "activation")
@@ -52,6 +53,56 @@ def activating(
         token_ids=tuple(getattr(tokens, "ids", ())),
         features=tuple(features[:k]),
         notes=notes,
+    )
+
+
+def activating_of(
+    catalog: Catalog,
+    engine: Engine,
+    text: str,
+    dictionary: str | Sequence[str] | None,
+    features: Sequence[FeatureLike],
+) -> Activating:
+    """Return the activations of these features on a text, in their order, also of those that are silent.
+
+    Raises BadRequest for features of several models or outside `dictionary`, BadRequest or NotFound for an id, and
+    Unavailable where no package runs models.
+    """
+    if not text.strip():
+        raise BadRequest("text: nothing to run the model on, the text is empty")
+    if isinstance(features, str):
+        raise BadRequest(f"features: a list of ids is wanted, not '{features}' alone")
+    ids = list(dict.fromkeys(catalog.feature_id(id) for id in features))
+    if len(ids) > MOST_K:
+        raise BadRequest(f"features: {len(ids):,} were given; {MOST_K:,} at most are taken")
+    if not ids or _is_empty(dictionary):
+        empty = "features is an empty list, which matches nothing"
+        return Activating(text=text, tokens=(), features=(), notes=(EMPTY if ids else empty,))
+    names = list(dict.fromkeys(id.dictionary for id in ids))
+    if dictionary is not None:
+        within = {chosen.dictionary for chosen in _choose_dictionaries(catalog, dictionary)}
+        outside = next((id for id in ids if id.dictionary not in within), None)
+        if outside:
+            raise BadRequest(f"features: {outside} is not in {', '.join(sorted(within))}; leave dictionary out")
+    models = sorted({catalog.dictionary(name).model for name in names})
+    if len(models) > 1:
+        raise BadRequest(f"features: they are of several models ({', '.join(models)}): ask for those of one")
+    tokens, active = _model_runner()([catalog.dictionary(name) for name in names], text)
+    by_id = {
+        feature.id: feature
+        for name in names
+        for feature in _describe(
+            engine, name, [id.feature for id in ids if id.dictionary == name], active[name], len(tokens)
+        )
+    }
+    ordered = tuple(by_id[str(id)] for id in ids)
+    firing = sum(feature.activation != 0 for feature in ordered)
+    return Activating(
+        text=text,
+        tokens=tuple(tokens),
+        token_ids=tuple(getattr(tokens, "ids", ())),
+        features=ordered,
+        notes=(f"{firing:,} of {len(ordered):,} given features fire; in the order given",),
     )
 
 
@@ -183,36 +234,54 @@ def _rank(engine: Engine, active: Active, tokens: int, order: str) -> list[Activ
     """The features that fire on a text of so many tokens, most active or most specific first."""
     ranked: list[tuple[float, ActiveFeature]] = []
     for dictionary, (features, positions, values) in active.items():
-        fired = numpy.unique(features)
-        rows = engine.rows(
-            "SELECT feature, label, density, max_activation, active_tokens FROM features "
-            "WHERE dictionary = ? AND feature IN (SELECT unnest(?))",
-            [dictionary, fired.tolist()],
-        )
-        for feature, label, density, largest, seen in rows:
-            of_feature = features == feature
-            dense = numpy.zeros(tokens, dtype=numpy.float32)
-            dense[positions[of_feature]] = values[of_feature]
-            token = int(numpy.abs(dense).argmax())
-            activation = float(dense[token])
-            score = abs(activation)
+        seen = _count_active_tokens(engine, dictionary, features)
+        fired = numpy.unique(features).tolist()
+        for feature in _describe(engine, dictionary, fired, (features, positions, values), tokens):
+            score = abs(feature.activation)
             if order == "specific":
-                score = _specific(score, abs(largest or 0.0), density, seen)
-            ranked.append(
-                (
-                    float(score),
-                    ActiveFeature(
-                        id=f"{dictionary}/{feature}",
-                        dictionary=dictionary,
-                        feature=feature,
-                        label=label,
-                        density=density,
-                        max_activation=largest,
-                        activation=activation,
-                        token=token,
-                        activations=tuple(float(x) for x in dense),
-                    ),
-                )
-            )
+                largest = abs(feature.max_activation or 0.0)
+                score = _specific(score, largest, feature.density, seen[feature.feature])
+            ranked.append((float(score), feature))
     ranked.sort(key=lambda pair: (-pair[0], pair[1].id))
     return [feature for _, feature in ranked]
+
+
+def _count_active_tokens(engine: Engine, dictionary: str, features: numpy.ndarray) -> dict[int, int | None]:
+    """By feature the number of tokens of its corpus that it fires on; None where that is not known."""
+    rows = engine.rows(
+        "SELECT feature, active_tokens FROM features WHERE dictionary = ? AND feature IN (SELECT unnest(?))",
+        [dictionary, numpy.unique(features).tolist()],
+    )
+    return dict(rows)
+
+
+def _describe(
+    engine: Engine,
+    dictionary: str,
+    features: Sequence[int],
+    active: tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray],
+    tokens: int,
+) -> Iterator[ActiveFeature]:
+    """These features of a dictionary with their activations on a text of so many tokens, 0 where they are silent."""
+    numbers, positions, values = active
+    rows = engine.rows(
+        "SELECT feature, label, density, max_activation FROM features "
+        "WHERE dictionary = ? AND feature IN (SELECT unnest(?))",
+        [dictionary, list(features)],
+    )
+    for feature, label, density, largest in rows:
+        of_feature = numbers == feature
+        dense = numpy.zeros(tokens, dtype=numpy.float32)
+        dense[positions[of_feature]] = values[of_feature]
+        token = int(numpy.abs(dense).argmax())
+        yield ActiveFeature(
+            id=f"{dictionary}/{feature}",
+            dictionary=dictionary,
+            feature=feature,
+            label=label,
+            density=density,
+            max_activation=largest,
+            activation=float(dense[token]),
+            token=token,
+            activations=tuple(float(x) for x in dense),
+        )

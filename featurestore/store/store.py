@@ -309,9 +309,16 @@ class Store(FeatureStore):
         return self._run_sql(view, bound, timeout)
 
     def activating(
-        self, text: str, dictionary: str | Sequence[str] | None = None, k: int = 10, order: str = "specific"
+        self,
+        text: str,
+        dictionary: str | Sequence[str] | None = None,
+        k: int = 10,
+        order: str = "specific",
+        features: Sequence[FeatureLike] | None = None,
     ) -> Activating:
         view = self._current_view
+        if features is not None:
+            return activating.activating_of(view.catalog, view.engine, text, dictionary, features)
         return activating.activating(view.catalog, view.engine, text, dictionary, k, order)
 
     def contrast(

@@ -51,6 +51,10 @@ class ActivatingRequest(Request, frozen=True):
             enum=["specific", "activation"],
         ),
     ] = "specific"
+    feature: Annotated[
+        Annotated[tuple[str, ...], Meta(max_length=MOST_IDS)] | None,
+        Meta(description="These features alone (model/source/index each), in this order, also where they are silent."),
+    ] = None
 
 
 class VectorRequest(Request, frozen=True):

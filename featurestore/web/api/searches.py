@@ -7,11 +7,11 @@ import msgspec
 from featurestore.errors import BadRequest
 from featurestore.interface import FeatureStore
 from featurestore.query import Query
-from featurestore.values.hits import Duplicates, Hits
+from featurestore.values.hits import Activating, Duplicates, Hits
 from featurestore.web.api.routes import answers
 from featurestore.wire import limits, questions
 from featurestore.wire.answers import SearchAnswer
-from featurestore.wire.requests import DuplicatesRequest, RerankRequest
+from featurestore.wire.requests import ActivatingRequest, DuplicatesRequest, RerankRequest
 
 
 @answers(questions.SEARCH)
@@ -34,6 +34,12 @@ def nearest(store: FeatureStore, query: Query) -> SearchAnswer:
 def rerank(store: FeatureStore, request: RerankRequest) -> SearchAnswer:
     """Rank the given features by how well their labels match the text."""
     return _answer(store.rerank(request.text, request.features, mode=request.mode))
+
+
+@answers(questions.ACTIVATING)
+def activating(store: FeatureStore, request: ActivatingRequest) -> Activating:
+    """Run the model on a text, for the features that fire hardest or for those that are named."""
+    return store.activating(request.text, request.dictionary, request.k, request.order, request.feature)
 
 
 @answers(questions.DUPLICATES)
