@@ -58,7 +58,7 @@ def test_search_then_a_feature(page):
     page.goto("/")
     page.get_by_label("What should the feature mean?").fill("exception handling")
     page.keyboard.press("Enter")
-    first = page.locator(".hits a.label").first
+    first = page.locator(".cards a.label").first
     assert "exception handling" in first.inner_text()
     first.click()
     page.wait_for_url("**/features/tiny/**")
@@ -114,7 +114,7 @@ def test_pages_work_without_javascript(chromium, url):
     page.goto("/")
     page.get_by_label("What should the feature mean?").fill("exception handling")
     page.get_by_role("button", name="Search").click()
-    page.locator(".hits a.label").first.click()
+    page.locator(".cards a.label").first.click()
     assert page.locator(".histogram rect").count() >= 1
     page.goto("/sql?sql=SELECT+1+AS+one")
     assert page.locator(".result td").all_inner_texts() == ["1"]

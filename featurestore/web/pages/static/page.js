@@ -8,7 +8,7 @@ document.addEventListener("keydown", (event) => {
   if (typing || event.altKey || event.ctrlKey || event.metaKey) return;
   if (event.key === "/") {
     event.preventDefault();
-    document.querySelector("input[type=search]")?.focus();
+    document.querySelector("[role=search] [name=text]")?.focus();
   } else if (event.key === "ArrowLeft" || event.key === "ArrowRight") {
     document.querySelector(`[rel=${event.key === "ArrowLeft" ? "prev" : "next"}]`)?.click();
   }
