@@ -24,11 +24,11 @@ MOST_SHOWN = 8  # values of a facet
 
 
 class Value(NamedTuple):
-    """A value of a facet: as it stands in the URL, in words, and how many matches have it. `chosen`: it is filtered."""
+    """A value of a facet: as it stands in the URL, in words, and how many matches have it. `chosen` says it is filtered."""
 
     value: str
     title: str
-    count: int
+    matches: int
     chosen: bool
 
 

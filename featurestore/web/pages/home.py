@@ -1,4 +1,4 @@
-"""The first page: one box for words, ids, vectors and texts, the hits as cards with facets, and what the store holds."""
+"""The first page: one box for words, ids, vectors and texts; hits as cards with facets; what the store holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Activations of given features: theirs alone, in their order, also where they are silent. The model is a table here."""
+"""Activations of given features: theirs alone, in their order, also of silent ones. The model is a table here."""
 
 import httpx2
 import numpy

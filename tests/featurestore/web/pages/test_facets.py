@@ -31,7 +31,7 @@ def test_a_facet_counts_what_its_filter_leaves(store):
             else:
                 where = facets.write_condition({facet.field: value.value}, None, explainers)
                 rest = store.nearest("tiny/0-res/3", k=1000, all=True, where=where)
-            assert len(rest) == value.count, (facet.field, value)
+            assert len(rest) == value.matches, (facet.field, value)
 
 
 def test_scores_of_labels_are_counted_in_two_halves(store):
@@ -42,7 +42,7 @@ def test_scores_of_labels_are_counted_in_two_halves(store):
         for facet in facets.count_facets(hits, {d.dictionary: d for d in store.dictionaries()}, scores, {})
         if facet.field == "scored"
     ]
-    assert [(value.value, value.count) for value in scored.values] == [("high", 1), ("low", 1)]
+    assert [(value.value, value.matches) for value in scored.values] == [("high", 1), ("low", 1)]
     for condition in (facets.BY_SCORE, facets.BELOW):
         assert store.nearest("tiny/0-res/3", where=condition) is not None
 
@@ -52,7 +52,7 @@ def test_a_chosen_value_stays_to_be_taken_back(store):
     dictionaries = {dictionary.dictionary: dictionary for dictionary in store.dictionaries()}
     counted = facets.count_facets(hits, dictionaries, {}, {"density": "rare"})
     (density,) = [facet for facet in counted if facet.field == "density"]
-    assert [(value.value, value.count, value.chosen) for value in density.values] == [
+    assert [(value.value, value.matches, value.chosen) for value in density.values] == [
         ("often", 3, False),
         ("rare", 0, True),
     ]
