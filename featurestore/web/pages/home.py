@@ -16,12 +16,12 @@ from featurestore.interface import FeatureStore
 from featurestore.query import Query
 from featurestore.values.dictionary import Dictionary
 from featurestore.values.hits import Hit, Hits
-from featurestore.web.pages import facets
 from featurestore.web.pages.examples import QUERIES, SEARCHES, TEXTS
-from featurestore.web.pages.facets import Facet
-from featurestore.web.pages.hit_cards import make_cards
 from featurestore.web.pages.page import Page
-from featurestore.web.pages.search_box import Typed, read_typed
+from featurestore.web.pages.search import facets
+from featurestore.web.pages.search.facets import Facet
+from featurestore.web.pages.search.hit_cards import make_cards
+from featurestore.web.pages.search.search_box import Typed, read_typed
 from featurestore.wire.limits import SQL_SECONDS
 
 COUNTED = 100  # first matches that facets and the total are counted among

@@ -5,7 +5,7 @@ import pytest
 
 import featurestore
 from featurestore.values.hits import Reason
-from featurestore.web.pages.hit_cards import cut_example, find_top_tokens, make_cards, say_why
+from featurestore.web.pages.search.hit_cards import cut_example, find_top_tokens, make_cards, say_why
 
 
 @pytest.fixture(scope="module")

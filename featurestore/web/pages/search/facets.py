@@ -24,7 +24,7 @@ MOST_SHOWN = 8  # values of a facet
 
 
 class Value(NamedTuple):
-    """A value of a facet: as it stands in the URL, in words, and how many matches have it. `chosen` says it is filtered."""
+    """A value of a facet: as it stands in the URL, in words, how many matches have it, whether it is filtered by."""
 
     value: str
     title: str

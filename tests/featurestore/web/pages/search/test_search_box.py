@@ -2,7 +2,7 @@
 
 import pytest
 
-from featurestore.web.pages.search_box import read_typed
+from featurestore.web.pages.search.search_box import read_typed
 
 DICTIONARIES = {"gpt2-small/8-res-jb"}
 

@@ -5,7 +5,7 @@ import pytest
 
 import featurestore
 from featurestore.errors import BadRequest
-from featurestore.web.pages import facets
+from featurestore.web.pages.search import facets
 
 
 @pytest.fixture(scope="module")
