@@ -102,7 +102,7 @@ def _count(store: FeatureStore, asked: Asked, hits: Hits, dictionaries: Sequence
         first = store.run(wide).hits
     matching = [hit for hit in first if not hit.weak]
     by_id = {dictionary.dictionary: dictionary for dictionary in dictionaries}
-    chosen = asked.chosen | _chosen_dictionary(asked.query, by_id)
+    chosen = asked.chosen | _name_dictionary(asked.query, by_id)
     counted = facets.count_facets(first, by_id, _read_scores(store, first), chosen)
     return {
         "facets": [(facet, _link_values(asked, facet)) for facet in counted],
@@ -112,7 +112,7 @@ def _count(store: FeatureStore, asked: Asked, hits: Hits, dictionaries: Sequence
     }
 
 
-def _chosen_dictionary(query: Query, dictionaries: Mapping[str, Dictionary]) -> dict[str, str]:
+def _name_dictionary(query: Query, dictionaries: Mapping[str, Dictionary]) -> dict[str, str]:
     name = query.within[0] if query.within else None
     return {} if name is None else {"dictionary" if name in dictionaries else "model": name}
 
