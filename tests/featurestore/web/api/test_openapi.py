@@ -58,6 +58,7 @@ WRITES = [
     ("POST", "/v1/labels"),
     ("DELETE", "/v1/labels/{model}/{source}/{index}"),
     ("PUT", "/v1/graphs/{slug}"),
+    ("POST", "/v1/graphs/{slug}/view"),
     ("PUT", "/v1/graphs/{slug}/view"),
     ("DELETE", "/v1/graphs/{slug}"),
     ("POST", "/v1/votes/{model}/{source}/{index}"),
@@ -80,6 +81,7 @@ OPERATIONS = [
     ("GET", "/v1/features/{model}/{source}/{index}"),
     ("GET", "/v1/scores/{model}/{source}/{index}"),
     ("GET", "/v1/vectors/{model}/{source}/{index}"),
+    ("GET", "/v1/matrices/{model}/{source}"),
     ("GET", "/v1/labels/{model}/{source}/{index}"),
     ("GET", "/v1/label-history/{model}/{source}/{index}"),
     *(
