@@ -77,7 +77,8 @@ def _fold(sae: Any) -> tuple[dict[str, torch.Tensor], bool]:
     """Return the tensors with scales and decoder norms folded in, and whether b_dec is still subtracted from inputs."""
     W_enc, W_dec, b_dec, b_enc = (getattr(sae, name).float().clone() for name in ("W_enc", "W_dec", "b_dec", "b_enc"))
     gated, subtracts = sae.activation == "gated", sae.subtract_b_dec
-    r_mag, b_mag = (sae.r_mag.float().clone(), sae.b_mag.float().clone()) if gated else (None, None)
+    gate: Any = (sae.r_mag.float().clone(), sae.b_mag.float().clone()) if gated else (None, None)
+    r_mag, b_mag = gate
     if sae.norm == "scale":
         if subtracts:
             before = b_dec @ W_enc

@@ -61,6 +61,9 @@ WRITES = [
     ("POST", "/v1/graphs/{slug}/view"),
     ("PUT", "/v1/graphs/{slug}/view"),
     ("DELETE", "/v1/graphs/{slug}"),
+    ("PUT", "/v1/lists/{list}"),
+    ("POST", "/v1/lists/{list}"),
+    ("DELETE", "/v1/lists/{list}"),
     ("POST", "/v1/votes/{model}/{source}/{index}"),
     ("POST", "/v1/jobs"),
     ("DELETE", "/v1/jobs/{job}"),
@@ -88,6 +91,8 @@ OPERATIONS = [
         ("GET", path)
         for path in ("/v1/graphs", "/v1/graphs/{slug}", "/v1/graphs/{slug}/file", "/v1/jobs", "/v1/jobs/{job}")
     ),
+    ("GET", "/v1/lists"),
+    ("GET", "/v1/lists/{list}"),
     *WRITES,
     ("GET", "/healthz"),
     ("GET", "/readyz"),
@@ -95,7 +100,7 @@ OPERATIONS = [
 
 
 # Nothing can be wrong with a request to these.
-PLAIN = ("/healthz", "/readyz", "/v1/info", "/v1/coverage", "/v1/dictionaries", "/v1/graphs", "/v1/jobs")
+PLAIN = ("/healthz", "/readyz", "/v1/info", "/v1/coverage", "/v1/dictionaries", "/v1/graphs", "/v1/lists", "/v1/jobs")
 
 
 @pytest.mark.parametrize(
