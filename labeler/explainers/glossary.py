@@ -1,4 +1,4 @@
-"""Plain words for tokens whose role a reader knows better by name: keywords, punctuation, everyday library words.
+"""Plain words for tokens whose role a reader knows better by name: keywords, library words, grammar of English.
 
 A key is a token or a whole word; the text says what it is for. So labels are readable, and a search for "exception
 handling" finds `except`. Knows nothing of features.
@@ -36,12 +36,9 @@ ROLES: dict[str, str] = {
     "self": "method's self argument",
     "cls": "class method argument",
     "super": "call to the parent class",
-    "@": "decorator",
     "property": "property decorator",
     "staticmethod": "static method decorator",
     "classmethod": "class method decorator",
-    "->": "return type annotation",
-    "__": "double-underscore name",
     "init": "constructor",
     "__init__": "constructor",
     "args": "function arguments",
@@ -77,46 +74,6 @@ ROLES: dict[str, str] = {
     "type": "types",
     "hasattr": "attribute check",
     "getattr": "attribute lookup",
-    # punctuation
-    "(": "opening parenthesis",
-    ")": "closing parenthesis",
-    "()": "empty call brackets",
-    "[": "opening square bracket",
-    "]": "closing square bracket",
-    "{": "opening brace",
-    "}": "closing brace",
-    ":": "colon",
-    "):": "end of a function signature or condition",
-    "):\n": "end of a function signature or condition",
-    ",": "comma",
-    ".": "dot",
-    ";": "semicolon",
-    "=": "assignment",
-    "+=": "in-place addition",
-    "==": "equality test",
-    "!=": "inequality test",
-    "<": "comparison",
-    ">": "comparison",
-    "<=": "comparison",
-    ">=": "comparison",
-    "+": "addition",
-    "-": "minus or hyphen",
-    "*": "star",
-    "**": "double star",
-    "/": "slash",
-    "%": "percent, string formatting",
-    "|": "bar",
-    "&": "ampersand",
-    "_": "underscore",
-    "#": "comment",
-    '"""': "docstring quotes",
-    "'''": "docstring quotes",
-    '"': "string quote",
-    "'": "string quote",
-    "\\": "backslash escape",
-    "...": "ellipsis",
-    "!": "exclamation mark",
-    "?": "question mark",
     # everyday library words
     "len": "length",
     "range": "number range",
@@ -214,24 +171,71 @@ ROLES: dict[str, str] = {
     "decimal": "decimal arithmetic",
 }
 
+# Words of a programming language that mean something else, or nothing of the kind, in prose
+_CODE_ONLY_WORDS = """
+    try finally raise def class lambda return import from self cls super pass if elif else for while break continue in
+    is not and or with as async await del set list next
+"""
+_CODE_ONLY = frozenset(_CODE_ONLY_WORDS.split())
+_GRAMMAR = {
+    "definite article": "the",
+    "indefinite article": "a an",
+    "conjunction": "and or but nor",
+    "preposition": "of in on at by with from into onto over under about between through for as without within",
+    "infinitive or preposition": "to",
+    "modal verb": "may might can could cannot must should shall will would",
+    "form of the verb to be": "is are was were be been being isn't aren't wasn't",
+    "auxiliary verb": "has have had do does did doesn't don't didn't",
+    "negation": "not no never",
+    "demonstrative": "this that these those",
+    "pronoun": "it they he she we you i them us me him its their his her our your my itself themselves",
+    "question or relative word": "who whom whose what when where why how which",
+    "condition": "if unless whether otherwise",
+    "quantifier": "all any each every some both many few most several none",
+    "number word": "one two three four five six seven eight nine ten first second third",
+    "comparison": "than",
+    "existence": "there",
+    "reason": "because so therefore since thus hence",
+    "time relation": "before after until during while then",
+}
+_WITHOUT_PLURAL = frozenset(
+    {"form of the verb to be", "infinitive or preposition", "existence", "comparison", "reason"}
+)
+_GRAMMAR_OF = {word: role for role, words in _GRAMMAR.items() for word in words.split()}
 _EXCEPTION = re.compile(r"\w*(Error|Exception|Warning|Interrupt)$")
 _NUMBER = re.compile(r"\d+$")
 _HEX = re.compile(r"0x[0-9a-fA-F]*$")
 _UPPER = re.compile(r"[A-Z][A-Z0-9_]+$")
 
 
-def describe_role(word: str) -> str | None:
-    """Return what a token or word is for, in plain words; None when the glossary does not know it."""
+def describe_role(word: str, *, prose: bool = False) -> str | None:
+    """Return what a token or word is for, in plain words; None when the glossary does not know it.
+
+    In `prose` a word of a programming language is an ordinary one: `in` is a preposition.
+    """
     bare = word.strip()
-    text = ROLES.get(bare) or ROLES.get(bare.lower())
-    if text:
+    lowered = bare.lower()
+    if prose and lowered in _GRAMMAR_OF:
+        return _GRAMMAR_OF[lowered]
+    text = ROLES.get(bare) or ROLES.get(lowered)
+    if text and not (prose and lowered in _CODE_ONLY):
         return text
-    if _EXCEPTION.match(bare):
+    return describe_class(bare)
+
+
+def find_plural(role: str) -> str | None:
+    """Return a role as a kind of words: "modal verbs"; None where it has no plural, such as "exception handling"."""
+    if role.endswith("s"):
+        return role
+    return f"{role}s" if role in _GRAMMAR and role not in _WITHOUT_PLURAL else None
+
+
+def describe_class(word: str) -> str | None:
+    """Return the class of names that a word belongs to by its form, in the plural; None for other words."""
+    if _EXCEPTION.match(word):
         return "exception class names"
-    if _NUMBER.match(bare):
+    if _NUMBER.match(word):
         return "numbers"
-    if _HEX.match(bare):
+    if _HEX.match(word):
         return "hexadecimal numbers"
-    if _UPPER.match(bare):
-        return "upper-case constant names"
-    return None
+    return "upper-case constant names" if _UPPER.match(word) else None

@@ -23,39 +23,80 @@ PROSE = [Firing(1, " of", f'    """Return the {word}', " an item") for word in (
 def test_a_token_in_a_signature():
     firings = [Firing(1, "self", f"\n    def {name}(", ", x):") for name in ("get", "put", "close")]
     label = label_of(firings, [",", ")"], [CODE, PROSE])
-    assert "'self'" in label
-    assert "in a function signature" in label
-    assert "method's self argument" in label
-    assert label.endswith("then ',', ')'")
+    assert label == (
+        '"self" (method\'s self argument) in a function signature, followed by comma; predicts closing parenthesis'
+    )
 
 
 def test_exception_words_are_explained_in_plain_words():
     firings = [Firing(1, "except", "\n        ", " ValueError:"), Firing(1, "except", "\n    ", " OSError:")]
     label = label_of(firings, [" ValueError"], [CODE, PROSE])
-    assert "'except'" in label
-    assert "exception handling" in label
-    assert "at the start of a line" in label
+    assert label.startswith('"except" (exception handling) at the start of a line')
 
 
 def test_the_token_after_another():
-    firings = [
-        Firing(1, f" {name}", "\n        raise", "('x')") for name in ("Foo", "Bar", "Baz", "Quux", "Spam", "Egg")
-    ]
-    assert "after 'raise'" in label_of(firings, [], [CODE, PROSE])
+    names = ("Foo", "Bar", "Baz", "Quux", "Spam", "Egg")
+    label = label_of([Firing(1, f" {name}", "\n    x = y or", "('x')") for name in names], [], [CODE, PROSE])
+    assert label.startswith('capitalised words such as "Bar", "Baz" and "Egg" after "or"')
+
+
+def test_what_the_place_says_is_not_said_twice():
+    firings = [Firing(1, f" {name}", "\n        raise", "('x')") for name in ("Foo", "Bar", "Baz", "Quux", "Spam")]
+    label = label_of(firings, [], [CODE, PROSE])
+    assert label.startswith('"Bar", "Baz", "Foo" and others as a function or class that is called in a raise statement')
+    assert "after" not in label
 
 
 def test_digits_after_a_colon():
     firings = [Firing(1, f" {n}", "size:", "\n") for n in (3, 17, 256, 9, 44, 81, 5, 60)]
-    label = label_of(firings, [], [CODE, PROSE])
-    assert "numbers" in label
-    assert "after ':'" in label
+    assert label_of(firings, [], [CODE, PROSE]) == 'numbers such as "17", "256" and "3" after colon'
 
 
-def test_a_piece_is_named_with_its_words():
-    firings = [Firing(1, "Error", f"raise {word}", "('x')") for word in ("Value", "Type", "Key")]
-    label = label_of(firings, [], [CODE, PROSE])
-    assert "'Error' in 'KeyError', 'TypeError', 'ValueError'" in label
-    assert "exception class names" in label
+def test_a_piece_is_named_by_its_only_word():
+    firings = [Firing(1, "ar", " an ", "ray of them"), Firing(1, " ar", "this", "ray"), Firing(1, "ray", "Ar", ".")]
+    assert label_of(firings, [], [CODE, PROSE]).startswith('"array"')
+    dunder = [Firing(1, "init", "\n    def __", f"__({rest}") for rest in ("self", "cls", "a", "b")]
+    assert label_of(dunder, [], [CODE, PROSE]).startswith('"__init__"')
+
+
+@pytest.mark.parametrize(
+    ("firings", "label"),
+    [
+        (
+            [Firing(1, "Error", f"raise {word}", "('x')") for word in ("Value", "Type", "Key")],
+            'words that end in "Error" (exception class names): "KeyError", "TypeError" or "ValueError"',
+        ),
+        (
+            [Firing(1, " spec", "the", rest) for rest in ("ial case", "ify it", "ific one")],
+            'words that begin with "spec": "special", "specific" or "specify"',
+        ),
+        ([Firing(1, "row", "ar", "-"), Firing(1, "row", "a ", "ed"), Firing(1, "row", "b", "n")], '"row" in "arrow"'),
+    ],
+)
+def test_a_piece_of_several_words(firings, label):
+    assert label_of(firings, [], [CODE, PROSE]).startswith(label)
+
+
+def test_alternatives_say_what_each_is_for():
+    firings = [Firing(1, token, "a ", " b:") for token in ("==", "is", ">")]
+    label = label_of(firings, [], [PROSE])
+    assert label.startswith('equality sign (equality test), greater-than sign (comparison) or "is" (identity test)')
+
+
+def test_words_of_a_language_are_ordinary_words_in_prose():
+    prose = [Firing(1, " in", f'"""Return the {word}', " a list") for word in ("number", "name", "length")]
+    assert (
+        label_of(prose, [], [CODE, CODE])
+        == '"in" (preposition) after "length" or "name" in docstring prose, followed by "a"'
+    )
+    verbs = [Firing(1, f" {word}", "# the result we", " x") for word in ("will", "must", "can", "may", "should")]
+    assert label_of(verbs, [], [CODE, CODE]).startswith('modal verbs such as "can", "may" and "must"')
+
+
+def test_a_mixture_says_what_its_kinds_are():
+    tokens = ["alpha", "beta", "(", "+", "gamma", ")", "!", "delta", "?", "/", "eps", ";", "zeta", ","]
+    label = label_of([Firing(1, token, "x ", " y") for token in tokens], [], [CODE, PROSE])
+    assert label.startswith('punctuation and lower-case words, among them exclamation mark and "alpha"')
 
 
 def test_docstring_prose():
@@ -72,7 +113,30 @@ def test_common_tokens_are_no_news():
     label = label_of(firings)
     assert label.startswith("lower-case words")
     often = [Firing(1, " the", "x ", " y")] * 20 + rare
-    assert label_of(often).startswith("'the'")
+    assert label_of(often).startswith('"the" and others')
+
+
+@pytest.mark.parametrize(
+    ("firings", "label"),
+    [
+        ([Firing(1, "城市", "这是一个", "的名字"), Firing(1, "城市", "在", "里")], '"城市"'),
+        ([Firing(1, "▁שלום", "אמר ", " לכולם"), Firing(1, "שלום", "ו", " רב")], '"שלום"'),
+        ([Firing(1, " हिन्दी", "में", " भाषा"), Firing(1, "हिन्", "यह ", "दी है")], '"हिन्दी"'),
+        ([Firing(1, "😀", "so funny ", "!")] * 2, "😀 (grinning face)"),
+        ([Firing(1, "👩‍💻", "a ", " at work")] * 2, "👩‍💻 (woman)"),
+        ([Firing(1, " l'", "dans", "eau")] * 2, '"l\'"'),
+    ],
+)
+def test_languages_and_emoji(firings, label):
+    firings = [firing._replace(token=firing.token.replace("▁", " ")) for firing in firings]
+    assert label_of(firings, [], [CODE, PROSE]).startswith(label)
+
+
+@pytest.mark.parametrize("quote", ['"', "'", '("', "\u201c", '")', '"""', "`", "',"])
+def test_no_quotes_around_quotes(quote):
+    label = label_of([Firing(1, quote, "print", "text")] * 3, [quote], [CODE, PROSE])
+    assert not set(label) & set("'`\u201c()")
+    assert label.count('"') == 2 * label.count('"print"') + 2 * label.count('"text"')
 
 
 def test_promoted_tokens_are_named_when_they_stand_out():
