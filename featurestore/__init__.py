@@ -131,6 +131,11 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    """Return the public names alone, for completion."""
+    return [*__all__, "__version__"]
+
+
 # A remote client needs no DuckDB, and a local store no HTTP client, so both are imported only when they are used.
 def __getattr__(name: str) -> Any:
     if name == "Store":

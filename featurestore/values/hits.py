@@ -78,9 +78,10 @@ class Hits(Tabular, msgspec.Struct, frozen=True):
     @overload
     def __getitem__(self, i: int) -> Hit: ...
     @overload
-    def __getitem__(self, i: slice) -> Sequence[Hit]: ...
-    def __getitem__(self, i: int | slice) -> Hit | Sequence[Hit]:
-        return self.hits[i]
+    def __getitem__(self, i: slice) -> Hits: ...
+    def __getitem__(self, i: int | slice) -> Hit | Hits:
+        # A slice has no next page: the cursor goes on behind the last hit of all.
+        return msgspec.structs.replace(self, hits=self.hits[i], next=None) if isinstance(i, slice) else self.hits[i]
 
     def _list_rows(self) -> tuple[type[msgspec.Struct], Sequence[msgspec.Struct]]:
         return Hit, self.hits

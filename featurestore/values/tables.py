@@ -5,11 +5,25 @@ A table has a column for each field of the values, of the type that the field ha
 
 from __future__ import annotations
 
+import copy
 import datetime
 import importlib
 import types
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Generic,
+    Literal,
+    Self,
+    SupportsIndex,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    overload,
+)
 
 import msgspec
 
@@ -52,6 +66,17 @@ class Listing(list[T], Tabular, Generic[T]):
         """`of` is the type of the values: an empty list has the same columns as a full one."""
         super().__init__(values)
         self._of = of
+
+    @overload
+    def __getitem__(self, i: SupportsIndex) -> T: ...
+    @overload
+    def __getitem__(self, i: slice) -> Self: ...
+    def __getitem__(self, i: SupportsIndex | slice) -> T | Self:
+        if not isinstance(i, slice):
+            return super().__getitem__(i)
+        part = copy.copy(self)
+        part[:] = super().__getitem__(i)
+        return part
 
     def _list_rows(self) -> tuple[type[msgspec.Struct], Sequence[msgspec.Struct]]:
         return self._of, self

@@ -5,6 +5,7 @@ import sys
 
 import httpx2
 import msgspec
+import numpy
 import pandas
 import polars
 import pyarrow
@@ -97,3 +98,24 @@ def test_what_is_not_installed_is_named_with_the_remedy(local, monkeypatch, name
     for found in (local.search("self"), local.dictionaries(), local.stream("SELECT 1")):
         with pytest.raises(Unavailable, match=rf"{name} is not installed: pip install 'featurestore\[{name}\]'"):
             getattr(found, f"to_{name}")()
+
+
+def test_slices_of_answers_are_answers(local):
+    hits = local.search("exception handling", k=4)
+    first = hits[:2]
+    assert isinstance(first, featurestore.Hits) and list(first) == list(hits)[:2] and first.query == hits.query
+    assert hits[-1] == list(hits)[-1] and list(hits[::-1]) == list(hits)[::-1] and hits[numpy.int64(1)] == hits[1]
+    assert first.to_arrow().equals(hits.to_arrow().slice(0, 2)) and "".join(first.notes) in first._repr_html_()
+    assert first.next is None, "the next page begins behind hits that the slice has not"
+    assert len(hits[4:]) == 0 and hits[4:].to_arrow().schema == hits.to_arrow().schema
+    for listing, of in (
+        (local.dictionaries(), featurestore.Dictionaries),
+        (local.features(["tiny/0-res/8", "tiny/0-res/3"]), featurestore.Features),
+    ):
+        assert isinstance(listing[:1], of) and listing[:1] == list(listing)[:1]
+        assert listing[:1].to_arrow().equals(listing.to_arrow().slice(0, 1)) and listing[1] == list(listing)[1]
+
+
+def test_completion_shows_the_public_names():
+    assert set(dir(featurestore)) == {*featurestore.__all__, "__version__"}
+    assert all(hasattr(featurestore, name) for name in dir(featurestore))
