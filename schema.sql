@@ -646,6 +646,15 @@ CREATE VIEW best_labels AS
         GROUP BY dictionary, feature);
 COMMENT ON VIEW best_labels IS 'The one label shown for each feature, by the rule label_rank.';
 
+-- The rule for structural features: those that fire by where a token stands or which token it is, not by what a text
+-- means. A store can have its own, any expression of these names: `featurestore structural`. A feature is one if it
+-- fired on 5 tokens at least, and half of them begin a context, or four fifths follow the end of a line or a sentence,
+-- or, of 20 at least, nearly all are the same token. Of features whose shares are not known the flag is null.
+CREATE MACRO structural_rule(first_token_share, after_break_share, top_token_share, distinct_tokens, active_tokens,
+                             active_contexts, density) AS
+    active_tokens >= 5 AND (first_token_share >= 0.5 OR after_break_share >= 0.8)
+    OR active_tokens >= 20 AND top_token_share >= 0.95;
+
 -- Both left joins are grouped by their key: DuckDB then drops them from queries that use none of their columns.
 CREATE VIEW features AS
     SELECT f.*,
@@ -654,7 +663,11 @@ CREATE VIEW features AS
            CASE WHEN f.active_tokens IS NULL AND f.density IS NULL THEN 'unharvested'
                 WHEN coalesce(f.active_tokens, f.density) = 0 THEN 'dead'
                 WHEN f.density > 0.2 THEN 'always-on'
-                ELSE 'live' END AS state
+                ELSE 'live' END AS state,
+           CASE WHEN f.distinct_tokens IS NOT NULL
+                THEN coalesce(structural_rule(f.first_token_share, f.after_break_share, f.top_token_share,
+                                              f.distinct_tokens, f.active_tokens, f.active_contexts, f.density), false)
+                END AS structural
     FROM (FROM stored.labelled_features
           UNION ALL
           SELECT u.* REPLACE (b.label AS label, b.explainer AS explainer)
@@ -664,8 +677,9 @@ CREATE VIEW features AS
                       any_value(site) AS site, any_value(kind) AS kind
                FROM stored.dictionaries GROUP BY dictionary) d ON d.dictionary = f.dictionary;
 COMMENT ON VIEW features IS
-    'Every feature with its dictionary''s model, source, layer, site and kind, its best label, and its state: '
-    'live, dead, always-on (density above 0.2) or unharvested.';
+    'Every feature with its dictionary''s model, source, layer, site and kind, its best label, its state '
+    '(live, dead, always-on with a density above 0.2, or unharvested), and whether it is structural, by the rule '
+    'structural_rule; null if not known.';
 
 CREATE VIEW label_coverage AS
     SELECT d.dictionary, d.d_sae AS features, c.explainer, coalesce(c.labelled, 0) AS labelled,

@@ -77,6 +77,13 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ] = None
     k: Annotated[int, Meta(description="Number of hits.", ge=1, le=MAX_K)] = 10
     all: Annotated[bool, Meta(description="Include dead and always-on features, which are hidden by default.")] = False
+    structural: Annotated[
+        bool | None,
+        Meta(
+            description="false leaves out structural features, which fire by the place of a token and not by meaning; "
+            "true gives these alone."
+        ),
+    ] = None
     group: Annotated[
         bool | None,
         Meta(
@@ -119,8 +126,9 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             fields[name] = values if name in MANY else values[0]
         if "vector" in fields:
             fields["vector"] = fields["vector"].split(",")
-        if str(fields.get("group")).lower() == "null":  # which msgspec would take for a field that is not given
-            raise BadRequest("group: 'null' is neither true nor false")
+        for name in ("group", "structural"):
+            if str(fields.get(name)).lower() == "null":  # which msgspec would take for a field that is not given
+                raise BadRequest(f"{name}: 'null' is neither true nor false")
         return cls.of(fields, strict=False)
 
     def _check(self) -> None:

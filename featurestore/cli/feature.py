@@ -9,7 +9,7 @@ import msgspec
 
 import featurestore
 from featurestore.cli.example_line import draw_example
-from featurestore.extension.commands import complete_features, json_option, store_option
+from featurestore.extension.commands import complete_features, connect_local, json_option, store_option
 from featurestore.extension.output import format_cell, open_console, print_json_lines, print_table
 
 INDENT = " " * 10  # the width of an activation before its example
@@ -43,6 +43,10 @@ def show_feature(page: featurestore.Feature) -> None:
     out.print(Text(f"{page.id}  {page.label or 'no label'}", style="bold"))
     facts = ("state", "density", "active_tokens", "mean_activation", "max_activation", "decoder_norm")
     out.print(Text("  ".join(f"{name.replace('_', ' ')} {format_cell(getattr(page, name))}" for name in facts)))
+    if page.distinct_tokens is not None:
+        names = ("first_token_share", "after_break_share", "top_token_share", "distinct_tokens")
+        line = "  ".join(f"{name.replace('_', ' ')} {format_cell(getattr(page, name))}" for name in names)
+        out.print(Text(("structural: " if page.structural else "") + line))
     for neighbour in page.labelled_neighbours:
         near = f"  near {neighbour.id} (cosine {neighbour.cosine:.2f}), whose label by {neighbour.explainer} is"
         out.print(Text(f"{near}: {neighbour.label}", style="dim"))
@@ -117,6 +121,7 @@ def info(store: str, as_json: bool) -> None:
     changed = f", changed {_ago(info.changed_at)} by commit {info.commit:,}" if info.changed_at else ", empty"
     click.echo(f"made {_ago(info.created_at)}{changed}")
     click.echo(f"best label: the largest of {' '.join(info.label_rule.split())}")
+    click.echo(f"structural features: {' '.join((info.structural_rule or 'not known').split())}")
     sizes = [
         {"table": name, "rows": rows, "files": info.parts[name], "bytes": info.bytes[name]}
         for name, rows in info.rows.items()
@@ -149,3 +154,38 @@ def _ago(when: datetime.datetime | None) -> str:
             count = int(seconds // size)
             return f"{count} {name}{'s' if count > 1 else ''} ago"
     return "just now"
+
+
+@click.command()
+@click.argument("sql", required=False)
+@click.option("--default", is_flag=True, help="Restore the rule of schema.sql.")
+@store_option
+@json_option
+def structural(sql: str | None, default: bool, store: str, as_json: bool) -> None:
+    """Show the rule for structural features and how many there are, or set it: SQL that is true for these features.
+
+    It may use first_token_share, after_break_share, top_token_share, distinct_tokens, active_tokens, active_contexts
+    and density; see structural_rule in schema.sql.
+
+    Example: featurestore structural "first_token_share >= 0.5 or distinct_tokens = 1"
+    """
+    if sql and default:
+        raise featurestore.BadRequest("a rule and --default: name one of the two")
+    if sql or default:
+        with connect_local(store) as opened:
+            opened.set_structural_rule(sql)
+    with featurestore.connect(store) as reader:
+        rule = reader.info().structural_rule
+        rows = reader.sql(COUNT_STRUCTURAL).to_pylist()
+    if as_json:
+        print_json_lines([{"rule": rule, "dictionaries": rows}])
+        return
+    click.echo(" ".join((rule or "not known").split()))
+    print_table(rows)
+
+
+COUNT_STRUCTURAL = """
+SELECT dictionary, count(*) FILTER (WHERE structural) AS structural, count(*) FILTER (WHERE structural IS NULL)
+       AS not_known, count(*) AS features
+FROM features GROUP BY dictionary ORDER BY dictionary
+"""

@@ -69,6 +69,7 @@ for command in (
     feature.feature,
     feature.dictionaries,
     feature.info,
+    feature.structural,
     sql.sql,
     graph.graph,
     lists.list_,

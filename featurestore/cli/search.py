@@ -34,6 +34,7 @@ def query_options(*names: str) -> Callable[[Any], Any]:
         "all": {"is_flag": True},
         "opposite": {"is_flag": True},
         "group": {"default": None},
+        "structural": {"default": None, "help": "Only structural features, or all others. Default: both."},
         "cursor": {"metavar": "NEXT"},
         "mode": {"metavar": "MODE", "help": "hybrid (default), semantic or keyword."},
         "space": {},
@@ -44,7 +45,7 @@ def query_options(*names: str) -> Callable[[Any], Any]:
         },
         "over": {"multiple": True, "metavar": "WHERE"},
     }
-    flags = {"k": ("-k", "k"), "group": ("--group/--no-group",)}
+    flags = {"k": ("-k", "k"), "group": ("--group/--no-group",), "structural": ("--structural/--no-structural",)}
 
     def add_options(command: Any) -> Any:
         for name in reversed(names):
@@ -63,7 +64,7 @@ def _drop_empty(options: dict[str, Any]) -> dict[str, Any]:
 
 @click.command()
 @click.argument("text")
-@query_options("mode", "over", "k", "within", "where", "among", "all", "group", "cursor")
+@query_options("mode", "over", "k", "within", "where", "among", "all", "structural", "group", "cursor")
 @embedder_option
 @store_option
 @json_option
@@ -80,7 +81,7 @@ def search(text: str, store: str, as_json: bool, **options: Any) -> None:
 
 @click.command()
 @click.argument("to", metavar="ID_OR_FILE", nargs=-1, required=True, shell_complete=complete_features)
-@query_options("unlike", "opposite", "space", "k", "within", "where", "among", "all", "group", "cursor")
+@query_options("unlike", "opposite", "space", "k", "within", "where", "among", "all", "structural", "group", "cursor")
 @store_option
 @json_option
 def nearest(to: tuple[str, ...], store: str, as_json: bool, **options: Any) -> None:

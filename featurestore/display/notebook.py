@@ -13,7 +13,7 @@ from typing import Any
 
 from featurestore.display.charts import draw_activations
 from featurestore.display.numbers import format_percent, format_value
-from featurestore.display.text import shorten
+from featurestore.display.text import describe_state, shorten
 from featurestore.display.tokens import SHADES, Run, show_controls, show_whitespace, split_characters
 
 FONT = "font-family:system-ui,sans-serif;font-size:13px;line-height:1.45"
@@ -34,7 +34,7 @@ def render_feature(page: Any) -> str:
     label = escape(page.label) if page.label else f'<span style="{QUIET}">no label</span>'
     parts = [
         f'<div style="font-size:17px;font-weight:600">{label}</div>',
-        f'<div style="{QUIET}"><code>{escape(page.id)}</code> {escape(page.state)}</div>',
+        f'<div style="{QUIET}"><code>{escape(page.id)}</code> {escape(describe_state(page))}</div>',
         _labels(page.labels),
         _facts(
             ("fires on", f"{format_percent(page.density)} of tokens"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from typing import Any
 
 # What moves a terminal's cursor, sets its colours or title, or turns the order of what stands after it around.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -18,6 +19,11 @@ def shorten(text: str, most: int = 60) -> str:
 def quote_label(label: str | None, most: int = 60) -> str:
     """Return a label in quotation marks, shortened to `most` characters; "(no label)" for None."""
     return "(no label)" if label is None else repr(shorten(label, most))
+
+
+def describe_state(feature: Any) -> str:
+    """Return the state of a feature, and that it is structural if it is."""
+    return f"{feature.state}, structural" if feature.structural else str(feature.state)
 
 
 def nearest_name(name: str, names: Iterable[str]) -> str | None:

@@ -25,6 +25,7 @@ from featurestore.tables.feature_rows import FeatureRows
 from featurestore.tables.layout import SHARD_FEATURES
 from featurestore.tables.row_reader import Rows
 from featurestore.tables.schema import Gate
+from featurestore.tables.structural import STRUCTURAL_TABLE
 
 
 def find_content_problems(
@@ -136,8 +137,8 @@ def _index_problem(directory: Directory, snapshot: Snapshot, part: Part) -> str:
         if sum(part.about["rows"]) != len(index):
             return f"covers {sum(part.about['rows'])} vectors, and has {len(index)}"
         return ""
-    if part.table == RULE_TABLE:
-        return _rule_problem(part.about["rule"], path.read_text("utf-8"))
+    if part.table in (RULE_TABLE, STRUCTURAL_TABLE):
+        return _rule_problem(part.table, part.about["rule"], path.read_text("utf-8"))
     if part.table == "token_index":
         keyword.KeywordIndex(path, part.rows)
         return ""
@@ -149,9 +150,9 @@ def _index_problem(directory: Directory, snapshot: Snapshot, part: Part) -> str:
     return ""
 
 
-def _rule_problem(rule: str, written: str) -> str:
+def _rule_problem(table: str, rule: str, written: str) -> str:
     try:
-        check_expression(rule)
+        check_expression(rule, table)
     except BadRequest as exc:
         return f"is not one that featurestore takes, and is not run: {exc}"
     return "" if written == rule else "is not the rule that the log says"

@@ -7,6 +7,7 @@ import msgspec
 from featurestore.storage.border import OF_A_GRAPH, OF_A_LIST
 from featurestore.storage.log_files import Part
 from featurestore.tables.best_label import RULE_TABLE
+from featurestore.tables.structural import STRUCTURAL_TABLE
 
 INDEXES = ("decoder_index", "label_index", "token_index")
 # The tables that can be built again from the others.
@@ -45,6 +46,8 @@ def remedy_of(part: Part) -> str:
         return "restore it from a copy, or harvest the dictionaries of this corpus again"
     if part.table == RULE_TABLE:
         return "set it again with `featurestore label rule`"
+    if part.table == STRUCTURAL_TABLE:
+        return "set it again with `featurestore structural`"
     if part.table in OF_A_GRAPH:
         return "restore it from a copy, or import it again with `featurestore graph add --replace`"
     if part.table in OF_A_LIST:

@@ -26,6 +26,7 @@ def describe_hit(hit: Hit) -> dict[str, Any]:
         "label": hit.label,
         "density": hit.density,
         "state": hit.state if hit.state != "live" else None,
+        "structural": hit.structural or None,
         "copies": list(hit.copies),
     }
 
@@ -50,6 +51,7 @@ def describe_feature(page: Feature) -> dict[str, Any]:
         "id": page.id,
         "label": page.label,
         "state": page.state,
+        "structural": page.structural,
         "layer": page.layer,
         "density": page.density,
         "active_tokens": page.active_tokens,

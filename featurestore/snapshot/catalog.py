@@ -154,6 +154,13 @@ class Catalog:
         dead = table["dead"].to_numpy().astype(bool)
         return {"dead": self._mask(table.filter(dead)), "always-on": self._mask(table.filter(~dead))}
 
+    @functools.cached_property
+    def _structural(self) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """Masks of the features that are structural, and of those of which it is not known."""
+        table = self._own("SELECT dictionary, feature, structural FROM features WHERE structural IS NOT false")
+        known = table["structural"].is_valid().to_numpy()
+        return self._mask(table.filter(known)), self._mask(table.filter(~known))
+
     def _mask(self, table: pyarrow.Table) -> numpy.ndarray:
         mask = numpy.zeros(self.size, dtype=bool)
         numbers = self.numbers(table["dictionary"], table["feature"].to_numpy())
@@ -164,7 +171,7 @@ class Catalog:
         """The features that a query may return. Raises BadRequest or NotFound for names the store does not have."""
         # A condition with a subquery may be chosen by one caller and be refused to the next.
         subqueries = query.where is not None and subqueries_allowed.get()
-        key = (query.within, query.where, query.among, query.all, subqueries)
+        key = (query.within, query.where, query.among, query.all, query.structural, subqueries)
         with self._lock:
             if key in self._choices:
                 self._choices.move_to_end(key)
@@ -186,6 +193,9 @@ class Catalog:
         for name in ("within", "among"):
             if getattr(query, name) == ():
                 return Choice(mask, [f"{name} is an empty list, which matches nothing"])
+        if query.structural is not None:
+            mask, structural_notes = self._choose_structural(mask, query.structural)
+            notes += structural_notes
         if query.all:
             return Choice(mask, notes)
         hidden_counts = []
@@ -214,6 +224,16 @@ class Catalog:
             elif len(present) < len(ids):
                 notes.append(f"{len(ids) - len(present):,} of the {len(ids):,} features of {id} are not in the store")
         return mask
+
+    def _choose_structural(self, mask: numpy.ndarray, wanted: bool) -> tuple[numpy.ndarray, list[str]]:
+        """The mask without structural features, or with these alone, and what to say of it."""
+        structural, unknown = self._structural
+        not_known = int(numpy.count_nonzero(mask & unknown))
+        notes = [f"whether they are structural is not known of {not_known:,} features"] if not_known else []
+        if wanted:
+            return mask & structural, notes
+        hidden = int(numpy.count_nonzero(mask & structural))
+        return mask & ~structural, [f"left out: {hidden:,} structural features", *notes] if hidden else notes
 
     def _within(self, names: Sequence[str] | None) -> numpy.ndarray:
         mask = numpy.full(self.size, names is None)

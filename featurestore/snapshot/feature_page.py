@@ -14,6 +14,7 @@ from featurestore.snapshot.feature_labels import RANKED_BY, FeatureLabels, best,
 from featurestore.snapshot.shard import Shards
 from featurestore.sql.engine import Engine
 from featurestore.storage.log import Snapshot
+from featurestore.tables import structural
 from featurestore.tables.best_label import own_rule, stale_features
 from featurestore.tables.grouped_rows import Cut
 from featurestore.tables.layout import SHARD_FEATURES
@@ -40,6 +41,7 @@ class Card(NamedTuple):
     density: float | None
     max_activation: float | None
     state: str
+    structural: bool | None
 
 
 class FeaturePages:
@@ -53,6 +55,7 @@ class FeaturePages:
         self._windows = ExampleWindows(rows, snapshot)
         self._engine = engine  # opened where it is needed: most pages do without SQL
         self._labels = FeatureLabels(rows, snapshot, shards)
+        self._has_own_rule = structural.own_structural_rule(snapshot) is not None
         self._stale = {part.file for part in stale_features(snapshot)}
 
     def page(self, id: str, examples: int | None) -> Feature:
@@ -93,6 +96,7 @@ class FeaturePages:
                 "id": str(id),
                 "layer": dictionary.layer,
                 "state": state_of(row["active_tokens"], row["density"]),
+                "structural": self._structural(id, row),
                 "histogram": None if row["histogram"] is None else tuple(row["histogram"]),
                 "histogram_edges": _edges(row["histogram"], row["histogram_edges"], dictionary.histogram_scale),
                 "coactive": tuple(Coactive(**pair) for pair in row["coactive"] or ()),
@@ -118,9 +122,10 @@ class FeaturePages:
 
     def cards(self, ids: Sequence[FeatureId]) -> dict[FeatureId, Card]:
         """What a list of features shows of each. Raises BadStore when the store lacks a feature's row."""
-        if len(ids) > FEW:
+        if len(ids) > FEW or self._has_own_rule:
             rows = self._engine().rows(
-                "SELECT dictionary, feature, label, explainer, density, max_activation, state FROM features "
+                "SELECT dictionary, feature, label, explainer, density, max_activation, state, structural "
+                "FROM features "
                 "WHERE (dictionary, feature) IN (SELECT unnest(?), unnest(?))",
                 [[id.dictionary for id in ids], [id.feature for id in ids]],
             )
@@ -128,12 +133,21 @@ class FeaturePages:
         cards = {}
         stale = self._labels.of([id for id in ids if self._is_stale(id)], RANKED_BY)
         for id in ids:
-            row = self._read_row(id, ("label", "explainer", "density", "max_activation", "active_tokens"))
+            row = self._read_row(id, ("label", "explainer", "density", "max_activation", *structural.COLUMNS))
             if id in stale:
                 row["label"], row["explainer"] = self._best(id, row, stale[id])
             state = state_of(row["active_tokens"], row["density"])
-            cards[id] = Card(row["label"], row["explainer"], row["density"], row["max_activation"], state)
+            shown = [row[name] for name in ("label", "explainer", "density", "max_activation")]
+            cards[id] = Card(*shown, state, structural.is_structural(row))
         return cards
+
+    def _structural(self, id: FeatureId, row: Row) -> bool | None:
+        """Whether the store's rule says that a feature, given its row, is structural."""
+        if not self._has_own_rule:
+            return structural.is_structural(row)
+        statement = "SELECT structural FROM features WHERE dictionary = ? AND feature = ?"
+        ((value,),) = self._engine().rows(statement, [id.dictionary, id.feature])
+        return value
 
     def _is_stale(self, id: FeatureId) -> bool:
         part = self._shards.of(id).features

@@ -21,7 +21,7 @@ from featurestore.errors import BadRequest, BadStore, FeatureStoreError, Unavail
 from featurestore.sql.checks import check_statement
 from featurestore.sql.conditions import Selection, compose
 from featurestore.sql.results import check_types, check_values
-from featurestore.sql.rules import rule_of
+from featurestore.sql.rules import rules_of
 from featurestore.sql.statements import find_file_error, shorten_error
 from featurestore.storage.directory import Directory
 from featurestore.storage.log import Snapshot
@@ -63,7 +63,7 @@ class Engine:
         try:
             directory.storage.register(self._con, {part.file: part.bytes for part in snapshot.all()})
             self._lock_down(files.values(), memory)
-            schema.create(self._con, files, rule_of(snapshot, directory.location))
+            schema.create(self._con, files, rules_of(snapshot, directory.location))
         except duckdb.Error as exc:
             raise find_file_error(exc) or BadStore(f"{directory.location}: {self._describe(exc)}") from None
 

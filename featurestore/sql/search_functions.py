@@ -242,6 +242,7 @@ def _run_search(
             "among",
             "where",
             "all",
+            "structural",
             *(("space", "unlike", "opposite") if name == "nearest" else ("over",)),
         }
     )

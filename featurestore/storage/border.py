@@ -44,8 +44,9 @@ OF_A_LIST = ("lists",)
 APPENDED = ("labels", "votes", "scores")
 # Parts whose key is a hash of their content: two writers that add the same one agree.
 SHARED = ("tokenizers", "documents", "tokens", "token_stream")
+RULES = ("label_rule", "structural_rule")  # SQL that a store carries
 # Every table that a part can be of. Nothing else below a store is a part, whatever a log says.
-TABLES = frozenset((*OF_A_DICTIONARY, *OF_A_GRAPH, *OF_A_LIST, *SHARED, "decoder_index", "label_index", "label_rule"))
+TABLES = frozenset((*OF_A_DICTIONARY, *OF_A_GRAPH, *OF_A_LIST, *SHARED, *RULES, "decoder_index", "label_index"))
 
 MOST_NAME = 1000  # characters of a file's name
 MOST_SETTING = 2000  # characters of an embedder's setting
@@ -97,7 +98,7 @@ class _LabelRows(msgspec.Struct):
     rows: Number
 
 
-class _LabelRule(msgspec.Struct):
+class _Rule(msgspec.Struct):
     rule: Annotated[str, Meta(min_length=1, max_length=20_000)]
 
 
@@ -110,7 +111,7 @@ ABOUT: dict[str, type[msgspec.Struct]] = {
     "label_index": _LabelIndex,
     "token_index": _TokenIndex,
     "label_rows": _LabelRows,
-    "label_rule": _LabelRule,
+    **dict.fromkeys(RULES, _Rule),
 }
 
 

@@ -117,19 +117,22 @@ def vote(
         writer.add("votes", pyarrow.Table.from_pylist([row], schema.arrow_schema("votes")), key=id.dictionary)
 
 
-def set_rule(directory: Directory, rule: str | None) -> None:
-    """Set the rule for best labels, or go back to that of schema.sql. Raises BadRequest when it is not valid."""
+def set_rule(directory: Directory, rule: str | None, table: str = RULE_TABLE) -> None:
+    """Set the rule for best labels, or that of another `table`, or go back to that of schema.sql.
+
+    Raises BadRequest when it is not valid.
+    """
     if rule is not None:
-        check_rule(rule)
+        check_rule(rule, table)
     with contextlib.closing(Writer(directory, TOOL)) as writer:
         if rule is None:
-            writer.remove(RULE_TABLE, RULE_KEY)
+            writer.remove(table, RULE_KEY)
         else:
 
             def write(path: Path) -> int:
                 path.write_text(rule, encoding="utf-8")
                 return 1
 
-            writer.add_built(RULE_TABLE, RULE_KEY, ".sql", write, {"rule": rule})
-        if rule is not None or directory.snapshot().has(RULE_TABLE, RULE_KEY):
+            writer.add_built(table, RULE_KEY, ".sql", write, {"rule": rule})
+        if rule is not None or directory.snapshot().has(table, RULE_KEY):
             writer.commit()

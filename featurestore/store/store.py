@@ -46,6 +46,7 @@ from featurestore.store import labels
 from featurestore.store.view import View
 from featurestore.tables.best_label import label_rule, stale_features
 from featurestore.tables.row_reader import Rows
+from featurestore.tables.structural import STRUCTURAL_TABLE, structural_rule
 from featurestore.tables.writer import Writer
 from featurestore.values.dictionary import Coverage, Dictionaries, StoreInfo
 from featurestore.values.feature import Feature, FeatureLike, Features, GivenLabel, LabelChange, Scores, id_text
@@ -200,6 +201,7 @@ class Store(FeatureStore):
             parts={table: len(parts) for table, parts in parts_of_table.items()},
             embedder=index[0].about["embedder_id"] if index else None,
             label_rule=label_rule(view.snapshot),
+            structural_rule=structural_rule(view.snapshot),
             notes=tuple(_notes(view.snapshot)),
         )
 
@@ -466,6 +468,14 @@ class Store(FeatureStore):
         Raises BadRequest when it is not an expression over the columns of labels.
         """
         labels.set_rule(self._directory, rule)
+
+    def set_structural_rule(self, rule: str | None) -> None:
+        """Say by this SQL expression which features are structural (see `structural_rule` in schema.sql).
+
+        None restores the default rule. Raises BadRequest when it is not an expression over the columns of features that
+        a rule may use, or not one that is true or false.
+        """
+        labels.set_rule(self._directory, rule, STRUCTURAL_TABLE)
 
     def writer(self, tool: str) -> Writer:
         """Return a writer to this store; `tool` is recorded as what wrote."""

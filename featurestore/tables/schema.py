@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -87,42 +87,59 @@ def columns() -> tuple[Column, ...]:
 @functools.cache
 def label_rule() -> str:
     """Return the expression that ranks labels in a store that has set no rule, as schema.sql writes it."""
-    return _RULE.split(_rule_statement())[1].strip().rstrip(";")
+    return default_rule("label_rule")
 
 
-def rule_statement(rule: str) -> str:
-    """Return the statement that creates the macro `label_rank` with another expression."""
-    return f"{_RULE.search(_rule_statement())[0]}(\n{rule}\n)"  # type: ignore[index]
+def default_rule(table: str) -> str:
+    """Return the expression of a rule in a store that has set none, as schema.sql writes it."""
+    macro = MACROS[table]
+    return _find_macro(macro).split(_statement(macro))[1].strip().rstrip(";")
 
 
-def _rule_statement() -> str:
-    return next(statement for statement in statements() if "CREATE MACRO label_rank" in statement)
+def _statement(macro: str) -> str:
+    return next(statement for statement in statements() if f"CREATE MACRO {macro}(" in statement)
 
 
-_RULE = re.compile(r"CREATE MACRO label_rank\([^)]*\) AS\s")
+def _find_macro(macro: str) -> re.Pattern[str]:
+    return re.compile(rf"CREATE MACRO {macro}\([^)]*\) AS\s")
 
 
-def try_rule(rule: str) -> None:
-    """Check that a rule can be computed from the columns of a label. Raises BadRequest otherwise."""
+# The macro of schema.sql that a rule replaces, and the view that computes it, by the table that holds the rule.
+MACROS = {"label_rule": "label_rank", "structural_rule": "structural_rule"}
+_STRUCTURAL_OF_NOTHING = (
+    "SELECT structural_rule(NULL::FLOAT, NULL::FLOAT, NULL::FLOAT, NULL::BIGINT, NULL::BIGINT, NULL::BIGINT, "
+    "NULL::DOUBLE)"
+)
+_VIEWS = {"label_rule": "FROM best_labels", "structural_rule": "SELECT structural FROM features"}
+
+
+def try_rule(rule: str, table: str) -> None:
+    """Check that a rule can be computed from the columns it may use. Raises BadRequest otherwise."""
     con = duckdb.connect()
     try:
-        create(con, {}, rule)
-        con.execute("FROM best_labels").fetchall()
+        create(con, {}, {table: rule})
+        con.execute(_VIEWS[table]).fetchall()
+        if table == "structural_rule" and str(con.execute(_STRUCTURAL_OF_NOTHING).description[0][1]) != "BOOLEAN":
+            raise BadRequest(f"rule: '{rule:.200}' is neither true nor false; a rule is as in: top_token_share > 0.9")
     except duckdb.Error as exc:
         raise BadRequest(f"rule: {first_line(exc, 500)}") from None
     finally:
         con.close()
 
 
-def create(con: duckdb.DuckDBPyConnection, parquet: dict[str, list[str]], rule: str | None = None) -> None:
+def create(
+    con: duckdb.DuckDBPyConnection, parquet: dict[str, list[str]], rules: Mapping[str, str] | None = None
+) -> None:
     """Run schema.sql in `con`; each table or view of schema `stored` that `parquet` names is one over those files.
 
     `parquet` maps names to files as DuckDB names them. Dictionaries, which are few, become a real table: DuckDB then
-    knows that their key is unique. `rule` takes the place of the expression that ranks labels.
+    knows that their key is unique. `rules` take the place of expressions of schema.sql, by the table that holds each.
     """
+    own = {MACROS[table]: rule for table, rule in (rules or {}).items()}
     for statement in statements():
-        if rule is not None and _RULE.search(statement):
-            con.execute(rule_statement(rule)).fetchall()
+        begin = next((match for macro in own if (match := _find_macro(macro).search(statement))), None)
+        if begin is not None:
+            con.execute(f"{begin[0]}(\n{own[begin[0].split('(')[0].split()[-1]]}\n)").fetchall()
             continue
         match = re.search(r"CREATE (?:TABLE|VIEW) stored\.(\w+)", statement)
         name = match[1] if match else ""

@@ -106,7 +106,8 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True):
 class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What a store holds: rows, bytes and parts (files) of each table, its age, and the embedder of its label index.
 
-    `label_rule` is the SQL expression by which the best label of a feature is chosen.
+    `label_rule` is the SQL expression by which the best label of a feature is chosen, `structural_rule` the one that
+    says which features are structural.
     """
 
     location: str
@@ -122,6 +123,7 @@ class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
     parts: dict[str, int]
     embedder: str | None
     label_rule: str
+    structural_rule: str | None = None
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:

@@ -12,7 +12,7 @@ import msgspec
 
 from featurestore.display import notebook
 from featurestore.display.characters import merge_activations
-from featurestore.display.text import quote_label
+from featurestore.display.text import describe_state, quote_label
 from featurestore.errors import BadRequest
 from featurestore.values.tables import Listing
 
@@ -230,6 +230,7 @@ class Scores(Listing[Score]):
 class Feature(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """All that is known of one feature; statistics as in schema.sql, stored.features.
 
+    `structural` is by the store's rule, see structural_rule in schema.sql; None where its columns are not known.
     `histogram_edges` and `logit_histogram_edges` have one edge more than their histograms have bins; None where nothing
     says them. `labels` begins with the best one. `scores` has the newest score of each label by each method and judge.
     `examples` has the top band first, then the sampled bands from strong to weak. A feature without a label has in
@@ -241,6 +242,7 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     feature: int
     layer: int | None
     state: str
+    structural: bool | None = None
     label: str | None
     density: float | None
     active_tokens: int | None
@@ -294,7 +296,8 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     def __repr__(self) -> str:
         density = "not harvested" if self.density is None else f"density {self.density:.3g}"
-        return f"<Feature {self.id} {quote_label(self.label)}: {self.state}, {density}, {len(self.examples)} examples>"
+        facts = f"{describe_state(self)}, {density}, {len(self.examples)} examples"
+        return f"<Feature {self.id} {quote_label(self.label)}: {facts}>"
 
     def _repr_html_(self) -> str:
         return notebook.render_feature(self)
@@ -312,7 +315,7 @@ class Features(Listing[Feature]):
             (
                 notebook.render_code(feature.id),
                 feature.label,
-                feature.state,
+                describe_state(feature),
                 feature.density,
                 feature.max_activation,
                 _strongest(feature),

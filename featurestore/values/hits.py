@@ -46,6 +46,7 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
     density: float | None
     max_activation: float | None
     state: str
+    structural: bool | None = None
     why: str
     copies: tuple[str, ...] = ()
     reasons: tuple[Reason, ...] = ()

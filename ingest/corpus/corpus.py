@@ -120,15 +120,16 @@ class Corpus:
         """(vocabulary,) bool: which tokens end a line or a sentence."""
         return numpy.array([bool(ENDING.search(piece.decode("utf-8", "ignore"))) for piece in self.bytes], bool)
 
-    def follow_breaks(self, batch: Contexts, context: Any, position: Any) -> numpy.ndarray:
-        """Returns bool (t,): which tokens come after the end of a line or a sentence.
+    def token_ids(self, batch: Contexts, context: Any, position: Any) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """Returns the ids of tokens, int64 (t,), and which of them come after the end of a line or a sentence, bool.
 
         A token is at `position` (t,) in row `context` (t,) of `batch`; the first of a document follows nothing.
         """
         rows, positions = (numpy.asarray(column.cpu()) for column in (context, position))
         inside = batch.start[rows] + positions
-        before = numpy.maximum(self.offsets[batch.document[rows]] + inside - 1, 0)
-        return numpy.asarray((inside > 0) & self._ends[self.data[before]])
+        places = self.offsets[batch.document[rows]] + inside
+        follows = (inside > 0) & self._ends[self.data[numpy.maximum(places - 1, 0)]]
+        return self.data[places].astype(numpy.int64), numpy.asarray(follows)
 
     def _tokens_at(self, document: numpy.ndarray, start: numpy.ndarray) -> numpy.ndarray:
         """Returns the tokens at these places, those behind the end of the corpus as its last one."""

@@ -22,11 +22,12 @@ from ingest.corpus.corpus import Contexts, Corpus
 from ingest.model.model import HookPoint, Model
 from ingest.sae import Sae
 from ingest.statistics import encode
-from ingest.statistics.accumulator import Accumulator
+from ingest.statistics.accumulator import Accumulator, choose_scale
 from ingest.statistics.tile import Tile
 
 UNIT_TOKENS = 8192  # tokens the model sees in one forward
 TILE_TOKENS = 2048  # tokens of one tile
+SCALE_TOKENS = 256  # tokens from which the scale of histograms is chosen
 # Tokens whose input is this many times as long as the median of their context are attention sinks, not text.
 MAX_NORM = 10.0
 
@@ -112,17 +113,42 @@ class ForwardPass:
     max_norm: float = MAX_NORM
     special: tuple[int, ...] = ()
     unit_tokens: int = UNIT_TOKENS
+    known_scales: Mapping[str, int] | None = None  # of histograms, by source; None: they are measured
 
     @functools.cached_property
     def units(self) -> list[slice]:
         """The contexts of each unit, as slices of `contexts`."""
         return cut_units(self.contexts, self.unit_tokens)
 
+    @functools.cached_property
+    def scales(self) -> Mapping[str, int]:
+        """The power of two that the histogram of each dictionary follows, by source: from the corpus's first tokens."""
+        if self.known_scales is not None:
+            return self.known_scales
+        rows = -(-SCALE_TOKENS // int(self.contexts.length[0]))
+        begin = self.contexts[:rows]
+        length = numpy.minimum(begin.length, SCALE_TOKENS)
+        values = self._sample_values(Contexts(begin.document, begin.start, length))
+        if not all(map(len, values.values())):  # rare features: a longer look
+            values = self._sample_values(self.contexts[self.units[0]])
+        return {source: choose_scale(value) for source, value in values.items()}
+
+    @torch.inference_mode()
+    def _sample_values(self, batch: Contexts) -> dict[str, torch.Tensor]:
+        """Return the activations that are not zero on these contexts, by source."""
+        return {
+            source: encode.encode_active(self.saes[source], inputs.x, 0, self.saes[source].d_sae)[2].cpu()
+            for source, inputs in self.read_inputs(batch).items()
+        }
+
     def begin(self, spans: Mapping[str, tuple[int, int]]) -> dict[str, FeatureStatistics]:
         """Return empty statistics of each dictionary's span of features, by source."""
         return {
             source: FeatureStatistics(
-                first, last, TokenCounts(), Accumulator(last - first, self.seed, self.model.device)
+                first,
+                last,
+                TokenCounts(),
+                Accumulator(last - first, self.seed, self.model.device, self.scales[source]),
             )
             for source, (first, last) in spans.items()
         }
@@ -191,7 +217,8 @@ class ForwardPass:
         document, start, length = (torch.from_numpy(column).to(device) for column in columns)
         offsets = torch.from_numpy(self.corpus.offsets[batch.document]).to(device)
         held_out = torch.from_numpy(self.corpus.held_out[batch.document]).to(device)
-        breaks = torch.from_numpy(self.corpus.follow_breaks(batch, inputs.context, inputs.position)).to(device)
+        ids, follows = self.corpus.token_ids(batch, inputs.context, inputs.position)
+        token_ids, breaks = torch.from_numpy(ids).to(device), torch.from_numpy(follows).to(device)
         step = max(1, TILE_TOKENS // int(batch.length.max()))
         borders = [*range(0, len(batch), step), len(batch)]
         cuts = torch.searchsorted(inputs.context, torch.tensor(borders, device=device)).tolist()
@@ -212,6 +239,7 @@ class ForwardPass:
                 place=offsets[contexts] + start[contexts],
                 held_out=held_out[contexts],
                 after_break=breaks[tokens],
+                token_id=token_ids[tokens],
                 first=first,
             )
 

@@ -88,6 +88,7 @@ class HarvestPlan:
             "corpus": self.forward_pass.corpus.id,
             "dictionaries": {source: sae.hash for source, sae in self.dictionaries.items()},
             "memory": self.options.memory,
+            "scales": dict(self.forward_pass.scales),
             "version": featurestore.__version__,
         }
 

@@ -79,6 +79,7 @@ class RayExecutor:
             forward_pass.max_norm,
             forward_pass.special,
             forward_pass.unit_tokens,
+            forward_pass.scales,
         )
         # Put into the cluster's memory once: the workers of a machine share it.
         arguments = (recipe, ray.put(dict(saes)), ray.put(forward_pass.corpus), self.device, THREADS)

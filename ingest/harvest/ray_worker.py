@@ -33,6 +33,7 @@ class PassRecipe:
     max_norm: float
     special: tuple[int, ...]
     unit_tokens: int
+    scales: Mapping[str, int]
 
     def build(self, saes: Mapping[str, Sae], corpus: Corpus, device: str) -> ForwardPass:
         """Return the forward pass with a model loaded here. Raises BadRequest when it is not the driver's model."""
@@ -53,6 +54,7 @@ class PassRecipe:
             self.max_norm,
             self.special,
             self.unit_tokens,
+            self.scales,
         )
 
 

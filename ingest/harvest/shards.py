@@ -13,6 +13,7 @@ import numpy
 from ingest.harvest.forward_pass import FeatureStatistics
 from ingest.statistics.coactivity import ContextSample, join_samples
 from ingest.statistics.examples import OCTAVES
+from ingest.statistics.token_table import find_features, move_features
 
 SHARD = 65_536  # features
 
@@ -46,6 +47,11 @@ def join_shards(parts: Sequence[FeatureStatistics], device: str) -> FeatureStati
     whole: State = {
         "span": numpy.array([parts[0].first, parts[-1].last]),
         "counts": states[0]["counts"],
+        "scale": states[0]["scale"],
+        "vocabulary.keys": numpy.concatenate(
+            [move_features(state["vocabulary.keys"], first) for first, state in zip(firsts, states, strict=True)]
+        ),
+        "vocabulary.counts": numpy.concatenate([state["vocabulary.counts"] for state in states]),
     }
     for name in states[0]:
         table, _, column = name.partition(".")
@@ -67,7 +73,13 @@ def join_shards(parts: Sequence[FeatureStatistics], device: str) -> FeatureStati
 
 def _cut_state(state: State, first: int, last: int) -> State:
     """Return the state of features first .. last - 1 of `state`, renumbered from 0."""
-    part: State = {"counts": state["counts"]}
+    rows = find_features(state["vocabulary.keys"], first, last)
+    part: State = {
+        "counts": state["counts"],
+        "scale": state["scale"],
+        "vocabulary.keys": move_features(state["vocabulary.keys"][rows], -first),
+        "vocabulary.counts": state["vocabulary.counts"][rows],
+    }
     for name, values in state.items():
         table, _, column = name.partition(".")
         if table == "tally":

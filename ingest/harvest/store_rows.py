@@ -18,6 +18,7 @@ from ingest.statistics.coactivity import ContextSample
 from ingest.statistics.examples import OCTAVES, Examples
 from ingest.statistics.logits import compute_logit_effects, compute_norms, make_logit_column
 from ingest.statistics.ragged import rank_in_groups
+from ingest.statistics.token_table import summarise_tokens
 
 
 class Unembedding(NamedTuple):
@@ -134,9 +135,8 @@ def make_statistics_columns(statistics: FeatureStatistics) -> dict[str, Any]:
     counts = {name: value.cpu().numpy() for name, value in tally.tensors().items()}
     active = counts["active_tokens"]
     dead = active == 0
-    with numpy.errstate(divide="ignore", invalid="ignore"):
-        mean = tally.sum.value() / active
-        spread = numpy.sqrt(numpy.maximum(tally.sum_squares.value() / active - mean**2, 0))
+    mean, spread = tally.moments()
+    distinct, most = summarise_tokens(*statistics.accumulator.tokens.counts(), len(active))
     return {
         "density": active / max(1, statistics.counts.tokens),
         "active_tokens": active,
@@ -148,6 +148,8 @@ def make_statistics_columns(statistics: FeatureStatistics) -> dict[str, Any]:
         "last_active": pyarrow.array(counts["last"], mask=dead),
         "first_token_share": pyarrow.array(_share(counts["first_tokens"], active), mask=dead),
         "after_break_share": pyarrow.array(_share(counts["after_breaks"], active), mask=dead),
+        "top_token_share": pyarrow.array(_share(most, active), mask=dead),
+        "distinct_tokens": distinct,
         "histogram": _make_lists(counts["histogram"]),
     }
 
@@ -177,8 +179,8 @@ def make_example_rows(name: str, corpus: str, statistics: FeatureStatistics) -> 
     weight = in_band[sample.cell] / numpy.maximum(kept[sample.cell], 1)
     octave = sample.cell // 2 % OCTAVES
     # The lowest octave also holds all weaker activations, the highest one all stronger ones.
-    low = numpy.where(octave == 0, 0, 2.0 ** (octave - 6))
-    high = numpy.where(octave == OCTAVES - 1, numpy.inf, 2.0 ** (octave - 5))
+    low = numpy.where(octave == 0, 0, 2.0 ** (octave - 6 + tally.scale))
+    high = numpy.where(octave == OCTAVES - 1, numpy.inf, 2.0 ** (octave - 5 + tally.scale))
     # Ranks are by strength within the band, held out or not; the sample was sorted by its hashes.
     order = numpy.lexsort((sample.hash, -numpy.abs(sample.activation), sample.cell // 2))
     sample, low, high, weight = sample.take(order), low[order], high[order], weight[order]

@@ -47,13 +47,15 @@ class ShardSummary(NamedTuple):
     dead: int
     active: int  # activations above zero
     samples: dict[str, ContextSample]
+    scale: int  # of histograms
 
 
 def summarise_shard(shard: FeatureStatistics) -> ShardSummary:
     """Return the summary of a shard."""
     active_tokens = shard.accumulator.tally.active_tokens
     samples = shard.accumulator.sampler.samples()
-    return ShardSummary(shard.first, shard.counts, int((active_tokens == 0).sum()), int(active_tokens.sum()), samples)
+    dead, active = int((active_tokens == 0).sum()), int(active_tokens.sum())
+    return ShardSummary(shard.first, shard.counts, dead, active, samples, shard.accumulator.scale)
 
 
 def write_statistics(
@@ -87,6 +89,7 @@ def write_statistics(
         context_size=plan.context_size,
         tokens_counted=counts.tokens,
         tokens_excluded=sum(excluded.values()),
+        histogram_scale=summaries[0].scale or None,
         settings=json.dumps(plan.settings | {"excluded": excluded, "coactive_tokens": len(samples["tokens"])}),
     )
     writer.add("dictionaries", pyarrow.Table.from_pylist([row]), key=name)

@@ -13,53 +13,73 @@ from featurestore import HISTOGRAM_BINS
 from ingest.statistics.coactivity import ContextSampler
 from ingest.statistics.examples import OCTAVES, ExampleBuffers, Examples
 from ingest.statistics.tile import Tile
+from ingest.statistics.token_table import TokenTable
 
 # Bytes of a feature for any corpus: its counts, and the bars that examples must pass. The examples take more, the more
-# often it is active: at most 30 strongest and 128 sampled ones of some 450 bytes.
-BYTES_PER_FEATURE = 8 * (HISTOGRAM_BINS + 3 * OCTAVES + 11) + 8
+# often it is active: at most 30 strongest and 128 sampled ones of some 450 bytes. So do the counts of its tokens.
+BYTES_PER_FEATURE = 8 * (HISTOGRAM_BINS + 3 * OCTAVES + 13) + 8
 
 # Mantissas of 2^(1/4), 2^(2/4) and 2^(3/4) in the 23 bits of float32: the lower edges of an octave's second to fourth
 # bin.
 _QUARTERS = [math.ceil(2 ** (k / 4) * (1 << 23)) - (1 << 23) for k in (1, 2, 3)]
+# Octaves of a dictionary's median activation for which the bins are those of scale 0.
+_USUAL = range(-3, 7)
 
 
-def histogram_bins(value: torch.Tensor) -> torch.Tensor:
-    """Return int64 (n,): the bins of activations (n,) float32, 4 per octave of |value| from 2^-6.
+def histogram_bins(value: torch.Tensor, scale: int = 0) -> torch.Tensor:
+    """Return int64 (n,): the bins of activations (n,) float32, 4 per octave of |value| from 2^(scale - 6).
 
-    The edges are featurestore.HISTOGRAM_EDGES.
+    The edges are featurestore.HISTOGRAM_EDGES times 2^scale.
     """
     # Computed from the bits, since the last digit of a logarithm differs between machines.
-    bits = value.abs().view(torch.int32).long()
+    bits = value.abs().view(torch.int32)
     mantissa = bits & ((1 << 23) - 1)
-    quarter = sum((mantissa >= edge).long() for edge in _QUARTERS)
-    return (4 * ((bits >> 23) - 127 + 6) + quarter).clamp(0, HISTOGRAM_BINS - 1)
+    bins = (bits >> 23).sub_(127 - 6 + scale).mul_(4)
+    for edge in _QUARTERS:
+        bins += mantissa >= edge
+    return bins.clamp_(0, HISTOGRAM_BINS - 1).long()
+
+
+def choose_scale(value: torch.Tensor) -> int:
+    """Return the power of two that the bins of a dictionary follow, from a sample (n,) of its activations.
+
+    It is 0 where their median is usual, and else puts the median in the middle of the bins.
+    """
+    if not len(value):
+        return 0
+    median = int(((value.abs().view(torch.int32) >> 23) - 127).float().quantile(0.5, interpolation="lower"))
+    return 0 if median in _USUAL else median - 2
 
 
 class ExactSum:
-    """Sums per feature in units of 2^-24: integers, so that they do not depend on the order of adding.
+    """Sums per feature in units of 2^-60: integers, so that they do not depend on the order of adding.
 
-    Each number is rounded to 2^-24 once. Two words hold a sum: one counts 2^8, the other the remainder in 2^-24.
+    Each number is rounded to 2^-60 once. Three words hold a sum: they count 2^8, 2^-24 and 2^-60.
     """
 
     def __init__(self, features: int, device: str):
-        self.words = torch.zeros((2, features), dtype=torch.int64, device=device)
+        self.words = torch.zeros((3, features), dtype=torch.int64, device=device)
 
     def add(self, feature: torch.Tensor, number: torch.Tensor) -> None:
         """Add `number` (n,), float64 of absolute value below 2^60, to the sums of `feature` (n,), int64."""
-        high = torch.floor(number * 2.0**-8)
-        self.words[0].index_add_(0, feature, high.long())
-        self.words[1].index_add_(0, feature, torch.round((number - high * 2.0**8) * 2.0**24).long())
+        for word, power in enumerate((8, -24)):
+            high = torch.floor(number * 2.0**-power)
+            self.words[word].index_add_(0, feature, high.long())
+            number = number - high * 2.0**power
+        self.words[2].index_add_(0, feature, torch.round(number * 2.0**60).long())
 
-    def value(self) -> numpy.ndarray:
-        """Return the sums, float64 (features,)."""
-        high, low = map(numpy.asarray, self.words.cpu().double().numpy())
-        return high * 2.0**8 + low * 2.0**-24
+    def units(self) -> numpy.ndarray:
+        """Return the sums in units of 2^-60: Python's integers (features,), since no number of 64 bits holds them."""
+        high, middle, low = self.words.cpu().numpy().astype(object)
+        exact: numpy.ndarray = (high << 68) + (middle << 36) + low
+        return exact
 
 
 class Tally:
-    """Counts, moments, extremes and histogram of each feature."""
+    """Counts, moments, extremes and histogram of each feature. Moments are of activations divided by 2^scale."""
 
-    def __init__(self, features: int, device: str):
+    def __init__(self, features: int, device: str, scale: int = 0):
+        self.scale = scale
         zeros = functools.partial(torch.zeros, dtype=torch.int64, device=device)
         self.active_tokens = zeros(features)
         self.active_contexts = zeros(features)
@@ -80,10 +100,10 @@ class Tally:
         self.active_tokens.index_add_(0, feature, ones)
         feature_of_run = feature[tile.begins]
         self.active_contexts.index_add_(0, feature_of_run, torch.ones_like(feature_of_run))
-        self.first_tokens.index_add_(0, feature, tile.is_first[tile.token].long())
+        _count_marked(self.first_tokens, feature, tile.is_first[tile.token])
         if tile.after_break is not None:
-            self.after_breaks.index_add_(0, feature, tile.after_break[tile.token].long())
-        exact = tile.value.double()
+            _count_marked(self.after_breaks, feature, tile.after_break[tile.token])
+        exact = tile.value.double() * 2.0**-self.scale
         self.sum.add(feature, exact)
         self.sum_squares.add(feature, exact * exact)
         self.max.scatter_reduce_(0, feature, tile.value, "amax")
@@ -93,6 +113,16 @@ class Tally:
         self.last.scatter_reduce_(0, feature, place, "amax")
         self.histogram.view(-1).index_add_(0, feature * HISTOGRAM_BINS + bins, ones)
         self.held_out.view(-1).index_add_(0, feature * OCTAVES + bins // 4, tile.side)
+
+    def moments(self) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """Return the mean and the standard deviation over active tokens, float64 (features,); 0 for dead features."""
+        count = numpy.maximum(self.active_tokens.cpu().numpy(), 1)
+        total, squares = self.sum.units(), self.sum_squares.units()
+        # Exact up to the root: of two large, nearly equal numbers the difference would be nothing but rounding.
+        spread = (count.astype(object) * squares << 60) - total * total
+        mean = total.astype(numpy.float64) * 2.0**-60 / count
+        deviation = numpy.sqrt(numpy.maximum(spread.astype(numpy.float64), 0)) * 2.0**-60 / count
+        return mean * 2.0**self.scale, deviation * 2.0**self.scale
 
     def largest(self) -> numpy.ndarray:
         """Return the activations of largest magnitude with their signs, float32 (features,); 0 for dead features."""
@@ -116,14 +146,25 @@ class Tally:
                 total += other
 
 
-class Accumulator:
-    """Statistics so far of some features of one dictionary, on one device."""
+def _count_marked(counts: torch.Tensor, feature: torch.Tensor, marked: torch.Tensor) -> None:
+    """Add 1 to the counts of the features of the entries that are marked: `feature` and `marked` are (n,)."""
+    chosen = feature[marked]
+    counts.index_add_(0, chosen, torch.ones_like(chosen))
 
-    def __init__(self, features: int, seed: int = 0, device: str = "cpu"):
+
+class Accumulator:
+    """Statistics so far of some features of one dictionary, on one device.
+
+    Bins and bands of examples follow `scale`: 2^scale is what 1 is where it is 0.
+    """
+
+    def __init__(self, features: int, seed: int = 0, device: str = "cpu", scale: int = 0):
         self.features = features
         self.seed = seed
         self.device = device
-        self.tally = Tally(features, device)
+        self.scale = scale
+        self.tally = Tally(features, device, scale)
+        self.tokens = TokenTable()
         self.examples = ExampleBuffers(features, device)
         self.sampler = ContextSampler(seed)
 
@@ -131,14 +172,18 @@ class Accumulator:
         """Count a tile, and keep its candidates for examples and samples."""
         self.sampler.add(tile)
         if len(tile.feature):
-            bins = histogram_bins(tile.value)
+            bins = histogram_bins(tile.value, self.scale)
             self.tally.add(tile, bins)
+            if tile.token_id is not None:
+                self.tokens.add(tile.feature, tile.token_id[tile.token])
             self.examples.add(tile, bins, self.seed)
 
     def merge(self, other: Accumulator) -> None:
         """Add the statistics of another worker over other contexts."""
-        assert (self.features, self.seed) == (other.features, other.seed), "accumulators of different runs"
+        ours, theirs = (self.features, self.seed, self.scale), (other.features, other.seed, other.scale)
+        assert ours == theirs, "accumulators of different runs"
         self.tally.merge(other.tally.tensors())
+        self.tokens.add_counts(*other.tokens.counts())
         self.examples.merge(other.examples)
         self.sampler.merge(other.sampler)
 
@@ -148,7 +193,8 @@ class Accumulator:
         tables = {"top": self.examples.top(), "sample": self.examples.sample(), **self.sampler.samples()}
         for part, rows in tables.items():
             arrays |= {f"{part}.{name}": getattr(rows, name) for name in rows.column_types()}
-        return arrays
+        keys, counts = self.tokens.counts()
+        return arrays | {"vocabulary.keys": keys, "vocabulary.counts": counts, "scale": numpy.array(self.scale)}
 
     @classmethod
     def from_state(cls, state: dict[str, numpy.ndarray], seed: int, device: str = "cpu") -> Accumulator:
@@ -157,9 +203,10 @@ class Accumulator:
         for name, array in state.items():
             part, _, column = name.partition(".")
             parts.setdefault(part, {})[column] = array
-        accumulator = cls(len(state["tally.active_tokens"]), seed, device)
+        accumulator = cls(len(state["tally.active_tokens"]), seed, device, int(state["scale"]))
         accumulator.tally.merge({name: torch.tensor(array) for name, array in parts["tally"].items()})
         accumulator.examples.add_examples(Examples(**parts["top"]), Examples(**parts["sample"]))
+        accumulator.tokens.add_counts(**parts["vocabulary"])
         accumulator.sampler.add_samples({kind: parts[kind] for kind in accumulator.sampler.samples()})
         return accumulator
 

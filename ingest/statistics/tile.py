@@ -34,6 +34,7 @@ class Tile:
     place: torch.Tensor  # (contexts,)
     held_out: torch.Tensor  # (contexts,) bool
     after_break: torch.Tensor | None = None  # (tokens,) bool: the token before ends a line or a sentence
+    token_id: torch.Tensor | None = None  # (tokens,) in the vocabulary
     first: int = 0  # number in the dictionary of feature 0 of the tile
 
     @functools.cached_property
@@ -85,10 +86,10 @@ class Tile:
 
     def hashes(self, seed: int) -> torch.Tensor:
         """Return int64 (entries,): a hash of each entry's document, token and feature."""
-        context = self.entry_context
-        return hash_places(
-            seed, self.document[context], self.start[context] + self.entry_position, self.feature + self.first
-        )
+        document, position = self.document[self.context], self.start[self.context] + self.position
+        # Mixed for each token first: there are fewer of them than of entries.
+        places = mix_in(mix_in(begin_hash(seed, document), document), position)
+        return finish_hash(mix_in(places[self.token], self.feature + self.first))
 
 
 def hash_places(seed: int, *parts: torch.Tensor) -> torch.Tensor:
@@ -96,21 +97,36 @@ def hash_places(seed: int, *parts: torch.Tensor) -> torch.Tensor:
 
     The finaliser of SplitMix64 (Steele, Lea, Flood 2014) over seed and parts: the same on every machine and device.
     """
-    mixed = torch.full_like(parts[0], _to_signed((seed + 1) & _ALL))  # any integer is a seed
+    mixed = begin_hash(seed, parts[0])
     for part in parts:
-        mixed = _mix(mixed ^ (part + _to_signed(0x9E3779B97F4A7C15)))
+        mixed = mix_in(mixed, part)
+    return finish_hash(mixed)
+
+
+def begin_hash(seed: int, like: torch.Tensor) -> torch.Tensor:
+    """Return the state of hashes (n,) before any part; any integer is a seed."""
+    return torch.full_like(like, _to_signed((seed + 1) & _ALL))
+
+
+def mix_in(mixed: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
+    """Return the state of hashes (n,) after another part (n,)."""
+    return _mix(mixed ^ (part + _to_signed(0x9E3779B97F4A7C15)))
+
+
+def finish_hash(mixed: torch.Tensor) -> torch.Tensor:
+    """Return the hashes of these states."""
     return _shift_right(mixed, 1)
 
 
 def _mix(x: torch.Tensor) -> torch.Tensor:
-    x = (x ^ _shift_right(x, 30)) * _to_signed(0xBF58476D1CE4E5B9)
-    x = (x ^ _shift_right(x, 27)) * _to_signed(0x94D049BB133111EB)
-    return x ^ _shift_right(x, 31)
+    x = (x ^ _shift_right(x, 30)).mul_(_to_signed(0xBF58476D1CE4E5B9))
+    x = x.bitwise_xor_(_shift_right(x, 27)).mul_(_to_signed(0x94D049BB133111EB))
+    return x.bitwise_xor_(_shift_right(x, 31))
 
 
 def _shift_right(x: torch.Tensor, n: int) -> torch.Tensor:
     """Shift right and fill with zeros, as unsigned arithmetic does, which torch does not have."""
-    return (x >> n) & ((1 << (64 - n)) - 1)
+    return (x >> n).bitwise_and_((1 << (64 - n)) - 1)
 
 
 def _to_signed(x: int) -> int:

@@ -19,7 +19,7 @@ LAST_PAGE = 1_000_000
 STATES = ("live", "always-on", "dead", "unharvested")
 
 COUNTS = """
-SELECT state, count(*) AS n
+SELECT state, count(*) AS n, count(*) FILTER (WHERE structural) AS structural
 FROM features WHERE dictionary = $dictionary GROUP BY 1
 """
 # Bins are quarters of a power of ten.
@@ -28,8 +28,9 @@ SELECT floor(log10(density) * 4)::INTEGER AS bin, count(*) AS n
 FROM features WHERE dictionary = $dictionary AND density > 0 GROUP BY 1 ORDER BY 1
 """
 FEATURES = """
-SELECT feature, label, density, max_activation, state
-FROM features WHERE dictionary = $dictionary AND ($state::VARCHAR IS NULL OR state = $state)
+SELECT feature, label, density, max_activation, state, structural
+FROM features WHERE dictionary = $dictionary
+AND ($state::VARCHAR IS NULL OR state = $state OR ($state = 'structural' AND structural))
 """
 ONE_PAGE = " LIMIT $limit OFFSET $offset"
 
@@ -50,7 +51,8 @@ ORDERS = {
 
 
 class DictionaryFields(Request, frozen=True):
-    """The fields of the page: the order of the features, the number of the page from 1, and their state."""
+    """The fields of the page: the order of the features, the number of the page from 1, and their state
+    or `structural`."""
 
     order: str = "density"
     page: int = 1
@@ -65,11 +67,14 @@ def show_dictionary(store: FeatureStore, model: str, source: str) -> ResponseRet
     page = {"state": fields.state, "limit": PAGE_SIZE, "offset": (fields.page - 1) * PAGE_SIZE}
     states = _query(store, COUNTS, id)
     counts = {row["state"]: row["n"] for row in states}
-    shown = counts.get(fields.state, 0) if fields.state else sum(counts.values())
+    structural = sum(row["structural"] for row in states)
+    of_state = counts | {"structural": structural}
+    shown = of_state.get(fields.state, 0) if fields.state else sum(counts.values())
     return render_template(
         "dictionary.html",
         dictionary=dictionary,
         counts=counts,
+        structural=structural,
         coverage=next((one for one in store.coverage() if one.dictionary == dictionary.dictionary), None),
         rows=_query(store, ORDERS[fields.order].statement, id | page),
         densities=_query(store, DENSITIES, id),
@@ -87,8 +92,8 @@ def _read_fields() -> DictionaryFields:
     fields = read(DictionaryFields)
     if fields.order not in ORDERS:
         raise BadRequest(f"order: '{fields.order}' is not one of {', '.join(ORDERS)}")
-    if fields.state is not None and fields.state not in STATES:
-        raise BadRequest(f"state: '{fields.state}' is not one of {', '.join(STATES)}")
+    if fields.state is not None and fields.state not in (*STATES, "structural"):
+        raise BadRequest(f"state: '{fields.state}' is not one of {', '.join(STATES)}, structural")
     if not 1 <= fields.page <= LAST_PAGE:
         raise BadRequest(f"page: {fields.page} is not a page; they run from 1 to {LAST_PAGE:,}")
     return fields

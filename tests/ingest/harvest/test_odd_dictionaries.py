@@ -4,7 +4,7 @@ import numpy
 import pytest
 import torch
 from click.testing import CliRunner
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import featurestore
 from featurestore import connect
@@ -30,6 +30,15 @@ def write_signed(folder):
     return folder
 
 
+def write_sized(folder, size):
+    """The usual dictionary with activations `size` times as large."""
+    small_models.write_sae(folder, hook=HOOK, seed=1)
+    path = folder / "sae_weights.safetensors"
+    tensors = load_file(path)
+    save_file(tensors | {name: tensors[name] * size for name in ("W_enc", "b_enc", "threshold")}, path)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     root = tmp_path_factory.mktemp("odd")
@@ -38,6 +47,8 @@ def world(tmp_path_factory):
         "dead": small_models.write_sae(root / "dead", hook=HOOK, seed=1, silent=slice(None)),
         "signed": write_signed(root / "signed"),
         "usual": small_models.write_sae(root / "usual", hook=HOOK, seed=1),
+        "faint": write_sized(root / "faint", 1e-5),
+        "loud": write_sized(root / "loud", 1e10),
     }
     saes = {source: weights.read(folder) for source, folder in folders.items()}
     store = featurestore.create(root / "store")
@@ -132,11 +143,46 @@ def test_structural_features_are_told_apart(world):
     )
     dense = _encode_all(model, saes["signed"]) != 0
     rows = store.sql(
-        "SELECT feature, first_token_share AS f, after_break_share AS a FROM features "
+        "SELECT feature, first_token_share AS f, after_break_share AS a, top_token_share AS t, distinct_tokens AS d "
+        "FROM features "
         "WHERE dictionary = 'small/signed' AND active_tokens > 0"
     ).to_pylist()
+    tokens = numpy.concatenate(ids)
     for row in rows:
         fires = dense[:, row["feature"]]
+        counts = numpy.bincount(tokens[fires])
+        assert row["t"] == pytest.approx(counts.max() / fires.sum(), abs=1e-6)
+        assert row["d"] == numpy.count_nonzero(counts)
         assert row["f"] == pytest.approx(is_first[fires].mean(), abs=1e-6)
         assert row["a"] == pytest.approx(after[fires].mean(), abs=1e-6)
     assert any(row["f"] for row in rows) and any(row["a"] for row in rows)
+
+
+@pytest.mark.parametrize(("source", "size"), [("usual", 1), ("faint", 1e-5), ("loud", 1e10)])
+def test_bins_and_deviations_follow_the_size_of_activations(world, source, size):
+    _, model, saes, store, _ = world
+    dense = _encode_all(model, saes[source])
+    scale = store.dictionary(f"small/{source}").histogram_scale
+    assert scale is None if size == 1 else abs(scale - numpy.log2(size)) < 6
+    rows = store.sql(
+        "SELECT feature, mean_activation, std_activation, histogram, active_tokens FROM features "
+        f"WHERE dictionary = 'small/{source}' AND active_tokens > 0"
+    ).to_pylist()
+    edges = numpy.array(featurestore.HISTOGRAM_EDGES) * 2.0 ** (scale or 0)
+    for row in rows:
+        values = dense[:, row["feature"]]
+        values = values[values != 0]
+        assert row["active_tokens"] == len(values)
+        assert row["mean_activation"] == pytest.approx(values.mean(), rel=1e-4)
+        assert row["std_activation"] == pytest.approx(values.std(), rel=1e-3, abs=size * 1e-5)
+        bins = numpy.clip(numpy.searchsorted(edges, values, side="right") - 1, 0, 63)
+        numpy.testing.assert_array_equal(row["histogram"], numpy.bincount(bins, minlength=64))
+        page = store.feature(f"small/{source}/{row['feature']}")
+        assert page.histogram_edges[10] == pytest.approx(edges[10])
+    assert len(rows) > 5
+    bands = store.sql(
+        "SELECT band_low, band_high, activation FROM examples "
+        f"WHERE dictionary = 'small/{source}' AND band <> 'top' AND band_high IS NOT NULL"
+    ).to_pylist()
+    assert bands
+    assert all(row["band_low"] <= row["activation"] * 1.0001 and row["activation"] <= row["band_high"] for row in bands)

@@ -1,6 +1,6 @@
 """Counts, moments, extremes and histograms against a dense NumPy reference, in any order, by one worker or several."""
 
-import math
+from fractions import Fraction
 
 import numpy
 import pytest
@@ -8,7 +8,7 @@ import torch
 
 from featurestore import HISTOGRAM_EDGES
 from ingest.statistics import coactivity, examples
-from ingest.statistics.accumulator import BYTES_PER_FEATURE, Accumulator, histogram_bins
+from ingest.statistics.accumulator import BYTES_PER_FEATURE, Accumulator, choose_scale, histogram_bins
 from ingest.statistics.examples import OCTAVES
 from ingest.statistics.tile import Tile
 from tests.support.dense_tiles import (
@@ -30,8 +30,8 @@ def test_counts_moments_extremes_and_histogram_equal_dense(dense):
     active = flat != 0
     numpy.testing.assert_array_equal(tally.active_tokens, active.sum(0))
     numpy.testing.assert_array_equal(tally.active_contexts, (part != 0).any(1).sum(0))
-    numpy.testing.assert_allclose(tally.sum.value(), flat.sum(0, dtype=float), rtol=1e-6)
-    numpy.testing.assert_allclose(tally.sum_squares.value(), (flat.astype(float) ** 2).sum(0), rtol=1e-6)
+    for units, wanted in ((tally.sum.units(), flat), (tally.sum_squares.units(), flat.astype(float) ** 2)):
+        numpy.testing.assert_allclose(units.astype(float) / 2.0**60, wanted.sum(0, dtype=float), rtol=1e-12)
     held_out = numpy.repeat(numpy.arange(DOCUMENTS) % 5 == 0, 3 * LENGTH)
     edges = numpy.array(HISTOGRAM_EDGES)
     for i in range(N):
@@ -58,18 +58,57 @@ def test_bins_are_exact_at_every_edge():
 
 
 def test_sums_do_not_depend_on_the_order():
-    """Where adding float64 numbers does: these are the sums to 2^-24, each number rounded once."""
+    """Where adding float64 numbers does: these are the sums to 2^-60, each number rounded once."""
     rng = numpy.random.default_rng(5)
     values = (10.0 ** rng.uniform(-6, 6, size=4000) * rng.choice([-1, 1], 4000)).astype(numpy.float32)
-    wanted = math.fsum(round(float(v) * 2**24) for v in values) / 2**24
+    wanted = sum(round(Fraction(float(value)) * 2**60) for value in values)
     found = set()
     for _ in range(5):
         rng.shuffle(values)
         whole = Accumulator(1)
         whole.tally.sum.add(torch.zeros(4000, dtype=torch.int64), torch.from_numpy(values).double())
-        found.add(float(whole.tally.sum.value()[0]))
-    assert len(found) == 1
-    assert found.pop() == pytest.approx(wanted, rel=1e-15)
+        found.add(whole.tally.sum.units()[0])
+    assert found == {wanted}
+
+
+@pytest.mark.parametrize("size", [1e-5, 0.1, 1.0, 300.0, 1e10])
+@pytest.mark.parametrize("spread", [0.0, 1e-4, 0.5])
+def test_moments_of_any_size_are_those_of_float64(size, spread):
+    """Alone, and merged from two workers: a deviation is neither 0 nor off where activations are small or large."""
+    rng = numpy.random.default_rng(3)
+    values = (size * (1 + spread * rng.standard_normal(600).clip(-1.9, 1.9))).astype(numpy.float32)
+    scale = choose_scale(torch.from_numpy(values))
+    halves = []
+    for half in (values[:200], values[200:]):
+        halves.append(Accumulator(1, scale=scale))
+        halves[-1].add(one_feature(half))
+    halves[0].merge(Accumulator.from_state(halves[1].state(), seed=0))
+    mean, deviation = halves[0].tally.moments()
+    exact = values.astype(numpy.float64)
+    assert mean[0] == pytest.approx(exact.mean(), rel=1e-12)
+    assert deviation[0] == pytest.approx(exact.std(), rel=1e-6, abs=0 if spread else size * 1e-12)
+    edges = numpy.array(HISTOGRAM_EDGES) * 2.0**scale
+    bins = numpy.clip(numpy.searchsorted(edges, exact, side="right") - 1, 0, 63)
+    numpy.testing.assert_array_equal(halves[0].tally.histogram[0], numpy.bincount(bins, minlength=64))
+    assert (bins > 0).all()
+    assert (bins < 63).all()
+
+
+def one_feature(values):
+    """A tile of one context in which one feature has these activations."""
+    n, one = len(values), torch.zeros(1, dtype=torch.int64)
+    rows = torch.arange(n)
+    length, held_out = torch.tensor([n]), torch.tensor([False])
+    zeros = torch.zeros(n, dtype=torch.int64)
+    return Tile(zeros, rows, torch.from_numpy(values), zeros, rows, one, one, length, one, held_out)
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"),
+    [([], 0), ([0.13, 5.0, 100.0], 0), ([-0.13, 5.0, -100.0], 0), ([1e-5] * 3, -19), ([1e10] * 3, 31), ([0.01], -9)],
+)
+def test_the_scale_follows_activations_that_are_far_from_one(values, scale):
+    assert choose_scale(torch.tensor(values)) == scale
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 7])
