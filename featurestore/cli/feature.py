@@ -45,8 +45,8 @@ def show_feature(page: featurestore.Feature) -> None:
     out.print(Text("  ".join(f"{name.replace('_', ' ')} {format_cell(getattr(page, name))}" for name in facts)))
     if page.distinct_tokens is not None:
         names = ("first_token_share", "after_break_share", "top_token_share", "distinct_tokens")
-        line = "  ".join(f"{name.replace('_', ' ')} {format_cell(getattr(page, name))}" for name in names)
-        out.print(Text(("structural: " if page.structural else "") + line))
+        shares = "  ".join(f"{name.replace('_', ' ')} {format_cell(getattr(page, name))}" for name in names)
+        out.print(Text(("structural: " if page.structural else "") + shares))
     for neighbour in page.labelled_neighbours:
         near = f"  near {neighbour.id} (cosine {neighbour.cosine:.2f}), whose label by {neighbour.explainer} is"
         out.print(Text(f"{near}: {neighbour.label}", style="dim"))

@@ -137,8 +137,14 @@ class FeaturePages:
             if id in stale:
                 row["label"], row["explainer"] = self._best(id, row, stale[id])
             state = state_of(row["active_tokens"], row["density"])
-            shown = [row[name] for name in ("label", "explainer", "density", "max_activation")]
-            cards[id] = Card(*shown, state, structural.is_structural(row))
+            cards[id] = Card(
+                row["label"],
+                row["explainer"],
+                row["density"],
+                row["max_activation"],
+                state,
+                structural.is_structural(row),
+            )
         return cards
 
     def _structural(self, id: FeatureId, row: Row) -> bool | None:
@@ -146,6 +152,7 @@ class FeaturePages:
         if not self._has_own_rule:
             return structural.is_structural(row)
         statement = "SELECT structural FROM features WHERE dictionary = ? AND feature = ?"
+        value: bool | None
         ((value,),) = self._engine().rows(statement, [id.dictionary, id.feature])
         return value
 

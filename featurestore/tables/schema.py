@@ -92,16 +92,11 @@ def label_rule() -> str:
 
 def default_rule(table: str) -> str:
     """Return the expression of a rule in a store that has set none, as schema.sql writes it."""
-    macro = MACROS[table]
-    return _find_macro(macro).split(_statement(macro))[1].strip().rstrip(";")
+    heads = ((text, head) for text in statements() if (head := _MACRO.search(text)))
+    return next(text[head.end() :].strip().rstrip(";") for text, head in heads if head[1] == MACROS[table])
 
 
-def _statement(macro: str) -> str:
-    return next(statement for statement in statements() if f"CREATE MACRO {macro}(" in statement)
-
-
-def _find_macro(macro: str) -> re.Pattern[str]:
-    return re.compile(rf"CREATE MACRO {macro}\([^)]*\) AS\s")
+_MACRO = re.compile(r"CREATE MACRO (\w+)\([^)]*\) AS\s")
 
 
 # The macro of schema.sql that a rule replaces, and the view that computes it, by the table that holds the rule.
@@ -137,9 +132,9 @@ def create(
     """
     own = {MACROS[table]: rule for table, rule in (rules or {}).items()}
     for statement in statements():
-        begin = next((match for macro in own if (match := _find_macro(macro).search(statement))), None)
-        if begin is not None:
-            con.execute(f"{begin[0]}(\n{own[begin[0].split('(')[0].split()[-1]]}\n)").fetchall()
+        macro = _MACRO.search(statement)
+        if macro is not None and macro[1] in own:
+            con.execute(f"{macro[0]}(\n{own[macro[1]]}\n)").fetchall()
             continue
         match = re.search(r"CREATE (?:TABLE|VIEW) stored\.(\w+)", statement)
         name = match[1] if match else ""
