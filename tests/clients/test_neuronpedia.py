@@ -100,7 +100,6 @@ def test_what_a_store_cannot_do_is_501_and_its_client_says_so(url):
         + """
 import tempfile
 from neuronpedia.np_feature import Feature
-from neuronpedia.np_list import NPList, NPListItem
 from neuronpedia.np_model import Model
 from neuronpedia.np_source_set import SourceSet
 from neuronpedia.np_vector import NPVector
@@ -115,7 +114,6 @@ graph = json.dumps({"metadata": {"prompt": "x", "prompt_tokens": [], "scan": "ti
 print(json.dumps([
     attempt(FeatureRequest().upload_batch, "tiny", "0-res", [Feature("tiny", "0-res", 1)]),
     attempt(ActivationRequest().upload_batch, "tiny", "0-res", "1", []),
-    attempt(NPList.new, "a"), attempt(NPList("a", "a", "", []).add_items, [NPListItem("tiny", "0-res", "1")]),
     attempt(Model.new, "a", 2), attempt(SourceSet.new, "a", "tiny"),
     attempt(NPVector.new, "a", "tiny", 0, "hook_resid_post", [1.0]), attempt(vector.delete),
     attempt(vector.steer_completion, "x"), attempt(vector.steer_chat, []),
@@ -126,6 +124,30 @@ print(json.dumps([
     )
     for said in run(script, url):
         assert said.startswith("HTTPError: Server error occurred: 501"), said
+
+
+def test_lists(tmp_path):
+    script = (
+        BEGIN
+        + """
+from neuronpedia.np_list import NPList, NPListItem
+begun = NPList.new("closing brackets", "of calls")
+begun.add_items([NPListItem("tiny", "0-res", "1", "closes"), NPListItem("tiny", "1-res", "9")])
+got = NPList.get(begun.id)
+print(json.dumps([[x.name, x.description] for x in NPList.get_owned()] + [
+    [begun.id, [x.index for x in begun.items]], [got.name, [[x.source, x.index] for x in got.items]],
+    attempt(NPList.get, "none"),
+]))
+"""
+    )
+    with tiny.write_tiny_store(tmp_path / "s", index=False) as store:
+        with serving(store, compat=COMPAT, writes=True) as url:
+            owned, begun, got, missing = run(script, url)
+        assert owned == ["closing-brackets", "of calls"]
+        assert begun == ["closing-brackets", ["1", "9"]]
+        assert got == ["closing-brackets", [["0-res", "1"], ["1-res", "9"]]]
+        assert "404" in missing
+        assert [each.note for each in store.feature_list("closing-brackets").features] == ["closes", None]
 
 
 def test_questions_about_texts(harvest):

@@ -10,15 +10,17 @@ from featurestore.errors import NotFound
 from featurestore.interface import FeatureStore
 from featurestore.web.compat import neuronpedia_catalog as catalog
 from featurestore.web.compat import neuronpedia_features as features
+from featurestore.web.compat import neuronpedia_lists as lists
 from featurestore.web.compat import neuronpedia_search as search
 from featurestore.web.compat import neuronpedia_texts as texts
-from featurestore.web.compat.foreign import ForeignRoute, convert, create_blueprint, refuse
+from featurestore.web.compat.foreign import ForeignRoute, create_blueprint, refuse
 from featurestore.web.compat.neuronpedia_values import Object
 
 PREFIX = "/api"
 NO_STEERING = "a store holds features and runs no steered model"
 NO_UPLOADS = "features are not uploaded over this interface: `featurestore harvest` or an import writes them"
-NO_LISTS = "a store keeps no lists: label features, or select them in SQL"
+NO_CHANGES = "lists are begun and added to here; /v1/lists and `featurestore list` change and remove them"
+NO_BOOKMARKS = "a store keeps no bookmarks: lists of features are kept under /api/list and /v1/lists"
 NO_GRAPHS = "graphs are not made or uploaded over this interface: `featurestore graph add` and PUT /v1/graphs keep them"
 NO_UMAP = "a store has no UMAP coordinates: /v1/nearest and /v1/neighbourhood give what is near"
 NO_LABELLING = "explanations are made by `featurestore label` and written through /v1/labels"
@@ -52,20 +54,9 @@ def _describe_graph(slug: str, scan: str, prompt: str, tokens: list[str]) -> Obj
     }
 
 
-def list_lists(store: FeatureStore, body: Any) -> list[Object]:
-    """Return the caller's lists: none, as a store keeps none."""
-    return []
-
-
 def list_vectors(store: FeatureStore, body: Any) -> Object:
     """Return the caller's vectors: none, as a store keeps none."""
     return {"vectors": []}
-
-
-def get_list(store: FeatureStore, body: Any) -> Object:
-    """Raises NotFound: a store keeps no lists."""
-    convert(body, dict)
-    raise NotFound(NO_LISTS)
 
 
 FEATURE = "<model>/<source>/<index>"
@@ -92,15 +83,18 @@ ROUTES = (
     ForeignRoute("/source-set/<model>/<name>", catalog.get_set, "GET"),
     ForeignRoute("/graph/list-owned", list_graphs),
     ForeignRoute("/graph/<model>/<slug>", get_graph, "GET", lane="search"),
-    ForeignRoute("/list/list", list_lists),
-    ForeignRoute("/list/get", get_list),
+    ForeignRoute("/list/list", lists.list_lists),
+    ForeignRoute("/list/get", lists.get_list, lane="search"),
+    ForeignRoute("/list/new", lists.begin_list, lane="write", scope="write"),
+    ForeignRoute("/list/new-with-features", lists.begin_list, lane="write", scope="write"),
+    ForeignRoute("/list/add-features", lists.add_features, lane="write", scope="write"),
     ForeignRoute("/vector/list-owned", list_vectors),
 )
 # By the beginning of the path, why what lies there and is not above is 501.
 REFUSED = {
     "steer": NO_STEERING,
-    "list": NO_LISTS,
-    "bookmark": NO_LISTS,
+    "list": NO_CHANGES,
+    "bookmark": NO_BOOKMARKS,
     "graph": NO_GRAPHS,
     "umap": NO_UMAP,
     "explanation": NO_LABELLING,

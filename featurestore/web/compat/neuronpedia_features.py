@@ -100,9 +100,29 @@ def get_feature(store: FeatureStore, body: Any, model: str, source: str, index: 
             name: value for name, value in describe_set(model, name_set(source), of_set).items() if name != "sources"
         },
         "creator": {"name": dictionary.tool},
-        "lists": [],
+        "lists": _find_lists(store, dictionary, page.feature),
         "comments": [],
     }
+
+
+def _find_lists(store: FeatureStore, dictionary: Dictionary, index: int) -> list[Object]:
+    """Return the lists that a feature is in, with what each notes about it."""
+    rows = store.sql(
+        "SELECT list, f.note, l.note AS about FROM list_features f JOIN lists l USING (list) "
+        "WHERE f.dictionary = $dictionary AND f.feature = $feature ORDER BY list",
+        {"dictionary": dictionary.dictionary, "feature": index},
+    )
+    return [
+        {
+            "modelId": dictionary.model,
+            "layer": dictionary.source,
+            "index": str(index),
+            "listId": row["list"],
+            "description": row["note"] or "",
+            "list": {"id": row["list"], "name": row["list"], "description": row["about"] or ""},
+        }
+        for row in rows.to_pylist()
+    ]
 
 
 def get_features(store: FeatureStore, body: Any) -> list[Object]:
