@@ -544,6 +544,19 @@ COMMENT ON COLUMN stored.lists.tool IS 'Name and version of the program that wro
 COMMENT ON COLUMN stored.lists.created_at IS 'When it was first written.';
 COMMENT ON COLUMN stored.lists.changed_at IS 'When it was last changed.';
 
+CREATE TABLE stored.map_points (
+    dictionary VARCHAR NOT NULL,
+    feature    INTEGER NOT NULL CHECK (feature >= 0),
+    x          FLOAT   NOT NULL CHECK (x BETWEEN -1 AND 1),
+    y          FLOAT   NOT NULL CHECK (y BETWEEN -1 AND 1),
+    PRIMARY KEY (dictionary, feature));
+COMMENT ON TABLE  stored.map_points IS
+    'A map of each dictionary, made by `featurestore index --map`: features of near decoder vectors are near in it.';
+COMMENT ON COLUMN stored.map_points.dictionary IS 'The dictionary.';
+COMMENT ON COLUMN stored.map_points.feature IS 'The feature''s index in it.';
+COMMENT ON COLUMN stored.map_points.x IS 'Its place from left to right.';
+COMMENT ON COLUMN stored.map_points.y IS 'Its place from top to bottom.';
+
 CREATE VIEW dictionaries AS FROM stored.dictionaries;
 COMMENT ON VIEW dictionaries IS 'Every dictionary of the store, see stored.dictionaries.';
 
@@ -572,6 +585,9 @@ COMMENT ON VIEW graph_nodes IS
 
 CREATE VIEW graph_links AS FROM stored.graph_links;
 COMMENT ON VIEW graph_links IS 'Every link of every graph, between numbers of nodes; see stored.graph_links.';
+
+CREATE VIEW map_points AS FROM stored.map_points;
+COMMENT ON VIEW map_points IS 'Where the maps of dictionaries have each feature, see stored.map_points.';
 
 CREATE VIEW lists AS SELECT * REPLACE (len(features) AS features) FROM stored.lists;
 COMMENT ON VIEW lists IS 'Every list of features, and how many it has; see stored.lists.';

@@ -140,14 +140,17 @@ def migrate(store: str) -> None:
     help="A model directory, a hub name, or openai:MODEL@BASE_URL. Default: all-MiniLM-L6-v2.",
 )
 @click.option("--recall", type=float, help="Share of the true nearest vectors to find in large spaces. Default: 0.95.")
+@click.option("--map", "map_", is_flag=True, help="Make a map of each dictionary too, by openTSNE: some minutes.")
 @store_option
-def index(embedder: str | None, recall: float | None, store: str) -> None:
+def index(embedder: str | None, recall: float | None, map_: bool, store: str) -> None:
     """Compact the store, then build missing or outdated indexes: decoder vectors, labels by meaning and by words.
 
     Example: featurestore index --store demo.features
+
+    Example: featurestore index --map --store demo.features
     """
     with connect_local(store) as opened, show_progress(store, "index") as progress:
-        lines = build_index(opened, progress, embedder=embedder, recall=recall)
+        lines = build_index(opened, progress, embedder=embedder, recall=recall, map=map_)
     for line in lines or ["every index is up to date"]:
         click.echo(line)
 

@@ -139,7 +139,12 @@ def connect_local(location: str) -> Store:
 
 
 def build_index(
-    store: Store, progress: Progress = no_progress, *, embedder: str | None = None, recall: float | None = None
+    store: Store,
+    progress: Progress = no_progress,
+    *,
+    embedder: str | None = None,
+    recall: float | None = None,
+    map: bool = False,
 ) -> list[str]:
-    """Compact the store, then build the indexes that are stale; returns one line per thing done."""
-    return store.compact(progress) + store.index(embedder, progress, recall)
+    """Compact the store, then build the indexes that are stale, maps too if `map`; returns one line per thing done."""
+    return store.compact(progress) + store.index(embedder, progress, recall, map)

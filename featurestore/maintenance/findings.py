@@ -9,7 +9,7 @@ from featurestore.storage.log_files import Part
 from featurestore.tables.best_label import RULE_TABLE
 from featurestore.tables.structural import STRUCTURAL_TABLE
 
-INDEXES = ("decoder_index", "label_index", "token_index")
+INDEXES = ("decoder_index", "label_index", "token_index", "map_points")
 # The tables that can be built again from the others.
 REBUILT = ("feature_rows", "example_rows", "label_rows", "token_stream", *INDEXES)
 
@@ -40,6 +40,8 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
 
 def remedy_of(part: Part) -> str:
     """Return what can be done about a damaged part."""
+    if part.table == "map_points":
+        return "`featurestore check --repair` removes it, and `featurestore index --map` makes it again"
     if part.table in REBUILT:
         return "`featurestore check --repair` builds it again"
     if part.table in ("tokenizers", "documents", "tokens"):

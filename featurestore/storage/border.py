@@ -35,6 +35,7 @@ OF_A_DICTIONARY = (
     "scores",
     "decoder_vectors",
     "token_index",
+    "map_points",
 )
 # Parts of an attribution graph; `key` is its name.
 OF_A_GRAPH = ("graphs", "graph_nodes", "graph_links")
@@ -93,6 +94,10 @@ class _TokenIndex(msgspec.Struct):
     layout: int = 0
 
 
+class _MapPoints(msgspec.Struct):
+    covers: tuple[str, ...] = ()
+
+
 class _LabelRows(msgspec.Struct):
     commit: Number
     rows: Number
@@ -110,6 +115,7 @@ ABOUT: dict[str, type[msgspec.Struct]] = {
     "decoder_index": _DecoderIndex,
     "label_index": _LabelIndex,
     "token_index": _TokenIndex,
+    "map_points": _MapPoints,
     "label_rows": _LabelRows,
     **dict.fromkeys(RULES, _Rule),
 }

@@ -25,7 +25,7 @@ from featurestore.errors import BadRequest, Unavailable
 from featurestore.graphs import analysis, file_format, graph_store, view_edit
 from featurestore.interface import FeatureStore
 from featurestore.lists import list_store
-from featurestore.maintenance import check, compact, job_files, jobs, repair
+from featurestore.maintenance import check, compact, feature_maps, job_files, jobs, repair
 from featurestore.maintenance.findings import Checked
 from featurestore.maintenance.job_records import JobRecord, keep_record
 from featurestore.progress import Progress, no_progress
@@ -486,8 +486,11 @@ class Store(FeatureStore):
         embedder: str | None = None,
         progress: Progress = no_progress,
         recall: float | None = None,
+        map: bool = False,
     ) -> list[str]:
         """Build the indexes that are missing or stale; returns one line per thing done.
+
+        `map` makes a two-dimensional map of each dictionary too, and needs openTSNE (`featurestore[map]`).
 
         `recall` is the share of the true nearest vectors that a search of a large space should find (default: as
         before, or 0.95); one of the lines has the recall that was reached on held-out queries. `embedder` is a model
@@ -508,6 +511,8 @@ class Store(FeatureStore):
                 writer, view.directory, view.snapshot, view.engine, embedder, progress, self._named
             )
             lines += token_index.build(writer, view.directory, view.snapshot, view.catalog, self._rows, progress)
+            if map:
+                lines += feature_maps.build_maps(writer, view.snapshot, view.vectors, progress)
         return lines
 
     def embedder(self, setting: str | None = None) -> Embedder:

@@ -31,6 +31,7 @@ LAYOUTS = {
     "labels": Layout("feature, explainer, created_at", 2048, "lz4", "lz4"),
     "votes": Layout("feature, label, created_at", 2048, "lz4", "lz4"),
     "scores": Layout("feature, label, method, negatives, created_at", 2048, "lz4", "lz4"),
+    "map_points": Layout("feature", 65536),
     "graph_nodes": Layout("node", 65536),
     "graph_links": Layout(None, 65536),
 }
