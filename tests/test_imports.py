@@ -48,6 +48,7 @@ DOOR = "featurestore.extension"  # what siblings use beside the public names
 HEAVY = {
     "duckdb": ["featurestore/sql", "featurestore/tables/schema.py"],
     "faiss": ["featurestore/search/vectors"],
+    "openTSNE": ["featurestore/search/vectors/plane.py"],
     "tantivy": ["featurestore/search/keyword.py"],
     "httpx2": ["featurestore/client/transport.py"],
     "flask": ["featurestore/web"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -86,18 +86,34 @@ def draw_densities(rows: Sequence[Mapping[str, int]]) -> Histogram:
 
     Each row has `bin`, a number of quarters of a power of ten, and `n`, the number of features in it.
     """
+    return _draw_decades(rows, format_percent)
+
+
+def draw_magnitudes(rows: Sequence[Mapping[str, int]]) -> Histogram:
+    """Return the drawing of features by a size above 0, on a logarithmic axis; rows as for `draw_densities`."""
+    return _draw_decades(rows, lambda value: f"{value:.3g}")
+
+
+def draw_shares(rows: Sequence[Mapping[str, int]]) -> Histogram:
+    """Return the drawing of labels by score, from 0 to 1 in twenty bins; each row has `bin`, from 0, and `n`."""
+    counts = {min(19, max(0, row["bin"])): 0 for row in rows}
+    for row in rows:
+        counts[min(19, max(0, row["bin"]))] += row["n"]
+    edges = [b / 20 for b in range(21)]
+    return _draw_steps([counts.get(b, 0) for b in range(20)], edges, "labels") if counts else _draw([], [])
+
+
+def _draw_decades(rows: Sequence[Mapping[str, int]], write: Callable[[float], str]) -> Histogram:
+    """Return the drawing of features by bins of quarters of a power of ten; `write` gives an edge as text."""
     counts = {row["bin"]: row["n"] for row in rows}
     if not counts:
         return _draw([], [])
     low, high = 4 * (min(counts) // 4), 4 * (max(counts) // 4 + 1)
+    edges = {b: write(10 ** (b / 4)) for b in range(low, high + 1)}
     bars = [
-        (counts.get(b, 0), f"{_edge(b)} to {_edge(b + 1)}: {counts.get(b, 0):,} features") for b in range(low, high)
+        (counts.get(b, 0), f"{edges[b]} to {edges[b + 1]}: {counts.get(b, 0):,} features") for b in range(low, high)
     ]
-    return _draw(bars, [(b - low, _edge(b)) for b in range(low, high + 1, 4)])
-
-
-def _edge(b: int) -> str:
-    return format_percent(10 ** (b / 4))
+    return _draw(bars, [(b - low, edges[b]) for b in range(low, high + 1, 4)])
 
 
 def _draw(bars: Sequence[tuple[int, str]], ticks: Sequence[tuple[int, str]]) -> Histogram:

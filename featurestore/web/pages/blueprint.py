@@ -9,12 +9,12 @@ from flask import Blueprint, Response, make_response, render_template
 
 import featurestore
 from featurestore.display.characters import find_first
-from featurestore.display.charts import draw_activations, draw_densities
+from featurestore.display.charts import draw_activations, draw_densities, draw_magnitudes, draw_shares
 from featurestore.display.numbers import format_percent, format_value
 from featurestore.display.tokens import find_bars, show_controls, show_whitespace, split_characters
 from featurestore.errors import FeatureStoreError
 from featurestore.interface import FeatureStore
-from featurestore.web.pages import dictionary, feature, home, lists, neighbourhood, sql, text
+from featurestore.web.pages import dictionary, feature, feature_map, home, lists, neighbourhood, sql, text
 from featurestore.web.pages.page import Page
 
 PAGES: tuple[Page, ...] = (
@@ -22,6 +22,7 @@ PAGES: tuple[Page, ...] = (
     *feature.PAGES,
     *neighbourhood.PAGES,
     *dictionary.PAGES,
+    *feature_map.PAGES,
     *lists.PAGES,
     *text.PAGES,
     *sql.PAGES,
@@ -49,7 +50,16 @@ def list_navigation() -> list[tuple[str, str]]:
     return [(path, name) for path, name in NAVIGATION.items() if path in paths] + [("/docs", "API")]
 
 
-FUNCTIONS = (draw_activations, draw_densities, find_bars, find_first, list_navigation, split_characters)
+FUNCTIONS = (
+    draw_activations,
+    draw_densities,
+    draw_magnitudes,
+    draw_shares,
+    find_bars,
+    find_first,
+    list_navigation,
+    split_characters,
+)
 
 
 def create_pages(store: FeatureStore) -> Blueprint:
