@@ -14,6 +14,7 @@ const ANCHORS = dark
   ? [[98, 96, 190], [64, 130, 190], [45, 175, 165], [120, 210, 110], [253, 231, 37]]
   : [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 180, 80], [225, 190, 20]];
 const CATEGORIES = [[45, 160, 150], [215, 120, 30], [150, 150, 150], [110, 110, 190]];
+const LIT = "#e8590c"; // not on the ramp, neither in light nor in dark
 let points = null;
 let colours = null;
 let lit = new Map();
@@ -108,7 +109,7 @@ function paint() {
     if (n === undefined) continue;
     context.beginPath();
     context.arc(toX(x[n]), toY(y[n]), Math.max(5, size) * (window.devicePixelRatio || 1), 0, 7);
-    context.fillStyle = style.getPropertyValue("--accent");
+    context.fillStyle = LIT;
     context.strokeStyle = style.getPropertyValue("--card");
     context.fill();
     context.stroke();
