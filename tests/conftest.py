@@ -34,6 +34,23 @@ LONG = (
     "featurestore/web/api/test_openapi.py",
     "featurestore_demo/test_build.py",
     "docs/test_site.py",
+    "featurestore/search/vectors/test_index.py",
+    "featurestore/sql/test_hostile_sql.py",
+    "featurestore/maintenance/test_jobs.py",
+    "featurestore/maintenance/test_check.py",
+    "featurestore/maintenance/test_migrate.py",
+    "featurestore/storage/test_paths.py",
+    "featurestore/storage/test_directory.py",
+    "featurestore/store/test_fork.py",
+    "featurestore/store/test_together.py",
+    "featurestore/web/test_hostile_requests.py",
+    "featurestore/web/test_browser_sites.py",
+    "featurestore/web/serving/test_replicas.py",
+    "featurestore/search/encoders/test_bert.py",
+    "featurestore_demo/test_train.py",
+    "ingest/formats/test_import_run.py",
+    "bench/test_search.py",
+    "bench/test_harvest.py",
 )
 
 

@@ -5,6 +5,7 @@ own folder and from floors below it.
 """
 
 import ast
+import functools
 import subprocess
 import sys
 
@@ -64,8 +65,13 @@ def modules(package):
     return sorted((ROOT / package).rglob("*.py"))
 
 
+@functools.cache
 def imported(path):
     """The dotted names a module imports, those inside functions and for type checkers alone included."""
+    return tuple(_imported(path))
+
+
+def _imported(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)

@@ -2,6 +2,7 @@
 
 import ast
 import collections
+import functools
 
 import pytest
 
@@ -63,6 +64,11 @@ VERBS = {
 KEPT = {"held_out", "marked", "trusted_hosts", "bound_tokens", "balanced_accuracy", "grouped", "modified"}
 
 
+@functools.cache
+def parse(path):
+    return ast.parse(path.read_text("utf-8"))
+
+
 def modules(package):
     return sorted((ROOT / package).rglob("*.py"))
 
@@ -77,7 +83,7 @@ def test_no_function_is_called_by_a_participle(package):
     found = [
         f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
         for path in modules(package)
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node in ast.walk(parse(path))
         if isinstance(node, ast.FunctionDef) and is_participle(node.name) and node.name not in KEPT
     ]
     assert found == []
@@ -87,7 +93,7 @@ def test_no_function_is_called_by_a_participle(package):
 def test_no_two_classes_of_a_package_share_a_name(package):
     places = collections.defaultdict(list)
     for path in modules(package):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in ast.walk(parse(path)):
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(f"{path.relative_to(ROOT)}:{node.lineno}")
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
@@ -96,4 +102,4 @@ def test_no_two_classes_of_a_package_share_a_name(package):
 @pytest.mark.parametrize("package", PACKAGES[:4])
 def test_every_folder_says_what_lives_there(package):
     for path in (ROOT / package).rglob("__init__.py"):
-        assert ast.get_docstring(ast.parse(path.read_text("utf-8"))), f"{path.relative_to(ROOT)} has no docstring"
+        assert ast.get_docstring(parse(path)), f"{path.relative_to(ROOT)} has no docstring"

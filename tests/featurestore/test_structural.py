@@ -43,7 +43,7 @@ def place(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiny, "plain_rows", tiny.feature_rows, raising=False)
         patch.setattr(tiny, "feature_rows", write_rows)
-        tiny.write_tiny_store(path).close()
+        tiny.build_tiny_store(path).close()
     return path
 
 

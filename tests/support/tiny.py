@@ -131,7 +131,7 @@ def write_tiny_store(path: Path | str, index: bool = True) -> featurestore.Featu
     In a directory it is a copy of one that each process writes once, since that takes a fifth of the time.
     """
     if "://" in str(path):
-        return _write(path, index)
+        return build_tiny_store(path, index)
     shutil.copytree(_template(index), path, dirs_exist_ok=True)
     return featurestore.connect(path)
 
@@ -141,11 +141,12 @@ def _template(index: bool) -> Path:
     folder = tempfile.TemporaryDirectory(prefix="tiny-")
     atexit.register(folder.cleanup)
     path = Path(folder.name) / "tiny.features"
-    _write(path, index).close()
+    build_tiny_store(path, index).close()
     return path
 
 
-def _write(path: Path | str, index: bool) -> featurestore.FeatureStore:
+def build_tiny_store(path: Path | str, index: bool = True) -> featurestore.FeatureStore:
+    """Write the store itself, with the rows that this module then has; the opened store."""
     store = featurestore.create(path)
     with store.writer("tests") as writer:
         add_corpus(writer)

@@ -17,7 +17,7 @@ def store(either):
     return either
 
 
-CARD = Card("closing brackets", "gpt-x", 0.01, 3.0, "live")
+CARD = Card("closing brackets", "gpt-x", 0.01, 3.0, "live", structural=None)
 
 
 class Fakes:

@@ -29,7 +29,7 @@ def catalog():
         return pyarrow.table({"dictionary": ["tiny/a", "tiny/b", "tiny/gone"], "feature": [1, 2, 3]})
 
     statements = []
-    catalog = Catalog(dictionaries, own, guarded)
+    catalog = Catalog(dictionaries, own, guarded, lambda name: ())
     catalog.statements = statements
     return catalog
 

@@ -30,11 +30,11 @@ def registry(tmp_path):
 
 def test_names_are_places_on_the_hub(registry):
     found = find_published("saelens://tiny-res/blocks.0.hook_resid_pre", registry)
-    assert found == ("hf://someone/tiny-SAEs//blocks.0?scale=1.7&centred=true", 12.5)
+    assert found[:2] == ("hf://someone/tiny-SAEs//blocks.0?scale=1.7&centred=true", 12.5)
     assert find_published("tiny-res/blocks.1.hook_resid_pre", registry)[0].startswith(
         "hf://someone/tiny-SAEs//blocks.1"
     )
-    assert find_published("one", registry) == ("hf://someone/one", None)
+    assert find_published("one", registry) == ("hf://someone/one", None, None)
 
 
 @pytest.mark.parametrize(
