@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 from flask import Blueprint, Response, request
 
 from featurestore.errors import BadRequest, NotFound
 from featurestore.graphs import feature_files
 from featurestore.graphs.feature_files import SLOT
+from featurestore.graphs.view_edit import read_names
 from featurestore.interface import FeatureStore
 from featurestore.values.dictionary import Dictionary
 from featurestore.web import responses
@@ -42,8 +44,21 @@ def get_graph(store: FeatureStore, body: Any, slug: str) -> dict[str, Any]:
     for raw, node in zip(document["nodes"], graph.nodes, strict=True):
         if node.in_store and node.id is not None:
             raw["vis_link"] = f"{request.host_url}features/{quote(node.id)}"
+        elif raw.get("feature_type") == "logit" and raw.get("clerp") and "(p=" not in raw["clerp"]:
+            # circuit-tracer's page reads the probability from the text, and stops where it is not there.
+            raw["clerp"] = f"{raw['clerp']} (p={raw.get('token_prob') or 0:.3f})"
     known = any(node.in_store for node in graph.nodes)
-    return document | {"metadata": _describe_metadata(document["metadata"], slug, known)}
+    metadata = _describe_metadata(document["metadata"], slug, known)
+    return document | {"metadata": metadata, "qParams": _describe_view(document)}
+
+
+def _describe_view(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was pinned, grouped and named, as pages read it: names as text, by node and by number of feature."""
+    view = dict(document.get("qParams") or {})
+    names = read_names(view)
+    numbers = {raw["node_id"]: str(raw["feature"]) for raw in document["nodes"]}
+    by_number = {numbers[id]: text for id, text in names.items() if id in numbers}
+    return view | {"clerps": msgspec.json.encode(list((by_number | names).items())).decode()}
 
 
 def _describe_metadata(metadata: Mapping[str, Any], slug: str, known: bool = True) -> dict[str, Any]:

@@ -140,3 +140,14 @@ def test_without_the_option_nothing_of_it_is_there(store):
 def test_cantor_is_undone_exactly():
     for layer, index in [(0, 0), (0, 1), (31, 16_383), (99, 33_554_431), (5, 0)]:
         assert feature_files.unpair(attribution_graphs.pair(layer, index)) == (layer, index)
+
+
+def test_what_pages_read_from_a_graph_is_as_they_write_it(store, http):
+    """Names as text by node and by number of feature, a probability in the text of a logit: pages stop without."""
+    store.edit_graph("colons", name={"0_3_1": "mine"})
+    document = http.get("/graph_data/colons.json").json
+    (number,) = {node["feature"] for node in document["nodes"] if node["node_id"] == "0_3_1"}
+    assert dict(json.loads(document["qParams"]["clerps"])) == {"0_3_1": "mine", str(number): "mine"}
+    assert [node["clerp"] for node in document["nodes"] if node["feature_type"] == "logit"] == ['Output ":" (p=0.750)']
+    store.edit_graph("colons", name={"0_3_1": None})
+    assert json.loads(http.get("/graph_data/colons.json").json["qParams"]["clerps"]) == []
