@@ -14,7 +14,7 @@ from featurestore.display.numbers import format_percent, format_value
 from featurestore.display.tokens import find_bars, show_controls, show_whitespace, split_characters
 from featurestore.errors import FeatureStoreError
 from featurestore.interface import FeatureStore
-from featurestore.web.pages import dictionary, feature, feature_map, home, lists, neighbourhood, sql, text
+from featurestore.web.pages import dictionary, feature, feature_map, graphs, home, lists, neighbourhood, sql, text
 from featurestore.web.pages.page import Page
 
 PAGES: tuple[Page, ...] = (
@@ -23,6 +23,7 @@ PAGES: tuple[Page, ...] = (
     *neighbourhood.PAGES,
     *dictionary.PAGES,
     *feature_map.PAGES,
+    *graphs.PAGES,
     *lists.PAGES,
     *text.PAGES,
     *sql.PAGES,

@@ -13,10 +13,11 @@ from featurestore.display.tokens import Run, split_characters
 from featurestore.errors import BadRequest, NotFound
 from featurestore.interface import FeatureStore
 from featurestore.query import Query
-from featurestore.values.feature import Example, Feature, GivenLabel
+from featurestore.values.feature import Example, Feature, FeatureId, GivenLabel
 from featurestore.values.hits import Hit
 from featurestore.values.label_text import MOST_LABEL
 from featurestore.web.api import labels
+from featurestore.web.pages import graphs
 from featurestore.web.pages.page import Page
 from featurestore.web.requests import read
 from featurestore.wire.requests import Nothing
@@ -45,6 +46,7 @@ def show_feature(store: FeatureStore, model: str, source: str, index: str) -> Re
         folded=any(run.far for band in bands for _, runs in band.examples for run in runs),
         near=_find_nearest(store, page),
         before=page.feature - 1 if page.feature else None,
+        graphs=graphs.list_graphs_of(store, FeatureId.parse(page.id)),
         history=store.label_history(page.id),
         most=MOST_LABEL,
         after=page.feature + 1 if page.feature + 1 < dictionary.d_sae else None,

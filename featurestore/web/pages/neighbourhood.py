@@ -6,7 +6,7 @@ from flask import render_template
 from flask.typing import ResponseReturnValue
 
 from featurestore.interface import FeatureStore
-from featurestore.web.pages.neighbourhood_layout import lay_out
+from featurestore.web.pages.drawings.neighbourhood_layout import lay_out
 from featurestore.web.pages.page import Page
 from featurestore.web.requests import read
 from featurestore.wire.requests import Request

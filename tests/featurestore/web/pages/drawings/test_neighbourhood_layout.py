@@ -3,7 +3,7 @@
 import pytest
 
 import featurestore
-from featurestore.web.pages.neighbourhood_layout import HEIGHT, LABEL_LENGTH, RINGS, WIDTH, lay_out
+from featurestore.web.pages.drawings.neighbourhood_layout import HEIGHT, LABEL_LENGTH, RINGS, WIDTH, lay_out
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""Where the parts of a drawing stand: nodes, links and their names. Knows nothing of requests."""
