@@ -36,7 +36,9 @@ def test_a_chosen_node_shows_its_links_and_its_feature(http):
     assert http.get(f"{PATH}?node=tiny/0-res/8&share=1").text.count("chosen") == page.count("chosen")
 
 
-@pytest.mark.parametrize("query, status", [("node=9_9_9", 404), ("share=0", 400), ("share=2", 400), ("nodes=1", 400)])
+@pytest.mark.parametrize(
+    ("query", "status"), [("node=9_9_9", 404), ("share=0", 400), ("share=2", 400), ("nodes=1", 400)]
+)
 def test_what_is_not_in_the_graph_is_an_error(http, query, status):
     assert http.get(f"{PATH}?{query}", headers=HTML).status_code == status
     assert http.get("/graphs/nothing", headers=HTML).status_code == 404
