@@ -65,7 +65,7 @@ def label(
     """
     if ctx.invoked_subcommand:
         return
-    opened = connect_local(store)
+    opened, estimate = connect_local(store), options["estimate"]
     with show_progress(store, "label", " ".join([model or "tokens", *options["dictionaries"]])) as progress:
         if by_hand:
             report: LabelReport | None = _set_label(opened, *by_hand)
@@ -78,7 +78,7 @@ def label(
             return
         index_lines = [] if no_index or not report.labelled else build_index(opened, progress)
     if as_json:
-        print_json_lines([report])
+        print_json_lines([] if estimate else [report])
         return
     _print_report(report)
     for line in index_lines:
@@ -188,7 +188,14 @@ def _label_with_model(
     if asking.announce(cost, "features", "have their label", as_json):
         return None
     with asking.open_asker(opened.location, budget) as asker:
-        return label_run.label_with_model(opened, asker, job, choice=choice, progress=progress)
+        return label_run.label_with_model(
+            opened,
+            asker,
+            job,
+            choice=choice,
+            progress=progress,
+            approval=asking.build_approval("features", as_json),
+        )
 
 
 def _print_report(report: LabelReport) -> None:

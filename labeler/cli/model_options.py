@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import sys
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from labeler.llm.budget import Budget
     from labeler.llm.completions import ReplyOptions
     from labeler.runs.base import CostEstimate, RunReport
+    from labeler.runs.first_sample import Approval
+    from labeler.runs.projection import Projection
 
 # Fields of a request that are the run's own, and how a user sets them.
 OWN_FIELDS = {
@@ -88,6 +91,14 @@ _OPTIONS = (
         """'{"chat_template_kwargs": {"enable_thinking": false}}'.""",
     ),
     click.option("--batch", is_flag=True, help="Use the Batch API: cheaper, with answers within a day."),
+    click.option(
+        "--yes", is_flag=True, help="Go on after the first sample of replies, whatever the whole run will cost."
+    ),
+    click.option(
+        "--estimate",
+        is_flag=True,
+        help="Ask about a first sample only, store what comes of it, and print what the whole run will cost and take.",
+    ),
     click.option("--dry-run", is_flag=True, help="Print the estimated cost and the first three prompts, and stop."),
     click.option(
         "--take",
@@ -126,6 +137,8 @@ class ModelOptions:
     temperature: float | None
     extra_body: str | None
     batch: bool
+    yes: bool
+    estimate: bool
     dry_run: bool
     take: int
     journal: str | None
@@ -147,6 +160,8 @@ class ModelOptions:
             raise BadRequest("--batch asks one endpoint: name one")
         if (parsed.price_in is None) != (parsed.price_out is None):
             raise BadRequest("--price-in and --price-out go together: what a million tokens of each kind cost")
+        if parsed.estimate and (parsed.batch or parsed.dry_run):
+            raise BadRequest("--estimate asks about a sample now: it goes without --batch and --dry-run")
         parse_extra_body(parsed.extra_body)
         return parsed
 
@@ -181,6 +196,28 @@ class ModelOptions:
                 click.echo(f"\n--- prompt {number} of {len(cost.prompts)}, {message['role']} ---\n{message['content']}")
         return self.dry_run
 
+    def build_approval(self, noun: str, as_json: bool) -> Approval:
+        """What the run is to do after its first sample."""
+        from labeler.runs.first_sample import Approval
+
+        return Approval(lambda projection: self._approve(projection, noun, as_json), small_too=self.estimate)
+
+    def _approve(self, projection: Projection, noun: str, as_json: bool) -> bool:
+        """Print what a run will cost by its first replies; returns whether it goes on.
+
+        At a terminal the user is asked, unless --yes or a budget has answered already.
+        """
+        from labeler.runs.projection import build_record, describe
+
+        if self.estimate and as_json:
+            print_json_lines([build_record(projection)])
+        else:
+            click.echo(describe(projection, noun), err=not self.estimate)
+        if self.estimate:
+            return False
+        asks = not (self.yes or self.budget is not None or as_json) and stands_at_terminal()
+        return not asks or click.confirm("Go on?", default=True, err=True)
+
     @contextlib.contextmanager
     def open_asker(self, location: str, budget: Budget) -> Iterator[Asker]:
         """An Asker with the journal of the store at a location.
@@ -210,6 +247,11 @@ class ModelOptions:
                 yield stack.enter_context(BatchAsker(endpoints[0], kept, budget, self.take, options=options))
             else:
                 yield Asker(endpoints, kept, budget, self.take, options)
+
+
+def stands_at_terminal() -> bool:
+    """Whether somebody can answer a question."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def parse_extra_body(text: str | None) -> dict[str, Any] | None:

@@ -88,13 +88,13 @@ def score(
     if report:
         _print_figures(opened, report, options["explainer"], as_json)
         return
-    names = _parse_methods(methods, model)
+    names, estimate = _parse_methods(methods, model), options["estimate"]
     if not model:
         refuse_without_model(ctx, OF_JUDGES, "embeddings are made here, of every label that is chosen")
     reports = []
     about = " ".join(word for word in (model, methods, *options["dictionaries"]) if word)
     with show_progress(store, "score", about) as progress:
-        if FREE in names and not options["dry_run"]:
+        if FREE in names and not (options["dry_run"] or estimate):
             reports.append(_score_with_embedder(opened, embedder, options, progress))
         if model and names != [FREE]:
             judge_methods = [name for name in names if name != FREE]
@@ -104,7 +104,7 @@ def score(
             reports.append(judged)
         index_lines = build_index(opened, progress) if any(run.scores for run in reports) else []
     if as_json:
-        print_json_lines(reports)
+        print_json_lines([] if estimate else reports)
     else:
         for run in reports:
             _print_report(run)
@@ -155,7 +155,14 @@ def _score_with_judge(
     if asking.announce(estimate_cost(opened, job, labels, budget), "labels", "are scored", as_json):
         return None
     with asking.open_asker(opened.location, budget) as asker:
-        return score_with_judge(opened, asker, job, labels=labels, progress=progress)
+        return score_with_judge(
+            opened,
+            asker,
+            job,
+            labels=labels,
+            progress=progress,
+            approval=asking.build_approval("labels", as_json),
+        )
 
 
 def _print_report(report: ScoreReport) -> None:

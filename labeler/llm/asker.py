@@ -25,6 +25,19 @@ class AnswerPending(Exception):
 
 
 @dataclasses.dataclass
+class Usage:
+    """The answers to some questions: their tokens, the limit under which the first was asked, and how many of them came
+    from the journal.
+    """
+
+    answers: int = 0
+    cached: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    limit: int = 0
+
+
+@dataclasses.dataclass
 class _KeyLock:
     """A lock for one question, and the number of threads that hold it or wait for it."""
 
@@ -68,6 +81,7 @@ class Asker:
         self.readability = Readability()
         self.cached = 0
         self._lock = threading.Lock()
+        self._measured = threading.local()
         self._key_locks: dict[str, _KeyLock] = {}
         self._failed_at: dict[int, float] = {}  # by number of endpoint, in seconds of time.monotonic
 
@@ -88,14 +102,34 @@ class Asker:
             if answer is not None:
                 with self._lock:
                     self.cached += 1
+                self._note_usage(answer, answer.limit)
                 return answer
             chosen = wanted._replace(max_tokens=self.limits.choose(wanted.max_tokens))
             with self.budget.reserve(bound_tokens(messages), chosen.max_tokens) as spending:
                 answer = self._ask_endpoints(messages, chosen)
                 spending.tokens = (answer.tokens_in, answer.tokens_out)
                 self.keep(self.hash(messages, chosen), answer, about)
+            self._note_usage(answer, chosen.max_tokens)
             self.limits.record(chosen.max_tokens, answer.finish == "length")
             return self._note_limit(answer, chosen.max_tokens)
+
+    @contextlib.contextmanager
+    def measure(self) -> Iterator[Usage]:
+        """Yields a count of the answers that this thread gets inside."""
+        usage = self._measured.usage = Usage()
+        try:
+            yield usage
+        finally:
+            self._measured.usage = None
+
+    def _note_usage(self, answer: Answer, limit: int) -> None:
+        usage: Usage | None = getattr(self._measured, "usage", None)
+        if usage is not None:
+            usage.limit = usage.limit or limit
+            usage.answers += 1
+            usage.cached += answer.cached
+            usage.tokens_in += answer.tokens_in
+            usage.tokens_out += answer.tokens_out
 
     def complete_settings(self, settings: dict[str, Any]) -> RequestSettings:
         """The settings of a question, with the options that hold for every one."""

@@ -28,6 +28,11 @@ class ReplyLimits:
         self._cut: collections.deque[int] = collections.deque(maxlen=WINDOW)  # limits of cut replies, 0 for whole ones
         self._lock = threading.Lock()
 
+    @property
+    def floor(self) -> int:
+        """The limit that no question begins below any more, or 0."""
+        return self._floor
+
     def list_limits(self, wanted: int) -> list[int]:
         """Return the limits under which a question may have been asked, the first one first."""
         if self.fixed is not None:

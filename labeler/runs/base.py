@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Sequence, Sized
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from featurestore import FeatureStoreError, Progress, Unavailable
 from featurestore.extension.text import first_line
-from labeler.llm.asker import Asker
+from labeler.llm.asker import Asker, Usage
 from labeler.llm.budget import Budget, BudgetSpent, format_money
 from labeler.llm.completions import Messages
 from labeler.llm.endpoint import RequestRefused
 from labeler.llm.reply_limits import NeverReadable
+from labeler.runs.first_sample import Approval, ask_first
+from labeler.runs.projection import FEWEST
 from labeler.runs.row_buffer import Row, RowBuffer
 from labeler.runs.thread_pool import run_in_threads
 
@@ -84,12 +86,6 @@ class CostEstimate(NamedTuple):
         return cls(features, skipped, *tokens, money, tuple(prompts[:SHOWN]))
 
 
-class Sized(Protocol):
-    """A choice of features or labels."""
-
-    def __len__(self) -> int: ...
-
-
 Choice = TypeVar("Choice", bound=Sized)
 Item = TypeVar("Item")
 
@@ -117,12 +113,14 @@ class Work(Generic[Choice, Item]):
     ask: Callable[[Item], Outcome | None]  # in many threads; None when answers are pending, or the run was stopped
     remove: Callable[[Choice, Sequence[Any]], Choice]  # the choice without what is settled
     describe_problems: Callable[[Tally], str]  # in a few words, beside the progress
+    split: Callable[[Choice, int], tuple[Choice, Choice]]  # about so many items from all its parts, and the rest
 
 
 class Tally:
     """What a run has done so far."""
 
-    def __init__(self, asker: Asker):
+    def __init__(self, asker: Asker, total: int):
+        self.total = total
         self.failed: collections.Counter[str] = collections.Counter()
         self.counts: collections.Counter[str] = collections.Counter()
         self.settled = 0
@@ -162,16 +160,38 @@ class Tally:
         }
 
 
-def run(work: Work[Choice, Item], choice: Choice, asker: Asker, rows: RowBuffer, progress: Progress) -> Tally:
+def run(
+    work: Work[Choice, Item],
+    choice: Choice,
+    asker: Asker,
+    rows: RowBuffer,
+    progress: Progress,
+    approval: Approval | None = None,
+) -> Tally:
     """Ask about everything in the choice, through the Batch API in as many rounds as it takes. Returns what was done.
+
+    With an `approval` a sample of the choice is asked about first, and the rest only when what the whole will cost is
+    approved. A run whose answers come in rounds has no sample.
 
     Rows are committed from time to time, and all of them when the run ends. A spent budget ends it, and the tally says
     so. Raises Unavailable when the endpoint is down or refuses the key, and RequestRefused when it refuses everything;
     rows that were made until then are kept.
     """
-    tally = Tally(asker)
+    tally = Tally(asker, len(choice))
     try:
         asker.gather(progress)  # what an earlier run was waiting for
+        if approval is not None and not asker.in_rounds:
+
+            def ask_sample(sample: Choice, usages: list[Usage]) -> bool:
+                """Ask about a sample; returns whether the run may go on."""
+                _run_round(work, sample, asker, rows, progress, tally, usages)
+                return tally.stopped is None
+
+            choice, approved = ask_first(choice, work.split, ask_sample, asker, approval)
+            if tally.stopped is None and not approved:
+                tally.stopped = "the run was not to go on after its first sample; run it again to go on"
+            if tally.stopped or not len(choice):
+                return tally
         while True:
             settled = _run_round(work, choice, asker, rows, progress, tally)
             if not asker.gather(progress):
@@ -183,9 +203,18 @@ def run(work: Work[Choice, Item], choice: Choice, asker: Asker, rows: RowBuffer,
 
 
 def _run_round(
-    work: Work[Choice, Item], choice: Choice, asker: Asker, rows: RowBuffer, progress: Progress, tally: Tally
+    work: Work[Choice, Item],
+    choice: Choice,
+    asker: Asker,
+    rows: RowBuffer,
+    progress: Progress,
+    tally: Tally,
+    usages: list[Usage] | None = None,
 ) -> list[Any]:
-    """Ask once about everything in the choice. Returns what is settled, where another round may follow."""
+    """Ask once about everything in the choice. Returns what is settled, where another round may follow.
+
+    What each item cost is added to `usages`.
+    """
     settled: list[Any] = []
     stage = progress(work.description, len(choice))
 
@@ -199,13 +228,21 @@ def _run_round(
         rows.add(outcome.rows)
         if rows.due:
             _write(rows, asker)
-        stage(len(outcome.settled), f"{work.describe_problems(tally)}, {_describe_spending(asker.budget)}")
+        stage(len(outcome.settled), f"{work.describe_problems(tally)}, {_describe_spending(asker, tally)}")
+
+    def ask(item: Item) -> Outcome | None:
+        """Ask about an item, and note what it cost."""
+        with asker.measure() as usage:
+            outcome = work.ask(item)
+        if usages is not None:
+            usages.append(usage)
+        return outcome
 
     tally.stopped = None
     # A few more threads than requests at once: they have the next prompts ready.
     threads = asker.concurrency + max(1, min(16, asker.concurrency // 4))
     try:
-        run_in_threads(work.read(choice), work.ask, take, threads=max(1, min(threads, len(choice))), stop=asker.stop)
+        run_in_threads(work.read(choice), ask, take, threads=max(1, min(threads, len(choice))), stop=asker.stop)
     except (BudgetSpent, NeverReadable) as exc:
         tally.stopped = str(exc)
     finally:
@@ -221,6 +258,13 @@ def _write(rows: RowBuffer, asker: Asker) -> None:
     rows.write()
 
 
-def _describe_spending(budget: Budget) -> str:
-    tokens = f"{(budget.tokens_in + budget.tokens_out) / 1e3:,.0f}k tokens"
-    return tokens if budget.money is None else f"{tokens}, {format_money(budget.money)} spent"
+def _describe_spending(asker: Asker, tally: Tally) -> str:
+    """What was spent, and what the whole run will take if it goes on like this."""
+    budget, ratio = asker.budget, tally.total / max(1, tally.settled)
+    tokens = budget.tokens_in + budget.tokens_out
+    ahead = not asker.in_rounds and tally.settled >= FEWEST and ratio > 1
+    spent = f"{tokens / 1e3:,.0f}k tokens" + (f" of some {ratio * tokens / 1e3:,.0f}k" if ahead else "")
+    if budget.money is None:
+        return spent
+    whole = f" of some {format_money(ratio * budget.money)}" if ahead else ""
+    return f"{spent}, {format_money(budget.money)}{whole} spent"

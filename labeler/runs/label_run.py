@@ -23,6 +23,7 @@ from labeler.llm.endpoint import Endpoint, RequestRefused
 from labeler.llm.rate_limit import RunStopped
 from labeler.prompts import Prompt
 from labeler.runs.base import CHUNK, SAMPLE, CostEstimate, Outcome, RunReport, Work, describe_defect, run
+from labeler.runs.first_sample import Approval
 from labeler.runs.row_buffer import Row, RowBuffer
 from labeler.selection import Choice, choose, choose_dictionaries
 
@@ -91,20 +92,23 @@ def label_with_model(
     *,
     choice: Choice | None = None,
     progress: Progress,
+    approval: Approval | None = None,
     **chosen: Any,
 ) -> LabelReport:
     """Label features with a language model. Without a `job` the keywords are those of LabelJob.of.
 
     Answers are in the asker's journal before they are used, and labels are written every 2,000, so a killed run repeats
     no answer that it had. Replies without a label are counted by reason and never stored. A spent budget ends the run,
-    and the report says so. Raises Unavailable when the endpoint is down or refuses the key; answers until then are
-    kept.
+    and the report says so. With an `approval` a sample is labelled first, and the rest when it approves what
+    the whole will cost. Raises Unavailable when the endpoint is down or refuses the key; answers until then are kept.
     """
     asker = asker if isinstance(asker, Asker) else Asker([asker])
-    return _run_job(store, asker, job or LabelJob.of(asker.model, **chosen), choice, progress)
+    return _run_job(store, asker, job or LabelJob.of(asker.model, **chosen), choice, progress, approval)
 
 
-def _run_job(store: Store, asker: Asker, job: LabelJob, choice: Choice | None, progress: Progress) -> LabelReport:
+def _run_job(
+    store: Store, asker: Asker, job: LabelJob, choice: Choice | None, progress: Progress, approval: Approval | None
+) -> LabelReport:
     choice = job.choose(store) if choice is None else choice
     rows = RowBuffer(store, "labels", "label")
     work = Work[Choice, Feature](
@@ -114,8 +118,9 @@ def _run_job(store: Store, asker: Asker, job: LabelJob, choice: Choice | None, p
         ask=lambda page: _ask(store, asker, job, page),
         remove=lambda choice, ids: choice.without(ids),
         describe_problems=lambda tally: f"{sum(tally.failed.values()):,} failed",
+        split=_split,
     )
-    tally = run(work, choice, asker, rows, progress)
+    tally = run(work, choice, asker, rows, progress, approval)
     return LabelReport(
         explainer=job.explainer,
         labelled=rows.written,
@@ -123,6 +128,12 @@ def _run_job(store: Store, asker: Asker, job: LabelJob, choice: Choice | None, p
         flawed=dict(tally.counts),
         **tally.report_fields(len(choice)),
     )
+
+
+def _split(choice: Choice, count: int) -> tuple[Choice, Choice]:
+    """So many features from all parts of a choice, and the others."""
+    sample = choice[:: max(1, len(choice) // count)][:count]
+    return sample, choice.without(list(sample))
 
 
 def _ask(store: Store, asker: Asker, job: LabelJob, page: Feature) -> Outcome | None:

@@ -19,6 +19,7 @@ from labeler.llm.endpoint import Endpoint, RequestRefused
 from labeler.llm.rate_limit import RunStopped
 from labeler.prompts import Prompt
 from labeler.runs.base import CHUNK, SAMPLE, CostEstimate, Outcome, RunReport, Work, describe_defect, run
+from labeler.runs.first_sample import Approval
 from labeler.runs.row_buffer import RowBuffer
 from labeler.scorers import sample
 from labeler.scorers.examples import TEXTS, ExampleSource
@@ -136,20 +137,27 @@ def score_with_judge(
     *,
     labels: pyarrow.Table | None = None,
     progress: Progress,
+    approval: Approval | None = None,
     **chosen: Any,
 ) -> ScoreReport:
     """Score labels with a language model. Without a `job` the keywords are those of ScoreJob.of.
 
     A label's scores are written when all its questions are answered, in batches; every answer is in the asker's journal
-    before that, so a killed run pays for none twice. A spent budget ends the run, and the report says so. Raises
-    Unavailable when the endpoint is down or refuses the key; answers until then are kept.
+    before that, so a killed run pays for none twice. A spent budget ends the run, and the report says so. With an
+    `approval` a sample is scored first, and the rest when it approves what the whole will cost.
+    Raises Unavailable when the endpoint is down or refuses the key; answers until then are kept.
     """
     asker = asker if isinstance(asker, Asker) else Asker([asker])
-    return _run_job(store, asker, job or ScoreJob.of(**chosen), labels, progress)
+    return _run_job(store, asker, job or ScoreJob.of(**chosen), labels, progress, approval)
 
 
 def _run_job(
-    store: Store, asker: Asker, job: ScoreJob, labels: pyarrow.Table | None, progress: Progress
+    store: Store,
+    asker: Asker,
+    job: ScoreJob,
+    labels: pyarrow.Table | None,
+    progress: Progress,
+    approval: Approval | None,
 ) -> ScoreReport:
     table = job.choose(store, asker.model) if labels is None else labels
     unscored = [bool(job.methods_left(target)) for target in sample.iterate_targets(table)]
@@ -162,8 +170,9 @@ def _run_job(
         ask=lambda page: _ask(judge, job, page),
         remove=_remove_rows,
         describe_problems=lambda tally: f"{tally.counts['unanswered']:,} unanswered",
+        split=_split,
     )
-    tally = run(work, _filter_rows(table, unscored), asker, rows, progress)
+    tally = run(work, _filter_rows(table, unscored), asker, rows, progress, approval)
     return ScoreReport(
         judge=asker.model,
         labels=tally.counts["labels"],
@@ -184,6 +193,12 @@ def _remove_rows(table: pyarrow.Table, rows: Sequence[int]) -> pyarrow.Table:
     """The table without the rows of these numbers."""
     removed = frozenset(rows)
     return _filter_rows(table, [row not in removed for row in range(table.num_rows)])
+
+
+def _split(table: pyarrow.Table, count: int) -> tuple[pyarrow.Table, pyarrow.Table]:
+    """So many labels from all parts of a table, and the others."""
+    chosen = list(range(0, table.num_rows, max(1, table.num_rows // count)))[:count]
+    return table.take(chosen), _remove_rows(table, chosen)
 
 
 def _ask(judge: Judge, job: ScoreJob, page: Page) -> Outcome | None:

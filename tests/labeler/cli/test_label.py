@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 import featurestore
 from featurestore.cli.main import main
 from tests.labeler.scripted_llm import Server, say
@@ -39,6 +41,35 @@ def test_the_command_counts_keeps_and_goes_on(tmp_path, invoke):
         assert report["labelled"] + report["skipped"] == 46
         assert report["paid"] == endpoint.account()["completed"] - before
     assert (tmp_path / "s.journal.jsonl").exists()
+
+
+def test_a_first_sample_says_what_the_whole_will_cost(tmp_path, invoke, monkeypatch):
+    """20 of 46 features are asked about, some of which are alike; at a terminal the user then decides."""
+    path = str(tmp_path / "s")
+    tiny.write_tiny_store(tmp_path / "s", index=False).close()
+    with fake_llm.Endpoint() as endpoint:
+        common = ["label", "--store", path, "--model", "judge", "--endpoint", endpoint.url, "--no-index"]
+        common += ["--price-in", "1", "--price-out", "2"]
+        told = json.loads(invoke(main, [*common, "--estimate", "--json"]).stdout)
+        assert (told["items"], told["sampled"], told["covered"]) == (46, 20, 1.0)
+        assert endpoint.requests == 20 - told["cached"]
+        assert told["tokens"]["low"] <= told["tokens"]["value"] <= told["tokens"]["high"]
+        assert told["tokens_in"] + told["tokens_out"] == pytest.approx(told["tokens"]["value"], abs=1)
+        assert told["money"]["value"] == pytest.approx((told["tokens_in"] + 2 * told["tokens_out"]) / 1e6, rel=1e-3)
+        monkeypatch.setattr("labeler.cli.model_options.stands_at_terminal", lambda: True)
+        declined = invoke(main, [*common, "--redo", "--take", "2"], input="n\n")
+        assert "after 20 of 46 features: about " in declined.stderr
+        assert "Go on? [Y/n]" in declined.stderr
+        assert "26 features left: the run was not to go on after its first sample; run it again" in declined.stderr
+        assert endpoint.requests == 2 * (20 - told["cached"])
+        approved = invoke(main, [*common, "--redo", "--take", "2", "--yes", "--json"])
+        report = json.loads(approved.stdout)
+        assert (report["labelled"], report["left"], "Go on?" in approved.stderr) == (46, 0, False)
+        before = endpoint.requests
+        again = invoke(main, [*common, "--redo", "--take", "2", "--budget", "100"])
+        assert ("Go on?" in again.stderr, endpoint.requests) == (False, before)
+    refused = invoke(main, [*common, "--estimate", "--batch"])
+    assert (refused.exit_code, "--estimate asks about a sample now" in refused.stderr) == (2, True)
 
 
 def test_the_command(tmp_path, invoke):

@@ -1,6 +1,7 @@
 """A run counts what comes of its items, goes on in rounds, and ends when an endpoint refuses everything."""
 
 import collections
+import contextlib
 
 import pytest
 
@@ -40,6 +41,10 @@ class Asker:
     def stop(self):
         pass
 
+    @contextlib.contextmanager
+    def measure(self):
+        yield None
+
 
 def work(ask):
     return base.Work(
@@ -49,6 +54,7 @@ def work(ask):
         ask,
         lambda choice, settled: [item for item in choice if item not in settled],
         lambda tally: "",
+        lambda choice, count: (choice[:count], choice[count:]),
     )
 
 
