@@ -4,6 +4,14 @@ const slider = prune.elements.share;
 slider.addEventListener("input", () => { prune.querySelector("output").textContent = Math.round(slider.value * 100); });
 slider.addEventListener("change", () => prune.requestSubmit());
 const drawn = document.querySelector(".drawn");
+// The names of layers and tokens stay at the edges of what is in sight.
+const layers = drawn.querySelector(".layers"), columns = drawn.querySelector(".columns");
+function keepNames() {
+  layers.setAttribute("transform", `translate(${drawn.scrollLeft} 0)`);
+  columns.setAttribute("transform", `translate(0 ${drawn.scrollTop + drawn.clientHeight - drawn.scrollHeight})`);
+}
+drawn.addEventListener("scroll", keepNames);
+new ResizeObserver(keepNames).observe(drawn);
 const chosen = drawn.querySelector(".chosen");
 if (chosen) {
   const place = chosen.getBoundingClientRect(), around = drawn.getBoundingClientRect();
