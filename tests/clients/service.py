@@ -16,7 +16,8 @@ from featurestore.web import Settings, create_app
 from tests.support import ROOT
 from tests.support.servers import real_server
 
-PYTHON = ROOT / ".venv-clients" / "bin" / "python"
+CLIENTS = ROOT / ".venv-clients"
+PYTHON = CLIENTS / "bin" / "python"
 
 
 @contextlib.contextmanager
