@@ -252,7 +252,7 @@ class BatchRegister:
             self._call(lambda client: client.files.content(file).write_to_file(path))
             with open(path, "rb") as lines:
                 for line in lines:
-                    with contextlib.suppress(ValueError):  # a line that is cut off
+                    with contextlib.suppress(ValueError, RecursionError):  # cut off, or nested too deeply
                         content = json.loads(line) if line.strip() else None
                         if isinstance(content, dict):
                             yield content

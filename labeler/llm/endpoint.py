@@ -215,7 +215,7 @@ class Endpoint:
         if isinstance(exc, of.APIConnectionError):
             error = f"nothing answers at {self.name}: is the server running?"
             return PassingFailure(Unavailable(error), spoke=False)
-        if isinstance(exc, of.OpenAIError | ValueError | TypeError | AttributeError | KeyError):
+        if isinstance(exc, of.OpenAIError | ValueError | TypeError | AttributeError | LookupError | RecursionError):
             return PassingFailure(NoCompletion(f"{self.name} answers with something else than a completion: {line}"))
         return exc
 

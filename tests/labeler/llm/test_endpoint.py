@@ -108,6 +108,24 @@ def test_endpoints_that_refuse(store, answer, kind, words):
     assert store.sql("SELECT count(*) AS n FROM labels WHERE explainer = 'judge-1'")["n"].to_pylist() == [0]
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"choices":' + b"[" * 100_000,
+        b"[" * 100_000 + b"]" * 100_000,
+        b"\xff\xfe{}",
+        b"<html></html>",
+        b'{"choices": []}',
+    ],
+    ids=["deep and cut", "deep", "other bytes", "markup", "nothing chosen"],
+)
+def test_a_body_that_is_no_completion_is_that_features_failure(store, body):
+    """Whatever it is; and the run goes on."""
+    with Server(lambda n, request: (200, {}, body) if n == 2 else say('{"label": "dates"}')) as server:
+        report = label_with(store, server, retries=0, limit=3, concurrency=1)
+    assert (report.labelled, report.failed) == (2, {"answers that are no completions": 1})
+
+
 def test_addresses_that_are_slips_of_the_pen(store):
     with pytest.raises(BadRequest, match="'localhost:8080/v1' is no URL: it begins with http:// or https://"):
         Endpoint("judge-1", "localhost:8080/v1")
