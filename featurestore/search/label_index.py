@@ -6,7 +6,7 @@ An index is a cache. Newer labels are searched beside it while they are few; of 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,7 +109,29 @@ class LabelIndex:
         embedder = embedders.open_embedder(embedders.choose(self.embedder_setting, self._named()))
         return self._merge(matches, self._fresh.by_meaning(embedder, vector, k, choice.mask), k)
 
+    def embed_all(self, texts: Sequence[str]) -> numpy.ndarray:
+        """Return unit vectors of texts, (n, d) float32; those of indexed labels are not computed again.
+
+        Raises Unavailable where the labels were not embedded, or the embedder is missing here or another one.
+        """
+        embedder = self._open_embedder()
+        known = {} if self._files is None else self._files.places()
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        places = {text: at for at, text in enumerate(new)}
+        computed = embedder(new) if new else numpy.zeros((0, 0), numpy.float32)
+        rows = [computed[places[text]] if text in places else self._known_vector(known[text]) for text in texts]
+        return numpy.array(rows, numpy.float32)
+
+    def _known_vector(self, row: int) -> numpy.ndarray:
+        assert self._files is not None
+        vector: numpy.ndarray = self._files.vectors_of_labels[row]
+        return vector
+
     def _embed(self, words: str) -> numpy.ndarray:
+        vector: numpy.ndarray = self._open_embedder()([words])[0]
+        return vector
+
+    def _open_embedder(self) -> embedders.Embedder:
         if self.embedder_setting is None:
             raise Unavailable(
                 "the labels were indexed without an embedder: pip install 'featurestore[embed]' and run "
@@ -122,8 +144,7 @@ class LabelIndex:
                 f"the labels were embedded with {self._embedder_id}, "
                 f"but here {setting} is {embedder.id}: run `featurestore index` to embed them again"
             )
-        vector: numpy.ndarray = embedder([words])[0]
-        return vector
+        return embedder
 
     def by_words(self, words: keyword.Words, k: int, choice: Choice) -> tuple[numpy.ndarray, numpy.ndarray]:
         """The k labels of allowed features that match best by words: row numbers and BM25 scores, best first."""
@@ -175,15 +196,23 @@ class _LabelFiles:
         rows = self.rows.table(("dictionary", "feature"))
         return catalog.numbers(rows["dictionary"], rows["feature"].to_numpy())
 
+    def places(self) -> dict[str, int]:
+        """Return the row of each label's text."""
+        return {text: row for row, text in enumerate(self.rows.table(("label",))["label"].to_pylist())}
+
+    @functools.cached_property
+    def vectors_of_labels(self) -> numpy.ndarray:
+        """The labels' vectors, (rows, d) float16, mapped. Raises BadStore where they are damaged."""
+        file = self._path / "vectors.npy"
+        try:
+            return numpy_files.map_array(file)
+        except (OSError, ValueError) as exc:
+            raise BadStore(f"{file} cannot be read; run `featurestore index` ({exc})") from None
+
     @functools.cached_property
     def vectors(self) -> vectors.VectorIndex:
         """The index of the labels' vectors, opened when first used. Raises BadStore where it is damaged."""
-        file = self._path / "vectors.npy"
-        try:
-            mapped = numpy_files.map_array(file)
-        except (OSError, ValueError) as exc:
-            raise BadStore(f"{file} cannot be read; run `featurestore index` ({exc})") from None
-        return vectors.VectorIndex(self._path / "index.faiss", [mapped])
+        return vectors.VectorIndex(self._path / "index.faiss", [self.vectors_of_labels])
 
     @functools.cached_property
     def keywords(self) -> keyword.KeywordIndex:

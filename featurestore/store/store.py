@@ -291,6 +291,14 @@ class Store(FeatureStore):
             )
         return numpy.stack(rows) if rows else numpy.zeros((0, 0), dtype=numpy.float32)
 
+    def embed(self, texts: Sequence[str]) -> numpy.ndarray:
+        """Return unit vectors of texts, (n, d) float32, by the embedder of the store's label index.
+
+        Those of labels are taken from the index. Raises Unavailable where the labels were not indexed with an
+        embedder, or it is not here.
+        """
+        return self._current_view.embed(texts)
+
     def run(self, query: Query) -> Hits:
         return self._current_view.searcher.run(query)
 

@@ -115,6 +115,10 @@ class View:
         """All decoder vectors of a dictionary, (d_sae, d_out) float16, into layer `target` (default: the first)."""
         return self._decoder_vectors.matrix(dictionary, target)
 
+    def embed(self, texts: Sequence[str]) -> numpy.ndarray:
+        """Return unit vectors of texts by the embedder of the label index, see `LabelIndex.embed_all`."""
+        return self._label_index().embed_all(texts)
+
     def vectors(self, dictionary: str) -> Iterator[numpy.ndarray]:
         """The first decoder vector of each feature of a dictionary in order, (features, d_out) float16, part by
         part."""

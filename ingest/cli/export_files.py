@@ -11,7 +11,16 @@ from featurestore import BadRequest, NotFound
 from featurestore.extension.commands import json_option, store_option
 from featurestore.extension.output import print_json_lines
 
-FORMATS = ("labels", "neuronpedia", "neuronpedia-upload", "circuit-tracer", "feature-json", "delphi", "dataset")
+FORMATS = (
+    "labels",
+    "neuronpedia",
+    "neuronpedia-upload",
+    "circuit-tracer",
+    "feature-json",
+    "delphi",
+    "dataset",
+    "site",
+)
 
 
 @click.command("export")
@@ -36,7 +45,8 @@ def export_files(
     """Write features as files of another tool: a file of labels, or a directory. TARGET must not exist.
 
     FORMAT is one of labels (CSV, JSONL or Parquet), neuronpedia (batches as in its bucket), neuronpedia-upload,
-    circuit-tracer (a packed store), feature-json, delphi (explanations) or dataset (for the Hugging Face hub). Example:
+    circuit-tracer (a packed store), feature-json, delphi (explanations), dataset (for the Hugging Face hub) or site
+    (web pages with search, for any web host or to be opened from a folder). Example:
 
     featurestore export labels labels.csv --store demo.features
     """
@@ -57,6 +67,7 @@ def export_files(
 
 def find_writer(form: str) -> Any:
     """Return the function that writes a format."""
+    from ingest.formats.site import write_site
     from ingest.formats.writers import delphi, feature_json, hub_dataset, labels, neuronpedia
 
     writers = (
@@ -67,5 +78,6 @@ def find_writer(form: str) -> Any:
         feature_json.write_files,
         delphi.write,
         hub_dataset.write,
+        write_site.write,
     )
     return dict(zip(FORMATS, writers, strict=True))[form]
