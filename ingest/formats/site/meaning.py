@@ -58,7 +58,7 @@ def compute_meanings(labels: Sequence[str], tokens: Iterable[str], embed: Embed)
     _, _, directions = numpy.linalg.svd(_square(vectors[sample]))
     basis = directions[:DIMENSIONS].T.astype(numpy.float32)
     small = _unit(vectors @ basis)
-    of_words = numpy.asarray(embed(words), numpy.float32) @ basis
+    of_words = (numpy.asarray(embed(words), numpy.float32) if words else vectors[:0]) @ basis
     means = _mean_words([labels[at] for at in sample], words, weights, of_words)
     fitted = _fit(means, small[sample])
     return Meanings(words, [round(float(w), 2) for w in weights], _to_bytes(of_words @ fitted), _to_bytes(small))
