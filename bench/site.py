@@ -23,7 +23,8 @@ TARGET_BYTES = 1500
 def embed(texts: list[str]) -> numpy.ndarray:
     """Return unit vectors drawn at random, (n, 384) float32."""
     vectors = numpy.random.default_rng(len(texts)).standard_normal((len(texts), 384), dtype=numpy.float32)
-    return vectors / numpy.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: numpy.ndarray = vectors / numpy.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit
 
 
 def main() -> None:

@@ -65,7 +65,8 @@ def compute_meanings(labels: Sequence[str], tokens: Iterable[str], embed: Embed)
 
 
 def _square(vectors: numpy.ndarray) -> numpy.ndarray:
-    return vectors.T @ vectors
+    square: numpy.ndarray = vectors.T @ vectors
+    return square
 
 
 def _mean_words(
