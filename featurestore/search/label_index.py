@@ -119,10 +119,10 @@ class LabelIndex:
         new = [text for text in dict.fromkeys(texts) if text not in known]
         places = {text: at for at, text in enumerate(new)}
         computed = embedder(new) if new else numpy.zeros((0, 0), numpy.float32)
-        rows = [computed[places[text]] if text in places else self._known_vector(known[text]) for text in texts]
+        rows = [computed[places[text]] if text in places else self._vector_of_label(known[text]) for text in texts]
         return numpy.array(rows, numpy.float32)
 
-    def _known_vector(self, row: int) -> numpy.ndarray:
+    def _vector_of_label(self, row: int) -> numpy.ndarray:
         assert self._files is not None
         vector: numpy.ndarray = self._files.vectors_of_labels[row]
         return vector
