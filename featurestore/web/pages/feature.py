@@ -2,55 +2,89 @@
 
 from __future__ import annotations
 
-import itertools
-from typing import NamedTuple
-from urllib.parse import quote
+from typing import Annotated, Any
+from urllib.parse import quote, urlencode
 
-from flask import redirect, render_template, request
+from flask import g, redirect, render_template, request
 from flask.typing import ResponseReturnValue
+from msgspec import Meta
 
-from featurestore.display.tokens import Run, split_characters
-from featurestore.errors import BadRequest, NotFound
+from featurestore.errors import BadRequest, FeatureStoreError, NotFound
 from featurestore.interface import FeatureStore
 from featurestore.query import Query
-from featurestore.values.feature import Example, Feature, FeatureId, GivenLabel
+from featurestore.values.feature import Feature, FeatureId, GivenLabel
 from featurestore.values.hits import Hit
 from featurestore.values.label_text import MOST_LABEL
 from featurestore.web.api import labels
 from featurestore.web.pages import graphs
+from featurestore.web.pages.one_feature import facts, moves
+from featurestore.web.pages.one_feature.example_bands import group_bands
 from featurestore.web.pages.page import Page
 from featurestore.web.requests import read
-from featurestore.wire.requests import Nothing
+from featurestore.wire.limits import MOST_TEXT
+from featurestore.wire.requests import Request
 
 NEIGHBOURS = 8
 
 
-class Band(NamedTuple):
-    """The examples of one band, each with its tokens as runs of text."""
+class FeatureFields(Request, frozen=True):
+    """The fields of the page: only examples whose text has this in it."""
 
-    name: str
-    examples: list[tuple[Example, list[Run]]]
+    contains: str = ""
+
+
+class OnTextFields(Request, frozen=True):
+    """The fields of the feature's page with a text: the text that the model runs on."""
+
+    text: Annotated[str, Meta(max_length=MOST_TEXT)] = ""
 
 
 def show_feature(store: FeatureStore, model: str, source: str, index: str) -> ResponseReturnValue:
     """Return the page of a feature: statistics, labels, scores, examples, logit effects and nearest features."""
-    read(Nothing)
-    page = store.feature(f"{model}/{source}/{index}")
-    dictionary = store.dictionary(page.dictionary)
-    bands = _group_bands(page)
+    fields = read(FeatureFields)
+    return render_template("feature.html", **_describe(store, f"{model}/{source}/{index}", fields.contains))
+
+
+def show_on_text(store: FeatureStore, model: str, source: str, index: str) -> ResponseReturnValue:
+    """Return the page of a feature with its activations on a text, of this feature alone, also where it is silent."""
+    text = read(OnTextFields).text
+    context = _describe(store, f"{model}/{source}/{index}") | {"text": text}
+    if not text.strip() or g.get("only_shown"):
+        return render_template("feature.html", **context)
+    page = context["page"]
+    try:
+        answer = store.activating(text, features=[page.id])
+    except FeatureStoreError as exc:
+        return render_template("feature.html", **context | {"text_error": str(exc)}), exc.status
+    others = urlencode({"text": text, "dictionary": page.dictionary})
+    json = f"/v1/activating?{urlencode({'text': text, 'feature': page.id})}"
     return render_template(
-        "feature.html",
-        page=page,
-        dictionary=dictionary,
-        bands=bands,
-        folded=any(run.far for band in bands for _, runs in band.examples for run in runs),
-        near=_find_nearest(store, page),
-        before=page.feature - 1 if page.feature else None,
-        graphs=graphs.list_graphs_of(store, FeatureId.parse(page.id)),
-        history=store.label_history(page.id),
-        most=MOST_LABEL,
-        after=page.feature + 1 if page.feature + 1 < dictionary.d_sae else None,
+        "feature.html", **context | {"answer": answer, "on_text": answer.features[0], "others": others, "json": json}
     )
+
+
+def _describe(store: FeatureStore, id: str, contains: str = "") -> dict[str, Any]:
+    """Return what the page's template shows of a feature."""
+    page = store.feature(id)
+    dictionary = store.dictionary(page.dictionary)
+    bands = group_bands(page, contains)
+    return {
+        "page": page,
+        "dictionary": dictionary,
+        "bands": bands,
+        "contains": contains,
+        "matching": sum(len(band.examples) + len(band.repeated) for band in bands),
+        "folded": any(run.far for band in bands for _, runs in band.examples for run in runs),
+        "near": _find_nearest(store, page),
+        "companions": facts.list_companions(store, page),
+        "copy_lines": facts.list_copy_lines(page),
+        "before": page.feature - 1 if page.feature else None,
+        "graphs": graphs.list_graphs_of(store, FeatureId.parse(page.id)),
+        "history": store.label_history(page.id),
+        "most": MOST_LABEL,
+        "most_text": MOST_TEXT,
+        "after": page.feature + 1 if page.feature + 1 < dictionary.d_sae else None,
+    }
 
 
 def change_label(store: FeatureStore, model: str, source: str, index: str) -> ResponseReturnValue:
@@ -67,17 +101,6 @@ def change_label(store: FeatureStore, model: str, source: str, index: str) -> Re
     return redirect(f"/features/{quote(id)}", 303)
 
 
-def _group_bands(page: Feature) -> list[Band]:
-    return [
-        Band(name, [(example, _split(example, page.max_activation)) for example in examples])
-        for name, examples in itertools.groupby(page.examples, key=lambda example: example.band)
-    ]
-
-
-def _split(example: Example, largest: float | None) -> list[Run]:
-    return split_characters(example.tokens, example.activations, largest, example.peak)
-
-
 def _find_nearest(store: FeatureStore, page: Feature) -> list[Hit]:
     try:
         return list(store.run(Query.of({"near": page.id, "k": NEIGHBOURS})))
@@ -86,4 +109,9 @@ def _find_nearest(store: FeatureStore, page: Feature) -> list[Hit]:
 
 
 PATH = "/features/<model>/<source>/<index>"
-PAGES = (Page(PATH, show_feature, may_embed=True), Page(PATH, change_label, method="POST", scope="write", lane="write"))
+PAGES = (
+    Page(PATH, show_feature, may_embed=True),
+    Page(PATH, change_label, method="POST", scope="write", lane="write"),
+    Page(f"{PATH}/on-text", show_on_text, lane="activating", has_blank_form=True),
+    *moves.PAGES,
+)

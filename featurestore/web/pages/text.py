@@ -11,6 +11,7 @@ from flask.typing import ResponseReturnValue
 
 from featurestore.errors import FeatureStoreError
 from featurestore.interface import FeatureStore
+from featurestore.values.feature import id_text
 from featurestore.values.hits import Activating, ActiveFeature
 from featurestore.web.pages.examples import TEXTS
 from featurestore.web.pages.page import Page
@@ -43,21 +44,25 @@ def show_text(store: FeatureStore) -> ResponseReturnValue:
         return render_template("text.html", **context)
     try:
         answer = store.activating(fields.text, fields.dictionary or None, fields.k, fields.order)
+        chosen = _choose(store, answer, fields.feature)
     except FeatureStoreError as exc:
         return render_template("text.html", **context | {"error": str(exc)}), exc.status
     again = {name: value for name, value in msgspec.structs.asdict(fields).items() if value and name != "feature"}
     return render_template(
         "text.html",
-        **context | {"answer": answer, "chosen": _choose(answer, fields.feature)},
+        **context | {"answer": answer, "chosen": chosen},
         show=lambda id: f"/text?{urlencode(again | {'feature': id})}#on-text",
         json=f"/v1/activating?{urlencode(again)}",
     )
 
 
-def _choose(answer: Activating, id: str | None) -> ActiveFeature | None:
-    """Return the feature of the answer with this id, else its first one; None when nothing fires."""
-    first = answer.features[0] if answer.features else None
-    return next((feature for feature in answer.features if feature.id == id), first)
+def _choose(store: FeatureStore, answer: Activating, id: str | None) -> ActiveFeature | None:
+    """Return the feature with this id, also one that is not in the answer; without one the first of the answer."""
+    if not id:
+        return answer.features[0] if answer.features else None
+    wanted = id_text(id)
+    listed = next((feature for feature in answer.features if feature.id == wanted), None)
+    return listed or store.activating(answer.text, features=[wanted]).features[0]
 
 
 PAGES = (Page("/text", show_text, lane="activating", has_blank_form=True),)

@@ -1,0 +1,1 @@
+"""What the page of one feature is made of: its examples in bands, facts beyond its own row, and moves to others."""
