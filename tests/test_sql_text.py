@@ -26,6 +26,10 @@ ALLOWED = {
         "where": CONDITION,
     },
     "featurestore/sql/rules.py": {"rule": "an expression that its caller writes, to be checked"},
+    "featurestore/web/pages/one_feature/facts.py": {
+        "dictionary": "it is shown to be copied, and not run",
+        "page.feature": "it is shown to be copied, and not run",
+    },
     "featurestore/sql/statements.py": {"count": "it is in a message"},
     "featurestore/tables/schema.py": {
         "table": OURS,
