@@ -204,7 +204,7 @@ class _Worker:
         """Send a query to the process. Raises Unavailable when it has ended."""
         try:
             write_message(self._process.stdin, b"q", msgspec.msgpack.encode(query))
-        except OSError:
+        except (OSError, ValueError):  # ValueError when its pipes were closed
             raise Unavailable("the process that was to run the query has ended; try again") from None
 
     def receive(self, deadline: float, timeout: float) -> tuple[bytes, bytes]:
@@ -224,7 +224,10 @@ class _Worker:
             left = deadline - time.monotonic()
             if left <= 0 or not self._poll.poll(1000 * left):
                 raise timeout_error(timeout)
-            chunk = os.read(pipe.fileno(), min(size - len(body), 1 << 20))
+            try:
+                chunk = os.read(pipe.fileno(), min(size - len(body), 1 << 20))
+            except (OSError, ValueError):  # another thread closed the store, and this pipe with it
+                raise Unavailable("the store was closed while the query waited for its process") from None
             if not chunk:
                 self._process.wait(START_SECONDS)
                 if self._process.returncode == -signal.SIGVTALRM:

@@ -8,7 +8,8 @@ import msgspec
 import pyarrow
 import pytest
 
-from featurestore.errors import BadRequest
+from featurestore.errors import BadRequest, Unavailable
+from featurestore.sql import process_pool
 from featurestore.sql.batches import check_row, split_batch
 from featurestore.sql.process_pool import BATCH, DONE, FAILED, READY, Failure, WorkerQuery, write_message
 from featurestore.sql.worker_process import MOST_MESSAGE
@@ -78,3 +79,12 @@ def test_pieces_are_the_batch_and_a_large_row_is_refused():
     check_row(batch, 10)  # not a single row
     with pytest.raises(BadRequest, match="a row takes 1,0.. bytes; 10 are sent at most"):
         check_row(batch.slice(999), 10)
+
+
+def test_a_store_that_is_closed_while_a_query_waits_for_its_process_says_so(tiny_store):
+    worker = process_pool._Worker(str(tiny_store), 400_000_000)
+    worker.kill()  # as Pool.close does from another thread
+    with pytest.raises(Unavailable, match="was closed while the query waited"):
+        worker.ready()
+    with pytest.raises(Unavailable, match="has ended"):
+        worker.send(WorkerQuery("SELECT 1", {}, {}, 1.0))
