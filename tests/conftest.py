@@ -58,6 +58,12 @@ LONG = (
     "labeler/llm/test_batch_api.py",
     "labeler/llm/test_budget.py",
     "ingest/formats/test_export.py",
+    "ingest/formats/site/test_site.py",
+    "ingest/model/test_model.py",
+    "featurestore/extension/test_output.py",
+    "featurestore/graphs/test_graph_store.py",
+    "featurestore/mcp/test_server.py",
+    "featurestore/web/api/test_batches.py",
     "bench/test_search.py",
     "bench/test_harvest.py",
 )
