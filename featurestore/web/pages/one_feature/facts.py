@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from featurestore.errors import NotFound
 from featurestore.interface import FeatureStore
 from featurestore.values.feature import Feature
-from featurestore.wire.limits import SQL_SECONDS
-
-LABELS = """
-SELECT feature, label FROM features WHERE dictionary = $dictionary AND feature IN (SELECT unnest($features))
-"""
 
 
 class Companion(NamedTuple):
@@ -30,14 +26,16 @@ class CopyLine(NamedTuple):
 
 def list_companions(store: FeatureStore, page: Feature) -> list[Companion]:
     """Return the features that fire with this one, with their labels, those that most often do first."""
-    if not page.coactive:
-        return []
-    parameters = {"dictionary": page.dictionary, "features": [each.feature for each in page.coactive]}
-    rows = store.sql(LABELS, parameters, timeout=SQL_SECONDS).to_pylist()
-    labels = {row["feature"]: row["label"] for row in rows}
-    return [
-        Companion(f"{page.dictionary}/{each.feature}", labels.get(each.feature), each.jaccard) for each in page.coactive
-    ]
+    ids = [f"{page.dictionary}/{each.feature}" for each in page.coactive]
+    return [Companion(id, _read_label(store, id), each.jaccard) for id, each in zip(ids, page.coactive, strict=True)]
+
+
+def _read_label(store: FeatureStore, id: str) -> str | None:
+    """Return a feature's best label, read as pages read it: a page must not wait for the processes that run SQL."""
+    try:
+        return store.feature(id, examples=0).label
+    except NotFound:  # a store of someone else may name what it does not have
+        return None
 
 
 def list_copy_lines(page: Feature) -> list[CopyLine]:

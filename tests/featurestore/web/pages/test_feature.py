@@ -39,7 +39,7 @@ def model(monkeypatch):
 def changed(store, monkeypatch, **fields):
     """Have the store's pages of features with these fields in place of their own."""
     plain = store.feature
-    monkeypatch.setattr(store, "feature", lambda id: msgspec.structs.replace(plain(id), **fields))
+    monkeypatch.setattr(store, "feature", lambda id, **asked: msgspec.structs.replace(plain(id, **asked), **fields))
 
 
 def test_a_text_is_read_by_this_feature_alone(http, model):
@@ -107,10 +107,12 @@ def test_what_is_stored_is_shown(store, http, monkeypatch):
         logit_histogram=tuple(range(40)),
         logit_histogram_edges=tuple(n / 10 - 2 for n in range(41)),
     )
+    monkeypatch.setattr(store, "sql", lambda *given, **named: pytest.fail("a page waits for no SQL"))
     page = http.get(PATH, headers=HTML).text
     assert "at token 17 and 2,300" in page
     companions = re.findall(r'href="/features/tiny/0-res/(\d+)"', page[page.index("Fires with") :])[:2]
     assert companions == ["3", "9"] and "25 %" in page
+    assert store.feature("tiny/0-res/3").label in page[page.index("Fires with") :]
     assert "<summary>4 more</summary>" in page and '<span class="token-id">113</span>' in page
     assert page.count('class="meter neg"') == 1 and page.count('<td class="meter">') == 14
     assert "Histogram of effects on the logits of all tokens" in page
