@@ -81,7 +81,7 @@ docs: .venv/installed
 # What the demo needs and no more: the environment of the tests holds it too.
 .venv/demo: pyproject.toml constraints.txt
 	@$(RIGHT_PYTHON)
-	@echo "make demo: installs 1.5 GB into .venv, then trains, harvests and labels three dictionaries (2 minutes, 100 MB)"
+	@echo "make demo: installs 1.5 GB into .venv, then harvests and labels three dictionaries (some minutes, 100 MB)"
 	$(PYTHON) -m venv .venv
 	$(PIP) --no-compile -e '.[demo]'
 	@touch $@
