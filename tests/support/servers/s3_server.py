@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from moto.server import ThreadedMotoServer
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
 
 from featurestore.storage.base import Storage
 from featurestore.storage.locations import storage_at
@@ -19,11 +22,12 @@ from featurestore.storage.locations import storage_at
 def serve_bucket(cache: Path) -> Iterator[str]:
     """Serve an empty bucket; its URL. AWS_... variables say where it is, FEATURESTORE_CACHE where `cache` is."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    port = find_free_port()
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
-    server.start()
+    app = put_in_one_step(DomainDispatcherApplication(create_backend_app))
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
     with pytest.MonkeyPatch.context() as patch:
-        url = f"http://127.0.0.1:{port}"
+        url = f"http://127.0.0.1:{server.port}"
         for name, value in environment(url).items():
             patch.setenv(name, value)
         patch.setenv("FEATURESTORE_CACHE", str(cache))
@@ -31,7 +35,24 @@ def serve_bucket(cache: Path) -> Iterator[str]:
 
         boto3.client("s3", endpoint_url=url).create_bucket(Bucket="features")
         yield "s3://features"
-    server.stop()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def put_in_one_step(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
+    """Return the application with one PUT at a time.
+
+    S3 looks for the file and writes it in one step when a PUT says "If-None-Match: *". Moto looks first and writes
+    later, so that two writers could both be told that theirs is the first.
+    """
+    lock = threading.Lock()
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        with lock if environ["REQUEST_METHOD"] == "PUT" else contextlib.nullcontext():
+            return app(environ, start_response)
+
+    return answer
 
 
 def environment(url: str) -> dict[str, str]:
