@@ -160,7 +160,10 @@ def measure_page_rows(path: Path) -> dict[str, float]:
 
     first = next(places)
     batch, row = divmod(first, feature_rows.BATCH_ROWS)
-    assert repr(reader.row(first)) == repr(peer_file.get_batch(batch).slice(row, 1).to_pylist()[0])
+    # The file leaves out what is one value for all its rows, and the reader gives it back.
+    held = peer_file.get_batch(batch).slice(row, 1).to_pylist()[0]
+    answered = reader.row(first)
+    assert repr({name: answered[name] for name in held}) == repr(held)
     return {
         "page_row_ms": milliseconds(lambda: reader.row(next(places)), 200),
         "page_row_pyarrow_ms": milliseconds(read_by_pyarrow, 200),
