@@ -47,7 +47,7 @@ def read(location: str | Path, *, lean: bool = False, registry: Path | None = No
         path = Path(plain).absolute()  # it is recorded, and may be read again from another working directory
         words = recorded = str(path)
         if not path.exists():
-            raise NotFound(f"no weights at {path}: names is no such directory or file")
+            raise NotFound(f"no weights at {path}: there is no such directory or file")
     here = place.Place(path, place.with_options(recorded, **options), words, options, lean)
     sae = _read(here)
     here.check_tensors()
@@ -61,7 +61,7 @@ def read(location: str | Path, *, lean: bool = False, registry: Path | None = No
 
 
 def _read(here: Place) -> Sae:
-    """Returns the dictionary by the first reader that recognises the place. Raises BadRequest if names is none."""
+    """Returns the dictionary by the first reader that recognises the place. Raises BadRequest if there is none."""
     from ingest.weights import formats, listing
 
     if reader := formats.reader_of(here):

@@ -189,7 +189,7 @@ def run(
 
             choice, approved = ask_first(choice, work.split, ask_sample, asker, approval)
             if tally.stopped is None and not approved:
-                tally.stopped = "the run was not to go on after its first sample; run it again to go on"
+                tally.stopped = "it stopped after its first sample, as you asked; run it without --estimate to go on"
             if tally.stopped or not len(choice):
                 return tally
         while True:

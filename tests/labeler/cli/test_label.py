@@ -60,7 +60,7 @@ def test_a_first_sample_says_what_the_whole_will_cost(tmp_path, invoke, monkeypa
         declined = invoke(main, [*common, "--redo", "--take", "2"], input="n\n")
         assert "after 20 of 46 features: about " in declined.stderr
         assert "Go on? [Y/n]" in declined.stderr
-        assert "26 features left: the run was not to go on after its first sample; run it again" in declined.stderr
+        assert "26 features left: it stopped after its first sample, as you asked; run it without" in declined.stderr
         assert endpoint.requests == 2 * (20 - told["cached"])
         approved = invoke(main, [*common, "--redo", "--take", "2", "--yes", "--json"])
         report = json.loads(approved.stdout)
