@@ -9,6 +9,7 @@ from featurestore.extension.commands import store_option
 
 
 @click.command()
+@click.argument("url", required=False)
 @click.option(
     "--transport",
     type=click.Choice(["stdio", "http"]),
@@ -29,17 +30,26 @@ from featurestore.extension.commands import store_option
 )
 @store_option
 def mcp(
-    store: str, transport: str, host: str, port: int, allow_host: tuple[str, ...], keys: str | None, budget: int
+    url: str | None,
+    store: str,
+    transport: str,
+    host: str,
+    port: int,
+    allow_host: tuple[str, ...],
+    keys: str | None,
+    budget: int,
 ) -> None:
     """Let an assistant ask the store, by the Model Context Protocol: tools that read, and nothing that writes.
 
-    The tools are search, nearest, feature, activating, contrast, sql, dictionaries and graph. --store may be the URL of
-    a service; its key is taken from $FEATURESTORE_KEY, and its limits hold.
+    The tools are search, nearest, feature, activating, contrast, sql, dictionaries and graph. URL is that of a
+    service, as --store may be too; its key is taken from $FEATURESTORE_KEY, its limits hold, and what it refuses is an
+    error of the tool.
 
     Example: featurestore mcp --store demo.features
     """
     from featurestore.extension.assistants import serve_http, serve_stdio
 
+    store = url or store
     try:
         if transport == "stdio":
             serve_stdio(store, budget)

@@ -27,6 +27,7 @@ INSTRUCTIONS = (
     "against the feature's examples and scores before you rely on it. Answers are short: where `next` is given, repeat "
     "the call with it as `cursor` for more."
 )
+KEY_HINT = "; the service's key is taken from $FEATURESTORE_KEY where `featurestore mcp` runs"
 READS = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
 # Checks a call before its tool runs: takes the name of the tool and the call's context, raises what refuses it.
 Admit = Callable[[str, Context[Any, Any]], None]
@@ -72,7 +73,8 @@ def _guard(method: Callable[..., str], admit: Admit | None) -> Callable[..., str
                 admit(name, context)
             return method(**arguments)
         except FeatureStoreError as exc:
-            raise ToolError(f"{exc.code}: {exc}") from None
+            hint = KEY_HINT if exc.status == 401 else ""
+            raise ToolError(f"{exc.code}: {exc}{hint}") from None
 
     return _call
 

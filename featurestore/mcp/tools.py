@@ -16,6 +16,7 @@ from featurestore.interface import FeatureStore
 from featurestore.mcp import answers, descriptions
 from featurestore.mcp.answers import Place
 from featurestore.query import Query
+from featurestore.sql.conditions import check_condition, subqueries_allowed
 from featurestore.values.graphs import GraphNode
 from featurestore.values.hits import Hits
 from featurestore.wire.limits import MOST_SQL, MOST_TEXT, SQL_SECONDS
@@ -243,6 +244,10 @@ class Tools:
     ) -> str:
         """Return an answer with hits. The store's own cursor leads from page to page, ours through a page."""
         page, limit = answers.read_cursor(cursor, arguments), answers.check_budget(budget, self._budget)
+        where = fields.get("where")
+        if where is not None and not subqueries_allowed.get():
+            # A service that is asked here judges by the key that this server has, and not by the caller's.
+            check_condition(where, subqueries=False)
         several = {name: tuple(fields[name]) if fields.get(name) else None for name in ("within", "among")}
         query = Query.of({**fields, **several, "cursor": page.inner})
         hits: Hits = self._store.run(query)

@@ -171,6 +171,6 @@ def list_graphs_of(store: FeatureStore, id: FeatureId) -> Sequence[dict[str, Any
 
 PAGES = (
     Page("/graphs", show_graphs),
-    Page("/graphs/<slug>", show_graph, lane="search"),
+    Page("/graphs/<slug>", show_graph, lane="search", may_embed=True),
     Page("/graphs/<slug>", change_graph, method="POST", scope="write", lane="write"),
 )

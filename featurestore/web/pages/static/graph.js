@@ -1,8 +1,9 @@
-// The slider says its share while it moves, and shows the graph when it is let go. The chosen node, or else the last position, is scrolled into sight.
+// The slider says its share while it moves, and shows the graph when it is let go; a frame of another site has none.
+// The chosen node, or else the last position, is scrolled into sight.
 const prune = document.querySelector(".prune");
-const slider = prune.elements.share;
-slider.addEventListener("input", () => { prune.querySelector("output").textContent = Math.round(slider.value * 100); });
-slider.addEventListener("change", () => prune.requestSubmit());
+const slider = prune?.elements.share;
+slider?.addEventListener("input", () => { prune.querySelector("output").textContent = Math.round(slider.value * 100); });
+slider?.addEventListener("change", () => prune.requestSubmit());
 const drawn = document.querySelector(".drawn");
 // The names of layers and tokens stay at the edges of what is in sight.
 const layers = drawn.querySelector(".layers"), columns = drawn.querySelector(".columns");

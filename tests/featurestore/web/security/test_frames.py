@@ -2,7 +2,6 @@
 
 import pytest
 
-import featurestore
 from featurestore import BadRequest
 from featurestore.client import Client
 from featurestore.display.notebook import render_frame
@@ -10,15 +9,14 @@ from featurestore.web import Settings, create_app
 from featurestore.web.security.headers import HEADERS, check_ancestors
 from tests.support.servers import real_server
 
-PAGES = ["/features/tiny/0-res/8", "/dictionaries/tiny/0-res", "/neighbourhood/tiny/0-res/8"]
+PAGES = ["/features/tiny/0-res/8", "/dictionaries/tiny/0-res", "/neighbourhood/tiny/0-res/8", "/graphs/colons"]
 BLOG = "https://blog.example"
 FRAME = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"}
 
 
 @pytest.fixture(scope="module")
-def store(tiny_store):
-    with featurestore.connect(tiny_store) as opened:
-        yield opened
+def store(graph_store):
+    return graph_store
 
 
 @pytest.fixture(scope="module")
