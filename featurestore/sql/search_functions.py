@@ -75,6 +75,15 @@ class _ActivatingArguments(msgspec.Struct):
     order: str = "specific"
 
 
+# What each search takes by name, beside its first argument.
+COMMON_ARGUMENTS = ("k", "within", "among", "where", "all", "structural")
+ARGUMENTS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(MODES, (*COMMON_ARGUMENTS, "over")),
+    "nearest": (*COMMON_ARGUMENTS, "space", "unlike", "opposite"),
+    "activating": _ActivatingArguments.__struct_fields__,
+}
+
+
 class SearchPlan(msgspec.Struct):
     """A statement with a table in the place of each search, the names of its parameters, and the searches to run."""
 
@@ -226,7 +235,7 @@ def _run_search(
     if name == "activating":
         if not isinstance(of, str):
             raise BadRequest("SQL: activating(...) needs a text first")
-        unknown = sorted(set(values) - {"dictionary", "k", "order"})
+        unknown = sorted(set(values) - set(ARGUMENTS[name]))
         if unknown:
             raise BadRequest(f"SQL: activating(...) takes dictionary, k and order, not {unknown[0]}")
         return _active_table(activating(of, **_check_activating(values)))
@@ -234,18 +243,7 @@ def _run_search(
     for field in ("within", "among"):
         if isinstance(fields.get(field), str):
             fields[field] = [fields[field]]
-    unknown = sorted(
-        set(fields)
-        - {
-            "k",
-            "within",
-            "among",
-            "where",
-            "all",
-            "structural",
-            *(("space", "unlike", "opposite") if name == "nearest" else ("over",)),
-        }
-    )
+    unknown = sorted(set(fields) - set(ARGUMENTS[name]))
     if unknown:
         raise BadRequest(f"SQL: {name}(...) does not take {unknown[0]}")
     if name == "nearest":

@@ -129,12 +129,14 @@ def _encode_arrow(stream: RowStream, begun: list[pyarrow.RecordBatch], max_rows:
     yield buffer.take()
 
 
-def first_rows(stream: RowStream, max_rows: int) -> pyarrow.Table:
-    """Returns the first rows of a stream, of at most JSON_ROW bytes; the metadata says where there are more."""
+def first_rows(stream: RowStream, max_rows: int, skip: int = 0) -> pyarrow.Table:
+    """Returns rows of a stream after `skip` rows, of at most JSON_ROW bytes; the metadata says if there are more."""
     batches: list[pyarrow.RecordBatch] = []
     size, left, truncated = 0, max_rows, False
     with stream:
-        for batch in stream:
+        for whole in stream:
+            batch = whole.slice(skip)
+            skip -= min(skip, whole.num_rows)
             for piece in split_batch(batch.slice(0, left), JSON_PIECE):
                 check_row(piece, JSON_ROW, IN_JSON)
                 truncated = truncated or size + piece.nbytes > JSON_ROW

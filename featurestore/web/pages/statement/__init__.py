@@ -1,0 +1,1 @@
+"""What the page of SQL is made of: the cells of its rows, and what a statement may name."""
