@@ -25,7 +25,7 @@ def page(chromium, url):
 
 def offered(page):
     page.locator("#completions:not([hidden])").wait_for()
-    return page.locator("#completions code").all_inner_texts()
+    return page.locator("#completions code").all_text_contents()
 
 
 def write(page, text):
@@ -66,9 +66,20 @@ def test_what_fits_the_place_is_offered(page, written, first, among):
     before = written.index(". FROM") + 1 if ". FROM" in written else len(written)
     page.get_by_label("SQL").evaluate("(area, at) => area.setSelectionRange(at, at)", before)
     page.keyboard.press("Control+ ")
-    page.locator("#completions code", has_text=among).first.wait_for()
+    page.locator("#completions code", has_text=among).first.wait_for(state="attached")
     names = offered(page)
     assert among in names and first in (None, names[0])
+
+
+def test_arrow_keys_move_through_a_long_list(page):
+    write(page, "FROM ")
+    page.keyboard.press("Control+ ")
+    names = offered(page)
+    for _ in range(11):
+        page.keyboard.press("ArrowDown")
+    assert page.locator("#completions [aria-selected=true]").is_visible()
+    page.keyboard.press("Enter")
+    assert page.get_by_label("SQL").input_value().startswith(f"FROM {names[11]}")
 
 
 def test_escape_closes_the_list_and_tab_then_leaves(page):
@@ -97,21 +108,21 @@ def test_what_was_taken_can_be_undone(page):
 def test_a_long_cell_opens(page):
     page.goto(RUN)
     cell = page.locator(".cell").first
-    short = len(cell.inner_text())
+    short = cell.bounding_box()["height"]
     cell.locator("summary").focus()
     page.keyboard.press("Enter")
-    assert len(cell.inner_text()) > short and "ab" * 500 in cell.inner_text().replace("\n", "")
+    assert cell.bounding_box()["height"] > short and "ab" * 500 in cell.inner_text().replace("\n", "")
 
 
 def test_a_chart_is_drawn_and_leads_to_features(page):
     page.goto(RUN)
     page.get_by_text("Chart", exact=True).click()
-    page.get_by_label("x", exact=True).select_option("feature")
-    page.get_by_label("y", exact=True).first.select_option("density")
+    page.get_by_label("x axis").select_option("feature")
+    page.get_by_label("y axis").select_option("density")
     page.get_by_role("button", name="Draw").click()
     page.wait_for_url("**y=density**")
     assert page.locator(".chart circle").count() > 10
-    page.locator(".chart a").first.click()
+    page.locator(".chart a").last.click()
     page.wait_for_url("**/features/tiny/**")
 
 

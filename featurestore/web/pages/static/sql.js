@@ -98,7 +98,15 @@ status.setAttribute("role", "status");
 area.after(list, status);
 area.setAttribute("aria-autocomplete", "list");
 area.setAttribute("aria-haspopup", "listbox");
-let typed = "", offers = [], chosen = -1;
+const SEEN = 9; // names at once; the list does not scroll, the arrow keys move through it
+let typed = "", offers = [], chosen = -1, begin = 0;
+
+function show() {
+  [...list.children].forEach((item, n) => {
+    item.setAttribute("aria-selected", String(n === chosen));
+    item.hidden = n < begin || n >= begin + SEEN;
+  });
+}
 
 function close() {
   list.hidden = true;
@@ -111,8 +119,8 @@ function close() {
 
 function choose(number) {
   chosen = (number + offers.length) % offers.length;
-  [...list.children].forEach((item, n) => item.setAttribute("aria-selected", String(n === chosen)));
-  list.children[chosen].scrollIntoView({ block: "nearest" });
+  begin = Math.min(Math.max(begin, chosen - SEEN + 1), chosen);
+  show();
   area.setAttribute("aria-activedescendant", `completion-${chosen}`);
 }
 
@@ -135,8 +143,8 @@ function open(asked) {
   if (!found || (!asked && !found.typed && !/[.'(]$/.test(area.value.slice(0, area.selectionStart)))) return close();
   typed = found.typed;
   const word = typed.toLowerCase(), name = (offer) => offer.text.toLowerCase().replace(/^"/, "");
-  const begin = found.offered.filter((offer) => name(offer).startsWith(word));
-  offers = [...begin, ...found.offered.filter((offer) => word && !begin.includes(offer) && name(offer).includes(word))];
+  const starting = found.offered.filter((offer) => name(offer).startsWith(word));
+  offers = [...starting, ...found.offered.filter((offer) => word && !starting.includes(offer) && name(offer).includes(word))];
   offers = offers.filter((offer, n) => offers.findIndex((other) => other.text === offer.text) === n).slice(0, 40);
   if (!offers.length || (!asked && offers.some((offer) => name(offer) === word))) return close();
   list.replaceChildren(...offers.map((offer, n) => {
@@ -156,6 +164,8 @@ function open(asked) {
   list.style.top = `${place.top + 2}px`;
   list.style.left = `${Math.max(0, Math.min(place.left, area.clientWidth - list.offsetWidth))}px`;
   chosen = -1;
+  begin = 0;
+  show();
   area.removeAttribute("aria-activedescendant");
   area.setAttribute("aria-controls", "completions");
   status.textContent = `${offers.length} names: arrow keys choose, Tab takes the first`;
