@@ -19,7 +19,7 @@ LEAST, MOST = 1e-290, 1e290
 KINDS = ("points", "line", "bars")
 
 
-class Mark(NamedTuple):
+class ChartMark(NamedTuple):
     """A point or a bar, what is said of it, and the number of its row."""
 
     x: float
@@ -44,7 +44,7 @@ class TableChart(NamedTuple):
     kind: str
     width: int
     height: int
-    marks: list[Mark]
+    marks: list[ChartMark]
     x_ticks: list[AxisTick]
     y_ticks: list[AxisTick]
     line: str
@@ -83,7 +83,7 @@ def draw_table(xs: Sequence[Any], ys: Sequence[Any], kind: str, log_x: bool = Fa
     to_x, x_ticks = _scale([float(places[row]) for row in rows], LEFT, WIDTH - RIGHT, log_x and numeric)
     to_y, y_ticks = _scale([float(ys[row]) for row in rows], HEIGHT - BOTTOM, TOP, log_y)
     marks = [
-        Mark(to_x(float(places[row])), to_y(float(ys[row])), 0, f"{_write(xs[row])}, {_write(ys[row])}", row)
+        ChartMark(to_x(float(places[row])), to_y(float(ys[row])), 0, f"{_write(xs[row])}, {_write(ys[row])}", row)
         for row in rows
     ]
     ordered = sorted(marks, key=lambda mark: mark.x) if numeric else marks
@@ -112,7 +112,7 @@ def _draw_bars(xs: Sequence[Any], ys: Sequence[Any], log: bool) -> TableChart:
         end = NAME + (lengths[row] - low) * step
         name, value = _write(xs[row]), _write(ys[row])
         left, width = round(min(zero, end), 1), round(max(1.0, abs(end - zero)), 1)
-        marks.append(Mark(left, n * BAR + 2, width, f"{name}: {value}", row, shorten(name, 28), value))
+        marks.append(ChartMark(left, n * BAR + 2, width, f"{name}: {value}", row, shorten(name, 28), value))
     height = len(shown) * BAR + 4
     return TableChart("bars", WIDTH, height, marks, [], [], "", len(ys) - len(shown), round(zero, 1))
 
