@@ -26,6 +26,15 @@ from featurestore.errors import (
 from featurestore.interface import FeatureStore
 from featurestore.progress import Progress
 from featurestore.query import Query
+from featurestore.values.comparisons import (
+    ComparedExample,
+    ComparedFeature,
+    ComparedPair,
+    DictionaryComparison,
+    FeatureComparison,
+    MatchCount,
+    MatchedFeature,
+)
 from featurestore.values.dictionary import Coverage, Dictionaries, Dictionary, StoreInfo
 from featurestore.values.feature import (
     Coactive,
@@ -73,17 +82,22 @@ __all__ = [
     "BadRequest",
     "BadStore",
     "Coactive",
+    "ComparedExample",
+    "ComparedFeature",
+    "ComparedPair",
     "Conflict",
     "Contrast",
     "ContrastFeature",
     "Coverage",
     "Dictionaries",
     "Dictionary",
+    "DictionaryComparison",
     "Duplicate",
     "Duplicates",
     "Edge",
     "Example",
     "Feature",
+    "FeatureComparison",
     "FeatureId",
     "FeatureList",
     "FeatureLists",
@@ -109,6 +123,8 @@ __all__ = [
     "ListSummary",
     "ListedFeature",
     "LogitEffect",
+    "MatchCount",
+    "MatchedFeature",
     "Neighbourhood",
     "NotFound",
     "Progress",

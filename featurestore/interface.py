@@ -15,6 +15,7 @@ import msgspec
 
 from featurestore.progress import Progress, no_progress
 from featurestore.query import MAX_K, Query
+from featurestore.values.comparisons import Comparison
 from featurestore.values.dictionary import Coverage, Dictionaries, Dictionary, StoreInfo, pick_dictionary
 from featurestore.values.feature import (
     Feature,
@@ -166,6 +167,26 @@ class FeatureStore(abc.ABC):
         Pairs have at least this `cosine`. `against` names dictionaries of the same space (default: all others of it);
         the dictionary itself may be among them. Dead and always-on features are left out on both sides. `progress`
         shows how many features are compared.
+        """
+
+    @abc.abstractmethod
+    def compare(
+        self,
+        *ids: FeatureLike | Dictionary | Sequence[FeatureLike | Dictionary],
+        k: int = 20,
+        cosine: float | Sequence[float] = (0.5, 0.7, 0.9),
+        examples: int = 5,
+        progress: Progress = no_progress,
+    ) -> Comparison:
+        """Returns what two to eight features, or two dictionaries of one space, have in common.
+
+        The ids are given one by one or as a list. Of features it is a FeatureComparison: the matrix of cosines, for
+        each pair the tokens, contexts and logits that both have, and at most `examples` examples of each, in turn.
+
+        Of dictionaries it is a DictionaryComparison: each feature's best match in the other, by cosine, without dead
+        and always-on features. It counts those that reach each `cosine`, and has the `k` first matches and the `k`
+        features of either that are farthest from a match. `progress` shows how many are compared. Raises NotFound
+        where a dictionary has no vectors, BadRequest for vectors of different widths.
         """
 
     @abc.abstractmethod

@@ -11,7 +11,7 @@ from types import ModuleType
 import click
 
 import featurestore
-from featurestore.cli import feature, graph, lists, maintain, mcp, search, serve, sql
+from featurestore.cli import compare, feature, graph, lists, maintain, mcp, search, serve, sql
 from featurestore.extension.commands import Group
 
 # Threads of torch that wait for one another should sleep, not spin: with another program on one of two cores, embedding
@@ -66,6 +66,7 @@ for command in (
     search.contrast,
     search.duplicates,
     search.neighbourhood,
+    compare.compare,
     feature.feature,
     feature.dictionaries,
     feature.info,

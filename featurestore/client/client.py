@@ -14,8 +14,10 @@ from featurestore.client.transport import Transport, Wire
 from featurestore.errors import BadRequest
 from featurestore.graphs import file_format
 from featurestore.interface import FeatureStore
+from featurestore.progress import Progress, no_progress
 from featurestore.query import Query
-from featurestore.values.dictionary import Dictionaries
+from featurestore.values.comparisons import Comparison, are_dictionaries, list_thresholds, name_compared
+from featurestore.values.dictionary import Dictionaries, Dictionary
 from featurestore.values.feature import Feature, FeatureLike, Features, GivenLabel, Scores, id_text, note_service
 from featurestore.values.graphs import GraphAdded, Graphs
 from featurestore.values.hits import Activating, Hits
@@ -136,6 +138,22 @@ class Client(FeatureStore):
         ids = None if features is None else tuple(id_text(id) for id in features)
         arguments = {"text": text, "dictionary": dictionary, "k": k, "order": order, "feature": ids}
         return self._http.ask(questions.ACTIVATING, questions.ACTIVATING.request(arguments))
+
+    def compare(
+        self,
+        *ids: FeatureLike | Dictionary | Sequence[FeatureLike | Dictionary],
+        k: int = 20,
+        cosine: float | Sequence[float] = (0.5, 0.7, 0.9),
+        examples: int = 5,
+        progress: Progress = no_progress,
+    ) -> Comparison:
+        """As the interface says; a service compares dictionaries up to a size."""
+        named = name_compared(ids)
+        are_dictionaries(named)  # what cannot be compared is refused here, in the same words
+        cosines = tuple(list_thresholds(cosine))
+        request = requests.CompareRequest(id=named, k=k, cosine=cosines, examples=examples)
+        answer: Comparison = self._http.ask(questions.COMPARE, request)
+        return answer
 
     def vector(self, id: FeatureLike, target: int | None = None) -> numpy.ndarray:
         """As the interface says."""

@@ -31,6 +31,7 @@ from featurestore.maintenance.job_records import JobRecord, keep_record
 from featurestore.progress import Progress, no_progress
 from featurestore.query import Query
 from featurestore.search import activating, embedders, label_index, neighbours, token_index
+from featurestore.search.comparison.features import compare_features
 from featurestore.search.decoder_index import build_decoder_index
 from featurestore.search.embedders import Embedder
 from featurestore.search.fresh_labels import FEW
@@ -48,7 +49,8 @@ from featurestore.tables.best_label import label_rule, stale_features
 from featurestore.tables.row_reader import Rows
 from featurestore.tables.structural import STRUCTURAL_TABLE, structural_rule
 from featurestore.tables.writer import Writer
-from featurestore.values.dictionary import Coverage, Dictionaries, StoreInfo
+from featurestore.values.comparisons import Comparison, are_dictionaries, name_compared
+from featurestore.values.dictionary import Coverage, Dictionaries, Dictionary, StoreInfo
 from featurestore.values.feature import Feature, FeatureLike, Features, GivenLabel, LabelChange, Scores, id_text
 from featurestore.values.graphs import Graph, GraphAdded, Graphs
 from featurestore.values.hits import Activating, Contrast, Duplicates, Hits, Neighbourhood
@@ -357,6 +359,19 @@ class Store(FeatureStore):
         return neighbours.duplicates(
             view.catalog, view.pages, view.decoder_index, view.vectors, dictionary, against, cosine, k, progress
         )
+
+    def compare(
+        self,
+        *ids: FeatureLike | Dictionary | Sequence[FeatureLike | Dictionary],
+        k: int = 20,
+        cosine: float | Sequence[float] = (0.5, 0.7, 0.9),
+        examples: int = 5,
+        progress: Progress = no_progress,
+    ) -> Comparison:
+        view, named = self._current_view, name_compared(ids)
+        if not are_dictionaries(named):
+            return compare_features(view.catalog, view.pages, view.vector, named, examples)
+        return view.comparer.compare(named, cosine, k, progress)
 
     def graphs(self) -> Graphs:
         return self._current_view.graphs.all()

@@ -11,6 +11,7 @@ import pyarrow
 
 from featurestore.graphs.graph_store import GraphReader
 from featurestore.lists.list_store import ListReader
+from featurestore.search.comparison.dictionaries import Comparer
 from featurestore.search.decoder_index import DecoderIndex, Once
 from featurestore.search.fresh_labels import read_labels
 from featurestore.search.label_index import LabelIndex
@@ -75,6 +76,7 @@ class View:
             self._token_index,
             self.vector,
         )
+        self.comparer = Comparer(self.catalog, self.pages, self.decoder_index, self.matrix)
         self._engine: Engine | None = None
 
     @functools.cached_property

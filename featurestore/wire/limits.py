@@ -13,5 +13,9 @@ MOST_LABELS = 1000  # labels of one request
 
 MOST_GRAPH = 100_000_000  # bytes of a graph's JSON
 
+# Products of numbers when two dictionaries are compared with each other: 16,384 features with 24,576 of width 2,304.
+# Two cores take half a minute for them, and a thread of the service is kept.
+MOST_PRODUCTS = 10**12
+
 # Comparing a dictionary's features takes a millisecond each, and keeps a thread of the service for it.
 MOST_COMPARED = 65_536

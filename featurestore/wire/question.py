@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable, Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
 from urllib.parse import quote
@@ -41,6 +42,7 @@ class Question(msgspec.Struct, Generic[Takes, Gives], frozen=True, kw_only=True)
     media: tuple[str, ...] = ()  # forms of the answer beside JSON
     scope: str = "read"  # which right a key needs; anybody may ask where it is empty
     lane: str = "light"  # with which requests it queues
+    lane_by: Callable[[Mapping[str, Sequence[str]]], str] | None = None  # says the lane by the fields of the URL
     tagged: bool = False  # the answer changes with the store only, and is not sent again to a client that has it
     most_bytes: int | None = None  # of the request's body, where the limit of all requests is too low
     status: int = 200  # of an answer that is no error

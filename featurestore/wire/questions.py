@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from featurestore.query import Query
+from featurestore.values.comparisons import Comparison, is_dictionary_id
 from featurestore.values.dictionary import Dictionary, StoreInfo
 from featurestore.values.feature import Feature
 from featurestore.values.graphs import Graph, GraphAdded
@@ -17,7 +19,14 @@ from featurestore.wire.question import ARROW, CSV, LINES, NPY, PARQUET, Question
 from featurestore.wire.requests import Nothing
 
 GET_OR_POST = ("GET", "POST")
+COMPARISON: Any = Comparison  # one of two types
 FEATURE_PATH = "<model>/<source>/<index>"
+
+
+def choose_compare_lane(fields: Mapping[str, Sequence[str]]) -> str:
+    """Return the lane of a comparison: that of dictionaries takes as long as running a model."""
+    return "activating" if any(map(is_dictionary_id, fields.get("id", ()))) else "search"
+
 
 # --- one thing, or a list ---------------------------------------------------------------------------------------
 
@@ -139,6 +148,16 @@ DUPLICATES = Question(
     gives=Duplicates,
     methods=("POST",),
     lane="activating",
+)
+COMPARE = Question(
+    name="compare",
+    summary="What two to eight features, or two dictionaries, have in common.",
+    path="/compare",
+    takes=requests.CompareRequest,
+    gives=COMPARISON,
+    lane="search",
+    lane_by=choose_compare_lane,
+    tagged=True,
 )
 SQL = Question(
     name="sql",

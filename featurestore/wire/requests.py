@@ -108,6 +108,19 @@ class DuplicatesRequest(Request, frozen=True):
     k: Annotated[int, describe("Number of pairs.", minimum=1, maximum=10_000)] = 100
 
 
+class CompareRequest(Request, frozen=True):
+    """What to lay side by side, and how much of it."""
+
+    id: Annotated[tuple[str, ...], Meta(description="Two to eight features (model/source/index), or two dictionaries.")]
+    k: Annotated[
+        int, describe("Of dictionaries: number of matches, and of features without one.", minimum=1, maximum=1_000_000)
+    ] = 20
+    cosine: Annotated[
+        tuple[float, ...], describe("Of dictionaries: the features that have a match of this cosine are counted.")
+    ] = (0.5, 0.7, 0.9)
+    examples: Annotated[int, describe("Of features: at most this many examples of each.", minimum=0, maximum=100)] = 5
+
+
 class SqlRequest(Request, frozen=True):
     """A statement and the form of its rows."""
 

@@ -145,6 +145,8 @@ def test_equal_answers_to_other_questions(local, remote):
         "tiny/0-res/3", within="tiny/1-res"
     )
     assert remote.duplicates("tiny/0-res", cosine=0.99) == local.duplicates("tiny/0-res", cosine=0.99)
+    assert remote.compare(ids) == local.compare(*ids)
+    assert remote.compare("tiny/0-res", "tiny/1-res", k=5) == local.compare("tiny/0-res", "tiny/1-res", k=5)
     assert list(remote.pages(text="self", k=7)) == list(local.pages(text="self", k=7))
     assert list(remote.pages(near="tiny/0-res/3", k=7)) == list(local.pages(near="tiny/0-res/3", k=7))
 
@@ -295,6 +297,10 @@ def test_equal_sql(local, remote):
         lambda s: s.rerank("x", ["tiny/0-res/99"]),
         lambda s: s.neighbourhood("tiny/0-res/3", k=0),
         lambda s: s.duplicates("tiny/0-res", cosine=2.0),
+        lambda s: s.compare("tiny/0-res/1"),
+        lambda s: s.compare("tiny/0-res/1", "tiny/0-res"),
+        lambda s: s.compare("tiny/0-res", "tiny/1-res", cosine=2.0),
+        lambda s: s.compare("tiny/0-res", "tiny/1-res", k=0),
         lambda s: s.contrast([], ["x"]),
         lambda s: list(s.pages(text="x", k=0)),
         lambda s: list(s.pages(text="x", cursor="forged")),
@@ -328,6 +334,8 @@ def test_command_line_gives_the_same(local, url, tiny_store, invoke):
         done = invoke(main, ["nearest", "tiny/0-res/3", "--store", store, "--json"])
         wanted = [hit.id for hit in local.nearest("tiny/0-res/3")]
         assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == wanted
+        done = invoke(main, ["compare", "tiny/0-res/3", "tiny/0-res/8", "--store", store, "--json"])
+        assert json.loads(done.stdout)["cosines"][0][1] == local.compare("tiny/0-res/3", "tiny/0-res/8").cosines[0][1]
         done = invoke(main, ["sql", "SELECT count(*) AS n FROM features", "--store", store, "--json"])
         assert json.loads(done.stdout) == {"n": 48}
         done = invoke(main, ["feature", "tiny/0-res/8", "--store", store, "--json"])
@@ -391,6 +399,11 @@ def test_tables_for_people(tiny_store, invoke):
     done = invoke(main, ["feature", "tiny/0-res/8", "--store", str(tiny_store)])
     assert "exception handling" in done.stdout
     assert "def<< x>>(<< self>>):⏎" in done.stdout
+    done = invoke(main, ["compare", "tiny/0-res/8", "tiny/0-res/3", "--store", str(tiny_store)])
+    assert done.stdout.splitlines()[0].split() == ["n", "feature", "cos", "1", "cos", "2", "density", "label"]
+    assert "def<< x>>(<< self>>):⏎" in done.stdout
+    done = invoke(main, ["compare", "tiny/0-res", "tiny/1-res", "--store", str(tiny_store), "-k", "2"])
+    assert "pairs are each other's best match" in done.stdout and "best matches" in done.stdout
     for command in (["info"], ["dictionaries"], ["sql", "SHOW TABLES"]):
         done = invoke(main, [*command, "--store", str(tiny_store)])
         assert (done.exit_code, done.stdout != "") == (0, True)

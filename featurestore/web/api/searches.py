@@ -1,4 +1,4 @@
-"""/v1/search, /v1/nearest, /v1/rerank and /v1/duplicates: answers with the query in them, and limits of a service."""
+"""/v1/search, /v1/nearest, /v1/compare and the like: answers with the query in them, and limits of a service."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import msgspec
 from featurestore.errors import BadRequest
 from featurestore.interface import FeatureStore
 from featurestore.query import Query
+from featurestore.values.comparisons import Comparison, are_dictionaries
 from featurestore.values.hits import Activating, Duplicates, Hits
 from featurestore.web.api.routes import answers
 from featurestore.wire import limits, questions
 from featurestore.wire.answers import SearchAnswer
-from featurestore.wire.requests import ActivatingRequest, DuplicatesRequest, RerankRequest
+from featurestore.wire.requests import ActivatingRequest, CompareRequest, DuplicatesRequest, RerankRequest
 
 
 @answers(questions.SEARCH)
@@ -52,6 +53,25 @@ def duplicates(store: FeatureStore, request: DuplicatesRequest) -> Duplicates:
             "at most. Run `featurestore duplicates` beside the store"
         )
     return store.duplicates(request.dictionary, request.against, request.cosine, request.k)
+
+
+@answers(questions.COMPARE)
+def answer_compare(store: FeatureStore, request: CompareRequest) -> Comparison:
+    """Lay features or dictionaries side by side."""
+    return compare(store, request)
+
+
+def compare(store: FeatureStore, request: CompareRequest) -> Comparison:
+    """Lay features or dictionaries side by side. Raises BadRequest for dictionaries too large for a service."""
+    if are_dictionaries(request.id):
+        first, second = (store.dictionary(id) for id in request.id)
+        if first.d_out == second.d_out and first.d_sae * second.d_sae * (first.d_out or 0) > limits.MOST_PRODUCTS:
+            raise BadRequest(
+                f"id: {first.dictionary} has {first.d_sae:,} features and {second.dictionary} {second.d_sae:,}, too "
+                f"many for a service to compare. Run `featurestore compare {first.dictionary} {second.dictionary}` "
+                "beside the store"
+            )
+    return store.compare(request.id, k=request.k, cosine=request.cosine, examples=request.examples)
 
 
 def _answer(hits: Hits) -> SearchAnswer:

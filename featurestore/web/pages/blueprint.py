@@ -15,6 +15,7 @@ from featurestore.display.tokens import find_bars, show_controls, show_whitespac
 from featurestore.errors import FeatureStoreError
 from featurestore.interface import FeatureStore
 from featurestore.web.pages import dictionary, feature, feature_map, graphs, home, lists, neighbourhood, sql, text
+from featurestore.web.pages.comparison import compare
 from featurestore.web.pages.page import Page
 
 PAGES: tuple[Page, ...] = (
@@ -26,6 +27,7 @@ PAGES: tuple[Page, ...] = (
     *graphs.PAGES,
     *lists.PAGES,
     *text.PAGES,
+    *compare.PAGES,
     *sql.PAGES,
 )
 # The pages that every page leads to, in this order; one that is not among PAGES is left out.

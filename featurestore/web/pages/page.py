@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from flask.typing import ResponseReturnValue
@@ -14,6 +14,7 @@ class Page(NamedTuple):
     `scope` is the right that a key needs, `lane` the queue that requests wait in (security/limits.py). With
     `has_blank_form` the page is an empty form when it has no fields; that needs the scope read and no lane. With
     `may_embed` it takes ?embed=true, and is then for a frame of another site: without forms and links of ours around.
+    `lane_by` says the lane by the fields of the URL, where it depends on them.
     """
 
     path: str
@@ -23,6 +24,7 @@ class Page(NamedTuple):
     lane: str = "light"
     has_blank_form: bool = False
     may_embed: bool = False
+    lane_by: Callable[[Mapping[str, Sequence[str]]], str] | None = None
 
     @property
     def endpoint(self) -> str:

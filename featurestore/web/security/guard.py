@@ -97,10 +97,11 @@ class Guard:
         if endpoint is None or endpoint in OPEN:
             return "", "light"  # where nothing is, the answer says only that
         if question is not None:
-            return question.scope, question.lane
+            return question.scope, choose_lane(question)
         if endpoint in self._pages:
             has_fields = any(value for _, value in request.args.items(multi=True))
-            return self._pages[endpoint].needs(has_fields)
+            scope, lane = self._pages[endpoint].needs(has_fields)
+            return scope, lane if lane == "light" else choose_lane(self._pages[endpoint])
         return "read", "light"
 
     def _note_embedding(self) -> None:
@@ -205,6 +206,13 @@ class Guard:
         subqueries_allowed.set(True)
         releases, g.releases = g.get("releases", []), []
         _call_all(releases)
+
+
+def choose_lane(declared: Question[Any, Any] | Page) -> str:
+    """Return the lane of a question or a page, which may depend on the fields of the URL."""
+    if declared.lane_by is None:
+        return declared.lane
+    return declared.lane_by(request.args.to_dict(flat=False))
 
 
 def _find_question() -> Question[Any, Any] | None:

@@ -23,6 +23,8 @@ ANSWERS = {
     "features": lambda s: s.features(["tiny/0-res/8", "tiny/0-res/22"]),
     "neighbourhood": lambda s: s.neighbourhood("tiny/0-res/3"),
     "duplicates": lambda s: s.duplicates("tiny/0-res", cosine=0.5),
+    "features compared": lambda s: s.compare("tiny/0-res/8", "tiny/0-res/3", "tiny/0-res/22"),
+    "dictionaries compared": lambda s: s.compare("tiny/0-res", "tiny/1-res"),
 }
 
 
@@ -36,7 +38,8 @@ def local(tiny_store):
 def test_tables_hold_the_fields_of_the_rows(local, name):
     found = ANSWERS[name](local)
     table = found.to_arrow()
-    rows = found.edges if name == "neighbourhood" else found.pairs if name == "duplicates" else list(found)
+    names = ("matches", "pairs", "edges")
+    rows = next((getattr(found, name) for name in names if hasattr(found, name)), None) or list(found)
     assert len(rows) == table.num_rows > 0
     # By JSON, which knows neither tuples nor structs.
     assert msgspec.json.decode(msgspec.json.encode(table.to_pylist())) == msgspec.json.decode(msgspec.json.encode(rows))

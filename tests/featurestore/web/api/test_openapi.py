@@ -71,7 +71,7 @@ WRITES = [
 OPERATIONS = [
     *(
         ("GET", f"/v1/{name}")
-        for name in ("info", "dictionaries", "coverage", "search", "nearest", "activating", "sql")
+        for name in ("info", "dictionaries", "coverage", "search", "nearest", "activating", "sql", "compare")
     ),
     *(
         ("POST", f"/v1/{name}")

@@ -1,0 +1,1 @@
+"""The page that lays features or dictionaries side by side."""

@@ -1,0 +1,63 @@
+"""The page of a comparison in a real Chromium: from a search to it, on a phone, without scripts, in light and dark."""
+
+import pytest
+
+import featurestore
+from featurestore.web import create_app
+from tests.support.browser import find_violations, open_page
+from tests.support.servers import real_server
+
+FEATURES = "/compare?id=tiny/0-res/8&id=tiny/0-res/3&id=tiny/1-res/8"
+DICTIONARIES = "/compare?id=tiny/0-res&id=tiny/1-res"
+
+
+@pytest.fixture(scope="module")
+def url(tiny_store):
+    with featurestore.connect(tiny_store) as store, real_server.serving(create_app(store)) as address:
+        yield address
+
+
+@pytest.mark.parametrize("path", ["/compare", FEATURES, DICTIONARIES])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_are_accessible_and_fit_their_window(chromium, url, path, scheme):
+    with open_page(chromium, url, color_scheme=scheme) as page:
+        page.goto(path)
+        assert find_violations(page) == []
+        for width in (375, 2560):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), width
+        page.set_viewport_size({"width": 375, "height": 800})
+        assert find_violations(page) == []
+
+
+def test_ticked_hits_are_compared(chromium, url):
+    with open_page(chromium, url) as page:
+        page.goto("/?text=exception+handling")
+        boxes = page.locator(".cards input[name=id]")
+        ids = [boxes.nth(n).get_attribute("value") for n in (0, 1)]
+        for n in (0, 1):
+            boxes.nth(n).check()
+        page.get_by_role("button", name="Compare the ticked").click()
+        page.wait_for_url("**/compare?*")
+        assert page.locator(".cosines .id").all_inner_texts() == ids
+        page.get_by_label("Feature 3", exact=True).fill("tiny/1-res/8")
+        page.get_by_role("button", name="Compare features").click()
+        page.wait_for_url("**/compare?*1-res*")
+        assert page.locator(".pairs > li").count() == 3
+        page.get_by_role("link", name=f"Compare without {ids[0]}").click()
+        page.get_by_role("heading", name="Examples in turn").wait_for()
+        assert page.locator(".pairs > li").count() == 1
+
+
+def test_it_works_without_scripts(chromium, url):
+    page = chromium.new_page(base_url=url, java_script_enabled=False)
+    page.goto("/features/tiny/0-res/8")
+    page.get_by_label("Compare with").fill("tiny/0-res/3")
+    page.get_by_role("button", name="Compare", exact=True).click()
+    assert page.locator(".cosines .cell").count() == 4
+    page.goto("/compare")
+    page.get_by_label("Dictionary 2").select_option("tiny/1-res")
+    page.get_by_role("button", name="Compare dictionaries").click()
+    page.locator(".matches .cosine a").first.click()
+    assert page.locator(".cosines .cell").count() == 4
+    page.close()
