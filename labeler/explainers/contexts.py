@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-PROSE, DOCSTRING, COMMENT, STRING = "in prose", "in docstring prose", "in a comment", "in a string"
+PROSE, DOCSTRING, COMMENT, STRING = "in prose", "in documentation", "in a comment", "in a string"
 LINE_START = "at the start of a line"
 # In these the words of a programming language are ordinary words.
 READ_AS_PROSE = frozenset({PROSE, DOCSTRING, COMMENT, STRING})
@@ -35,6 +35,14 @@ _STATEMENTS = {
     "del": "in a delete statement",
     ">>>": "in an interactive example",
 }
+_PREFIXES = {
+    "b": "as the prefix of a bytes literal",
+    "r": "as the prefix of a raw string",
+    "br": "as the prefix of a raw bytes literal",
+    "f": "as the prefix of a formatted string",
+    "u": "as the prefix of a string",
+}
+SORTS = ("role", "position", "text", "brackets", "statement")  # in the order in which a label says them
 BRACKETS = "in brackets"  # says little beside another context
 _BRACKETS = frozenset({"in call arguments", BRACKETS, "in square brackets", "in braces"})
 # What a context says of the word before or after, which then need not be named.
@@ -129,6 +137,8 @@ def _find_role(before: str, stripped: str, token: str, after: str) -> list[str]:
         roles.append("as an attribute after a dot")
     if not bare or not bare[-1].isalnum():
         return roles
+    if bare.lower() in _PREFIXES and after[:1] in ("'", '"') and not re.search(r"\w$", before if token == bare else ""):
+        return [*roles, _PREFIXES[bare.lower()]]
     defined = re.search(r"\b(def|class)\s+\w*$", before)
     if defined:
         kind = "function" if defined[1] == "def" else "class"

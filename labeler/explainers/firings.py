@@ -65,6 +65,7 @@ def summarize(firings: Sequence[Firing]) -> FiringShares:
             places["whole" if not left and not right else "begins" if not left else "within" if right else "ends"] += (
                 share
             )
+        if has_letters(bare) or (bare and not bare.strip("_")):
             name = find_left(firing.before, bare, "_") if continues else ""
             names[name + bare + find_right(firing.after, bare, "_")] += share
         previous[_find_previous(firing.before[: len(firing.before) - len(left)])] += share

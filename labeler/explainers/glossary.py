@@ -166,6 +166,32 @@ ROLES: dict[str, str] = {
     "memory": "memory",
     "buffer": "buffers",
     "cache": "caches",
+    "xxx": "note to programmers",
+    "todo": "note to programmers",
+    "fixme": "note to programmers",
+    "repr": "string representation",
+    "stdin": "standard input",
+    "stdout": "standard output",
+    "stderr": "standard error stream",
+    "widget": "GUI widgets",
+    "tk": "Tk, the GUI toolkit",
+    "child": "child processes",
+    "fork": "child processes",
+    "pid": "process ids",
+    "fd": "file descriptors",
+    "max": "maximum",
+    "min": "minimum",
+    "sep": "separators",
+    "default": "default values",
+    "option": "options",
+    "options": "options",
+    "getopt": "command line options",
+    "argv": "command line arguments",
+    "callback": "callbacks",
+    "event": "events",
+    "timeout": "time limits",
+    "stringio": "in-memory text streams",
+    "bytesio": "in-memory byte streams",
     "random": "random numbers",
     "math": "mathematics",
     "decimal": "decimal arithmetic",
@@ -202,6 +228,12 @@ _WITHOUT_PLURAL = frozenset(
     {"form of the verb to be", "infinitive or preposition", "existence", "comparison", "reason"}
 )
 _GRAMMAR_OF = {word: role for role, words in _GRAMMAR.items() for word in words.split()}
+_CLASSES = {
+    "exception class names": "exception class",
+    "numbers": "number",
+    "hexadecimal numbers": "hexadecimal number",
+    "upper-case constant names": "upper-case constant",
+}
 _EXCEPTION = re.compile(r"\w*(Error|Exception|Warning|Interrupt)$")
 _NUMBER = re.compile(r"\d+$")
 _HEX = re.compile(r"0x[0-9a-fA-F]*$")
@@ -228,6 +260,11 @@ def find_plural(role: str) -> str | None:
     if role.endswith("s"):
         return role
     return f"{role}s" if role in _GRAMMAR and role not in _WITHOUT_PLURAL else None
+
+
+def find_singular(role: str) -> str:
+    """Return what one word of a class of names is called; other roles as they are."""
+    return _CLASSES.get(role, role)
 
 
 def describe_class(word: str) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from labeler.explainers.character_names import is_pictograph, join_names, name_blanks, name_signs, split_signs
 
@@ -77,6 +77,16 @@ def _name_runs(text: str) -> list[str]:
 def show_all(tokens: Sequence[str], last: str = "or") -> str:
     """Return tokens as a list in a sentence, each shown once."""
     return join_names(list(dict.fromkeys(map(show_token, tokens))), last)
+
+
+def rank(shares: Mapping[str, float]) -> list[str]:
+    """Return what has shares, the largest share first."""
+    return sorted(shares, key=lambda name: (-shares[name], name))
+
+
+def sum_shares(shares: Mapping[str, float], names: Iterable[str]) -> float:
+    """Return the share of these names together."""
+    return sum(shares.get(name, 0.0) for name in names)
 
 
 def shorten_word(word: str) -> str:

@@ -9,7 +9,7 @@ from labeler.explainers.contexts import find_contexts
     ("before", "token", "after", "context"),
     [
         ("x = 1\n    ", "return", " y", "at the start of a line"),
-        ('"""Return', " the", " rest", "in docstring prose"),
+        ('"""Return', " the", " rest", "in documentation"),
         ("x = 1  # see", " the", " rest", "in a comment"),
         ("int x; // see the", " rest", "", None),
         ("print('see", " the", " rest')", "in a string"),
@@ -25,6 +25,8 @@ from labeler.explainers.contexts import find_contexts
         ("    def ", "run", "(self)", "as the name of a function that is defined"),
         ("    x = ", "run", "(1)", "as a function or class that is called"),
         ("    f(x, ", "key", "=1)", "as the name of a keyword argument"),
+        ("    x = ", "b", "'abc'", "as the prefix of a bytes literal"),
+        ("    re.compile(", "r", '"a+"', "as the prefix of a raw string"),
         ("    ", "total", " = 1", "as a variable that is assigned"),
         ("We saw it happen.", " Then", " we left", "at the start of a sentence"),
         ("We saw it happen and", " then", " we left", "in prose"),

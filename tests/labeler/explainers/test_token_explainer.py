@@ -87,7 +87,7 @@ def test_words_of_a_language_are_ordinary_words_in_prose():
     prose = [Firing(1, " in", f'"""Return the {word}', " a list") for word in ("number", "name", "length")]
     assert (
         label_of(prose, [], [CODE, CODE])
-        == '"in" (preposition) after "length" or "name" in docstring prose, followed by "a"'
+        == '"in" (preposition) after "length" or "name" in documentation, followed by "a"'
     )
     verbs = [Firing(1, f" {word}", "# the result we", " x") for word in ("will", "must", "can", "may", "should")]
     assert label_of(verbs, [], [CODE, CODE]).startswith('modal verbs such as "can", "may" and "must"')
@@ -103,7 +103,7 @@ def test_docstring_prose():
     firings = [
         Firing(1, f" {word}", '\n    """Return the number of', " in it") for word in ["items", "rows", "pages", "keys"]
     ]
-    assert "in docstring prose" in label_of(firings, [], [CODE, CODE, CODE])
+    assert "in documentation" in label_of(firings, [], [CODE, CODE, CODE])
 
 
 def test_common_tokens_are_no_news():
@@ -143,6 +143,49 @@ def test_promoted_tokens_are_named_when_they_stand_out():
     assert token_explainer.select_outstanding([("a", 3.0), ("b", 1.4), ("c", 1.1), ("d", 1.0)]) == ["a", "b"]
     assert token_explainer.select_outstanding([("a", 1.2), ("b", 1.1), ("c", 1.0)]) == []
     assert token_explainer.select_outstanding([]) == []
+
+
+def test_several_of_one_role_share_it():
+    firings = [Firing(1, f" {word}", "raise", "(x)") for word in ("ValueError", "TypeError")]
+    firings += [Firing(1, "==", "a ", " b")]
+    label = label_of(firings, [], [PROSE])
+    assert label.startswith('equality sign (equality test) or "TypeError" and "ValueError" (exception class names)')
+    assert label_of([Firing(1, "7", "between ", " and")] * 3, [], [CODE, PROSE]).startswith('"7" (number)')
+
+
+def test_what_is_true_of_half_is_said_to_be_mostly_so():
+    firings = [Firing(1, ".", f"# a sentence of {n} words", "\n") for n in ("two", "some")]
+    firings += [Firing(1, ".", "x = 3", "0"), Firing(1, ".", "y = (b", "c)")]
+    assert label_of(firings, [], [CODE, CODE, CODE, CODE]).count(", mostly in a comment") == 1
+
+
+def test_words_that_often_stand_beside():
+    before = ["compile", "compile", "sub", "sub", "run", "get", "put", "sort"]
+    firings = [Firing(1, "(", f"re.{word}", "'x')") for word in before]
+    assert label_of(firings, [], [CODE] * 6) == 'opening parenthesis, often after "compile" or "sub"'
+
+
+def test_names_with_underscores():
+    firings = [Firing(1, "_", left, right) for left, right in (("get", "name x"), ("x = sub", "data("), ("a", "b"))]
+    assert label_of(firings, [], [CODE, PROSE]).startswith('underscore in names such as "a_b" and "get_name"')
+    special = [Firing(1, word, "def __", "__(") for word in ("init", "enter", "exit")]
+    assert "__enter__" in label_of(special, [], [CODE, PROSE])
+
+
+@pytest.mark.parametrize(
+    ("token", "promoted", "said"), [("in", "crement", '; predicts "increment"'), ("IN", "crement", None)]
+)
+def test_what_it_predicts_is_a_whole_word_or_nothing(token, promoted, said):
+    firings = [Firing(1, f" {token}", "an", rest) for rest in ("ner loop", "voice", "dex", "stance")]
+    label = label_of(firings, [promoted], [CODE, PROSE])
+    assert label.endswith(said) if said else "predicts" not in label
+
+
+def test_a_long_subject_is_not_left_out():
+    firings = [Firing(1, f"q{n}", "x" * 20, "y" * 20 + str(n)) for n in range(2)] + [Firing(1, "((", "a", "b")]
+    label = label_of(firings, [" and"], [CODE])
+    assert label and not label.startswith(";")
+    assert len(label) <= token_explainer.MAX_LENGTH
 
 
 def test_labels_are_short_lines():
