@@ -2,7 +2,7 @@
 --
 -- Parquet parts have the columns of the tables in schema `stored`. Writers first insert every batch into a scratch copy
 -- of its table, so that types, NOT NULL and CHECK are enforced before a part becomes visible.
--- Queries use the views below, in schema `main`.
+-- Queries use the views below, in schema `main`. Views with a row for a feature, or several, begin with its id.
 
 CREATE SCHEMA stored;
 
@@ -576,45 +576,51 @@ CREATE VIEW graphs AS SELECT * EXCLUDE (document) FROM stored.graphs;
 COMMENT ON VIEW graphs IS 'Every attribution graph, see stored.graphs.';
 
 CREATE VIEW graph_nodes AS
-    SELECT n.* EXCLUDE (said), coalesce(n.feature < d.d_sae, false) AS in_store
+    SELECT n.dictionary || '/' || n.feature AS id, n.* EXCLUDE (said), coalesce(n.feature < d.d_sae, false) AS in_store
     FROM stored.graph_nodes n
     LEFT JOIN (SELECT dictionary, any_value(d_sae) AS d_sae FROM stored.dictionaries GROUP BY dictionary) d
         ON d.dictionary = n.dictionary;
 COMMENT ON VIEW graph_nodes IS
     'Every node of every graph, and whether it is a feature that the store has; see stored.graph_nodes.';
+COMMENT ON COLUMN graph_nodes.id IS 'Of a feature its id, model/source/index; null without a dictionary.';
 
 CREATE VIEW graph_links AS FROM stored.graph_links;
 COMMENT ON VIEW graph_links IS 'Every link of every graph, between numbers of nodes; see stored.graph_links.';
 
-CREATE VIEW map_points AS FROM stored.map_points;
+CREATE VIEW map_points AS SELECT dictionary || '/' || feature AS id, * FROM stored.map_points;
 COMMENT ON VIEW map_points IS 'Where the maps of dictionaries have each feature, see stored.map_points.';
+COMMENT ON COLUMN map_points.id IS 'The feature''s id, model/source/index.';
 
 CREATE VIEW lists AS SELECT * REPLACE (len(features) AS features) FROM stored.lists;
 COMMENT ON VIEW lists IS 'Every list of features, and how many it has; see stored.lists.';
 
 CREATE VIEW list_features AS
-    SELECT list, position, entry.dictionary, entry.feature, entry.note
+    SELECT entry.dictionary || '/' || entry.feature AS id, list, position, entry.dictionary, entry.feature, entry.note
     FROM (SELECT list, unnest(range(len(features)))::INTEGER AS position, unnest(features) AS entry FROM stored.lists);
 COMMENT ON VIEW list_features IS 'Every feature of every list: its position in the list from 0, and its note.';
+COMMENT ON COLUMN list_features.id IS 'The feature''s id, model/source/index.';
 
 -- A second label by the same explainer replaces its first, and a row that is removed leaves it without one.
 CREATE VIEW labels AS
-    SELECT * EXCLUDE (removed) FROM (
+    SELECT dictionary || '/' || feature AS id, * EXCLUDE (removed) FROM (
         FROM stored.labels
         QUALIFY row_number() OVER (PARTITION BY dictionary, feature, explainer ORDER BY created_at DESC, label) = 1)
     WHERE removed IS NOT TRUE;
 COMMENT ON VIEW labels IS 'The newest label of each explainer for each feature, see stored.labels.';
+COMMENT ON COLUMN labels.id IS 'The feature''s id, model/source/index.';
 
 CREATE VIEW votes AS
-    FROM stored.votes
+    SELECT dictionary || '/' || feature AS id, * FROM stored.votes
     QUALIFY row_number() OVER (PARTITION BY dictionary, feature, label, voter ORDER BY created_at DESC, vote) = 1;
 COMMENT ON VIEW votes IS 'The newest vote of each voter on each label, see stored.votes.';
+COMMENT ON COLUMN votes.id IS 'The feature''s id, model/source/index.';
 
 CREATE VIEW scores AS
-    FROM stored.scores
+    SELECT dictionary || '/' || feature AS id, * FROM stored.scores
     QUALIFY row_number() OVER (PARTITION BY dictionary, feature, label, explainer, method, negatives, judge, prompt
                                ORDER BY created_at DESC, n DESC, value) = 1;
 COMMENT ON VIEW scores IS 'The newest score of each label by each method and judge, see stored.scores.';
+COMMENT ON COLUMN scores.id IS 'The feature''s id, model/source/index.';
 
 CREATE VIEW label_votes AS
     SELECT dictionary, feature, label, sum(vote)::BIGINT AS votes FROM votes GROUP BY dictionary, feature, label;
@@ -639,7 +645,7 @@ CREATE MACRO label_rank(label, explainer, prompt, examples, votes, score, create
      coalesce(score, 0.5)];
 
 CREATE VIEW best_labels AS
-    SELECT dictionary, feature, best.* FROM (
+    SELECT dictionary || '/' || feature AS id, dictionary, feature, best.* FROM (
         SELECT dictionary, feature,
                arg_max({'label': label, 'explainer': explainer, 'prompt': prompt, 'examples': examples,
                         'tokens_in': tokens_in, 'tokens_out': tokens_out, 'money': money, 'imported': imported,
@@ -661,6 +667,7 @@ CREATE VIEW best_labels AS
               WHERE l.removed IS NOT TRUE)
         GROUP BY dictionary, feature);
 COMMENT ON VIEW best_labels IS 'The one label shown for each feature, by the rule label_rank.';
+COMMENT ON COLUMN best_labels.id IS 'The feature''s id, model/source/index.';
 
 -- The rule for structural features: those that fire by where a token stands or which token it is, not by what a text
 -- means. A store can have its own, any expression of these names: `featurestore structural`. A feature is one if it
@@ -673,7 +680,7 @@ CREATE MACRO structural_rule(first_token_share, after_break_share, top_token_sha
 
 -- Both left joins are grouped by their key: DuckDB then drops them from queries that use none of their columns.
 CREATE VIEW features AS
-    SELECT f.*,
+    SELECT f.dictionary || '/' || f.feature AS id, f.label, f.* EXCLUDE (label),
            d.model, d.source, d.layer, d.site, d.kind,
            f.explainer IS NOT NULL AS has_label,  -- the same as for f.label, and less to read
            CASE WHEN f.active_tokens IS NULL AND f.density IS NULL THEN 'unharvested'
@@ -696,6 +703,7 @@ COMMENT ON VIEW features IS
     'Every feature with its dictionary''s model, source, layer, site and kind, its best label, its state '
     '(live, dead, always-on with a density above 0.2, or unharvested), and whether it is structural, by the rule '
     'structural_rule; null if not known.';
+COMMENT ON COLUMN features.id IS 'The feature''s id, model/source/index.';
 
 CREATE VIEW label_coverage AS
     SELECT d.dictionary, d.d_sae AS features, c.explainer, coalesce(c.labelled, 0) AS labelled,
@@ -712,7 +720,7 @@ COMMENT ON VIEW label_coverage IS
 -- A hash join would copy the whole vocabulary for each row. A join by a condition that is no plain equality refers to
 -- it, and as a left join it stays above the others.
 CREATE VIEW examples AS
-    SELECT e.* EXCLUDE (tokenizer, places), list_select(z.pieces, e.places) AS tokens
+    SELECT e.dictionary || '/' || e.feature AS id, e.* EXCLUDE (tokenizer, places), list_select(z.pieces, e.places) AS tokens
     FROM (
         SELECT e.*, d.held_out, d.tokenizer,
                list_transform((a.tokens || coalesce(b.tokens, []))[e.start % 512 + 1 : e.start % 512 + e.length],
@@ -724,3 +732,4 @@ CREATE VIEW examples AS
             ON b.corpus = e.corpus AND b.document = e.document AND b.run = e.start // 512 + 1) e
     LEFT JOIN stored.tokenizers z ON coalesce(z.tokenizer = e.tokenizer, false);
 COMMENT ON VIEW examples IS 'Every example with the text of its tokens; stored.examples is faster, without the text.';
+COMMENT ON COLUMN examples.id IS 'The feature''s id, model/source/index.';

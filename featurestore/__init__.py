@@ -36,9 +36,9 @@ from featurestore.values.comparisons import (
     MatchedFeature,
 )
 from featurestore.values.dictionary import Coverage, Dictionaries, Dictionary, StoreInfo
+from featurestore.values.examples import Example, Examples, FeatureExample
 from featurestore.values.feature import (
     Coactive,
-    Example,
     Feature,
     FeatureId,
     Features,
@@ -96,8 +96,10 @@ __all__ = [
     "Duplicates",
     "Edge",
     "Example",
+    "Examples",
     "Feature",
     "FeatureComparison",
+    "FeatureExample",
     "FeatureId",
     "FeatureList",
     "FeatureLists",

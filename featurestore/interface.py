@@ -13,26 +13,30 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 import msgspec
 
+from featurestore.ids import DictionariesLike, DictionaryLike
 from featurestore.progress import Progress, no_progress
 from featurestore.query import MAX_K, Query
 from featurestore.values.comparisons import Comparison
 from featurestore.values.dictionary import Coverage, Dictionaries, Dictionary, StoreInfo, pick_dictionary
+from featurestore.values.examples import Examples
 from featurestore.values.feature import (
     Feature,
-    FeatureId,
     FeatureLike,
     Features,
     GivenLabel,
     LabelChange,
     Scores,
     id_text,
+    id_texts,
+    is_feature,
 )
-from featurestore.values.graphs import Graph, GraphAdded, Graphs
+from featurestore.values.graphs import Graph, GraphAdded, Graphs, NodeLike
 from featurestore.values.hits import Activating, Contrast, Duplicates, Hits, Neighbourhood
 from featurestore.values.jobs import Job, Jobs
 from featurestore.values.lists import FeatureList, FeatureLists, ListedFeature, is_list_name
 from featurestore.values.parameters import Parameters
 from featurestore.values.row_stream import RowStream
+from featurestore.values.row_table import RowTable
 from featurestore.weights import Weights, read_weights
 
 if TYPE_CHECKING:
@@ -75,10 +79,19 @@ class FeatureStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    def features(self, ids: Sequence[FeatureLike], examples: int | None = None) -> Features:
+    def features(self, ids: FeatureLike | Sequence[FeatureLike], examples: int | None = None) -> Features:
         """Returns many features' pages, in the order of the ids; over HTTP 1,000 in a request.
 
         Raises as `feature` does.
+        """
+
+    @abc.abstractmethod
+    def examples(
+        self, ids: FeatureLike | Sequence[FeatureLike], examples: int | None = None, band: str | None = None
+    ) -> Examples:
+        """Returns examples of one feature or of many, in the order of the ids: a tuple that can be a table too.
+
+        At most `examples` of each band, and of `band` alone where one is named, as in "top". Raises as `feature` does.
         """
 
     @abc.abstractmethod
@@ -96,8 +109,8 @@ class FeatureStore(abc.ABC):
     @abc.abstractmethod
     def vectors(
         self,
-        ids: Sequence[FeatureLike] | None = None,
-        dictionary: str | None = None,
+        ids: FeatureLike | Sequence[FeatureLike] | None = None,
+        dictionary: DictionaryLike | None = None,
         encoder: bool = False,
         target: int | None = None,
     ) -> numpy.ndarray:
@@ -117,10 +130,10 @@ class FeatureStore(abc.ABC):
     def activating(
         self,
         text: str,
-        dictionary: str | Sequence[str] | None = None,
+        dictionary: DictionariesLike | None = None,
         k: int = 10,
         order: str = "specific",
-        features: Sequence[FeatureLike] | None = None,
+        features: FeatureLike | Sequence[FeatureLike] | None = None,
     ) -> Activating:
         """Returns the k features that fire hardest on a text, with their activation on each token.
 
@@ -137,7 +150,7 @@ class FeatureStore(abc.ABC):
         self,
         texts: Sequence[str],
         against: Sequence[str],
-        dictionary: str | Sequence[str] | None = None,
+        dictionary: DictionariesLike | None = None,
         k: int = 10,
     ) -> Contrast:
         """Returns the k features that fire more on `texts` than on `against`: 1 to 200 texts on either side.
@@ -147,7 +160,7 @@ class FeatureStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    def neighbourhood(self, id: FeatureLike, k: int = 8, within: str | Sequence[str] | None = None) -> Neighbourhood:
+    def neighbourhood(self, id: FeatureLike, k: int = 8, within: DictionariesLike | None = None) -> Neighbourhood:
         """Returns a feature, its k nearest and theirs, as a graph; `within` limits them to dictionaries or models.
 
         The feature and its k nearest have an edge to each of their own k nearest.
@@ -156,8 +169,8 @@ class FeatureStore(abc.ABC):
     @abc.abstractmethod
     def duplicates(
         self,
-        dictionary: str,
-        against: str | Sequence[str] | None = None,
+        dictionary: DictionaryLike,
+        against: DictionariesLike | None = None,
         cosine: float = 0.9,
         k: int = 100,
         progress: Progress = no_progress,
@@ -196,8 +209,8 @@ class FeatureStore(abc.ABC):
         parameters: Parameters | None = None,
         max_rows: int | None = None,
         timeout: float | None = None,
-    ) -> pyarrow.Table:
-        """Returns the rows of one SELECT over the views of schema.sql, and of searches in it.
+    ) -> RowTable:
+        """Returns the rows of one SELECT over the views of schema.sql, and of searches in it; `df()` makes a frame.
 
         A search is a table function: `FROM semantic('deception', k := 100)`.
         `parameters` are the values of the statement's parameters: `{"layer": 3}` for `$layer`, `[3]` for `?` and `$1`;
@@ -263,9 +276,9 @@ class FeatureStore(abc.ABC):
     def edit_graph(
         self,
         slug: str,
-        pin: Sequence[str] = (),
-        unpin: Sequence[str] = (),
-        group: Mapping[str, Sequence[str]] | None = None,
+        pin: NodeLike | Sequence[NodeLike] = (),
+        unpin: NodeLike | Sequence[NodeLike] = (),
+        group: Mapping[str, NodeLike | Sequence[NodeLike]] | None = None,
         ungroup: Sequence[str] = (),
         name: Mapping[str, str | None] | None = None,
         tool: str | None = None,
@@ -293,7 +306,7 @@ class FeatureStore(abc.ABC):
     def save_list(
         self,
         name: str,
-        features: Sequence[FeatureLike | ListedFeature] = (),
+        features: FeatureLike | Sequence[FeatureLike | ListedFeature] = (),
         note: str | None = None,
         replace: bool = False,
         keep_missing: bool = False,
@@ -311,8 +324,8 @@ class FeatureStore(abc.ABC):
     def change_list(
         self,
         name: str,
-        add: Sequence[FeatureLike | ListedFeature] = (),
-        remove: Sequence[FeatureLike] = (),
+        add: FeatureLike | Sequence[FeatureLike | ListedFeature] = (),
+        remove: FeatureLike | Sequence[FeatureLike] = (),
         note: str | None = None,
         tool: str | None = None,
     ) -> FeatureList:
@@ -388,7 +401,7 @@ class FeatureStore(abc.ABC):
 
     def search(self, text: str, **options: Any) -> Hits:
         """Returns the features whose labels match `text`; options are fields of Query: mode, within, where, k, ..."""
-        return self.run(Query.of({"text": text, **_name_features(options)}))
+        return self.run(Query.of({"text": text, **options}))
 
     def nearest(
         self, to: FeatureLike | Sequence[FeatureLike] | Sequence[float] | numpy.ndarray, **options: Any
@@ -398,20 +411,19 @@ class FeatureStore(abc.ABC):
         Options are the fields of Query: directions of the features `unlike` are subtracted; `opposite` ranks by the
         opposite direction.
         """
-        options = _name_features(options)
-        if _is_feature(to):
+        if is_feature(to):
             return self.run(Query.of(dict(near=id_text(cast(FeatureLike, to)), **options)))
         items: Sequence[Any] = to  # type: ignore[assignment]
-        if any(_is_feature(item) for item in items):
-            return self.run(Query.of(dict(near=[id_text(item) for item in items], **options)))
+        if any(is_feature(item) for item in items):
+            return self.run(Query.of(dict(near=id_texts(items), **options)))
         return self.run(Query.of(dict(vector=tuple(float(x) for x in items), **options)))
 
-    def rerank(self, text: str, ids: Sequence[FeatureLike], **options: Any) -> Hits:
+    def rerank(self, text: str, ids: FeatureLike | Sequence[FeatureLike], **options: Any) -> Hits:
         """Returns these features, ranked by how well their labels match `text`, without those that have no label.
 
         `@name` among the ids stands for the features of a list.
         """
-        among = (ids,) if isinstance(ids, str) else tuple(map(id_text, ids))
+        among = tuple(id_texts(ids))
         k = MAX_K if any(map(is_list_name, among)) else max(1, len(among))
         return self.search(text, among=among, **{"k": k, "all": True} | options)
 
@@ -430,14 +442,16 @@ class FeatureStore(abc.ABC):
                 return
             page_query = msgspec.structs.replace(page_query, cursor=page.next)
 
-    def dictionary(self, id: str) -> Dictionary:
+    def dictionary(self, id: DictionaryLike) -> Dictionary:
         """Returns one dictionary, by its id or by its model/source on Neuronpedia.
 
         Raises NotFound, which names those of the store.
         """
         return pick_dictionary(self.dictionaries(), id)
 
-    def vectors_to_arrow(self, dictionary: str, encoder: bool = False, target: int | None = None) -> pyarrow.Table:
+    def vectors_to_arrow(
+        self, dictionary: DictionaryLike, encoder: bool = False, target: int | None = None
+    ) -> pyarrow.Table:
         """Returns a dictionary's vectors as a table: id, feature and vector, a list of fixed size.
 
         It shares the memory of `vectors(dictionary=...)`, and raises as that does.
@@ -447,7 +461,7 @@ class FeatureStore(abc.ABC):
         matrix = self.vectors(dictionary=dictionary, encoder=encoder, target=target)
         return Matrix([matrix]).to_arrow(self.dictionary(dictionary).dictionary)
 
-    def sae(self, dictionary: str, weights: str | Path | None = None) -> Weights:
+    def sae(self, dictionary: DictionaryLike, weights: str | Path | None = None) -> Weights:
         """Returns a dictionary's weights as torch tensors, read on this machine; `to_sae_lens()` is sae_lens's object.
 
         They are read from where the store says, or from `weights`, and must have the hash that the store has. Raises
@@ -463,20 +477,3 @@ class FeatureStore(abc.ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.location!r})"
-
-
-def _is_feature(given: object) -> bool:
-    """Whether this names one feature, rather than several or a vector."""
-    if isinstance(given, tuple):
-        return len(given) == 2 and isinstance(given[0], str) and not isinstance(given[1], str)
-    return isinstance(given, str | FeatureId) or isinstance(getattr(given, "id", None), str)
-
-
-def _name_features(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options with ids as text in the place of features, given in any form that `id_text` takes."""
-    named = dict(options)
-    for name in ("near", "unlike", "among"):
-        given = named.get(name)
-        if given is not None:
-            named[name] = [id_text(given)] if _is_feature(given) else [id_text(item) for item in given]
-    return named

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from featurestore.display.text import nearest_name, shorten, suggest
 from featurestore.errors import BadRequest
+from featurestore.ids import dictionary_texts, id_texts
 
 MAX_K = 10_000
 MAX_FLOAT32 = 3.4028234663852886e38
@@ -97,6 +98,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def of(cls, fields: Mapping[str, Any], *, strict: bool = True) -> Query:
         """Returns the query with these fields; None stands for a field that is not given.
 
+        Features and dictionaries may be given in any form that has their ids, one alone in the place of several.
+
         With `strict=False` numbers and truth values may be written as strings. Raises BadRequest, naming the field, for
         fields that make no query.
         """
@@ -104,8 +107,13 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         if unknown:
             raise BadRequest(describe_unknown(unknown[0], cls.__struct_fields__, OTHER_NAMES))
         values = {name: value for name, value in fields.items() if value is not None}
-        # `within="model/source"` reads better than a tuple of one, so both are taken.
+        values |= {name: tuple(id_texts(values[name])) for name in FEATURES if name in values}
+        if "within" in values:
+            values["within"] = tuple(dictionary_texts(values["within"]))
+        # `over="tokens"` reads better than a tuple of one, so both are taken.
         values |= {name: (values[name],) for name in MANY if isinstance(values.get(name), str)}
+        if hasattr(values.get("vector"), "tolist"):  # an array of NumPy or torch
+            values["vector"] = values["vector"].tolist()
         try:
             query = msgspec.convert(values, cls, strict=strict)
         except msgspec.ValidationError as exc:
@@ -166,6 +174,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return fields
 
 
+# The fields that take features.
+FEATURES = ("near", "unlike", "among")
 # The fields that take several values.
 MANY = frozenset({"within", "among"} | {field.name for field in msgspec.structs.fields(Query) if field.default == ()})
 

@@ -31,7 +31,7 @@ FLOORS = {
         ["weights"],
         ["values"],
         ["query"],
-        ["display", "progress"],
+        ["display", "progress", "ids"],
         ["conventions", "errors", "retry_after"],
     ],
     "ingest": [

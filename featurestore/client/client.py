@@ -13,24 +13,35 @@ import msgspec
 from featurestore.client.transport import Transport, Wire
 from featurestore.errors import BadRequest
 from featurestore.graphs import file_format
+from featurestore.ids import DictionariesLike, DictionaryLike
 from featurestore.interface import FeatureStore
 from featurestore.progress import Progress, no_progress
 from featurestore.query import Query
 from featurestore.values.comparisons import Comparison, are_dictionaries, list_thresholds, name_compared
 from featurestore.values.dictionary import Dictionaries, Dictionary
-from featurestore.values.feature import Feature, FeatureLike, Features, GivenLabel, Scores, id_text, note_service
-from featurestore.values.graphs import GraphAdded, Graphs
+from featurestore.values.examples import Examples, FeatureExample
+from featurestore.values.feature import (
+    Feature,
+    FeatureLike,
+    Features,
+    GivenLabel,
+    Scores,
+    id_text,
+    id_texts,
+    note_service,
+)
+from featurestore.values.graphs import GraphAdded, Graphs, NodeLike, node_texts
 from featurestore.values.hits import Activating, Hits
 from featurestore.values.jobs import Jobs
 from featurestore.values.lists import FeatureList, FeatureLists, ListedFeature, check_name, convert_features
 from featurestore.values.parameters import Parameters, normalize, to_json
 from featurestore.values.row_stream import RowStream
+from featurestore.values.row_table import RowTable
 from featurestore.wire import limits, questions, requests
 from featurestore.wire.question import Question
 
 if TYPE_CHECKING:
     import numpy
-    import pyarrow
 
 Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
@@ -103,7 +114,6 @@ class Client(FeatureStore):
     graph = ask(FeatureStore.graph, questions.GRAPH)
     graph_file = ask(FeatureStore.graph_file, questions.GRAPH_FILE)
     save_graph = ask(FeatureStore.save_graph, questions.SAVE_GRAPH, lambda answer: None)
-    edit_graph = ask(FeatureStore.edit_graph, questions.EDIT_GRAPH, lambda answer: answer.view)
     remove_graph = ask(FeatureStore.remove_graph, questions.REMOVE_GRAPH, lambda answer: None)
     lists = ask(FeatureStore.lists, questions.LISTS, lambda answer: FeatureLists(answer.lists))
     remove_label = ask(FeatureStore.remove_label, questions.REMOVE_LABEL, lambda answer: None)
@@ -127,15 +137,13 @@ class Client(FeatureStore):
     def activating(
         self,
         text: str,
-        dictionary: str | Sequence[str] | None = None,
+        dictionary: DictionariesLike | None = None,
         k: int = 10,
         order: str = "specific",
-        features: Sequence[FeatureLike] | None = None,
+        features: FeatureLike | Sequence[FeatureLike] | None = None,
     ) -> Activating:
         """As the interface says."""
-        if isinstance(features, str):
-            raise BadRequest(f"features: a list of ids is wanted, not '{features}' alone")
-        ids = None if features is None else tuple(id_text(id) for id in features)
+        ids = None if features is None else tuple(id_texts(features))
         arguments = {"text": text, "dictionary": dictionary, "k": k, "order": order, "feature": ids}
         return self._http.ask(questions.ACTIVATING, questions.ACTIVATING.request(arguments))
 
@@ -164,8 +172,8 @@ class Client(FeatureStore):
 
     def vectors(
         self,
-        ids: Sequence[FeatureLike] | None = None,
-        dictionary: str | None = None,
+        ids: FeatureLike | Sequence[FeatureLike] | None = None,
+        dictionary: DictionaryLike | None = None,
         encoder: bool = False,
         target: int | None = None,
     ) -> numpy.ndarray:
@@ -179,7 +187,7 @@ class Client(FeatureStore):
         if (named := check_vectors(ids, dictionary, encoder, target)) is not None:
             request = requests.MatrixRequest(encoder=encoder, target=target, format="npy")
             return self._http.array(questions.MATRIX, request, self.dictionary(named).dictionary)
-        parts = [self._vectors(batch) for batch in _batches_of([id_text(id) for id in ids or ()])]
+        parts = [self._vectors(batch) for batch in _batches_of([] if ids is None else id_texts(ids))]
         widths = sorted({rows.shape[1] for rows in parts})
         if len(widths) > 1:
             raise BadRequest(
@@ -194,14 +202,25 @@ class Client(FeatureStore):
         vectors: numpy.ndarray = column.flatten().to_numpy()
         return vectors.reshape(len(ids), -1)
 
-    def features(self, ids: Sequence[FeatureLike], examples: int | None = None) -> Features:
+    def features(self, ids: FeatureLike | Sequence[FeatureLike], examples: int | None = None) -> Features:
         """As the interface says, 1,000 in a request."""
         # As JSON, which becomes Features in a third of the time that rows of Arrow take.
         answers = [
             self._http.ask(questions.FEATURES, requests.FeaturesRequest(ids=batch, examples=examples))
-            for batch in _batches_of([id_text(id) for id in ids])
+            for batch in _batches_of(id_texts(ids))
         ]
         return Features(note_service(page, self.location) for answer in answers for page in answer.features)
+
+    def examples(
+        self, ids: FeatureLike | Sequence[FeatureLike], examples: int | None = None, band: str | None = None
+    ) -> Examples:
+        """As the interface says, 1,000 features in a request."""
+        answers = [
+            self._http.ask(questions.EXAMPLES, requests.ExamplesRequest(ids=batch, examples=examples, band=band))
+            for batch in _batches_of(id_texts(ids))
+        ]
+        groups = (group for answer in answers for group in answer.features)
+        return Examples(FeatureExample.of(group.id, example) for group in groups for example in group.examples)
 
     def features_where(self, where: str = "true", examples: int | None = None) -> Iterator[Feature]:
         """As the interface says, a hundred in a request; later requests may see what is written meanwhile."""
@@ -219,7 +238,7 @@ class Client(FeatureStore):
         parameters: Parameters | None = None,
         max_rows: int | None = None,
         timeout: float | None = None,
-    ) -> pyarrow.Table:
+    ) -> RowTable:
         """As the interface says, within the limits of a service: 30 seconds, and 100,000 rows (more are cut off, and
         the metadata says so).
         """
@@ -230,7 +249,7 @@ class Client(FeatureStore):
             timeout=timeout or None,
         )
         # The service stops the query; waiting ends later, so that its answer arrives.
-        return self._http.table(questions.SQL, request, max(self._http.timeout, (timeout or 0) + 10))
+        return RowTable(self._http.table(questions.SQL, request, max(self._http.timeout, (timeout or 0) + 10)))
 
     def stream(self, statement: str, parameters: Parameters | None = None, timeout: float | None = None) -> RowStream:
         """As the interface says; the service's limit on time, 30 seconds, holds for all of it."""
@@ -259,6 +278,26 @@ class Client(FeatureStore):
         request = requests.GraphRequest(graph=content, map=tuple(map), replace=replace)
         return self._http.ask(questions.PUT_GRAPH, request, name, repeatable=replace)
 
+    def edit_graph(
+        self,
+        slug: str,
+        pin: NodeLike | Sequence[NodeLike] = (),
+        unpin: NodeLike | Sequence[NodeLike] = (),
+        group: Mapping[str, NodeLike | Sequence[NodeLike]] | None = None,
+        ungroup: Sequence[str] = (),
+        name: Mapping[str, str | None] | None = None,
+        tool: str | None = None,
+    ) -> dict[str, Any]:
+        """As the interface says, where the service takes writes."""
+        request = requests.GraphEditRequest(
+            pin=tuple(node_texts(pin)),
+            unpin=tuple(node_texts(unpin)),
+            group=None if group is None else {title: node_texts(nodes) for title, nodes in group.items()},
+            ungroup=tuple(ungroup),
+            name=None if name is None else dict(name),
+        )
+        return self._http.ask(questions.EDIT_GRAPH, request, slug).view
+
     def feature_list(self, name: str) -> FeatureList:
         """As the interface says."""
         return self._http.ask(questions.FEATURE_LIST, requests.Nothing(), check_name(name))
@@ -266,7 +305,7 @@ class Client(FeatureStore):
     def save_list(
         self,
         name: str,
-        features: Sequence[FeatureLike | ListedFeature] = (),
+        features: FeatureLike | Sequence[FeatureLike | ListedFeature] = (),
         note: str | None = None,
         replace: bool = False,
         keep_missing: bool = False,
@@ -280,13 +319,13 @@ class Client(FeatureStore):
     def change_list(
         self,
         name: str,
-        add: Sequence[FeatureLike | ListedFeature] = (),
-        remove: Sequence[FeatureLike] = (),
+        add: FeatureLike | Sequence[FeatureLike | ListedFeature] = (),
+        remove: FeatureLike | Sequence[FeatureLike] = (),
         note: str | None = None,
         tool: str | None = None,
     ) -> FeatureList:
         """As the interface says, where the service takes writes."""
-        ids = tuple(id_text(id) for id in remove)
+        ids = tuple(id_texts(remove))
         request = requests.ListChangeRequest(add=_encode_features(add), remove=ids, note=note)
         return self._http.ask(questions.CHANGE_LIST, request, check_name(name))
 
@@ -301,7 +340,7 @@ class Client(FeatureStore):
         most = limits.MOST_LABELS
         if len(given) > most:
             raise BadRequest(f"labels: {len(given):,} are more than the {most:,} that a service writes at once")
-        labels = tuple(requests.LabelOf(**msgspec.structs.asdict(label)) for label in given)
+        labels = tuple(requests.LabelOf(**msgspec.structs.asdict(label) | {"id": id_text(label.id)}) for label in given)
         return self._http.ask(questions.LABEL_MANY, requests.LabelsRequest(labels=labels)).commit
 
     def close(self) -> None:
@@ -313,7 +352,9 @@ def _encode(parameters: Parameters | None) -> Any:
     return None if parameters is None else to_json(normalize(parameters))
 
 
-def _encode_features(features: Sequence[FeatureLike | ListedFeature]) -> tuple[requests.ListedRequest, ...]:
+def _encode_features(
+    features: FeatureLike | Sequence[FeatureLike | ListedFeature],
+) -> tuple[requests.ListedRequest, ...]:
     return tuple(requests.ListedRequest(id=each.id, note=each.note) for each in convert_features(features))
 
 

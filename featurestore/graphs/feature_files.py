@@ -17,7 +17,8 @@ from typing import Any
 import msgspec
 
 from featurestore.conventions import HISTOGRAM_EDGES
-from featurestore.values.feature import Example, Feature
+from featurestore.values.examples import Example
+from featurestore.values.feature import Feature
 
 SLOT = 65_536  # bytes of a feature in a virtual bin
 BARS = 40  # of a histogram

@@ -11,14 +11,15 @@ from typing import Any
 import msgspec
 
 from featurestore.errors import BadRequest, NotFound
-from featurestore.values.graphs import Graph
+from featurestore.values.feature import id_text
+from featurestore.values.graphs import Graph, NodeLike, node_texts
 
 
 def edit(
     graph: Graph,
-    pin: Sequence[str] = (),
-    unpin: Sequence[str] = (),
-    group: Mapping[str, Sequence[str]] | None = None,
+    pin: NodeLike | Sequence[NodeLike] = (),
+    unpin: NodeLike | Sequence[NodeLike] = (),
+    group: Mapping[str, NodeLike | Sequence[NodeLike]] | None = None,
     ungroup: Sequence[str] = (),
     name: Mapping[str, str | None] | None = None,
 ) -> dict[str, Any]:
@@ -97,11 +98,12 @@ def _as_before(before: Any, value: list[Any], text: str | None = None) -> Any:
     return msgspec.json.encode(value).decode() if text is None else text
 
 
-def _find_nodes(graph: Graph, given: Sequence[str]) -> list[str]:
+def _find_nodes(graph: Graph, given: NodeLike | Sequence[NodeLike]) -> list[str]:
     """Return the ids of nodes, each once. Raises NotFound for one that the graph does not have."""
     node_ids: list[str] = []
-    for text in given:
-        ids = [node.node_id for node in graph.nodes if text in (node.node_id, node.id)]
+    for text in node_texts(given):
+        id = id_text(text)
+        ids = [node.node_id for node in graph.nodes if text == node.node_id or id == node.id]
         if not ids:
             raise NotFound(f"{graph.graph} has no node {text!r:.80}: name a node_id, or a feature's id")
         node_ids += [id for id in ids if id not in node_ids]

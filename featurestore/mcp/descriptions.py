@@ -8,7 +8,8 @@ from typing import Any
 
 from featurestore.graphs.feature_files import find_peak
 from featurestore.values.dictionary import Dictionary
-from featurestore.values.feature import Example, Feature, LogitEffect
+from featurestore.values.examples import Example
+from featurestore.values.feature import Feature, LogitEffect
 from featurestore.values.graphs import Graph, GraphNode, GraphSummary
 from featurestore.values.hits import ActiveFeature, ContrastFeature, Hit
 

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy
 
 from featurestore.errors import BadRequest, Unavailable
+from featurestore.ids import DictionariesLike, dictionary_texts
 from featurestore.snapshot.catalog import Catalog
 from featurestore.sql.engine import Engine
 from featurestore.values.dictionary import Dictionary
-from featurestore.values.feature import FeatureLike
+from featurestore.values.feature import FeatureLike, id_texts
 from featurestore.values.hits import Activating, ActiveFeature, Contrast, ContrastFeature
 
 ORDERS = ("specific", "activation")
@@ -26,7 +27,12 @@ ModelRunner = Callable[[Sequence[Dictionary], str], tuple[list[str], Active]]
 
 
 def activating(
-    catalog: Catalog, engine: Engine, text: str, dictionary: str | Sequence[str] | None, k: int, order: str
+    catalog: Catalog,
+    engine: Engine,
+    text: str,
+    dictionary: DictionariesLike | None,
+    k: int,
+    order: str,
 ) -> Activating:
     """The k features that fire hardest on a text; see FeatureStore.activating.
 
@@ -60,8 +66,8 @@ def activating_of(
     catalog: Catalog,
     engine: Engine,
     text: str,
-    dictionary: str | Sequence[str] | None,
-    features: Sequence[FeatureLike],
+    dictionary: DictionariesLike | None,
+    features: FeatureLike | Sequence[FeatureLike],
 ) -> Activating:
     """Return the activations of these features on a text, in their order, also of those that are silent.
 
@@ -70,9 +76,7 @@ def activating_of(
     """
     if not text.strip():
         raise BadRequest("text: nothing to run the model on, the text is empty")
-    if isinstance(features, str):
-        raise BadRequest(f"features: a list of ids is wanted, not '{features}' alone")
-    ids = list(dict.fromkeys(catalog.feature_id(id) for id in features))
+    ids = list(dict.fromkeys(catalog.feature_id(id) for id in id_texts(features)))
     if len(ids) > MOST_K:
         raise BadRequest(f"features: {len(ids):,} were given; {MOST_K:,} at most are taken")
     if not ids or _is_empty(dictionary):
@@ -111,7 +115,7 @@ def contrast(
     engine: Engine,
     texts: Sequence[str],
     against: Sequence[str],
-    dictionary: str | Sequence[str] | None,
+    dictionary: DictionariesLike | None,
     k: int,
 ) -> Contrast:
     """The k features that fire more on `texts` than on `against`; see FeatureStore.contrast.
@@ -190,15 +194,15 @@ def _check_k(k: int) -> None:
         raise BadRequest(f"k: {k} is not between 1 and {MOST_K:,}")
 
 
-def _is_empty(names: str | Sequence[str] | None) -> bool:
+def _is_empty(names: DictionariesLike | None) -> bool:
     """Return whether names are given, and there are none: they match nothing, where None is all dictionaries."""
-    return names is not None and not isinstance(names, str) and not len(names)
+    return names is not None and not dictionary_texts(names)
 
 
-def _choose_dictionaries(catalog: Catalog, names: str | Sequence[str] | None) -> list[Dictionary]:
+def _choose_dictionaries(catalog: Catalog, names: DictionariesLike | None) -> list[Dictionary]:
     """The dictionaries of these ids, or all. Raises BadRequest where they are of several models."""
-    names = [names] if isinstance(names, str) else list(names or [])
-    chosen = [catalog.dictionary(name) for name in names] or catalog.dictionaries
+    ids = [] if names is None else dictionary_texts(names)
+    chosen = [catalog.dictionary(id) for id in ids] or catalog.dictionaries
     models = sorted({dictionary.model for dictionary in chosen})
     if not chosen:
         raise BadRequest("the store has no dictionary yet: harvest one first")

@@ -9,6 +9,7 @@ import msgspec
 import numpy
 
 from featurestore.errors import BadRequest, NotFound, Unavailable
+from featurestore.ids import DictionariesLike, dictionary_texts
 from featurestore.progress import Progress, Stage
 from featurestore.query import Query
 from featurestore.search import vectors
@@ -40,7 +41,11 @@ def find_labelled(searcher: Searcher, page: Feature) -> tuple[LabelledNeighbour,
 
 
 def neighbourhood(
-    searcher: Searcher, vector: Callable[[str], numpy.ndarray], id: str, k: int, within: str | Sequence[str] | None
+    searcher: Searcher,
+    vector: Callable[[str], numpy.ndarray],
+    id: str,
+    k: int,
+    within: DictionariesLike | None,
 ) -> Neighbourhood:
     """A feature, its k nearest and their k nearest; see FeatureStore.neighbourhood.
 
@@ -48,7 +53,7 @@ def neighbourhood(
     """
     if not 1 <= k <= MOST_NEAR:
         raise BadRequest(f"k: {k} is not between 1 and {MOST_NEAR}")
-    only = (within,) if isinstance(within, str) else None if within is None else tuple(within)
+    only = None if within is None else tuple(dictionary_texts(within))
     near = searcher.run(Query.of({"near": id, "k": k, "within": only}))
     nodes: dict[str, Hit] = {hit.id: hit for hit in near}
     edges = {(id, hit.id): hit.score for hit in near}

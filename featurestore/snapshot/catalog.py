@@ -16,6 +16,7 @@ import pyarrow
 
 from featurestore.display.text import suggest
 from featurestore.errors import BadRequest, NotFound
+from featurestore.ids import DictionaryLike, dictionary_text
 from featurestore.query import Query
 from featurestore.sql.conditions import Selection, subqueries_allowed
 from featurestore.values.dictionary import Dictionary, pick_dictionary
@@ -78,8 +79,9 @@ class Catalog:
         self._choices: OrderedDict[Hashable, Choice] = OrderedDict()
         self._lock = threading.Lock()
 
-    def dictionary(self, id: str) -> Dictionary:
+    def dictionary(self, given: DictionaryLike) -> Dictionary:
         """The dictionary of an id. Raises NotFound, naming those the store has."""
+        id = dictionary_text(given)
         return self._by_id.get(id) or pick_dictionary(self.dictionaries, id)
 
     def parse(self, id: FeatureLike) -> FeatureId:

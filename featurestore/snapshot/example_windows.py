@@ -12,7 +12,7 @@ from featurestore.storage.log import Snapshot
 from featurestore.storage.log_files import Part
 from featurestore.tables.grouped_rows import Cut
 from featurestore.tables.row_reader import Rows
-from featurestore.values.feature import Example
+from featurestore.values.examples import Example
 
 
 class ExampleWindows:

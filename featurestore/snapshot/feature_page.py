@@ -19,7 +19,8 @@ from featurestore.tables.best_label import own_rule, stale_features
 from featurestore.tables.grouped_rows import Cut
 from featurestore.tables.layout import SHARD_FEATURES
 from featurestore.tables.row_reader import Rows
-from featurestore.values.feature import Coactive, Example, Feature, FeatureId, Label, LabelChange, LogitEffect, Score
+from featurestore.values.examples import Example, FeatureExample
+from featurestore.values.feature import Coactive, Feature, FeatureId, Label, LabelChange, LogitEffect, Score
 
 # Features of a higher density are always on; the view `features` in schema.sql has the same number.
 ALWAYS_ON = 0.2
@@ -216,6 +217,11 @@ class FeaturePages:
         if len(rows) != 1:
             raise BadStore(f"the store has {len(rows)} rows of {id}, not one; run `featurestore check`")
         return rows[0]
+
+    def examples(self, id: str, most: int | None) -> list[FeatureExample]:
+        """A feature's examples, at most `most` of each band; all with None. Raises BadRequest or NotFound."""
+        feature_id = self._catalog.feature_id(id)
+        return [FeatureExample.of(str(feature_id), example) for example in self._examples(feature_id, most)]
 
     def windows(self, places: Sequence[tuple[str, int, int, int]]) -> list[tuple[str, ...]]:
         """The texts of the tokens of windows (corpus, document, start, length). Raises BadStore for unknown places."""

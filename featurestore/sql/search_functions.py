@@ -32,6 +32,7 @@ MOST_DIGITS = 400  # of a number; the largest one of 64 bits has 309 in full
 
 HITS = pyarrow.schema(
     [
+        ("id", pyarrow.string()),
         ("rank", pyarrow.int32()),
         ("dictionary", pyarrow.string()),
         ("feature", pyarrow.int32()),
@@ -41,6 +42,7 @@ HITS = pyarrow.schema(
 )
 ACTIVE = pyarrow.schema(
     [
+        ("id", pyarrow.string()),
         ("rank", pyarrow.int32()),
         ("dictionary", pyarrow.string()),
         ("feature", pyarrow.int32()),
@@ -272,7 +274,7 @@ def _is_vector(of: Any) -> bool:
 
 def _hits_table(hits: Hits) -> pyarrow.Table:
     rows = [
-        {"rank": n, "dictionary": hit.dictionary, "feature": hit.feature, "score": hit.score, "why": hit.why}
+        {name: getattr(hit, name) for name in HITS.names if name != "rank"} | {"rank": n}
         for n, hit in enumerate(hits, 1)
     ]
     return pyarrow.Table.from_pylist(rows, schema=HITS)
@@ -281,6 +283,7 @@ def _hits_table(hits: Hits) -> pyarrow.Table:
 def _active_table(activating: Activating) -> pyarrow.Table:
     rows = [
         {
+            "id": active.id,
             "rank": n,
             "dictionary": active.dictionary,
             "feature": active.feature,

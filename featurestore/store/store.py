@@ -19,10 +19,10 @@ from typing import Any
 
 import msgspec
 import numpy
-import pyarrow
 
 from featurestore.errors import BadRequest, Unavailable
 from featurestore.graphs import analysis, file_format, graph_store, view_edit
+from featurestore.ids import DictionariesLike, DictionaryLike, dictionary_text, dictionary_texts
 from featurestore.interface import FeatureStore
 from featurestore.lists import list_store
 from featurestore.maintenance import check, compact, feature_maps, job_files, jobs, repair
@@ -51,14 +51,25 @@ from featurestore.tables.structural import STRUCTURAL_TABLE, structural_rule
 from featurestore.tables.writer import Writer
 from featurestore.values.comparisons import Comparison, are_dictionaries, name_compared
 from featurestore.values.dictionary import Coverage, Dictionaries, Dictionary, StoreInfo
-from featurestore.values.feature import Feature, FeatureLike, Features, GivenLabel, LabelChange, Scores, id_text
-from featurestore.values.graphs import Graph, GraphAdded, Graphs
+from featurestore.values.examples import Examples
+from featurestore.values.feature import (
+    Feature,
+    FeatureLike,
+    Features,
+    GivenLabel,
+    LabelChange,
+    Scores,
+    id_text,
+    id_texts,
+)
+from featurestore.values.graphs import Graph, GraphAdded, Graphs, NodeLike
 from featurestore.values.hits import Activating, Contrast, Duplicates, Hits, Neighbourhood
 from featurestore.values.jobs import Job, Jobs
 from featurestore.values.lists import FeatureList, FeatureLists, ListedFeature, convert_features
 from featurestore.values.matrix import Matrix, check_vectors
 from featurestore.values.parameters import Parameters, normalize
 from featurestore.values.row_stream import RowStream
+from featurestore.values.row_table import RowTable
 from featurestore.weights import read_weights
 
 # How long a statement in a process of its own may take where its caller names no limit.
@@ -240,10 +251,18 @@ class Store(FeatureStore):
     def vector(self, id: FeatureLike, target: int | None = None) -> numpy.ndarray:
         return self._current_view.vector(id_text(id), target)
 
-    def features(self, ids: Sequence[FeatureLike], examples: int | None = None) -> Features:
+    def features(self, ids: FeatureLike | Sequence[FeatureLike], examples: int | None = None) -> Features:
         _check_examples(examples)
         pages = self._current_view.pages
-        return Features(pages.page(id_text(id), examples) for id in ids)
+        return Features(pages.page(id, examples) for id in id_texts(ids))
+
+    def examples(
+        self, ids: FeatureLike | Sequence[FeatureLike], examples: int | None = None, band: str | None = None
+    ) -> Examples:
+        _check_examples(examples)
+        pages = self._current_view.pages
+        of_features = (pages.examples(id, examples) for id in id_texts(ids))
+        return Examples(example for rows in of_features for example in rows if band in (None, example.band))
 
     def features_where(self, where: str = "true", examples: int | None = None) -> Iterator[Feature]:
         _check_examples(examples)
@@ -265,7 +284,7 @@ class Store(FeatureStore):
     def scores(self, id: FeatureLike) -> Scores:
         return Scores(self._current_view.pages.scores(id_text(id)))
 
-    def matrix(self, dictionary: str, encoder: bool = False, target: int | None = None) -> Matrix:
+    def matrix(self, dictionary: DictionaryLike, encoder: bool = False, target: int | None = None) -> Matrix:
         """Return the vectors of a whole dictionary in the parts that they are kept in; as `vectors` says."""
         check_vectors(None, dictionary, encoder, target)
         view = self._current_view
@@ -277,15 +296,15 @@ class Store(FeatureStore):
 
     def vectors(
         self,
-        ids: Sequence[FeatureLike] | None = None,
-        dictionary: str | None = None,
+        ids: FeatureLike | Sequence[FeatureLike] | None = None,
+        dictionary: DictionaryLike | None = None,
         encoder: bool = False,
         target: int | None = None,
     ) -> numpy.ndarray:
         if (named := check_vectors(ids, dictionary, encoder, target)) is not None:
             return self.matrix(named, encoder, target).to_numpy()
         view = self._current_view
-        rows = [view.vector(id_text(id)) for id in ids or ()]
+        rows = [view.vector(id) for id in ([] if ids is None else id_texts(ids))]
         widths = sorted({len(row) for row in rows})
         if len(widths) > 1:
             raise BadRequest(
@@ -310,9 +329,9 @@ class Store(FeatureStore):
         parameters: Parameters | None = None,
         max_rows: int | None = None,
         timeout: float | None = None,
-    ) -> pyarrow.Table:
+    ) -> RowTable:
         with self.stream(statement, parameters, timeout) as rows:
-            return collect(rows, max_rows)
+            return RowTable(collect(rows, max_rows))
 
     def stream(self, statement: str, parameters: Parameters | None = None, timeout: float | None = None) -> RowStream:
         view = self._current_view
@@ -323,10 +342,10 @@ class Store(FeatureStore):
     def activating(
         self,
         text: str,
-        dictionary: str | Sequence[str] | None = None,
+        dictionary: DictionariesLike | None = None,
         k: int = 10,
         order: str = "specific",
-        features: Sequence[FeatureLike] | None = None,
+        features: FeatureLike | Sequence[FeatureLike] | None = None,
     ) -> Activating:
         view = self._current_view
         if features is not None:
@@ -337,27 +356,35 @@ class Store(FeatureStore):
         self,
         texts: Sequence[str],
         against: Sequence[str],
-        dictionary: str | Sequence[str] | None = None,
+        dictionary: DictionariesLike | None = None,
         k: int = 10,
     ) -> Contrast:
         view = self._current_view
         return activating.contrast(view.catalog, view.engine, texts, against, dictionary, k)
 
-    def neighbourhood(self, id: FeatureLike, k: int = 8, within: str | Sequence[str] | None = None) -> Neighbourhood:
+    def neighbourhood(self, id: FeatureLike, k: int = 8, within: DictionariesLike | None = None) -> Neighbourhood:
         view = self._current_view
         return neighbours.neighbourhood(view.searcher, view.vector, id_text(id), k, within)
 
     def duplicates(
         self,
-        dictionary: str,
-        against: str | Sequence[str] | None = None,
+        dictionary: DictionaryLike,
+        against: DictionariesLike | None = None,
         cosine: float = 0.9,
         k: int = 100,
         progress: Progress = no_progress,
     ) -> Duplicates:
         view = self._current_view
         return neighbours.duplicates(
-            view.catalog, view.pages, view.decoder_index, view.vectors, dictionary, against, cosine, k, progress
+            view.catalog,
+            view.pages,
+            view.decoder_index,
+            view.vectors,
+            dictionary_text(dictionary),
+            None if against is None else dictionary_texts(against),
+            cosine,
+            k,
+            progress,
         )
 
     def compare(
@@ -404,9 +431,9 @@ class Store(FeatureStore):
     def edit_graph(
         self,
         slug: str,
-        pin: Sequence[str] = (),
-        unpin: Sequence[str] = (),
-        group: Mapping[str, Sequence[str]] | None = None,
+        pin: NodeLike | Sequence[NodeLike] = (),
+        unpin: NodeLike | Sequence[NodeLike] = (),
+        group: Mapping[str, NodeLike | Sequence[NodeLike]] | None = None,
         ungroup: Sequence[str] = (),
         name: Mapping[str, str | None] | None = None,
         tool: str | None = None,
@@ -428,7 +455,7 @@ class Store(FeatureStore):
     def save_list(
         self,
         name: str,
-        features: Sequence[FeatureLike | ListedFeature] = (),
+        features: FeatureLike | Sequence[FeatureLike | ListedFeature] = (),
         note: str | None = None,
         replace: bool = False,
         keep_missing: bool = False,
@@ -441,12 +468,12 @@ class Store(FeatureStore):
     def change_list(
         self,
         name: str,
-        add: Sequence[FeatureLike | ListedFeature] = (),
-        remove: Sequence[FeatureLike] = (),
+        add: FeatureLike | Sequence[FeatureLike | ListedFeature] = (),
+        remove: FeatureLike | Sequence[FeatureLike] = (),
         note: str | None = None,
         tool: str | None = None,
     ) -> FeatureList:
-        listed, ids, catalog = convert_features(add), [id_text(id) for id in remove], self._current_view.catalog
+        listed, ids, catalog = convert_features(add), id_texts(remove), self._current_view.catalog
         list_store.change(self._directory, catalog, name, listed, ids, note, tool or list_store.TOOL)
         return self.feature_list(name)
 

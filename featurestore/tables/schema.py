@@ -68,7 +68,7 @@ def arrow_schema(table: str) -> pyarrow.Schema:
 
 @functools.cache
 def columns() -> tuple[Column, ...]:
-    """Return every column of the views people query, in order; a view's column takes its table's comment."""
+    """Return every column of the views people query, in order; a view's column has its own comment or its table's."""
     with _fresh() as con:
         rows = con.execute(
             "SELECT schema_name, table_name, column_name, data_type, comment FROM duckdb_columns() "
@@ -78,8 +78,8 @@ def columns() -> tuple[Column, ...]:
     # best_labels and labels share their columns.
     comments |= {("best_labels", column): text for (table, column), text in comments.items() if table == "labels"}
     return tuple(
-        Column(table, column, type_, comments.get((table, column)))
-        for schema, table, column, type_, _ in rows
+        Column(table, column, type_, comment or comments.get((table, column)))
+        for schema, table, column, type_, comment in rows
         if schema == "main"
     )
 

@@ -11,6 +11,7 @@ import msgspec
 from featurestore.display import notebook
 from featurestore.display.text import suggest
 from featurestore.errors import NotFound
+from featurestore.ids import DictionaryLike, dictionary_text
 from featurestore.values.tables import Listing
 
 NEURONPEDIA = "https://www.neuronpedia.org"
@@ -135,11 +136,12 @@ class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
         return notebook.render_table(("table", "rows", "bytes", "files"), rows, notes=self.notes)
 
 
-def pick_dictionary(dictionaries: Sequence[Dictionary], id: str) -> Dictionary:
+def pick_dictionary(dictionaries: Sequence[Dictionary], given: DictionaryLike) -> Dictionary:
     """Return the dictionary with this id, or else the one that Neuronpedia calls so.
 
     Raises NotFound, which names the ids of the store.
     """
+    id = dictionary_text(given)
     for dictionary in dictionaries:
         if dictionary.dictionary == id:
             return dictionary

@@ -3,73 +3,23 @@
 from __future__ import annotations
 
 import datetime
-import re
 from collections.abc import Iterable
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
 from featurestore.display import notebook
-from featurestore.display.characters import merge_activations
 from featurestore.display.text import describe_state, quote_label
-from featurestore.errors import BadRequest
+from featurestore.ids import FeatureId as FeatureId
+from featurestore.ids import FeatureLike as FeatureLike
+from featurestore.ids import id_text as id_text
+from featurestore.ids import id_texts as id_texts
+from featurestore.ids import is_feature as is_feature
+from featurestore.values.examples import Example, Examples
 from featurestore.values.tables import Listing
 
 SERVICE = "service"  # beside the fields of a value: the address of the service that it came from
-
-
-class FeatureId(msgspec.Struct, frozen=True, order=True):
-    """The parts of an id `model/source/index`: the dictionary `model/source`, and the number of the feature in it."""
-
-    dictionary: str
-    feature: int
-
-    @classmethod
-    def parse(cls, given: FeatureLike) -> FeatureId:
-        """Return the id of a feature, given as `id_text` takes it.
-
-        Raises BadRequest for a text that is not of the form model/source/index.
-        """
-        text = id_text(given)
-        match = re.fullmatch(r"([^/\s]+/[^/\s]+)/(0|[1-9][0-9]{0,8})", text)
-        if match is None:
-            raise BadRequest(f"'{text}' is not a feature id: write model/source/index, as in gpt2-small/8-res-jb/1234")
-        return cls(match[1], int(match[2]))
-
-    def __str__(self) -> str:
-        return f"{self.dictionary}/{self.feature}"
-
-
-class HasId(Protocol):
-    """What has the id of a feature: a Hit, a Feature, a neighbour."""
-
-    @property
-    def id(self) -> str:
-        """Returns the id, model/source/index."""
-        ...
-
-
-# Neuronpedia's forms of an id, and the address of a feature's page.
-NEURONPEDIA = (
-    re.compile(r"([^/@\s]+)@([^/:\s]+):([0-9]+)"),
-    re.compile(r"https?://(?:www\.)?neuronpedia\.org/(?:api/feature/)?([^/\s]+)/([^/\s]+)/([0-9]+)/?"),
-)
-FeatureLike = str | FeatureId | HasId | tuple[str, int]
-
-
-def id_text(given: FeatureLike) -> str:
-    """Return the id of a feature as text, model/source/index.
-
-    It is given as that text, in Neuronpedia's form model@source:index, as the address of its page on Neuronpedia, as a
-    pair of dictionary and index, or as a Hit, a Feature or another value that has an `id`. A text of no such form is
-    returned as it is.
-    """
-    if isinstance(given, tuple):
-        return "/".join(map(str, given))
-    text = str(given) if isinstance(given, str | FeatureId) else str(getattr(given, "id", given))
-    match = next((match for form in NEURONPEDIA if (match := form.fullmatch(text.strip()))), None)
-    return "/".join(match.groups()) if match else text.strip()
 
 
 class Coactive(msgspec.Struct, frozen=True):
@@ -89,49 +39,6 @@ class LogitEffect(msgspec.Struct, frozen=True):
     token: str
     value: float
     id: int | None = None
-
-
-class Example(msgspec.Struct, frozen=True):
-    """A window of tokens around one activation.
-
-    `activations` has one value for each token, 0 where the feature is silent. `start` is the place of the window's
-    first token in its document, `position` that of the token with `activation`, None in a window where the feature is
-    silent. Examples that are `held_out` are for scoring: explainers do not see them. `band_share`, `repeated` and
-    `extra` are of imported examples, see schema.sql.
-    """
-
-    band: str
-    band_low: float | None
-    band_high: float | None
-    rank: int
-    weight: float | None
-    corpus: str
-    document: int
-    document_name: str | None
-    held_out: bool
-    start: int
-    position: int | None
-    activation: float
-    tokens: tuple[str, ...]
-    activations: tuple[float, ...]
-    band_share: float | None = None
-    repeated: bool | None = None
-    extra: str | None = None
-
-    @property
-    def peak(self) -> int:
-        """The place in the window of the token with `activation`; -1 in a silent window."""
-        return -1 if self.position is None else self.position - self.start
-
-    def marked(self, threshold: float = 0.0) -> str:
-        """Return the window's text, each token with an activation above `threshold` by magnitude in << and >>."""
-        return "".join(
-            f"<<{token}>>" if abs(value) > threshold else token
-            for token, value in zip(self.tokens, merge_activations(self.tokens, self.activations), strict=True)
-        )
-
-    def __repr__(self) -> str:
-        return f"<Example {self.band} #{self.rank}, {self.activation:.4g}: {quote_label(self.marked())}>"
 
 
 class Label(msgspec.Struct, frozen=True, kw_only=True):
@@ -227,23 +134,30 @@ class Scores(Listing[Score]):
         return notebook.render_table(columns, [[getattr(score, name) for name in columns] for score in self])
 
 
+if TYPE_CHECKING:
+    _Examples = Examples
+else:  # what msgspec reads; a feature makes Examples of it
+    _Examples = tuple[Example, ...]
+
+
 class Feature(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """All that is known of one feature; statistics as in schema.sql, stored.features.
 
     `structural` is by the store's rule, see structural_rule in schema.sql; None where its columns are not known.
     `histogram_edges` and `logit_histogram_edges` have one edge more than their histograms have bins; None where nothing
     says them. `labels` begins with the best one. `scores` has the newest score of each label by each method and judge.
-    `examples` has the top band first, then the sampled bands from strong to weak. A feature without a label has in
-    `labelled_neighbours` the nearest of its dictionary that have one, as a proxy; one of many features has none.
+    `examples` has the top band first, then the sampled bands from strong to weak, and can be a table. A feature without
+    a label has in `labelled_neighbours` the nearest of its dictionary that have one, as a proxy; one of many features
+    has none.
     """
 
     id: str
+    label: str | None
     dictionary: str
     feature: int
     layer: int | None
     state: str
     structural: bool | None = None
-    label: str | None
     density: float | None
     active_tokens: int | None
     active_contexts: int | None
@@ -272,9 +186,12 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     logit_histogram_edges: tuple[float, ...] | None = None
     extra: str | None = None
     labels: tuple[Label, ...]
-    examples: tuple[Example, ...]
+    examples: _Examples
     scores: tuple[Score, ...]
     labelled_neighbours: tuple[LabelledNeighbour, ...] = ()
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "examples", Examples(self.examples, self.id))
 
     @property
     def url(self) -> str | None:

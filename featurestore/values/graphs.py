@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from featurestore.display import notebook
 from featurestore.values import tables
+from featurestore.values.feature import FeatureLike, id_text, is_feature
 from featurestore.values.tables import Listing, Tabular
 
 if TYPE_CHECKING:
@@ -53,14 +54,14 @@ class GraphNode(msgspec.Struct, frozen=True, kw_only=True):
     whether the store has this feature; `label` is then its best label.
     """
 
+    id: str | None
+    label: str | None
     node_id: str
     kind: str
     feature_type: str
     layer: int | None
     position: int
-    id: str | None
     in_store: bool
-    label: str | None
     clerp: str
     dictionary: str | None
     feature: int | None
@@ -69,6 +70,21 @@ class GraphNode(msgspec.Struct, frozen=True, kw_only=True):
     influence: float | None
     token_prob: float | None
     is_target: bool
+
+
+NodeLike = FeatureLike | GraphNode
+
+
+def node_texts(given: NodeLike | Sequence[NodeLike]) -> list[str]:
+    """Return what names nodes of a graph: the `node_id` of a node, the id of a feature, a text as it is."""
+    several = (given,) if isinstance(given, GraphNode) or is_feature(given) else given
+    return [_node_text(each) for each in cast("Sequence[NodeLike]", several)]
+
+
+def _node_text(given: NodeLike) -> str:
+    if isinstance(given, GraphNode):
+        return given.node_id
+    return given if isinstance(given, str) else id_text(given)
 
 
 class GraphLink(msgspec.Struct, frozen=True):

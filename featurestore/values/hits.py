@@ -38,10 +38,10 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: str
+    label: str | None
+    score: float
     dictionary: str
     feature: int
-    score: float
-    label: str | None
     explainer: str | None
     density: float | None
     max_activation: float | None
@@ -111,12 +111,12 @@ class ActiveFeature(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: str
+    label: str | None
+    activation: float
     dictionary: str
     feature: int
-    label: str | None
     density: float | None
     max_activation: float | None
-    activation: float
     token: int
     activations: tuple[float, ...]
 
@@ -163,12 +163,12 @@ class ContrastFeature(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: str
+    label: str | None
+    score: float
     dictionary: str
     feature: int
-    label: str | None
     density: float | None
     max_activation: float | None
-    score: float
     mean: float
     mean_against: float
     fires: float

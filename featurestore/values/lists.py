@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 import msgspec
 
 from featurestore.display import notebook
 from featurestore.display.text import shorten
 from featurestore.errors import BadRequest
-from featurestore.values.feature import FeatureLike, id_text
+from featurestore.values.feature import FeatureLike, id_text, is_feature
 from featurestore.values.tables import Listing, Tabular
 
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}", re.ASCII)
@@ -25,8 +26,8 @@ class ListedFeature(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: str
-    note: str | None = None
     label: str | None = None
+    note: str | None = None
     in_store: bool = True
 
 
@@ -97,13 +98,14 @@ def check_name(name: str) -> str:
     return plain
 
 
-def convert_features(features: Iterable[FeatureLike | ListedFeature]) -> tuple[ListedFeature, ...]:
+def convert_features(features: FeatureLike | Iterable[FeatureLike | ListedFeature]) -> tuple[ListedFeature, ...]:
     """Return features, given in any form that `id_text` takes, as ListedFeature; one given twice counts once.
 
     Of one given twice the last note counts. Raises BadRequest for more than 10,000.
     """
     by_id: dict[str, ListedFeature] = {}
-    for given in features:
+    several = [cast(FeatureLike, features)] if is_feature(features) else features
+    for given in several:
         id = id_text(given)
         note = given.note if isinstance(given, ListedFeature) else None
         before = by_id.get(id)

@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING
 import numpy
 
 from featurestore.errors import BadRequest
+from featurestore.ids import DictionaryLike
 
 if TYPE_CHECKING:
     import pyarrow
@@ -65,7 +66,9 @@ class Matrix:
         return pyarrow.table({"id": ids, "feature": features, "vector": pyarrow.chunked_array(vectors)})
 
 
-def check_vectors(ids: object, dictionary: str | None, encoder: bool, target: int | None) -> str | None:
+def check_vectors(
+    ids: object, dictionary: DictionaryLike | None, encoder: bool, target: int | None
+) -> DictionaryLike | None:
     """Return the dictionary whose vectors are asked for; None where ids are.
 
     Raises BadRequest for both or neither, and for what goes with a dictionary alone.

@@ -39,6 +39,10 @@ class RowStream:
         """Return the batches that were not read yet as one table, as `read_all` does."""
         return self.read_all()
 
+    def df(self) -> pandas.DataFrame:
+        """Return the rows that were not read yet as a pandas DataFrame, as `to_pandas()` does."""
+        return self.to_pandas()
+
     def to_pandas(self) -> pandas.DataFrame:
         """Return the rows that were not read yet as a pandas DataFrame. Raises Unavailable without pandas."""
         return tables.to_pandas(self.read_all())

@@ -50,6 +50,10 @@ class Tabular:
         """Return a pyarrow.Table with a row for each value; its types do not depend on the values."""
         return table(*self._list_rows())
 
+    def df(self) -> pandas.DataFrame:
+        """Return a pandas DataFrame, as `to_pandas()` does."""
+        return self.to_pandas()
+
     def to_pandas(self) -> pandas.DataFrame:
         """Return a pandas DataFrame with a row for each value. Raises Unavailable where pandas is not installed."""
         return to_pandas(self.to_arrow())
@@ -87,13 +91,13 @@ def table(of: type[msgspec.Struct], rows: Sequence[msgspec.Struct]) -> pyarrow.T
     import pyarrow
 
     plain = [msgspec.to_builtins(row, builtin_types=(datetime.datetime,)) for row in rows]
-    return pyarrow.Table.from_pylist(plain, schema=pyarrow.schema(list(_fields(of))))
+    return pyarrow.Table.from_pylist(plain, schema=pyarrow.schema(arrow_fields(of)))
 
 
-def to_pandas(table: pyarrow.Table) -> pandas.DataFrame:
+def to_pandas(table: pyarrow.Table, **options: Any) -> pandas.DataFrame:
     """Return an Arrow table as a pandas DataFrame. Raises Unavailable where pandas is not installed."""
     _require("pandas")
-    frame: pandas.DataFrame = table.to_pandas()
+    frame: pandas.DataFrame = table.to_pandas(**options)
     return frame
 
 
@@ -111,10 +115,11 @@ def _require(name: str) -> Any:
         raise Unavailable(f"{name} is not installed: pip install 'featurestore[{name}]'") from None
 
 
-def _fields(of: type[msgspec.Struct]) -> Iterable[pyarrow.Field]:
+def arrow_fields(of: type[msgspec.Struct]) -> list[pyarrow.Field]:
+    """Return an Arrow field for each field of a type of values."""
     import pyarrow
 
-    return (pyarrow.field(field.name, _arrow_type(field.type)) for field in msgspec.structs.fields(of))
+    return [pyarrow.field(field.name, _arrow_type(field.type)) for field in msgspec.structs.fields(of)]
 
 
 def _arrow_type(annotation: Any) -> pyarrow.DataType:
@@ -140,4 +145,4 @@ def _arrow_type(annotation: Any) -> pyarrow.DataType:
         return _arrow_type(value_type)
     if origin in (tuple, list):
         return pyarrow.list_(_arrow_type(inner[0]))
-    return pyarrow.struct(list(_fields(annotation)))
+    return pyarrow.struct(arrow_fields(annotation))

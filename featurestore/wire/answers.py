@@ -8,7 +8,8 @@ import msgspec
 
 from featurestore.query import Query
 from featurestore.values.dictionary import Coverage, Dictionary
-from featurestore.values.feature import Example, Feature, Label, LabelChange, Score
+from featurestore.values.examples import Example
+from featurestore.values.feature import Feature, Label, LabelChange, Score
 from featurestore.values.graphs import GraphSummary
 from featurestore.values.hits import Hit
 from featurestore.values.jobs import Job

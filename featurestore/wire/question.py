@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from featurestore.values.feature import FeatureId
+from featurestore.ids import FeatureId, dictionary_texts
 
 Takes = TypeVar("Takes", bound=msgspec.Struct)
 Gives = TypeVar("Gives")
@@ -21,6 +21,10 @@ ARROW = "application/vnd.apache.arrow.stream"
 CSV = "text/csv"
 NPY = "application/octet-stream"
 PARQUET = "application/vnd.apache.parquet"
+
+
+# The fields that take dictionaries, as text or as values that have the id of one.
+DICTIONARIES = ("dictionary", "within", "against")
 
 
 class Question(msgspec.Struct, Generic[Takes, Gives], frozen=True, kw_only=True):
@@ -77,6 +81,9 @@ class Question(msgspec.Struct, Generic[Takes, Gives], frozen=True, kw_only=True)
             if name not in arguments:
                 continue
             value = arguments[name]
+            if name in DICTIONARIES and value is not None and not isinstance(value, str):
+                names = dictionary_texts(value)
+                value = names[0] if tuple not in kinds_of(self.takes, name) and len(names) == 1 else names
             if tuple in kinds_of(self.takes, name) and value is not None:
                 if not isinstance(value, str):
                     value = tuple(value)

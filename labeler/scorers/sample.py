@@ -70,7 +70,7 @@ def read_labels(
         ORDER BY place LIMIT $rows
         """,
         parameters | ({"explainer": explainer} if explainer else {}),
-    )
+    ).to_arrow()
 
 
 def iterate_targets(table: pyarrow.Table, first: int = 0) -> Iterator[Target]:

@@ -1,87 +1,103 @@
-"""A feature is named in any form that people have it in, in every door that takes an id."""
+"""A feature is named in any form wherever an id is taken, from a store and from a service alike."""
 
-import numpy
 import pytest
 
-import featurestore
-from featurestore import BadRequest
-from featurestore.values.feature import FeatureId, id_text
+from featurestore import BadRequest, FeatureId, GivenLabel, Query
+from featurestore.ids import dictionary_texts, id_texts, is_feature
 from featurestore.web import create_app
 from tests.support import tiny
 
-ID = "tiny/0-res/3"
+ID = "tiny/0-res/8"
+FORMS = {
+    "text": lambda store: ID,
+    "pair": lambda store: ("tiny/0-res", 8),
+    "neuronpedia": lambda store: "tiny@0-res:8",
+    "parsed": lambda store: FeatureId("tiny/0-res", 8),
+    "hit": lambda store: next(hit for hit in store.nearest(store.vector(ID), k=48, all=True) if hit.id == ID),
+    "feature": lambda store: store.feature(ID),
+}
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        ID,
-        f" {ID} ",
-        "tiny@0-res:3",
-        "https://www.neuronpedia.org/tiny/0-res/3",
-        "https://neuronpedia.org/api/feature/tiny/0-res/3/",
-        ("tiny/0-res", 3),
-        FeatureId("tiny/0-res", 3),
-    ],
-    ids=str,
-)
-def test_forms_of_an_id_mean_the_same(given):
-    assert id_text(given) == ID
-    assert FeatureId.parse(given) == FeatureId("tiny/0-res", 3)
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    with tiny.write_tiny_store(tmp_path_factory.mktemp("ids") / "s") as opened:
+        yield opened
 
 
-def test_every_method_takes_values_that_have_an_id(either):
-    page = either.feature(("tiny/0-res", 3))
-    assert page == either.feature(ID) == either.feature("tiny@0-res:3") == either.feature(page)
-    hits = either.nearest(page, k=3)
-    assert [hit.id for hit in hits] == [hit.id for hit in either.nearest(ID, k=3)]
-    assert [hit.id for hit in either.nearest([page, hits[0]], k=3)] == [
-        hit.id for hit in either.nearest([ID, hits[0].id], k=3)
+def _ids(answer):
+    return [each.id for each in answer]
+
+
+QUESTIONS = {
+    "feature": lambda s, given: s.feature(given).id,
+    "features": lambda s, given: _ids(s.features([given, "tiny/1-res/3"])),
+    "features of one": lambda s, given: _ids(s.features(given)),
+    "examples": lambda s, given: _ids(s.examples([given, "tiny/1-res/3"], examples=1)),
+    "examples of one": lambda s, given: _ids(s.examples(given)),
+    "vector": lambda s, given: s.vector(given).tolist(),
+    "vectors": lambda s, given: s.vectors([given, "tiny/1-res/3"]).tolist(),
+    "vectors of one": lambda s, given: s.vectors(given).tolist(),
+    "scores": lambda s, given: list(s.scores(given)),
+    "nearest": lambda s, given: _ids(s.nearest(given)),
+    "nearest to two": lambda s, given: _ids(s.nearest([given, "tiny/1-res/3"])),
+    "unlike": lambda s, given: _ids(s.nearest("tiny/1-res/3", unlike=given)),
+    "unlike two": lambda s, given: _ids(s.nearest("tiny/1-res/3", unlike=[given, "tiny/0-res/5"])),
+    "among": lambda s, given: _ids(s.search("self", among=given)),
+    "among two": lambda s, given: _ids(s.search("self", among=[given, "tiny/1-res/3"])),
+    "rerank": lambda s, given: _ids(s.rerank("self", [given, "tiny/1-res/3"])),
+    "pages": lambda s, given: [_ids(page) for page in s.pages(near=given, k=20)],
+    "query": lambda s, given: _ids(s.run(Query.of({"near": [given]}))),
+    "neighbourhood": lambda s, given: _ids(s.neighbourhood(given, k=3).nodes),
+    "label_history": lambda s, given: len(s.label_history(given)),
+    "vote": lambda s, given: s.vote(given, s.feature(ID).labels[-1].label, 0),
+    "set_label": lambda s, given: s.set_label(given, "said here"),
+    "add_labels": lambda s, given: s.add_labels([GivenLabel(id=given, label="said here")]) > 0,
+    "remove_label": lambda s, given: (s.set_label(ID, "said here"), s.remove_label(given)),
+    "save_list": lambda s, given: _ids(s.save_list("some", [given, "tiny/1-res/3"], replace=True).features),
+    "save_list of one": lambda s, given: _ids(s.save_list("some", given, replace=True).features),
+    "change_list": lambda s, given: _ids(s.change_list("some", remove=given, add=["tiny/1-res/3", given]).features),
+}
+
+
+def test_every_method_takes_every_form(door):
+    """A form that is not understood is an error, and one that is misunderstood another answer."""
+    for name, ask in QUESTIONS.items():
+        if name == "label_history":
+            continue
+        answers = {form: repr(ask(door, give(door))) for form, give in FORMS.items()}
+        assert set(answers.values()) == {answers["text"]}, (name, answers)
+    assert {door.label_history(give(door)) for give in FORMS.values()} == {door.label_history(ID)}
+
+
+def test_a_dictionary_is_one_too(door):
+    dictionary = door.dictionaries()[0]
+    assert door.dictionary(dictionary) == dictionary
+    name = dictionary.dictionary
+    assert door.search("self", within=dictionary) == door.search("self", within=name)
+    assert door.search("self", within=[dictionary]) == door.search("self", within=name)
+    assert door.duplicates(dictionary, k=3) == door.duplicates(name, k=3)
+    assert door.neighbourhood(ID, within=dictionary) == door.neighbourhood(ID, within=name)
+    assert door.vectors(dictionary=dictionary).shape == (24, 8)
+    assert door.vectors_to_arrow(dictionary).num_rows == 24
+
+
+@pytest.mark.parametrize("path", ["features", "vectors", "scores", "labels", "label-history", "neighbourhood"])
+def test_addresses_take_the_form_of_neuronpedia(store, path):
+    client = create_app(store).test_client()
+    assert client.get(f"/v1/{path}/tiny@0-res:8").json == client.get(f"/v1/{path}/{ID}").json
+    refused = client.get(f"/v1/{path}/nonsense")
+    assert (refused.status_code, refused.json["detail"].startswith("'nonsense' is not a feature id")) == (400, True)
+
+
+def test_what_is_no_feature():
+    assert [is_feature(given) for given in (ID, ("a/b", 1), ["a/b", 1], ("a/b/1", "a/b/2"), 3)] == [
+        True,
+        True,
+        False,
+        False,
+        False,
     ]
-    assert either.features(hits) == either.features([hit.id for hit in hits])
-    numpy.testing.assert_array_equal(either.vectors(hits), either.vectors([hit.id for hit in hits]))
-    numpy.testing.assert_array_equal(either.vector(page), either.vector(ID))
-    assert either.neighbourhood(page, k=2) == either.neighbourhood(ID, k=2)
-    assert either.scores(page) == either.scores(ID)
-    among = [hit.id for hit in either.search("x", among=list(hits), all=True)]
-    assert among == [hit.id for hit in either.search("x", among=[hit.id for hit in hits], all=True)]
-
-
-def test_a_dictionary_is_found_by_its_name_on_neuronpedia(tmp_path):
-    """Where it is another than here, and no dictionary here has it; pages lead there and back."""
-    with featurestore.create(tmp_path / "s") as store:
-        with store.writer("tests") as writer:
-            tiny.add_corpus(writer)
-            row = tiny.dictionary_row("0-res", 0) | {"neuronpedia_id": "gpt2-small/0-res-jb"}
-            writer.add("dictionaries", tiny.table([row]), key="tiny/0-res")
-            writer.add("features", tiny.table(tiny.feature_rows("tiny/0-res")), key="tiny/0-res")
-            writer.add_vectors("tiny/0-res", tiny.vectors(0))
-        entry = store.dictionary("gpt2-small/0-res-jb")
-        assert (entry.dictionary, entry.neuronpedia_id) == ("tiny/0-res", "gpt2-small/0-res-jb")
-        assert entry.neuronpedia_url == "https://www.neuronpedia.org/gpt2-small/0-res-jb"
-        for given in ("gpt2-small@0-res-jb:3", "https://www.neuronpedia.org/gpt2-small/0-res-jb/3"):
-            assert store.feature(given).id == ID
-        http = create_app(store).test_client()
-        assert http.get("/v1/features/gpt2-small/0-res-jb/3").json["id"] == ID
-        assert 'href="https://www.neuronpedia.org/gpt2-small/0-res-jb/3"' in http.get(f"/features/{ID}").text
-        assert 'href="https://www.neuronpedia.org/gpt2-small/0-res-jb"' in http.get("/dictionaries/tiny/0-res").text
-        with pytest.raises(BadRequest, match="neuronpedia_id"), store.writer("tests") as writer:
-            row = tiny.dictionary_row("1-res", 1) | {"neuronpedia_id": "javascript:alert(1)"}
-            writer.add("dictionaries", tiny.table([row]), key="tiny/1-res")
-
-
-@pytest.mark.parametrize("vector", [(1.0,) * 8, [1] * 8, numpy.ones(8, numpy.float32)], ids=["tuple", "list", "numpy"])
-def test_vectors_are_still_vectors(either, vector):
-    assert either.nearest(vector, k=2).hits
-
-
-def test_what_was_meant_is_named(tiny_store):
-    import featurestore
-
-    with featurestore.connect(tiny_store) as store:
-        with pytest.raises(BadRequest, match=r"'0-res/3' is not a feature id.*, did you mean tiny/0-res/3\?"):
-            store.feature("0-res/3")
-        with pytest.raises(
-            BadRequest, match="not a feature id but a dictionary: name a feature of it, as in tiny/0-res/0"
-        ):
-            store.nearest("tiny/0-res")
+    with pytest.raises(BadRequest, match="ids: 3 is neither a feature nor several"):
+        id_texts(3)
+    with pytest.raises(BadRequest, match="3 is neither a dictionary nor several"):
+        dictionary_texts(3)

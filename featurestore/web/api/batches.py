@@ -13,11 +13,13 @@ import pyarrow
 from flask import Response, request
 
 from featurestore.errors import BadRequest
+from featurestore.ids import id_texts
 from featurestore.interface import FeatureStore
 from featurestore.sql.conditions import Selection, compose
 from featurestore.store.store import Store
 from featurestore.values import tables
-from featurestore.values.feature import Example, Feature, FeatureId
+from featurestore.values.examples import Example
+from featurestore.values.feature import Feature, FeatureId
 from featurestore.web import responses
 from featurestore.web.api.routes import answers
 from featurestore.wire import limits, questions
@@ -57,13 +59,13 @@ def examples(store: FeatureStore, selection: ExamplesRequest) -> ExamplesAnswer 
 @answers(questions.VECTORS)
 def vectors(store: FeatureStore, selection: VectorsRequest) -> VectorsAnswer | Response:
     """Returns decoder vectors, as JSON or as one Arrow table."""
-    rows = store.vectors(selection.ids)
+    rows, ids = store.vectors(selection.ids), id_texts(selection.ids)
     if ARROW not in request.accept_mimetypes.values():
-        values = (VectorAnswer(id, row.tolist()) for id, row in zip(selection.ids, rows, strict=True))
+        values = (VectorAnswer(id, row.tolist()) for id, row in zip(ids, rows, strict=True))
         return responses.whole_or_stream(responses.json_list("vectors", [values]), JSON)
     numbers = pyarrow.array(numpy.ascontiguousarray(rows).reshape(-1), pyarrow.float32())
     lists = pyarrow.FixedSizeListArray.from_arrays(numbers, rows.shape[1] or 1)
-    return responses.arrow(pyarrow.table({"id": pyarrow.array(selection.ids, pyarrow.string()), "vector": lists}))
+    return responses.arrow(pyarrow.table({"id": pyarrow.array(ids, pyarrow.string()), "vector": lists}))
 
 
 def _select(store: FeatureStore, selection: SelectionRequest) -> tuple[list[str], str | None]:

@@ -45,8 +45,14 @@ def blueprint(store: FeatureStore) -> Blueprint:
     bodies = AnswerCache()
     for question in questions.QUESTIONS:
         view = _make_view(store, question, bodies)
-        routes.add_url_rule(question.prefix + question.path, question.name, view, methods=list(question.methods))
+        for path in (question.path, *_other_paths(question)):
+            routes.add_url_rule(question.prefix + path, question.name, view, methods=list(question.methods))
     return routes
+
+
+def _other_paths(question: Question[Any, Any]) -> list[str]:
+    """Returns the path with one part in the place of a feature's three, for Neuronpedia's form model@source:index."""
+    return [question.path.replace(questions.FEATURE_PATH, "<id>")] if questions.FEATURE_PATH in question.path else []
 
 
 def _make_view(store: FeatureStore, question: Question[Any, Any], bodies: AnswerCache) -> Callable[..., Response]:
@@ -59,7 +65,7 @@ def _make_view(store: FeatureStore, question: Question[Any, Any], bodies: Answer
         body = bodies.get(tag)
         if body is not None:
             return Response(body, mimetype="application/json")
-        id = ("/".join(parts[name] for name in names),) if names else ()
+        id = (parts.get("id") or "/".join(parts[name] for name in names),) if names else ()
         answer = handler(store, requests.read(question.takes), *id)
         if isinstance(answer, Response):
             return answer

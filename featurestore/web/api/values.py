@@ -6,6 +6,7 @@ import re
 
 import msgspec
 
+from featurestore.ids import id_text
 from featurestore.interface import FeatureStore
 from featurestore.values.dictionary import StoreInfo
 from featurestore.web.api.routes import answers
@@ -25,4 +26,4 @@ def info(store: FeatureStore, request: Nothing) -> StoreInfo:
 @answers(questions.VECTOR)
 def vector(store: FeatureStore, request: VectorRequest, id: str) -> VectorAnswer:
     """Returns a feature's decoder vector as a list of numbers."""
-    return VectorAnswer(id, store.vector(id, request.target).tolist())
+    return VectorAnswer(id_text(id), store.vector(id, request.target).tolist())

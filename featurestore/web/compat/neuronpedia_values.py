@@ -16,7 +16,8 @@ from featurestore.conventions import HISTOGRAM_EDGES
 from featurestore.errors import NotFound
 from featurestore.graphs.feature_files import find_peak
 from featurestore.values.dictionary import Dictionary
-from featurestore.values.feature import Example, Feature, FeatureId, Label, Score
+from featurestore.values.examples import Example
+from featurestore.values.feature import Feature, FeatureId, Label, Score
 
 Object = dict[str, Any]
 # Columns of theirs that a store has nothing for.

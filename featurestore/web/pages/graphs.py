@@ -13,7 +13,8 @@ from featurestore.display.tokens import Run, split_characters
 from featurestore.errors import BadRequest, FeatureStoreError, NotFound
 from featurestore.graphs.view_edit import read_groups, read_names, read_pins
 from featurestore.interface import FeatureStore
-from featurestore.values.feature import Example, Feature, FeatureId
+from featurestore.values.examples import Example
+from featurestore.values.feature import Feature, FeatureId
 from featurestore.values.graphs import Graph, GraphNode
 from featurestore.web.api.labels import name_writer
 from featurestore.web.pages.drawings.graph_drawing import draw_graph, link_node, name_node

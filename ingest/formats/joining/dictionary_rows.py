@@ -154,7 +154,7 @@ def read_features(store: Store, dictionary: str, first: int, last: int) -> pyarr
         "select * exclude (dictionary, label, explainer) from stored.features "
         "where dictionary = $dictionary and feature >= $first and feature < $last order by feature"
     )
-    return store.sql(statement, {"dictionary": dictionary, "first": first, "last": last})
+    return store.sql(statement, {"dictionary": dictionary, "first": first, "last": last}).to_arrow()
 
 
 def count_changed(store: Store, dictionary: str, new: pyarrow.Table) -> int:

@@ -139,7 +139,7 @@ class _Join:
         first = shard * SHARD_FEATURES
         return self._store.sql(
             statement, {"dictionary": self._dictionary, "first": first, "last": first + SHARD_FEATURES}
-        )
+        ).to_arrow()
 
     def _has_examples(self, examples: dict[int, pyarrow.Table]) -> bool:
         """Return whether the store has these examples of these features already."""

@@ -31,7 +31,7 @@ def write(
     statement = f"select {COLUMNS} from labels where list_contains($dictionaries, dictionary)"
     if where != "true":
         statement += f" and (dictionary, feature) in (select (dictionary, feature) from features where {where})"
-    rows = store.sql(f"{statement} order by dictionary, feature, explainer", {"dictionaries": dictionaries})
+    rows = store.sql(f"{statement} order by dictionary, feature, explainer", {"dictionaries": dictionaries}).to_arrow()
     with new_file(target) as place:
         if suffix == ".csv":
             pyarrow.csv.write_csv(rows, place)

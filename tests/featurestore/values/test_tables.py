@@ -88,8 +88,8 @@ def test_lists_of_values_are_lists(local):
 
 def test_rows_as_they_come_can_be_had_whole(local):
     statement = "SELECT dictionary, feature, top_logits FROM features ORDER BY ALL"
-    whole = local.sql(statement)
-    assert local.stream(statement).to_arrow().equals(whole)
+    whole = local.sql(statement).to_arrow()
+    assert whole.equals(local.stream(statement).to_arrow())
     assert local.stream(statement).to_polars().equals(polars.from_arrow(whole))
     assert local.stream(statement).to_pandas().equals(whole.to_pandas())
     assert polars.DataFrame(local.stream(statement)).equals(polars.from_arrow(whole)), "by the Arrow stream protocol"

@@ -6,7 +6,8 @@ import itertools
 from typing import NamedTuple
 
 from featurestore.display.tokens import Run, split_characters
-from featurestore.values.feature import Example, Feature
+from featurestore.values.examples import Example
+from featurestore.values.feature import Feature
 
 ShownExample = tuple[Example, list[Run]]
 

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from featurestore.display.characters import merge_activations
 from featurestore.display.tokens import Run, split_characters
 from featurestore.interface import FeatureStore
-from featurestore.values.feature import Example, Feature, Score
+from featurestore.values.examples import Example
+from featurestore.values.feature import Feature, Score
 from featurestore.values.hits import Hit, Reason
 
 EXAMPLES = 5  # read of each band; two are shown, and the top tokens are theirs
