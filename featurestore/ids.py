@@ -49,6 +49,7 @@ NEURONPEDIA = (
     re.compile(r"https?://(?:www\.)?neuronpedia\.org/(?:api/feature/)?([^/\s]+)/([^/\s]+)/([0-9]+)/?"),
 )
 FeatureLike = str | FeatureId | HasId | tuple[str, int]
+FeaturesLike = FeatureLike | Sequence[FeatureLike]
 
 
 def id_text(given: FeatureLike) -> str:

@@ -7,15 +7,16 @@ Dictionaries and their features are written to local stores only (`Store.writer`
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
-from featurestore.ids import DictionariesLike, DictionaryLike
+from featurestore.errors import BadRequest
+from featurestore.ids import DictionariesLike, DictionaryLike, FeaturesLike
 from featurestore.progress import Progress, no_progress
-from featurestore.query import MAX_K, Query
+from featurestore.query import MAX_K, Mode, Over, Query, check_names
 from featurestore.values.comparisons import Comparison
 from featurestore.values.dictionary import Coverage, Dictionaries, Dictionary, StoreInfo, pick_dictionary
 from featurestore.values.examples import Examples
@@ -79,16 +80,14 @@ class FeatureStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    def features(self, ids: FeatureLike | Sequence[FeatureLike], examples: int | None = None) -> Features:
+    def features(self, ids: FeaturesLike, examples: int | None = None) -> Features:
         """Returns many features' pages, in the order of the ids; over HTTP 1,000 in a request.
 
         Raises as `feature` does.
         """
 
     @abc.abstractmethod
-    def examples(
-        self, ids: FeatureLike | Sequence[FeatureLike], examples: int | None = None, band: str | None = None
-    ) -> Examples:
+    def examples(self, ids: FeaturesLike, examples: int | None = None, band: str | None = None) -> Examples:
         """Returns examples of one feature or of many, in the order of the ids: a tuple that can be a table too.
 
         At most `examples` of each band, and of `band` alone where one is named, as in "top". Raises as `feature` does.
@@ -109,7 +108,7 @@ class FeatureStore(abc.ABC):
     @abc.abstractmethod
     def vectors(
         self,
-        ids: FeatureLike | Sequence[FeatureLike] | None = None,
+        ids: FeaturesLike | None = None,
         dictionary: DictionaryLike | None = None,
         encoder: bool = False,
         target: int | None = None,
@@ -133,7 +132,7 @@ class FeatureStore(abc.ABC):
         dictionary: DictionariesLike | None = None,
         k: int = 10,
         order: str = "specific",
-        features: FeatureLike | Sequence[FeatureLike] | None = None,
+        features: FeaturesLike | None = None,
     ) -> Activating:
         """Returns the k features that fire hardest on a text, with their activation on each token.
 
@@ -325,7 +324,7 @@ class FeatureStore(abc.ABC):
         self,
         name: str,
         add: FeatureLike | Sequence[FeatureLike | ListedFeature] = (),
-        remove: FeatureLike | Sequence[FeatureLike] = (),
+        remove: FeaturesLike = (),
         note: str | None = None,
         tool: str | None = None,
     ) -> FeatureList:
@@ -399,41 +398,108 @@ class FeatureStore(abc.ABC):
 
     # --- the same for all ---------------------------------------------------------------------------------------
 
-    def search(self, text: str, **options: Any) -> Hits:
-        """Returns the features whose labels match `text`; options are fields of Query: mode, within, where, k, ..."""
-        return self.run(Query.of({"text": text, **options}))
+    @check_names
+    def search(
+        self,
+        text: str,
+        *,
+        mode: Mode | None = None,
+        over: Over | Sequence[Over] = (),
+        within: DictionariesLike | None = None,
+        where: str | None = None,
+        among: FeaturesLike | None = None,
+        k: int = 10,
+        all: bool = False,
+        structural: bool | None = None,
+        group: bool | None = None,
+        cursor: str | None = None,
+    ) -> Hits:
+        """Returns the features whose labels match `text`, best first; the other arguments are fields of Query."""
+        return self.run(Query.of(_list_fields(locals())))
 
+    @check_names
     def nearest(
-        self, to: FeatureLike | Sequence[FeatureLike] | Sequence[float] | numpy.ndarray, **options: Any
+        self,
+        to: FeaturesLike | Sequence[float] | numpy.ndarray,
+        *,
+        unlike: FeaturesLike = (),
+        opposite: bool = False,
+        space: str | None = None,
+        within: DictionariesLike | None = None,
+        where: str | None = None,
+        among: FeaturesLike | None = None,
+        k: int = 10,
+        all: bool = False,
+        structural: bool | None = None,
+        group: bool | None = None,
+        cursor: str | None = None,
     ) -> Hits:
         """Returns the features whose decoder vectors have the largest cosine to `to`: a feature, several, or a vector.
 
-        Options are the fields of Query: directions of the features `unlike` are subtracted; `opposite` ranks by the
-        opposite direction.
+        The other arguments are fields of Query: directions of the features `unlike` are subtracted; `opposite` ranks by
+        the opposite direction.
         """
-        if is_feature(to):
-            return self.run(Query.of(dict(near=id_text(cast(FeatureLike, to)), **options)))
-        items: Sequence[Any] = to  # type: ignore[assignment]
-        if any(is_feature(item) for item in items):
-            return self.run(Query.of(dict(near=id_texts(items), **options)))
-        return self.run(Query.of(dict(vector=tuple(float(x) for x in items), **options)))
+        fields = _list_fields(locals())
+        given: Any = fields.pop("to")
+        if not is_feature(given) and not isinstance(given, Iterable):
+            raise BadRequest(f"to: {given!r:.100} is no feature, no list of features and no vector")
+        is_vector = not is_feature(given) and not any(is_feature(item) for item in given)
+        return self.run(Query.of(fields | {"vector" if is_vector else "near": given}))
 
-    def rerank(self, text: str, ids: FeatureLike | Sequence[FeatureLike], **options: Any) -> Hits:
+    @check_names
+    def rerank(
+        self,
+        text: str,
+        ids: FeaturesLike,
+        *,
+        mode: Mode | None = None,
+        over: Over | Sequence[Over] = (),
+        within: DictionariesLike | None = None,
+        where: str | None = None,
+        k: int | None = None,
+        all: bool = True,
+        structural: bool | None = None,
+        group: bool | None = None,
+        cursor: str | None = None,
+    ) -> Hits:
         """Returns these features, ranked by how well their labels match `text`, without those that have no label.
 
-        `@name` among the ids stands for the features of a list.
+        `@name` among the ids stands for the features of a list. All are returned where `k` is not given; the other
+        arguments are fields of Query.
         """
-        among = tuple(id_texts(ids))
-        k = MAX_K if any(map(is_list_name, among)) else max(1, len(among))
-        return self.search(text, among=among, **{"k": k, "all": True} | options)
+        fields = _list_fields(locals())
+        among = id_texts(fields.pop("ids"))
+        if k is None:
+            fields["k"] = MAX_K if any(map(is_list_name, among)) else max(1, len(among))
+        return self.run(Query.of(fields | {"among": among}))
 
     def set_label(self, id: FeatureLike, label: str, explainer: str = "human") -> None:
         """Write a label, which replaces the former one of `explainer`. Raises as `add_labels` does."""
         self.add_labels([GivenLabel(id=id_text(id), label=label, explainer=explainer)])
 
-    def pages(self, **query: Any) -> Iterator[Hits]:
-        """Yields the answer to a query (its fields, as for Query.of) page by page, `k` hits each, to the end."""
-        page_query = Query.of(query)
+    @check_names
+    def pages(
+        self,
+        *,
+        text: str | None = None,
+        near: FeaturesLike = (),
+        vector: Sequence[float] | numpy.ndarray | None = None,
+        unlike: FeaturesLike = (),
+        opposite: bool = False,
+        mode: Mode | None = None,
+        over: Over | Sequence[Over] = (),
+        space: str | None = None,
+        within: DictionariesLike | None = None,
+        where: str | None = None,
+        among: FeaturesLike | None = None,
+        k: int = 10,
+        all: bool = False,
+        structural: bool | None = None,
+        group: bool | None = None,
+        cursor: str | None = None,
+    ) -> Iterator[Hits]:
+        """Yields the answer to a query, whose fields these are, page by page, `k` hits each, to the end."""
+        page_query = Query.of(_list_fields(locals()))
         while True:
             page = self.run(page_query)
             if page.hits or page_query.cursor is None:
@@ -477,3 +543,8 @@ class FeatureStore(abc.ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.location!r})"
+
+
+def _list_fields(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a method, as its `locals()` are when it begins, without itself."""
+    return {name: value for name, value in arguments.items() if name != "self"}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -12,6 +14,8 @@ from featurestore.display.text import nearest_name, shorten, suggest
 from featurestore.errors import BadRequest
 from featurestore.ids import dictionary_texts, id_texts
 
+Given = ParamSpec("Given")
+Answer = TypeVar("Answer")
 MAX_K = 10_000
 MAX_FLOAT32 = 3.4028234663852886e38
 # What other services and libraries call a field of Query.
@@ -29,6 +33,8 @@ OTHER_NAMES = dict.fromkeys(("limit", "n", "top_k", "topk", "count", "size", "nu
     "features": "among",
 }
 
+Mode = Literal["hybrid", "semantic", "keyword"]
+Over = Literal["labels", "tokens", "logits"]
 _Text = Annotated[str, Meta(max_length=4000)]
 _Ids = Annotated[tuple[str, ...], Meta(max_length=MAX_K)]
 
@@ -51,11 +57,11 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ] = ()
     opposite: Annotated[bool, Meta(description="Rank by the opposite direction: the lowest cosine first.")] = False
     mode: Annotated[
-        Literal["hybrid", "semantic", "keyword"] | None,
+        Mode | None,
         Meta(description="How text is matched: by meaning, by words, or both (hybrid, the default)."),
     ] = None
     over: Annotated[
-        tuple[Literal["labels", "tokens", "logits"], ...],
+        tuple[Over, ...],
         Meta(
             description="What is searched: labels, the tokens that top examples fire on, the tokens whose logits "
             "are raised most. Default: labels, and in hybrid mode tokens too."
@@ -178,6 +184,24 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 FEATURES = ("near", "unlike", "among")
 # The fields that take several values.
 MANY = frozenset({"within", "among"} | {field.name for field in msgspec.structs.fields(Query) if field.default == ()})
+
+
+def check_names(method: Callable[Given, Answer]) -> Callable[Given, Answer]:
+    """Return a method that takes fields of a query by name, and raises BadRequest for another name, as `of` does.
+
+    Python's own TypeError would not say what was meant.
+    """
+    names = [name for name, each in signature(method).parameters.items() if each.kind is each.KEYWORD_ONLY]
+
+    @functools.wraps(method)
+    def _call(*args: Given.args, **kwargs: Given.kwargs) -> Answer:
+        unknown = next((name for name in kwargs if name not in parameters), None)
+        if unknown is not None:
+            raise BadRequest(describe_unknown(unknown, names, OTHER_NAMES))
+        return method(*args, **kwargs)
+
+    parameters = frozenset(signature(method).parameters)
+    return _call
 
 
 def describe_unknown(name: str, fields: Sequence[str], other_names: Mapping[str, str] | None = None) -> str:

@@ -13,7 +13,7 @@ import msgspec
 from featurestore.client.transport import Transport, Wire
 from featurestore.errors import BadRequest
 from featurestore.graphs import file_format
-from featurestore.ids import DictionariesLike, DictionaryLike
+from featurestore.ids import DictionariesLike, DictionaryLike, FeaturesLike
 from featurestore.interface import FeatureStore
 from featurestore.progress import Progress, no_progress
 from featurestore.query import Query
@@ -140,7 +140,7 @@ class Client(FeatureStore):
         dictionary: DictionariesLike | None = None,
         k: int = 10,
         order: str = "specific",
-        features: FeatureLike | Sequence[FeatureLike] | None = None,
+        features: FeaturesLike | None = None,
     ) -> Activating:
         """As the interface says."""
         ids = None if features is None else tuple(id_texts(features))
@@ -172,7 +172,7 @@ class Client(FeatureStore):
 
     def vectors(
         self,
-        ids: FeatureLike | Sequence[FeatureLike] | None = None,
+        ids: FeaturesLike | None = None,
         dictionary: DictionaryLike | None = None,
         encoder: bool = False,
         target: int | None = None,
@@ -202,7 +202,7 @@ class Client(FeatureStore):
         vectors: numpy.ndarray = column.flatten().to_numpy()
         return vectors.reshape(len(ids), -1)
 
-    def features(self, ids: FeatureLike | Sequence[FeatureLike], examples: int | None = None) -> Features:
+    def features(self, ids: FeaturesLike, examples: int | None = None) -> Features:
         """As the interface says, 1,000 in a request."""
         # As JSON, which becomes Features in a third of the time that rows of Arrow take.
         answers = [
@@ -211,9 +211,7 @@ class Client(FeatureStore):
         ]
         return Features(note_service(page, self.location) for answer in answers for page in answer.features)
 
-    def examples(
-        self, ids: FeatureLike | Sequence[FeatureLike], examples: int | None = None, band: str | None = None
-    ) -> Examples:
+    def examples(self, ids: FeaturesLike, examples: int | None = None, band: str | None = None) -> Examples:
         """As the interface says, 1,000 features in a request."""
         answers = [
             self._http.ask(questions.EXAMPLES, requests.ExamplesRequest(ids=batch, examples=examples, band=band))
@@ -320,7 +318,7 @@ class Client(FeatureStore):
         self,
         name: str,
         add: FeatureLike | Sequence[FeatureLike | ListedFeature] = (),
-        remove: FeatureLike | Sequence[FeatureLike] = (),
+        remove: FeaturesLike = (),
         note: str | None = None,
         tool: str | None = None,
     ) -> FeatureList:

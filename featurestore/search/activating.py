@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy
 
 from featurestore.errors import BadRequest, Unavailable
-from featurestore.ids import DictionariesLike, dictionary_texts
+from featurestore.ids import DictionariesLike, FeaturesLike, dictionary_texts
 from featurestore.snapshot.catalog import Catalog
 from featurestore.sql.engine import Engine
 from featurestore.values.dictionary import Dictionary
-from featurestore.values.feature import FeatureLike, id_texts
+from featurestore.values.feature import id_texts
 from featurestore.values.hits import Activating, ActiveFeature, Contrast, ContrastFeature
 
 ORDERS = ("specific", "activation")
@@ -67,7 +67,7 @@ def activating_of(
     engine: Engine,
     text: str,
     dictionary: DictionariesLike | None,
-    features: FeatureLike | Sequence[FeatureLike],
+    features: FeaturesLike,
 ) -> Activating:
     """Return the activations of these features on a text, in their order, also of those that are silent.
 

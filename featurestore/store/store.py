@@ -22,7 +22,7 @@ import numpy
 
 from featurestore.errors import BadRequest, Unavailable
 from featurestore.graphs import analysis, file_format, graph_store, view_edit
-from featurestore.ids import DictionariesLike, DictionaryLike, dictionary_text, dictionary_texts
+from featurestore.ids import DictionariesLike, DictionaryLike, FeaturesLike, dictionary_text, dictionary_texts
 from featurestore.interface import FeatureStore
 from featurestore.lists import list_store
 from featurestore.maintenance import check, compact, feature_maps, job_files, jobs, repair
@@ -251,14 +251,12 @@ class Store(FeatureStore):
     def vector(self, id: FeatureLike, target: int | None = None) -> numpy.ndarray:
         return self._current_view.vector(id_text(id), target)
 
-    def features(self, ids: FeatureLike | Sequence[FeatureLike], examples: int | None = None) -> Features:
+    def features(self, ids: FeaturesLike, examples: int | None = None) -> Features:
         _check_examples(examples)
         pages = self._current_view.pages
         return Features(pages.page(id, examples) for id in id_texts(ids))
 
-    def examples(
-        self, ids: FeatureLike | Sequence[FeatureLike], examples: int | None = None, band: str | None = None
-    ) -> Examples:
+    def examples(self, ids: FeaturesLike, examples: int | None = None, band: str | None = None) -> Examples:
         _check_examples(examples)
         pages = self._current_view.pages
         of_features = (pages.examples(id, examples) for id in id_texts(ids))
@@ -296,7 +294,7 @@ class Store(FeatureStore):
 
     def vectors(
         self,
-        ids: FeatureLike | Sequence[FeatureLike] | None = None,
+        ids: FeaturesLike | None = None,
         dictionary: DictionaryLike | None = None,
         encoder: bool = False,
         target: int | None = None,
@@ -345,7 +343,7 @@ class Store(FeatureStore):
         dictionary: DictionariesLike | None = None,
         k: int = 10,
         order: str = "specific",
-        features: FeatureLike | Sequence[FeatureLike] | None = None,
+        features: FeaturesLike | None = None,
     ) -> Activating:
         view = self._current_view
         if features is not None:
@@ -469,7 +467,7 @@ class Store(FeatureStore):
         self,
         name: str,
         add: FeatureLike | Sequence[FeatureLike | ListedFeature] = (),
-        remove: FeatureLike | Sequence[FeatureLike] = (),
+        remove: FeaturesLike = (),
         note: str | None = None,
         tool: str | None = None,
     ) -> FeatureList:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Iterable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 
@@ -104,7 +104,7 @@ def convert_features(features: FeatureLike | Iterable[FeatureLike | ListedFeatur
     Of one given twice the last note counts. Raises BadRequest for more than 10,000.
     """
     by_id: dict[str, ListedFeature] = {}
-    several = [cast(FeatureLike, features)] if is_feature(features) else features
+    several: Iterable[Any] = (features,) if is_feature(features) else cast("Iterable[Any]", features)
     for given in several:
         id = id_text(given)
         note = given.note if isinstance(given, ListedFeature) else None
