@@ -54,7 +54,7 @@ class View:
         self.catalog = Catalog(
             dictionaries,
             lambda statement: self.engine.table(statement),
-            lambda selection, seconds: select(self, selection, seconds).read_all(),
+            lambda selection, seconds: select(self, selection, seconds).to_arrow(),
             self.lists.ids,
         )
         shards = Shards(snapshot)

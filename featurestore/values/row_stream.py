@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from featurestore.values import tables
+from featurestore.values.row_table import RowTable
 
 if TYPE_CHECKING:
     import pandas
@@ -28,16 +29,16 @@ class RowStream:
     def __iter__(self) -> Iterator[pyarrow.RecordBatch]:
         return self._batches
 
-    def read_all(self) -> pyarrow.Table:
-        """Return the batches that were not read yet as one table."""
+    def read_all(self) -> RowTable:
+        """Return the batches that were not read yet as one table, as `sql` would."""
+        return RowTable(self.to_arrow())
+
+    def to_arrow(self) -> pyarrow.Table:
+        """Return the batches that were not read yet as one pyarrow.Table."""
         import pyarrow
 
         with self:
             return pyarrow.Table.from_batches(list(self._batches), schema=self.schema)
-
-    def to_arrow(self) -> pyarrow.Table:
-        """Return the batches that were not read yet as one table, as `read_all` does."""
-        return self.read_all()
 
     def df(self) -> pandas.DataFrame:
         """Return the rows that were not read yet as a pandas DataFrame, as `to_pandas()` does."""
@@ -45,11 +46,11 @@ class RowStream:
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return the rows that were not read yet as a pandas DataFrame. Raises Unavailable without pandas."""
-        return tables.to_pandas(self.read_all())
+        return tables.to_pandas(self.to_arrow())
 
     def to_polars(self) -> polars.DataFrame:
         """Return the rows that were not read yet as a Polars DataFrame. Raises Unavailable without Polars."""
-        return tables.to_polars(self.read_all())
+        return tables.to_polars(self.to_arrow())
 
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
         import pyarrow

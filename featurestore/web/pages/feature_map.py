@@ -97,7 +97,7 @@ def _numbers(values: pyarrow.Array | pyarrow.ChunkedArray, dtype: str) -> numpy.
 
 def _read(store: FeatureStore, statement: str, dictionary: str) -> pyarrow.Table:
     with store.stream(statement, {"dictionary": dictionary}, timeout=SQL_SECONDS) as rows:
-        return rows.read_all()
+        return rows.to_arrow()
 
 
 def _count(store: FeatureStore, dictionary: str) -> int:
