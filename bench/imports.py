@@ -11,6 +11,7 @@ import argparse
 import gzip
 import importlib.util
 import json
+import os
 import random
 import resource
 import tempfile
@@ -23,8 +24,10 @@ import msgspec
 
 import featurestore
 from bench.apart import PROCESSES, apart
+from featurestore.extension.without_pandas import block_pandas
 from ingest.formats.import_run import ImportPlan, local_sources, run
 from ingest.formats.readers import neuronpedia
+from ingest.formats.reading import MOST_PROCESSES
 
 EXAMPLES, TOKENS, ACTIVE = 20, 64, 6
 TARGET_FEATURES, TARGET_RATIO, TARGET_BYTES = 5000, 2.0, 700
@@ -104,17 +107,19 @@ def parse(folder: str, results: Any) -> None:
 
 def import_batches(folder: str, store: str, results: Any) -> None:
     """Measure importing them."""
+    block_pandas()  # as the command line does
     sources = local_sources(neuronpedia.find(folder))
     plan = ImportPlan(neuronpedia, folder, sources, {}, {}, Path(f"{store}.import"))
-    began = time.perf_counter()
     with featurestore.create(store) as opened:
+        began = time.perf_counter()
         report = run(opened, plan)
         results["import_seconds"] = time.perf_counter() - began
         sizes = opened.info().bytes
     (change,) = report.dictionaries
     kept = sum(sizes.get(table, 0) for table in ("examples", "example_rows", "documents", "tokens", "token_stream"))
     results["features"], results["bytes_per_activation_row"] = change.features, kept / change.examples
-    results["peak_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    own, read = (resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    results["peak_rss_mb"] = own + read * min(MOST_PROCESSES, len(os.sched_getaffinity(0)))
 
 
 def main() -> None:

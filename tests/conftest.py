@@ -49,6 +49,7 @@ LONG = (
     "featurestore/search/encoders/test_bert.py",
     "featurestore_demo/test_train.py",
     "ingest/formats/test_import_run.py",
+    "ingest/formats/test_reading.py",
     "featurestore/snapshot/test_feature_page.py",
     "featurestore/store/test_labels.py",
     "featurestore/tables/test_completeness.py",

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
-from types import ModuleType
 
 import click
 
 import featurestore
 from featurestore.cli import compare, feature, graph, lists, maintain, mcp, search, serve, sql
 from featurestore.extension.commands import Group
+from featurestore.extension.without_pandas import block_pandas
 
 # Threads of torch that wait for one another should sleep, not spin: with another program on one of two cores, embedding
 # 600 labels took 17 s spinning and 4 s sleeping. OpenMP reads this once, so it is set before torch is imported.
@@ -35,28 +32,8 @@ EPILOG = (
 @click.pass_context
 def main(ctx: click.Context) -> None:
     """Search the features of sparse autoencoders by meaning, by geometry and by SQL."""
-    if ctx.invoked_subcommand in set(main.commands) - RUN_MODELS and "pandas" not in sys.modules:
-        finder = _WithoutPandas()
-        sys.meta_path.insert(0, finder)
-        ctx.call_on_close(lambda: sys.meta_path.remove(finder))
-
-
-class _WithoutPandas(MetaPathFinder, Loader):
-    """Lets imports of pandas fail: pyarrow tries to import it, and does without where it is not installed.
-
-    No command here uses pandas, and importing it takes longer than most answers.
-    """
-
-    def find_spec(self, fullname: str, path: object, target: object = None) -> ModuleSpec | None:
-        """A spec for pandas alone, that cannot be loaded."""
-        return ModuleSpec(fullname, self) if fullname == "pandas" else None
-
-    def create_module(self, spec: ModuleSpec) -> None:
-        """Raises ModuleNotFoundError."""
-        raise ModuleNotFoundError("No module named 'pandas'", name="pandas")
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Is never reached."""
+    if ctx.invoked_subcommand in set(main.commands) - RUN_MODELS:  # no other command uses pandas
+        ctx.call_on_close(block_pandas())
 
 
 for command in (

@@ -17,6 +17,7 @@ from ingest.formats.rejects import Rejects
 
 CHUNK = 8 << 20  # bytes of lines that are parsed at once
 MOST_LINE = 64 << 20  # bytes of one record
+FIRST_LINES = 1000  # that are looked at to tell what a file holds
 MOST_DOCUMENT = 4 << 30  # bytes of a JSON file that is read whole
 # JSON of activations, which are mostly zeros, shrinks 10 to 50 times; a file that grows more only fills memory.
 MOST_RATIO, FREE_RATIO = 300, 256 << 20
@@ -96,6 +97,17 @@ def read_lines(path: str | Path, rejects: Rejects) -> Iterator[Lines]:
             whole, rest = rest + content[:cut], content[cut:]
             yield Lines(number, whole)
             number += whole.count(b"\n")
+
+
+def read_first_lines(path: str | Path) -> Iterator[bytes]:
+    """Yield the first lines of a file that are not blank, until one is damaged or too long."""
+    with open_file(path) as file, contextlib.suppress(EOFError, zlib.error, gzip.BadGzipFile):
+        for _ in range(FIRST_LINES):
+            line = file.readline(MOST_LINE)
+            if not line:
+                return
+            if line.strip():
+                yield line
 
 
 def read_all(path: str | Path) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import datetime
 import shutil
@@ -21,13 +20,10 @@ from ingest.formats.batches import SourceFile
 from ingest.formats.joining.join import join_dictionary
 from ingest.formats.joining.report import ImportReport
 from ingest.formats.joining.spool import DictionarySpool, FileSummary, Spool
-from ingest.formats.rejects import Rejects
+from ingest.formats.reading import REJECTS, Files, read_files
 
 if TYPE_CHECKING:
     from featurestore import Store
-
-READING = 2  # files at once: decompressing and parsing leave Python's lock
-REJECTS = "rejects.jsonl"
 
 
 class ImportPlan(NamedTuple):
@@ -64,7 +60,8 @@ def run(store: Store, plan: ImportPlan, progress: Progress = no_progress) -> Imp
     """
     began = time.monotonic()
     spool = Spool(plan.spool)
-    places, resumed = _read_files(spool, plan, progress)
+    files = Files(plan.format.FORMAT, plan.sources, plan.options, plan.strict, plan.fetch)
+    places, resumed = read_files(spool, files, progress)
     summaries = [summary for place in places if (summary := spool.summary(place)) is not None]
     rejects_file = _collect_rejects(places, plan)
     dictionaries = _by_dictionary(places, summaries)
@@ -97,35 +94,6 @@ def run(store: Store, plan: ImportPlan, progress: Progress = no_progress) -> Imp
         seconds=time.monotonic() - began,
         described=list(plan.described),
     )
-
-
-def _read_files(spool: Spool, plan: ImportPlan, progress: Progress) -> tuple[list[Path], int]:
-    """Read every file that was not read before; returns the places of all, and how many were read before."""
-    key = repr(sorted((name, repr(value)) for name, value in plan.options.items())) + plan.format.FORMAT
-    places = [spool.place(source.file, source.identity + key) for source in plan.sources]
-    missing = [at for at, place in enumerate(places) if spool.summary(place) is None]
-    stage = progress("reading", len(missing))
-    pool = concurrent.futures.ThreadPoolExecutor(READING)
-    try:
-        work = [pool.submit(_read_file, spool, places[at], plan.sources[at], plan) for at in missing]
-        for future in concurrent.futures.as_completed(work):
-            future.result()
-            stage(1)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-    return places, len(places) - len(missing)
-
-
-def _read_file(spool: Spool, place: Path, source: SourceFile, plan: ImportPlan) -> FileSummary:
-    path = source.file if plan.fetch is None else str(plan.fetch(source))
-    writer = spool.begin(place)
-    with Rejects(place / REJECTS, plan.strict) as rejects:
-        for batch in plan.format.read(path, rejects, plan.options):
-            writer.add(batch)
-        summary = writer.end(source.name, dict(rejects.counts))
-    if plan.fetch is not None:
-        Path(path).unlink(missing_ok=True)  # what it holds is in the spool
-    return summary
 
 
 def _collect_rejects(places: list[Path], plan: ImportPlan) -> Path | None:

@@ -12,7 +12,7 @@ import pyarrow
 import pyarrow.compute
 
 from ingest.formats.joining.spool import DictionarySpool
-from ingest.formats.records.windows import hash_windows
+from ingest.formats.records.windows import Packed, hash_windows
 
 if TYPE_CHECKING:
     from featurestore import Writer
@@ -56,17 +56,16 @@ class ExcerptCorpus(NamedTuple):
 
 def collect_corpus(spool: DictionarySpool, folder: Path) -> ExcerptCorpus:
     """Return the corpus of all windows; its tokens are kept in a file in `folder`. Equal windows are one document."""
-    numbers: dict[bytes, int] = {}
+    pieces = pyarrow.array([], pyarrow.binary())
     known: dict[bytes, int] = {}
     lengths: list[numpy.ndarray] = []
     documents: list[numpy.ndarray] = []
     digest = hashlib.sha256()
     path = folder / "tokens.i4"
     with open(path, "wb") as file:
-        for packed in spool.windows():
-            here = numpy.array([numbers.setdefault(piece, len(numbers)) for piece in packed.pieces.to_pylist()])
-            tokens = packed.rows["tokens"].combine_chunks()
-            ids = here[tokens.values.to_numpy()].astype(numpy.int32) if len(here) else numpy.zeros(0, numpy.int32)
+        for packed, numbers, known_pieces in _number_pieces(spool):
+            pieces = known_pieces
+            ids = numbers[packed.rows["tokens"].combine_chunks().values.to_numpy()]
             length = packed.rows["length"].to_numpy().astype(numpy.int64)
             keys: list[bytes] = numpy.ascontiguousarray(hash_windows(ids, length)).view("V16").ravel().tolist()
             first = len(known)
@@ -80,11 +79,22 @@ def collect_corpus(spool: DictionarySpool, folder: Path) -> ExcerptCorpus:
             digest.update(chosen)
             lengths.append(length[is_fresh].astype(numpy.int32))
             documents.append(number)
-    pieces = list(numbers)
-    tokenizer = hashlib.sha256(b"".join(_frame(piece) for piece in pieces)).hexdigest()[:16]
+    listed = pieces.to_pylist()
+    tokenizer = hashlib.sha256(b"".join(_frame(piece) for piece in listed)).hexdigest()[:16]
     all_lengths = numpy.concatenate(lengths) if lengths else numpy.zeros(0, numpy.int32)
     corpus = hashlib.sha256(tokenizer.encode() + all_lengths.tobytes() + digest.digest()).hexdigest()[:16]
-    return ExcerptCorpus(corpus, tokenizer, pieces, all_lengths, numpy.memmap(path, numpy.int32, "r"), documents)
+    return ExcerptCorpus(corpus, tokenizer, listed, all_lengths, numpy.memmap(path, numpy.int32, "r"), documents)
+
+
+def _number_pieces(spool: DictionarySpool) -> Iterator[tuple[Packed, numpy.ndarray, pyarrow.Array]]:
+    """Yield each batch of windows, the number of each of its pieces among all of them, (pieces,) int32, and all."""
+    known = pyarrow.array([], pyarrow.binary())
+    for group in spool.window_groups():
+        flat = pyarrow.concat_arrays([known, *(packed.pieces for packed in group)]).dictionary_encode()
+        ends = numpy.cumsum([len(known), *(len(packed.pieces) for packed in group)])
+        known, codes = flat.dictionary, flat.indices.to_numpy()
+        for packed, begin, end in zip(group, ends, ends[1:], strict=False):
+            yield packed, codes[begin:end], known
 
 
 def make_example_rows(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from ingest.formats.records.windows import Packed, pack
 
 DONE = "done.json"
 TABLES = ("features", "labels", "scores")
+GROUP = 16  # batches of windows that are held at once
 
 
 class FileSummary(msgspec.Struct):
@@ -144,6 +146,12 @@ class DictionarySpool(NamedTuple):
         """Yield the windows of each batch."""
         for rows, pieces in zip(self._files("windows"), self._files("pieces"), strict=True):
             yield Packed(read_table(rows), read_table(pieces)["piece"].combine_chunks())
+
+    def window_groups(self) -> Iterator[list[Packed]]:
+        """Yield the same in groups, of which together the pieces are numbered more quickly than one by one."""
+        windows = self.windows()
+        while group := list(itertools.islice(windows, GROUP)):
+            yield group
 
     def vectors(self) -> list[tuple[numpy.ndarray, numpy.ndarray]]:
         """Return arrays of features' numbers and of their vectors, mapped from their files."""

@@ -192,12 +192,9 @@ def _first_record(path: Path) -> Any:
         except BadRequest:
             return None
         return content[0] if isinstance(content, list) and content else None
-    ignored = Rejects()
-    for lines in files.read_lines(path, ignored):
-        for line in lines.content.split(b"\n"):
-            if line.strip():
-                try:
-                    return msgspec.json.decode(line)
-                except (msgspec.DecodeError, UnicodeDecodeError):
-                    continue
+    for line in files.read_first_lines(path):
+        try:
+            return msgspec.json.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
     return None

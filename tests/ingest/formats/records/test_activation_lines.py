@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.formats.readers.neuronpedia_rows import SCHEMAS
-from ingest.formats.records import activation_lines
+from ingest.formats.records import activation_lines, short_texts
 
 RECORD = {"modelId": "m", "layer": "8-s", "index": "3", "tokens": ["a", " b"], "values": [0, 1.5], "binMin": -1}
 TEXTS = st.text(st.sampled_from('ab",[]\\\n {}:\u0120\U0001f600\u00e9\0'), max_size=5)
@@ -85,3 +85,30 @@ def test_what_is_no_line_of_json_is_left_too(content):
 
 def test_tokens_are_texts_of_utf8():
     assert rows(lines(RECORD).replace(b'" b"', b'"\xff"')) is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.text(st.sampled_from("abc"), max_size=30), min_size=1, max_size=40))
+def test_texts_of_any_length_are_numbered_as_a_dictionary_does(texts):
+    content = '"'.join(["", *texts, ""]).encode()
+    quotes = numpy.flatnonzero(numpy.frombuffer(content, numpy.uint8) == ord('"'))
+    codes, first = short_texts.Texts(content).encode(quotes[:-1] + 1, numpy.diff(quotes) - 1)
+    known = list(dict.fromkeys(texts))
+    assert codes.tolist() == [known.index(text) for text in texts]
+    assert first.tolist() == [texts.index(text) for text in known]
+
+
+def test_a_text_longer_than_a_token_may_be_is_left_to_others():
+    long = "x" * 4097
+    assert short_texts.Texts(long.encode()).encode(numpy.array([0]), numpy.array([4097])) is None
+    assert rows(lines(RECORD | {"tokens": [long, "b"]})) is None
+
+
+@pytest.mark.parametrize("value", ["0e5", "-0.0", "1e-3", "-2.5E2", "0.00", "10"])
+def test_numbers_are_read_however_they_are_written(value):
+    content = lines(RECORD | {"values": [0.5, 12345]}).replace(b"12345", value.encode())
+    assert rows(content)[0]["values"] == [0.5, numpy.float32(value)]
+
+
+def test_a_number_beyond_float32_is_left_to_others():
+    assert rows(lines(RECORD | {"values": [0.5, 12345]}).replace(b"12345", b"1e300")) is None
