@@ -134,7 +134,7 @@ def read_memory(process: int) -> dict[str, float]:
     """Memory of a process and its descendants, in MB, without mapped files (Linux): of the whole `service`, and of its
     processes that run `sql`."""
     memory = {"service": 0.0, "sql": 0.0}
-    for id in [process, *_find_descendants(process)]:
+    for id in [process, *find_descendants(process)]:
         with suppress(OSError):  # it ended meanwhile
             resident, shared = map(int, Path(f"/proc/{id}/statm").read_text().split()[1:3])
             own = (resident - shared) * os.sysconf("SC_PAGE_SIZE") / 1e6
@@ -144,13 +144,13 @@ def read_memory(process: int) -> dict[str, float]:
     return memory
 
 
-def _find_descendants(process: int) -> list[int]:
+def find_descendants(process: int) -> list[int]:
     """Ids of all descendants of a process, started by any of its threads."""
     children: list[int] = []
     with suppress(OSError):
         for thread in Path(f"/proc/{process}/task").iterdir():
             children += map(int, (thread / "children").read_text().split())
-    return children + [descendant for child in children for descendant in _find_descendants(child)]
+    return children + [descendant for child in children for descendant in find_descendants(child)]
 
 
 def _run_threads(calls: Sequence[Callable[[], None]]) -> None:

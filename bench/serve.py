@@ -88,10 +88,10 @@ def measure_hostile(features: int, seconds: float) -> dict[str, Any]:
             store.compact()
             store.index()
         options = ["--workers", "1", "--port", "0", "--store", str(path)]
-        with serve([sys.executable, "-u", "-m", "featurestore.cli", "serve", *options]) as (_, port):
+        with serve([sys.executable, "-u", "-m", "featurestore.cli", "serve", *options]) as (process, port):
             wait_ready(port)
             ids = itertools.cycle(list(synthetic.feature_ids(features, 2000)))
-            return measure_flood(port, make_paths(ids)["feature"], seconds)
+            return measure_flood(process.pid, port, make_paths(ids)["feature"], seconds)
 
 
 def measure(path: Path, features: int, seconds: float, mixed: float) -> dict[str, Any]:

@@ -167,12 +167,16 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def connect(location: str | Path, embedder: str | None = None) -> FeatureStore:
+def connect(location: str | Path, embedder: str | None = None, *, allow_store_locations: bool = False) -> FeatureStore:
     """Return the store in a directory, at an s3:// prefix, or behind a service's URL.
 
     `embedder` is one to use where a store was indexed with another than the default: what a store itself names is not
-    used. Raises NotFound, UnsupportedVersion, BadStore or Unavailable, and BadRequest for an embedder of a service.
+    used. `allow_store_locations` lets `activating` and `contrast` open models and weights wherever the store says that
+    they are; without it, where this user has harvested from. Raises NotFound, UnsupportedVersion, BadStore or
+    Unavailable, and BadRequest for an embedder of a service.
     """
+    if allow_store_locations and str(location).startswith(("http://", "https://")):
+        raise BadRequest(f"{location} is a service: what its store names is opened, or not, where the service runs")
     if embedder is not None and str(location).startswith(("http://", "https://")):
         raise BadRequest(f"{location} is a service, which has its own embedder: name it where the service runs")
     if str(location).startswith(("http://", "https://")):
@@ -181,7 +185,7 @@ def connect(location: str | Path, embedder: str | None = None) -> FeatureStore:
         return Client(str(location))
     from featurestore.store import Store
 
-    return Store(location, embedder)
+    return Store(location, embedder, allow_store_locations)
 
 
 def sae(id: str, store: FeatureStore | str | Path | None = None, weights: str | Path | None = None) -> Weights:

@@ -83,6 +83,14 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_state(tmp_path_factory):
+    """What tests harvest from is not recorded for the person who runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEATURESTORE_STATE", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_store(tmp_path_factory):
     """Path of the store of tests/support/tiny.py; nobody writes to it."""

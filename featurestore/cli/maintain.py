@@ -141,16 +141,17 @@ def migrate(store: str) -> None:
 )
 @click.option("--recall", type=float, help="Share of the true nearest vectors to find in large spaces. Default: 0.95.")
 @click.option("--map", "map_", is_flag=True, help="Make a map of each dictionary too, by openTSNE: some minutes.")
+@click.option("--rebuild", is_flag=True, help="Build every index again, and read nothing of the old ones.")
 @store_option
-def index(embedder: str | None, recall: float | None, map_: bool, store: str) -> None:
-    """Compact the store, then build missing or outdated indexes: decoder vectors, labels by meaning and by words.
+def index(embedder: str | None, recall: float | None, map_: bool, rebuild: bool, store: str) -> None:
+    """Compact the store, then build missing, outdated or damaged indexes: of vectors, of labels, of tokens.
 
     Example: featurestore index --store demo.features
 
     Example: featurestore index --map --store demo.features
     """
     with connect_local(store) as opened, show_progress(store, "index") as progress:
-        lines = build_index(opened, progress, embedder=embedder, recall=recall, map=map_)
+        lines = build_index(opened, progress, embedder=embedder, recall=recall, map=map_, rebuild=rebuild)
     for line in lines or ["every index is up to date"]:
         click.echo(line)
 

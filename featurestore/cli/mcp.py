@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 import featurestore
-from featurestore.extension.commands import store_option
+from featurestore.extension.commands import locations_option, store_option
 
 
 @click.command()
@@ -28,6 +28,7 @@ from featurestore.extension.commands import store_option
 @click.option(
     "--budget", type=int, default=2000, show_default=True, help="Tokens of an answer; a call may name another number."
 )
+@locations_option
 @store_option
 def mcp(
     url: str | None,

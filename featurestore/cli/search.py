@@ -15,6 +15,7 @@ from featurestore.extension.commands import (
     complete_features,
     embedder_option,
     json_option,
+    locations_option,
     store_option,
 )
 from featurestore.extension.output import print_json_lines, print_table
@@ -109,6 +110,7 @@ def nearest(to: tuple[str, ...], store: str, as_json: bool, **options: Any) -> N
 @click.option("--against-file", type=click.Path(), help="File of texts for --against, one a line.")
 @click.option("--dictionary", multiple=True, metavar="ID", help="Only this dictionary. Repeatable.")
 @click.option("-k", "k", type=int, default=10, show_default=True, help="Number of features.")
+@locations_option
 @store_option
 @json_option
 def contrast(
@@ -230,6 +232,7 @@ def show_hits(hits: featurestore.Hits, as_json: bool) -> None:
 @click.option("-k", "k", type=int, default=10, show_default=True, help="Number of features.")
 @click.option("--order", default="specific", show_default=True, help="Order by specific (to this text) or activation.")
 @click.option("--feature", multiple=True, metavar="ID", help="Only this feature, also where it is silent. Repeatable.")
+@locations_option
 @store_option
 @json_option
 def activating(

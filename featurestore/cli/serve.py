@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from featurestore.extension.commands import embedder_option, json_option, store_option
+from featurestore.extension.commands import embedder_option, json_option, locations_option, store_option
 from featurestore.extension.output import print_json_lines, print_table
 
 
@@ -53,6 +53,7 @@ from featurestore.extension.output import print_json_lines, print_table
 )
 @click.option("--access-log", metavar="FILE", help="Write a JSON line for each request to FILE; - is standard error.")
 @embedder_option
+@locations_option
 @store_option
 def serve(store: str, **options: Any) -> None:
     """Serve the store over HTTP: JSON under /v1, pages for a browser at /, the API's description at /docs.

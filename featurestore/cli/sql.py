@@ -11,7 +11,7 @@ import msgspec
 
 import featurestore
 from featurestore.errors import BadRequest
-from featurestore.extension.commands import embedder_option, json_option, store_option
+from featurestore.extension.commands import embedder_option, json_option, locations_option, store_option
 from featurestore.extension.output import fit_columns, print_expanded, print_table
 
 
@@ -41,6 +41,7 @@ from featurestore.extension.output import fit_columns, print_expanded, print_tab
 )
 @click.option("--output", "-o", type=click.Path(dir_okay=False), help="Write to this file instead of the terminal.")
 @embedder_option
+@locations_option
 @store_option
 @json_option
 def sql(

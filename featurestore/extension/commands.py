@@ -44,6 +44,25 @@ embedder_option = click.option(
     help="The embedder to use for a store that was indexed with another one than the default: a model directory, a hub "
     "name, or openai:MODEL@BASE_URL. What the store itself names is not used. Also taken from $FEATURESTORE_EMBEDDER.",
 )
+
+
+def _allow_locations(ctx: click.Context, _: click.Parameter, allowed: bool) -> None:
+    """Set the variable that Store reads, for this command and for processes that it starts."""
+    if allowed and not os.environ.get(LOCATIONS):
+        os.environ[LOCATIONS] = "1"
+        ctx.call_on_close(lambda: os.environ.pop(LOCATIONS, None))
+
+
+LOCATIONS = "FEATURESTORE_ALLOW_STORE_LOCATIONS"
+locations_option = click.option(
+    "--allow-store-locations",
+    envvar=LOCATIONS,
+    is_flag=True,
+    expose_value=False,
+    callback=_allow_locations,
+    help="Open the model and the weights where the store says that they are, also where you have never harvested from. "
+    "Also taken from $FEATURESTORE_ALLOW_STORE_LOCATIONS.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line instead of a table.")
 
 
@@ -145,6 +164,7 @@ def build_index(
     embedder: str | None = None,
     recall: float | None = None,
     map: bool = False,
+    rebuild: bool = False,
 ) -> list[str]:
-    """Compact the store, then build the indexes that are stale, maps too if `map`; returns one line per thing done."""
-    return store.compact(progress) + store.index(embedder, progress, recall, map)
+    """Compact the store, then build the indexes that are stale (or all), maps too if `map`; returns a line for each."""
+    return store.compact(progress) + store.index(embedder, progress, recall, map, rebuild)

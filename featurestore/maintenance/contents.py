@@ -15,7 +15,7 @@ from featurestore.snapshot import page_copies
 from featurestore.snapshot.decoder_vectors import open_vectors, target_layers
 from featurestore.sql.rules import check_expression
 from featurestore.storage import numpy_files
-from featurestore.storage.border import APPENDED, OF_A_GRAPH, OF_A_LIST
+from featurestore.storage.border import APPENDED, OF_A_DICTIONARY, OF_A_GRAPH, OF_A_LIST
 from featurestore.storage.directory import Directory
 from featurestore.storage.log import Snapshot
 from featurestore.storage.log_files import Part
@@ -81,7 +81,7 @@ def _read_column(rows: Rows, part: Part, name: str) -> numpy.ndarray:
 
 
 def _table_problem(snapshot: Snapshot, rows: Rows, gate: Gate, part: Part) -> str:
-    table = rows.all(part)
+    table = rows.as_written(part)
     wanted = schema.arrow_schema(part.table)
     # Columns that are younger than the file may be missing; the gate refuses those that must be there.
     if table.column_names != [name for name in wanted.names if name in table.column_names]:
@@ -94,6 +94,9 @@ def _table_problem(snapshot: Snapshot, rows: Rows, gate: Gate, part: Part) -> st
         return str(exc)
     if part.table in OF_A_LIST and table["list"].to_pylist() != [part.key]:
         return f"should hold one row, of the list {part.key}"
+    owners = table["dictionary"].unique().to_pylist() if "dictionary" in table.column_names else []
+    if part.table in OF_A_DICTIONARY and owners not in ([], [part.key]):
+        return f"has rows of {', '.join(map(str, owners)):.200}, and is a part of {part.key}"
     if part.table in ("features", "examples", *APPENDED):
         features = table["feature"].to_numpy()
         d_sae = _read_d_sae(snapshot, rows, part.key)

@@ -59,10 +59,10 @@ def _rewrite(directory: Directory, writer: Writer, gate: Gate) -> list[str]:
     hashes: dict[str, str] = {}
     for table in WIDENED:
         for part in snapshot.parts(table):
-            hashes[part.sha256] = _replace(writer, gate, snapshot, part, rows.all(part))
+            hashes[part.sha256] = _replace(writer, gate, snapshot, part, rows.as_written(part))
     moved = 0
     for part in snapshot.parts("features"):
-        table, count = _move_odd_histograms(rows.all(part))
+        table, count = _move_odd_histograms(rows.as_written(part))
         hashes[part.sha256] = _replace(writer, gate, snapshot, part, table)
         moved += count
     for part in snapshot.parts("token_index"):
@@ -83,7 +83,7 @@ def _rewrite(directory: Directory, writer: Writer, gate: Gate) -> list[str]:
 
 
 def _rewrite_documents(directory: Directory, snapshot: Snapshot, rows: Rows, writer: Writer, part: Part) -> None:
-    old = rows.all(part)
+    old = rows.as_written(part)
     if directory.format > 2:
         whole = pyarrow.array(numpy.zeros(old.num_rows, dtype=bool))
         writer.remove_parts([part])

@@ -11,10 +11,12 @@ from featurestore.errors import BadRequest, Unavailable
 from featurestore.ids import DictionariesLike, FeaturesLike, dictionary_texts
 from featurestore.snapshot.catalog import Catalog
 from featurestore.sql.engine import Engine
+from featurestore.storage.user_files import is_remembered
 from featurestore.values.dictionary import Dictionary
 from featurestore.values.feature import id_texts
 from featurestore.values.hits import Activating, ActiveFeature, Contrast, ContrastFeature
 
+LOCATIONS_VARIABLE = "FEATURESTORE_ALLOW_STORE_LOCATIONS"  # of the environment
 ORDERS = ("specific", "activation")
 MOST_K = 1000
 EMPTY = "dictionary is an empty list, which matches nothing"
@@ -33,10 +35,12 @@ def activating(
     dictionary: DictionariesLike | None,
     k: int,
     order: str,
+    allowed: bool = False,
 ) -> Activating:
     """The k features that fire hardest on a text; see FeatureStore.activating.
 
-    Raises BadRequest for a text, an order or a k out of range, Unavailable where no package runs models.
+    `allowed` says that models and weights may be opened wherever the store says that they are. Raises BadRequest for a
+    text, an order or a k out of range, Unavailable where no package runs models, and for places that nobody has named.
     """
     if not text.strip():
         raise BadRequest("text: nothing to run the model on, the text is empty")
@@ -45,7 +49,10 @@ def activating(
     _check_k(k)
     if _is_empty(dictionary):
         return Activating(text=text, tokens=(), features=(), notes=(EMPTY,))
-    tokens, active = _model_runner()(_choose_dictionaries(catalog, dictionary), text)
+    dictionaries = _choose_dictionaries(catalog, dictionary)
+    run = _model_runner()
+    _check_locations(dictionaries, allowed)
+    tokens, active = run(dictionaries, text)
     features = _rank(engine, active, len(tokens), order)
     measure = (
         "activation"
@@ -68,11 +75,12 @@ def activating_of(
     text: str,
     dictionary: DictionariesLike | None,
     features: FeaturesLike,
+    allowed: bool = False,
 ) -> Activating:
     """Return the activations of these features on a text, in their order, also of those that are silent.
 
-    Raises BadRequest for features of several models or outside `dictionary`, BadRequest or NotFound for an id, and
-    Unavailable where no package runs models.
+    `allowed` is that of `activating`. Raises BadRequest for features of several models or outside `dictionary`,
+    BadRequest or NotFound for an id, and Unavailable as `activating` does.
     """
     if not text.strip():
         raise BadRequest("text: nothing to run the model on, the text is empty")
@@ -88,10 +96,13 @@ def activating_of(
         outside = next((id for id in ids if id.dictionary not in within), None)
         if outside:
             raise BadRequest(f"features: {outside} is not in {', '.join(sorted(within))}; leave dictionary out")
-    models = sorted({catalog.dictionary(name).model for name in names})
+    dictionaries = [catalog.dictionary(name) for name in names]
+    models = sorted({dictionary.model for dictionary in dictionaries})
     if len(models) > 1:
         raise BadRequest(f"features: they are of several models ({', '.join(models)}): ask for those of one")
-    tokens, active = _model_runner()([catalog.dictionary(name) for name in names], text)
+    run = _model_runner()
+    _check_locations(dictionaries, allowed)
+    tokens, active = run(dictionaries, text)
     by_id = {
         feature.id: feature
         for name in names
@@ -117,10 +128,11 @@ def contrast(
     against: Sequence[str],
     dictionary: DictionariesLike | None,
     k: int,
+    allowed: bool = False,
 ) -> Contrast:
     """The k features that fire more on `texts` than on `against`; see FeatureStore.contrast.
 
-    Raises BadRequest for texts or a k out of range, Unavailable where no package runs models.
+    Raises BadRequest for texts or a k out of range, and Unavailable as `activating` does.
     """
     _check_texts("texts", texts)
     _check_texts("against", against)
@@ -129,6 +141,7 @@ def contrast(
         return Contrast(texts=len(texts), against=len(against), features=(), notes=(EMPTY,))
     dictionaries = _choose_dictionaries(catalog, dictionary)
     run = _model_runner()
+    _check_locations(dictionaries, allowed)
     strongest, strongest_against = (
         [_strongest(dictionaries, run(dictionaries, text)[1]) for text in side] for side in (texts, against)
     )
@@ -209,6 +222,21 @@ def _choose_dictionaries(catalog: Catalog, names: DictionariesLike | None) -> li
     if len(models) > 1:
         raise BadRequest(f"dictionary: say which; the store has dictionaries of several models: {', '.join(models)}")
     return chosen
+
+
+def _check_locations(dictionaries: Sequence[Dictionary], allowed: bool) -> None:
+    """Raise Unavailable for a model or weights that the store names and the user has not.
+
+    A store may come from anybody: whatever it names would be opened, or fetched, with the rights of the user.
+    """
+    for dictionary in [] if allowed else dictionaries:
+        for what, location in (("model", dictionary.model_location), ("weights", dictionary.weights_location)):
+            if location is not None and not is_remembered(location):
+                raise Unavailable(
+                    f"{location!r:.200} is where the store says that the {what} of {dictionary.dictionary} can be "
+                    "found, and you have not harvested from there: if you trust the store, say --allow-store-locations "
+                    f"(or set ${LOCATIONS_VARIABLE}=1)"
+                )
 
 
 def _model_runner() -> ModelRunner:

@@ -49,7 +49,8 @@ class DecoderIndex:
             self._index = once(
                 (index[0].file, tuple(file for file in covered if file in live)),
                 lambda: vectors.VectorIndex(
-                    directory.local(index[0]), [self._open(live[file]) if file in live else None for file in covered]
+                    directory.open_index(index[0]),
+                    [self._open(live[file]) if file in live else None for file in covered],
                 ),
             )
         # Rows of a removed dictionary stay in an older index: their number is -1, and they are never allowed.
@@ -151,17 +152,20 @@ def build_decoder_index(
     space: str,
     progress: Progress = no_progress,
     recall: float | None = None,
+    rebuild: bool = False,
 ) -> str:
     """Build the index of a space where it is stale or damaged. Returns a line that says what was done, "" for nothing.
 
-    Codes of parts that an older index has are taken over. A build that was killed goes on where it stopped.
+    Codes of parts that an older index has are taken over; with `rebuild`, nothing of it is. A build that was killed
+    goes on where it stopped.
     """
     parts = vector_parts(snapshot, catalog, space)
     covers = [part.file for part in parts]
     old = snapshot.parts("decoder_index", space)
     wanted = recall or (old[0].about if old else {}).get("recall", vectors.RECALL)
-    if not parts or (old and _is_current(directory, old[0], covers, wanted)):
+    if not parts or (old and not rebuild and _is_current(directory, old[0], covers, wanted)):
         return ""
+    reuse = directory.local(old[0]) if old and not rebuild and directory.is_intact(old[0]) else None
     mapped = [open_vectors(directory, part) for part in parts]
     counts = [part.rows for part in parts]
     about: dict[str, Any] = {"covers": covers, "rows": counts, "dim": mapped[0].shape[1], "format": vectors.FORMAT}
@@ -172,7 +176,7 @@ def build_decoder_index(
             path,
             mapped,
             names=[part.sha256 for part in parts],
-            reuse=directory.local(old[0]) if old else None,
+            reuse=reuse,
             work=path.parent / "building",
             recall=wanted,
             progress=progress,
@@ -188,7 +192,7 @@ def _is_current(directory: Directory, index: Part, covers: list[str], recall: fl
     """Whether an index is whole, of this format, over these files and of this recall."""
     about = index.about
     same = about.get("format") == vectors.FORMAT and about["covers"] == covers and about.get("recall", recall) == recall
-    return same and directory.is_whole(index)
+    return same and directory.is_intact(index)
 
 
 def _quality(search: Mapping[str, Any]) -> str:

@@ -250,7 +250,7 @@ class KeywordIndex:
         if self._searcher.num_docs != rows:
             raise BadStore(
                 f"the keyword index {directory} has {self._searcher.num_docs} texts, not {rows}; "
-                "run `featurestore index`"
+                "run `featurestore index --rebuild`"
             )
 
     @contextlib.contextmanager
@@ -262,7 +262,8 @@ class KeywordIndex:
             raise
         except BaseException as exc:
             raise BadStore(
-                f"the keyword index {self._directory} cannot be read; run `featurestore index` ({first_line(exc)})"
+                f"the keyword index {self._directory} cannot be read; run `featurestore index --rebuild` "
+                f"({first_line(exc)})"
             ) from None
 
     def _writable(self, directory: Path) -> Path:

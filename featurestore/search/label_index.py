@@ -75,7 +75,7 @@ class LabelIndex:
         self.numbers: numpy.ndarray = numpy.empty(0, numpy.int64)
         if parts:
             part = parts[0]
-            files = once((part.file, "files"), lambda: _LabelFiles(directory.local(part), part.rows))
+            files = once((part.file, "files"), lambda: _LabelFiles(directory.open_index(part), part.rows))
             numbering = tuple((dictionary.dictionary, dictionary.d_sae) for dictionary in catalog.dictionaries)
             self._files, self.numbers = files, once((part.file, numbering), lambda: files.numbers(catalog))
         self._indexed = len(self.numbers)
@@ -207,7 +207,7 @@ class _LabelFiles:
         try:
             return numpy_files.map_array(file)
         except (OSError, ValueError) as exc:
-            raise BadStore(f"{file} cannot be read; run `featurestore index` ({exc})") from None
+            raise BadStore(f"{file} cannot be read; run `featurestore index --rebuild` ({exc})") from None
 
     @functools.cached_property
     def vectors(self) -> vectors.VectorIndex:
@@ -233,17 +233,19 @@ def build(
     setting: str | None,
     progress: Progress,
     named: str | None = None,
+    rebuild: bool = False,
 ) -> list[str]:
-    """Build the label index where it is stale or damaged. Returns lines that say what was done.
+    """Build the label index where it is stale or damaged, or with `rebuild`. Returns lines that say what was done.
 
-    Texts that the old index has embedded are not embedded again. `setting` names the embedder; None keeps that of the
-    old index where the user has `named` one or it is the default. A build that was killed goes on where it stopped.
-    Raises Unavailable where the old index names another embedder and the user none.
+    Texts that the old index has embedded are not embedded again, except with `rebuild`. `setting` names the embedder;
+    None keeps that of the old index where the user has `named` one or it is the default. A build that was killed goes
+    on where it stopped. Raises Unavailable where the old index names another embedder and the user none.
     """
     covers = _covers(snapshot)
     old = snapshot.parts(TABLE, KEY)
-    known = old[0].about if old and directory.is_whole(old[0]) else {}
-    wanted: str | None = choose_setting(directory, snapshot, setting, named)
+    intact = bool(old) and not rebuild and directory.is_intact(old[0])
+    known = old[0].about if intact else {}
+    wanted: str | None = choose_setting(directory, snapshot, setting, named, rebuild)
     if wanted is None:
         return []
     if not embedders.available(wanted):
@@ -259,7 +261,7 @@ def build(
     rows = engine.table(LABELS)
     lines = [f"label index: {rows.num_rows:,} labels"]
     reuse = None
-    if embedder and old and old[0].about["embedder_id"] == embedder_id:
+    if embedder and intact and old[0].about["embedder_id"] == embedder_id:
         reuse = _Reuse(directory.local(old[0]), old[0].about.get("layout", 0) >= AS_WRITTEN)
 
     def write(path: Path) -> int:
@@ -276,7 +278,9 @@ def build(
     return lines
 
 
-def choose_setting(directory: Directory, snapshot: Snapshot, setting: str | None, named: str | None) -> str | None:
+def choose_setting(
+    directory: Directory, snapshot: Snapshot, setting: str | None, named: str | None, rebuild: bool = False
+) -> str | None:
     """Return the setting of the embedder for a new label index; None where the old one is as it should be.
 
     Raises Unavailable where the old index names an embedder, the user none, and labels have to be embedded.
@@ -286,10 +290,10 @@ def choose_setting(directory: Directory, snapshot: Snapshot, setting: str | None
     old = snapshot.parts(TABLE, KEY)
     if not old:
         return named or embedders.DEFAULT
-    stated = old[0].about["embedder"]
     about = old[0].about
-    current = about.get("covers") == _covers(snapshot) and about.get("layout") == LAYOUT and directory.is_whole(old[0])
-    if current and embedders.find_refusal(stated, named):
+    stated = about["embedder"]
+    current = about.get("covers") == _covers(snapshot) and about.get("layout") == LAYOUT and directory.is_intact(old[0])
+    if current and not rebuild and embedders.find_refusal(stated, named):
         return None
     return embedders.choose(stated, named)
 

@@ -61,7 +61,9 @@ class TokenIndex:
         return len(self._parts)
 
     def _open(self, part: Part) -> keyword.KeywordIndex:
-        return self._once((part.file, "keywords"), lambda: keyword.KeywordIndex(self._directory.local(part), part.rows))
+        return self._once(
+            (part.file, "keywords"), lambda: keyword.KeywordIndex(self._directory.open_index(part), part.rows)
+        )
 
     def search(self, words: keyword.Words, k: int, choice: Choice, over: str) -> tuple[numpy.ndarray, numpy.ndarray]:
         """The k allowed features that match best: catalog numbers (int64) and BM25 scores (float32), best first.
@@ -116,14 +118,24 @@ def _covers(snapshot: Snapshot, dictionary: str) -> list[str]:
 
 
 def build(
-    writer: Writer, directory: Directory, snapshot: Snapshot, catalog: Catalog, rows: Rows, progress: Progress
+    writer: Writer,
+    directory: Directory,
+    snapshot: Snapshot,
+    catalog: Catalog,
+    rows: Rows,
+    progress: Progress,
+    rebuild: bool = False,
 ) -> list[str]:
-    """Build every dictionary's token index that is missing, stale or damaged. Returns lines that say what was done."""
+    """Build every dictionary's token index that is missing, stale or damaged, or with `rebuild` all of them.
+
+    Returns lines that say what was done.
+    """
     lines = []
     for dictionary in catalog.dictionaries:
         name, d_sae = dictionary.dictionary, dictionary.d_sae
         old = snapshot.parts(TABLE, name)
-        if not is_stale(snapshot, name, old[0] if old else None) and all(map(directory.is_whole, old)):
+        is_current = not is_stale(snapshot, name, old[0] if old else None) and all(map(directory.is_intact, old))
+        if is_current and not (rebuild and old):
             continue
         advance = progress(f"indexing tokens of {name}", d_sae)
         reader = _Reader(snapshot, rows)

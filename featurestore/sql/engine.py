@@ -66,6 +66,8 @@ class Engine:
             schema.create(self._con, files, rules_of(snapshot, directory.location))
         except duckdb.Error as exc:
             raise find_file_error(exc) or BadStore(f"{directory.location}: {self._describe(exc)}") from None
+        if problem := schema.find_foreign_type(self._con):
+            raise BadStore(f"{directory.location}: {problem}; `featurestore check` says in which file")
 
     def _lock_down(self, files: Iterable[list[str]], memory: int | None) -> None:
         """Take from DuckDB all but reading these files, before it is given anything that a store or a caller says."""

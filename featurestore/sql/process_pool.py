@@ -185,7 +185,8 @@ class _Worker:
         self.idle = True
         self._ready = False
         command = [sys.executable, "-m", "featurestore.sql.worker_process", location, str(memory)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        # Ctrl-C goes to the terminal's process group: of its own, this process is ended by the service alone.
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0)
         assert self._process.stdout is not None
         self._poll = select.poll()  # select() knows no file numbers beyond 1023
         self._poll.register(self._process.stdout, select.POLLIN)

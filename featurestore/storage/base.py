@@ -66,6 +66,10 @@ class Storage(abc.ABC):
     def local(self, name: str) -> Path:
         """Return a path on this machine of the part `name`, a file or a directory. Raises BadStore when missing."""
 
+    def drop_copy(self, name: str) -> bool:
+        """Delete what `local` has copied to this machine, to be copied again. Returns whether there was a copy."""
+        return False
+
     @abc.abstractmethod
     def open(self, name: str, size: int | None = None) -> Any:
         """Return the file as pyarrow reads it: a path, or an open file. Raises BadStore when it is missing."""

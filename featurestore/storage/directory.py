@@ -32,6 +32,7 @@ from featurestore.errors import (
 from featurestore.storage import log as log_module
 from featurestore.storage.base import JOBS, LEASES, Entry, Storage
 from featurestore.storage.border import APPENDED, OF_A_DICTIONARY, SHARED, check_store_file
+from featurestore.storage.checksums import find_changed
 from featurestore.storage.local import LocalStorage
 from featurestore.storage.locations import storage_at
 from featurestore.storage.log import Log, Snapshot
@@ -86,6 +87,31 @@ class Directory:
     def local(self, part: Part) -> Path:
         """Return a path of this machine with the part's file or directory."""
         return self.storage.local(part.file)
+
+    def open_index(self, part: Part) -> Path:
+        """Return a path of this machine with the files of an index, which are as they were written.
+
+        Libraries that read indexes trust what they read. Raises BadStore for a file that was changed or is missing.
+        """
+        changed = self._find_changed(part)
+        if changed and self.storage.drop_copy(part.file):
+            changed = self._find_changed(part)
+        if changed:
+            raise BadStore(
+                f"{self.location}/{changed} is damaged: its content is not what its checksum says; "
+                "run `featurestore index --rebuild`"
+            )
+        return self.local(part)
+
+    def is_intact(self, part: Part) -> bool:
+        """Return whether an index's files have the size and, on this machine, the content they were written with."""
+        return self.is_whole(part) and not (isinstance(self.storage, LocalStorage) and self._find_changed(part))
+
+    def _find_changed(self, part: Part) -> str | None:
+        """Return the name of a file of the part that is not what it was when it was written, or None."""
+        digests = part.files or {"": part.sha256}
+        name = find_changed(self.local(part), digests, part.bytes)
+        return f"{part.file}/{name}" if name and part.files else name and part.file
 
     def is_whole(self, part: Part) -> bool:
         """Return whether a part's files exist and have together the size they were written with; no content is read."""

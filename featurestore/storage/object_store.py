@@ -20,6 +20,7 @@ from featurestore.errors import BadStore, Unavailable
 from featurestore.storage.base import LEASES, Entry, Storage
 from featurestore.storage.lease import Lease
 from featurestore.storage.ranged_files import RangedFile, RangedFiles
+from featurestore.storage.user_files import cache_root
 
 # A writer on an object store is taken for dead when it has not touched its lease this long; it does with every part.
 LEASE_SECONDS = 6 * 3600.0
@@ -48,8 +49,7 @@ class ObjectStorage(Storage):
             self._store = obstore.store.from_url(self._root)
         except Exception as exc:  # obstore's own kinds, ValueError, TypeError: whatever a wrong URL meets
             raise Unavailable(f"{url} cannot be opened: {first_line(exc, 300)}") from None
-        root = os.environ.get("FEATURESTORE_CACHE") or "~/.cache/featurestore"
-        self._cache = Path(root).expanduser() / hashlib.sha256(self._root.encode()).hexdigest()[:16]
+        self._cache = cache_root() / hashlib.sha256(self._root.encode()).hexdigest()[:16]
 
     @contextlib.contextmanager
     def _translate_errors(self, doing: str) -> Iterator[None]:
@@ -141,6 +141,13 @@ class ObjectStorage(Storage):
             os.replace(staged, kept)
         shutil.rmtree(staged.parent, ignore_errors=True)
         return kept
+
+    def drop_copy(self, name: str) -> bool:
+        kept = self._cache / name
+        if not kept.exists():
+            return False
+        shutil.rmtree(kept) if kept.is_dir() else kept.unlink()
+        return True
 
     def _find_entry(self, name: str) -> Entry:
         import obstore

@@ -97,13 +97,17 @@ os.register_at_fork(after_in_child=_leave_parents)
 class Store(FeatureStore):
     """A store in a directory of this machine or on an object store. Safe to share between threads."""
 
-    def __init__(self, path: str | Path, embedder: str | None = None):
+    def __init__(self, path: str | Path, embedder: str | None = None, allow_store_locations: bool = False):
         """`embedder` is one to use where the store's label index names another than the default.
 
-        Without it that of $FEATURESTORE_EMBEDDER is used. Raises NotFound, UnsupportedVersion or BadStore when there is
+        Without it that of $FEATURESTORE_EMBEDDER is used. With `allow_store_locations`, or
+        $FEATURESTORE_ALLOW_STORE_LOCATIONS, models and weights are opened where the store says that they are, also
+        where this user has never harvested from. Raises NotFound, UnsupportedVersion or BadStore when there is
         no readable store at `path`.
         """
         self._named = embedder or os.environ.get(embedders.VARIABLE) or None
+        stated = os.environ.get(activating.LOCATIONS_VARIABLE, "")
+        self._allows_locations = allow_store_locations or stated.lower() in ("1", "true", "yes", "on")
         self.location = str(path)
         self._forked = False
         self._directory = Directory(path)
@@ -347,8 +351,10 @@ class Store(FeatureStore):
     ) -> Activating:
         view = self._current_view
         if features is not None:
-            return activating.activating_of(view.catalog, view.engine, text, dictionary, features)
-        return activating.activating(view.catalog, view.engine, text, dictionary, k, order)
+            return activating.activating_of(
+                view.catalog, view.engine, text, dictionary, features, self._allows_locations
+            )
+        return activating.activating(view.catalog, view.engine, text, dictionary, k, order, self._allows_locations)
 
     def contrast(
         self,
@@ -358,7 +364,7 @@ class Store(FeatureStore):
         k: int = 10,
     ) -> Contrast:
         view = self._current_view
-        return activating.contrast(view.catalog, view.engine, texts, against, dictionary, k)
+        return activating.contrast(view.catalog, view.engine, texts, against, dictionary, k, self._allows_locations)
 
     def neighbourhood(self, id: FeatureLike, k: int = 8, within: DictionariesLike | None = None) -> Neighbourhood:
         view = self._current_view
@@ -535,8 +541,11 @@ class Store(FeatureStore):
         progress: Progress = no_progress,
         recall: float | None = None,
         map: bool = False,
+        rebuild: bool = False,
     ) -> list[str]:
-        """Build the indexes that are missing or stale; returns one line per thing done.
+        """Build the indexes that are missing, stale or damaged; returns one line per thing done.
+
+        With `rebuild` all are built, and nothing of the old ones is read.
 
         `map` makes a two-dimensional map of each dictionary too, and needs openTSNE (`featurestore[map]`).
 
@@ -549,16 +558,20 @@ class Store(FeatureStore):
         self._named = embedder or self._named
         view = self._current_view
         # Known before the vectors are indexed, which may take hours.
-        label_index.choose_setting(self._directory, view.snapshot, embedder, self._named)
+        label_index.choose_setting(self._directory, view.snapshot, embedder, self._named, rebuild)
         lines: list[str] = []
         with self.writer("featurestore index") as writer:
             for space in sorted({d.space for d in view.catalog.dictionaries if d.space is not None}):
-                line = build_decoder_index(writer, view.directory, view.snapshot, view.catalog, space, progress, recall)
+                line = build_decoder_index(
+                    writer, view.directory, view.snapshot, view.catalog, space, progress, recall, rebuild
+                )
                 lines += [line] if line else []
             lines += label_index.build(
-                writer, view.directory, view.snapshot, view.engine, embedder, progress, self._named
+                writer, view.directory, view.snapshot, view.engine, embedder, progress, self._named, rebuild
             )
-            lines += token_index.build(writer, view.directory, view.snapshot, view.catalog, self._rows, progress)
+            lines += token_index.build(
+                writer, view.directory, view.snapshot, view.catalog, self._rows, progress, rebuild
+            )
             if map:
                 lines += feature_maps.build_maps(writer, view.snapshot, view.vectors, progress)
         return lines

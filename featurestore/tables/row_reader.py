@@ -14,12 +14,14 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
 
+from featurestore.display.text import first_line
 from featurestore.errors import BadStore
 from featurestore.storage.directory import Directory
 from featurestore.storage.log_files import Part
 from featurestore.tables.feature_rows import FeatureRows
 from featurestore.tables.grouped_rows import GroupedRows
 from featurestore.tables.layout import SHARD_FEATURES
+from featurestore.tables.stored_types import REMEDY, conform
 from featurestore.tables.token_stream import Stream
 from featurestore.tables.vocabulary import Vocabulary
 from featurestore.values.dictionary import Dictionary
@@ -105,13 +107,13 @@ class Rows:
             )
             with pyarrow.parquet.ParquetFile(self._directory.open(part), metadata=groups.metadata) as file:
                 if not wanted:
-                    empty = file.schema_arrow.empty_table()
-                    return empty.select(list(columns)) if columns else empty
+                    return conform(file.schema_arrow.empty_table(), part.table, self._place(part), columns)
                 # Of a few row groups, handing columns to threads costs more than it saves.
                 threads = len(wanted) > FEW_GROUPS
                 rows = file.read_row_groups(wanted, columns=list(columns) if columns else None, use_threads=threads)
-        except (OSError, pyarrow.ArrowException) as exc:
-            raise BadStore(f"{self._directory.location}/{part.file} cannot be read: {exc}") from None
+        except (OSError, ValueError, pyarrow.ArrowException) as exc:
+            raise BadStore(f"{self._place(part)} cannot be read: {first_line(exc)}") from None
+        rows = conform(rows, part.table, self._place(part), columns)
         keep = numpy.isin(rows["feature"].to_numpy(), features)
         at = numpy.flatnonzero(keep)
         if len(at) and at[-1] - at[0] + 1 == len(at):
@@ -147,12 +149,19 @@ class Rows:
         return table["feature"].to_numpy(), table
 
     def all(self, part: Part, columns: Sequence[str] | None = None) -> pyarrow.Table:
-        """Return every row of a Parquet part. Raises BadStore when the file cannot be read."""
+        """Return every row of a Parquet part. Raises BadStore when the file cannot be read, or has other types."""
+        return conform(self.as_written(part, columns), part.table, self._place(part), columns)
+
+    def as_written(self, part: Part, columns: Sequence[str] | None = None) -> pyarrow.Table:
+        """Return every row of a Parquet part with the columns and types of the file. Raises BadStore as `all`."""
         try:
             with pyarrow.parquet.ParquetFile(self._directory.open(part)) as file:
                 return file.read(columns=list(columns) if columns else None)
-        except (OSError, pyarrow.ArrowException) as exc:
-            raise BadStore(f"{self._directory.location}/{part.file} cannot be read: {exc}") from None
+        except (OSError, ValueError, pyarrow.ArrowException) as exc:
+            raise BadStore(f"{self._place(part)} cannot be read: {first_line(exc)}") from None
+
+    def _place(self, part: Part) -> str:
+        return f"{self._directory.location}/{part.file}"
 
     def _groups(self, part: Part) -> _Groups:
         with self._lock:
@@ -161,9 +170,14 @@ class Rows:
                 return self._kept[part.file]
         with pyarrow.parquet.ParquetFile(self._directory.open(part)) as file:
             metadata = file.metadata
-        column = metadata.schema.names.index("feature")
+        names = [metadata.schema.column(n).path for n in range(len(metadata.schema))]
+        if "feature" not in names:
+            raise BadStore(f"{self._place(part)} has no column feature; {REMEDY}")
+        column = names.index("feature")
         filled = [n for n in range(metadata.num_row_groups) if metadata.row_group(n).num_rows]
         reach = [metadata.row_group(n).column(column).statistics for n in filled]  # a part without rows has none
+        if not all(r is not None and r.has_min_max and isinstance(r.min, int) for r in reach):
+            raise BadStore(f"{self._place(part)} does not say which features its row groups have; {REMEDY}")
         groups = _Groups(metadata, numpy.array([r.min for r in reach]), numpy.array([r.max for r in reach]))
         with self._lock:
             self._kept[part.file] = groups
@@ -175,7 +189,22 @@ class Rows:
         return Documents(part.key, self.all(part, ["document", "name", "tokenizer", "held_out"]))
 
     def _dictionary(self, part: Part) -> Dictionary:
-        return msgspec.convert(self.all(part).to_pylist()[0], Dictionary)
+        rows = self.all(part)
+        if rows.num_rows != 1:
+            raise BadStore(f"{self._place(part)} has {rows.num_rows} rows; a dictionary has one; {REMEDY}")
+        try:
+            dictionary = msgspec.convert(rows.to_pylist()[0], Dictionary)
+        except (msgspec.ValidationError, ValueError, OverflowError) as exc:
+            raise BadStore(f"{self._place(part)} is no dictionary: {exc}; {REMEDY}") from None
+        if dictionary.dictionary != part.key:
+            raise BadStore(
+                f"{self._place(part)} says that it is of {dictionary.dictionary!r:.200}, and the log that it is of "
+                f"{part.key}; {REMEDY}"
+            )
+        return dictionary
 
     def _vocabulary(self, part: Part) -> Vocabulary:
-        return Vocabulary(self.all(part, ["bytes"])["bytes"][0].as_py())
+        rows = self.all(part, ["bytes"])
+        if rows.num_rows != 1:
+            raise BadStore(f"{self._place(part)} has {rows.num_rows} rows; a tokenizer has one; {REMEDY}")
+        return Vocabulary(rows["bytes"][0].as_py())

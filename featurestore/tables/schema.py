@@ -67,6 +67,16 @@ def arrow_schema(table: str) -> pyarrow.Schema:
 
 
 @functools.cache
+def required_columns() -> dict[str, frozenset[str]]:
+    """Return the columns of each stored table that have a value in every row."""
+    with _fresh() as con:
+        rows = con.execute(
+            "SELECT table_name, column_name FROM duckdb_columns() WHERE schema_name = 'stored' AND NOT is_nullable"
+        ).fetchall()
+    return {table: frozenset(column for owner, column in rows if owner == table) for table in tables()}
+
+
+@functools.cache
 def columns() -> tuple[Column, ...]:
     """Return every column of the views people query, in order; a view's column has its own comment or its table's."""
     with _fresh() as con:
@@ -150,6 +160,29 @@ def create(
             con.execute(f"CREATE VIEW stored.{name} AS {_reading(name, parquet[name])}").fetchall()
         elif not statement.lstrip().upper().startswith("COMMENT"):
             con.execute(statement).fetchall()
+
+
+def find_foreign_type(con: duckdb.DuckDBPyConnection) -> str | None:
+    """Return a sentence on a column of the stored views whose type is not that of the schema, or None."""
+    rows = con.execute(_TYPES).fetchall()
+    types = _stored_types()
+    for view, column, type_ in rows:
+        table = view if view in tables() else view.rpartition("_")[2]
+        wanted = types.get((table, column), type_)
+        if type_ != wanted:
+            return (
+                f"the column {column} of a part of {table} is {first_line(type_, 100)}, not {first_line(wanted, 100)}"
+            )
+    return None
+
+
+_TYPES = "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE schema_name = 'stored'"
+
+
+@functools.cache
+def _stored_types() -> dict[tuple[str, str], str]:
+    with _fresh() as con:
+        return {(table, column): type_ for table, column, type_ in con.execute(_TYPES).fetchall()}
 
 
 def _reading(name: str, files: list[str]) -> str:

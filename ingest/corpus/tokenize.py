@@ -132,7 +132,9 @@ def _check_tokenizer(location: str, wanted: str, name: str) -> None:
     from transformers import AutoTokenizer
 
     try:
-        other = AutoTokenizer.from_pretrained(location, local_files_only=Path(location).is_dir())
+        other = AutoTokenizer.from_pretrained(
+            location, local_files_only=Path(location).is_dir(), trust_remote_code=False
+        )
     # transformers passes on whatever its parsers and the hub raise.
     except Exception as exc:
         raise BadRequest(

@@ -18,6 +18,7 @@ import pyarrow.compute
 
 import featurestore
 from featurestore import BadRequest, Conflict
+from featurestore.extension.locations import remember_locations
 from featurestore.extension.progress import Progress, no_progress
 from ingest.harvest import shards
 from ingest.harvest.store_rows import Unembedding, make_dictionary_row, make_weight_columns, writes_to_stream
@@ -80,6 +81,7 @@ def attach_weights(
         for table in ("dictionaries", "features", "feature_rows"):
             writer.remove(table, name)
         writer.add("dictionaries", pyarrow.Table.from_pylist([row]), key=name)
+        remember_locations(facts["model_location"], facts["weights_location"])
         for first in range(0, sae.d_sae, shards.SHARD):
             last = min(first + shards.SHARD, sae.d_sae)
             _write_shard(store, writer, name, first, sae.part(first, last), unembedding)

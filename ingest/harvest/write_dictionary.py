@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow
 
+from featurestore.extension.locations import remember_locations
 from ingest.corpus.corpus import Corpus
 from ingest.harvest import shards, store_rows
 from ingest.harvest.executor import Executor, Handle
@@ -93,6 +94,7 @@ def write_statistics(
         settings=json.dumps(plan.settings | {"excluded": excluded, "coactive_tokens": len(samples["tokens"])}),
     )
     writer.add("dictionaries", pyarrow.Table.from_pylist([row]), key=name)
+    remember_locations(row["model_location"], row["weights_location"])
     writer.add("contexts", store_rows.make_context_rows(name, corpus.id, samples["contexts"]), key=name)
     pairs = executor.put(Coactivity(*find_coactive(samples["tokens"], sae.d_sae)))
     spans = [(first, min(first + shards.SHARD, sae.d_sae)) for first in range(0, sae.d_sae, shards.SHARD)]
@@ -112,6 +114,7 @@ def write_weights(
     name = f"{model_id}/{source}"
     row = store_rows.make_dictionary_row(model_id, source, sae, model)
     writer.add("dictionaries", pyarrow.Table.from_pylist([row]), key=name)
+    remember_locations(row["model_location"], row["weights_location"])
     device = str(unembedding.matrix.device) if unembedding else "cpu"
     for first in range(0, sae.d_sae, shards.SHARD):
         add_shard(writer, name, first, sae.part(first, min(first + shards.SHARD, sae.d_sae)), device, unembedding)

@@ -45,7 +45,10 @@ def _load(location: str, dtype: str) -> tuple[Architecture, Any, Any]:
     local = Path(location).is_dir()
     _check_adapters(location)
     name, _, revision = (location, "", "") if local else location.partition("@")
-    options: dict[str, Any] = {"local_files_only": local} | ({"revision": revision} if revision else {})
+    # Asked about code of the model, transformers would wait for an answer.
+    options: dict[str, Any] = {"local_files_only": local, "trust_remote_code": False} | (
+        {"revision": revision} if revision else {}
+    )
     try:
         # The type is checked before gigabytes of weights are read.
         architecture = architecture_of(AutoConfig.from_pretrained(name, **options))

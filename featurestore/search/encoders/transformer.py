@@ -9,6 +9,7 @@ import contextlib
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy
 
@@ -40,9 +41,10 @@ class TransformerEncoder:
         logging.set_verbosity_error()
         logging.disable_progress_bar()
         local = Path(location).is_dir()
+        options: dict[str, Any] = {"local_files_only": local, "trust_remote_code": False}
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(location, local_files_only=local)
-            self._model = AutoModel.from_pretrained(location, local_files_only=local, dtype=torch.float32).eval()
+            self._tokenizer = AutoTokenizer.from_pretrained(location, **options)
+            self._model = AutoModel.from_pretrained(location, **options, dtype=torch.float32).eval()
         except (OSError, ValueError) as exc:
             raise Unavailable(f"no embedder at {location}: {first_line(exc)}") from None
         self._torch = torch

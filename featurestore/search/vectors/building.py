@@ -116,9 +116,9 @@ def read_about(path: Path) -> About:
         for name, size in about.files.items():
             size_found = (path / name).stat().st_size
             if size_found != size:
-                raise BadStore(f"{path / name} has {size_found} bytes, not {size}; run `featurestore index`")
+                raise BadStore(f"{path / name} has {size_found} bytes, not {size}; run `featurestore index --rebuild`")
     except (OSError, msgspec.MsgspecError, AttributeError) as exc:
-        raise BadStore(f"the index {path} cannot be read; run `featurestore index` ({exc})") from None
+        raise BadStore(f"the index {path} cannot be read; run `featurestore index --rebuild` ({exc})") from None
     return about
 
 

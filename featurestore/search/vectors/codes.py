@@ -53,7 +53,7 @@ def load_trained(file: Path) -> Trained:
     try:
         arrays = {name: numpy_files.read_member(file, name) for name in ("rotation", *clusters.Clusters._fields)}
     except Exception as exc:  # a damaged zip file raises errors of many kinds
-        raise BadStore(f"{file} cannot be read; run `featurestore index` ({exc})") from None
+        raise BadStore(f"{file} cannot be read; run `featurestore index --rebuild` ({exc})") from None
     return Trained(arrays.pop("rotation"), clusters.Clusters(**arrays))
 
 
@@ -132,9 +132,11 @@ class Lists:
         try:
             index: Any = faiss.read_index(str(file))
         except RuntimeError as exc:
-            raise BadStore(f"the index {file} cannot be read; run `featurestore index` ({first_line(exc)})") from None
+            raise BadStore(
+                f"the index {file} cannot be read; run `featurestore index --rebuild` ({first_line(exc)})"
+            ) from None
         if index.ntotal != rows:
-            raise BadStore(f"the index {file} has {index.ntotal} rows, not {rows}; run `featurestore index`")
+            raise BadStore(f"the index {file} has {index.ntotal} rows, not {rows}; run `featurestore index --rebuild`")
         index.qb = QUERY_BITS
         self._index = index
         self._centroids = numpy.ascontiguousarray(trained.clusters.centroids)

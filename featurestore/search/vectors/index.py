@@ -71,7 +71,7 @@ class VectorIndex:
         try:
             self._list_of_row = numpy.asarray(numpy_files.map_array(path / "lists.npy"))
         except (OSError, ValueError) as exc:
-            raise BadStore(f"{path}/lists.npy cannot be read; run `featurestore index` ({exc})") from None
+            raise BadStore(f"{path}/lists.npy cannot be read; run `featurestore index --rebuild` ({exc})") from None
         self._sizes = numpy.bincount(self._list_of_row, minlength=self._lists.count)
         self._present = self._rows.present
         self._about = about
@@ -81,10 +81,12 @@ class VectorIndex:
             self._flat = faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
         except RuntimeError as exc:
             reason = first_line(exc)
-            raise BadStore(f"the index {path} cannot be read; run `featurestore index` ({reason})") from None
+            raise BadStore(f"the index {path} cannot be read; run `featurestore index --rebuild` ({reason})") from None
         rows = sum(len(part) for part in vectors if part is not None)
         if self._flat.ntotal < rows or (self._flat.ntotal > rows and all(part is not None for part in vectors)):
-            raise BadStore(f"the index {path} has {self._flat.ntotal} rows, not {rows}; run `featurestore index`")
+            raise BadStore(
+                f"the index {path} has {self._flat.ntotal} rows, not {rows}; run `featurestore index --rebuild`"
+            )
 
     @property
     def dim(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+import ipaddress
 import logging
 import time
 from typing import Any
@@ -104,6 +105,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._closed = False
         self.doomed = False  # to be closed by the listener, in favour of another
         super().__init__(*arguments, **named)
+        self.network = find_network(self.addr[0])
 
     @property
     def resting(self) -> bool:
@@ -111,12 +113,14 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return not self.requests and not self.doomed
 
     def readable(self) -> bool:
-        """Return whether the listener is to wait for bytes to receive."""
-        return not self._closed and bool(super().readable())
+        """Return whether the listener is to wait for bytes to receive. Asked of every connection at every event."""
+        return not (
+            self.requests or self.total_outbufs_len or self.will_close or self.close_when_flushed or self._closed
+        )
 
     def writable(self) -> bool:
-        """Return whether the listener is to wait until bytes can be sent."""
-        return not self._closed and bool(super().writable())
+        """Return whether the listener is to wait until bytes can be sent. Asked of every connection at every event."""
+        return bool(self.total_outbufs_len or self.will_close or self.close_when_flushed) and not self._closed
 
     def handle_close(self) -> None:
         """Close the connection. What is being answered is broken off when it next sends."""
@@ -194,6 +198,16 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self.outbufs[-1].append(answer)
             self.total_outbufs_len += len(answer)
             self.close_when_flushed = True
+
+
+def find_network(address: str) -> str:
+    """Return the address, or the /64 network of an IPv6 address: whoever has one of it has all."""
+    if ":" not in address:
+        return address
+    try:
+        return str(ipaddress.ip_network((address.partition("%")[0], 64), strict=False))
+    except ValueError:
+        return address
 
 
 def encode_problem(exc: FeatureStoreError, status: int, id: str) -> tuple[str, list[tuple[str, str]], bytes]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import logging
 import resource
 import socket
@@ -14,7 +13,7 @@ from typing import Any
 from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 
-from featurestore.web.serving.channel import HELD_BYTES, Channel
+from featurestore.web.serving.channel import HELD_BYTES, Channel, find_network
 
 MOST_CONNECTIONS = 1000
 MOST_OF_ADDRESS = 200  # connections of one address; of IPv6, of one /64 network
@@ -84,7 +83,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
                     self._pause(exc)
                     return
                 continue  # the client has gone already
-            if self._make_room(_find_network(address[0])):
+            if self._make_room(find_network(address[0])):
                 self.channel_class(self, connection, address, self.adj, map=self._map)
             else:
                 connection.close()
@@ -92,7 +91,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
     def _make_room(self, network: str) -> bool:
         """Close connections until one more fits. Returns False where none can be closed: all are being answered."""
         channels = [channel for channel in self.active_channels.values() if not channel.doomed]
-        of_network = [channel for channel in channels if _find_network(channel.addr[0]) == network]
+        of_network = [channel for channel in channels if channel.network == network]
         if len(of_network) >= self.most_of_address:
             return self._doom_oldest(of_network)
         return len(channels) < self.most_connections or self._doom_oldest(channels)
@@ -107,23 +106,13 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
 
     def _doom_oldest(self, channels: Iterable[Channel]) -> bool:
         """Close the connection that has waited longest and is not being answered. Returns whether there was one."""
-        resting = [channel for channel in channels if channel.resting]
+        resting = [channel for channel in channels if not (channel.requests or channel.doomed)]
         if not resting:
             return False
         oldest = min(resting, key=lambda channel: channel.rested)
         oldest.doomed = True
         self._doomed.append(oldest)
         return True
-
-
-def _find_network(address: str) -> str:
-    """Return the address, or the /64 network of an IPv6 address: whoever has one of it has all."""
-    if ":" not in address:
-        return address
-    try:
-        return str(ipaddress.ip_network((address.partition("%")[0], 64), strict=False))
-    except ValueError:
-        return address
 
 
 def _count_connections() -> int:

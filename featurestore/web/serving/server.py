@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import sys
 
 import click
 
@@ -15,6 +16,10 @@ from featurestore.web.serving.signals import drain_on_terminate, interrupt_on_te
 from featurestore.web.serving.sockets import address_of, listen_at
 from featurestore.web.settings import Settings, trusted_hosts
 from featurestore.wire.limits import MOST_GRAPH
+
+# A thread that was away from the interpreter, to read or to compute, gets it back after so long at most. The page of a
+# feature is away some 30 times; Python's own 5 ms would add up where other requests keep the interpreter busy.
+SWITCH_SECONDS = 0.0005
 
 
 def serve(
@@ -31,6 +36,7 @@ def serve(
     and before it ends its clients get time to connect to the others. Raises Unavailable when the port is taken.
     """
     is_worker = listening is not None
+    sys.setswitchinterval(SWITCH_SECONDS)
     # Bound first, so that a busy port is reported before anything starts.
     listening = listening or listen_at(host, port)
     settings = settings or Settings(hosts=trusted_hosts(host), threads=threads)

@@ -93,14 +93,14 @@ def test_a_panic_of_the_library_is_a_damaged_index(written):
         lambda: index.texts(0),
         lambda: index.count("exception"),
     ):
-        with pytest.raises(BadStore, match="run `featurestore index` .range end index 7"):
+        with pytest.raises(BadStore, match="run `featurestore index --rebuild` .range end index 7"):
             ask()
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[" * 10_000, b"\xff" * 100])
 def test_an_index_whose_description_is_damaged(written, content):
     (written / "meta.json").write_bytes(content)
-    with pytest.raises(BadStore, match="run `featurestore index`"):
+    with pytest.raises(BadStore, match="run `featurestore index --rebuild`"):
         keyword.KeywordIndex(written, 3)
 
 

@@ -268,7 +268,7 @@ def test_damage_is_named(large, tmp_path, name, damage):
         (copy / name).write_bytes(raw[: len(raw) // 2])
     elif damage == "scrambled":
         (copy / name).write_bytes(bytes(255 - byte for byte in raw[:200]) + raw[200:])
-    with pytest.raises(BadStore, match="run `featurestore index`"):
+    with pytest.raises(BadStore, match="run `featurestore index --rebuild`"):
         vectors.VectorIndex(copy, parts)
 
 
@@ -453,7 +453,7 @@ def test_small_indexes_are_exact(tmp_path):
     with pytest.raises(BadStore, match="has 2000 rows, not 1500"):
         vectors.VectorIndex(tmp_path / "index", parts[:1])
     (tmp_path / "index").write_bytes((tmp_path / "index").read_bytes()[:5000])
-    with pytest.raises(BadStore, match="run `featurestore index`"):
+    with pytest.raises(BadStore, match="run `featurestore index --rebuild`"):
         vectors.VectorIndex(tmp_path / "index", parts)
 
 
