@@ -172,8 +172,8 @@ def connect(location: str | Path, embedder: str | None = None, *, allow_store_lo
 
     `embedder` is one to use where a store was indexed with another than the default: what a store itself names is not
     used. `allow_store_locations` lets `activating` and `contrast` open models and weights wherever the store says that
-    they are; without it, where this user has harvested from. Raises NotFound, UnsupportedVersion, BadStore or
-    Unavailable, and BadRequest for an embedder of a service.
+    they are; without it, where this user has harvested from, and in folders of data files on this machine. Raises
+    NotFound, UnsupportedVersion, BadStore or Unavailable, and BadRequest for an embedder of a service.
     """
     if allow_store_locations and str(location).startswith(("http://", "https://")):
         raise BadRequest(f"{location} is a service: what its store names is opened, or not, where the service runs")

@@ -24,6 +24,7 @@ MOST_TEXTS = 200  # of a contrast, on either side
 
 # By dictionary the features, tokens and activations of every non-zero activation, three arrays of one length.
 Active = dict[str, tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]]
+MayOpen = Callable[[str], bool]  # whether a model or weights at this place may be opened
 # run(dictionaries, text) returns the text's tokens and what fires on them.
 ModelRunner = Callable[[Sequence[Dictionary], str], tuple[list[str], Active]]
 
@@ -35,12 +36,12 @@ def activating(
     dictionary: DictionariesLike | None,
     k: int,
     order: str,
-    allowed: bool = False,
+    may_open: MayOpen = is_remembered,
 ) -> Activating:
     """The k features that fire hardest on a text; see FeatureStore.activating.
 
-    `allowed` says that models and weights may be opened wherever the store says that they are. Raises BadRequest for a
-    text, an order or a k out of range, Unavailable where no package runs models, and for places that nobody has named.
+    `may_open` says of a place that the store names whether its model or weights may be opened. Raises BadRequest for a
+    text, an order or a k out of range, Unavailable where no package runs models, and for places that may not be opened.
     """
     if not text.strip():
         raise BadRequest("text: nothing to run the model on, the text is empty")
@@ -51,7 +52,7 @@ def activating(
         return Activating(text=text, tokens=(), features=(), notes=(EMPTY,))
     dictionaries = _choose_dictionaries(catalog, dictionary)
     run = _model_runner()
-    _check_locations(dictionaries, allowed)
+    _check_locations(dictionaries, may_open)
     tokens, active = run(dictionaries, text)
     features = _rank(engine, active, len(tokens), order)
     measure = (
@@ -75,11 +76,11 @@ def activating_of(
     text: str,
     dictionary: DictionariesLike | None,
     features: FeaturesLike,
-    allowed: bool = False,
+    may_open: MayOpen = is_remembered,
 ) -> Activating:
     """Return the activations of these features on a text, in their order, also of those that are silent.
 
-    `allowed` is that of `activating`. Raises BadRequest for features of several models or outside `dictionary`,
+    `may_open` is that of `activating`. Raises BadRequest for features of several models or outside `dictionary`,
     BadRequest or NotFound for an id, and Unavailable as `activating` does.
     """
     if not text.strip():
@@ -101,7 +102,7 @@ def activating_of(
     if len(models) > 1:
         raise BadRequest(f"features: they are of several models ({', '.join(models)}): ask for those of one")
     run = _model_runner()
-    _check_locations(dictionaries, allowed)
+    _check_locations(dictionaries, may_open)
     tokens, active = run(dictionaries, text)
     by_id = {
         feature.id: feature
@@ -128,7 +129,7 @@ def contrast(
     against: Sequence[str],
     dictionary: DictionariesLike | None,
     k: int,
-    allowed: bool = False,
+    may_open: MayOpen = is_remembered,
 ) -> Contrast:
     """The k features that fire more on `texts` than on `against`; see FeatureStore.contrast.
 
@@ -141,7 +142,7 @@ def contrast(
         return Contrast(texts=len(texts), against=len(against), features=(), notes=(EMPTY,))
     dictionaries = _choose_dictionaries(catalog, dictionary)
     run = _model_runner()
-    _check_locations(dictionaries, allowed)
+    _check_locations(dictionaries, may_open)
     strongest, strongest_against = (
         [_strongest(dictionaries, run(dictionaries, text)[1]) for text in side] for side in (texts, against)
     )
@@ -224,18 +225,20 @@ def _choose_dictionaries(catalog: Catalog, names: DictionariesLike | None) -> li
     return chosen
 
 
-def _check_locations(dictionaries: Sequence[Dictionary], allowed: bool) -> None:
-    """Raise Unavailable for a model or weights that the store names and the user has not.
+def _check_locations(dictionaries: Sequence[Dictionary], may_open: MayOpen) -> None:
+    """Raise Unavailable for a model or weights that the store names and that may not be opened.
 
-    A store may come from anybody: whatever it names would be opened, or fetched, with the rights of the user.
+    A store may come from anybody: whatever it names would be opened, or fetched, with the rights of the user. Whether
+    content has the hash that the store records is checked by what loads it.
     """
-    for dictionary in [] if allowed else dictionaries:
+    for dictionary in dictionaries:
         for what, location in (("model", dictionary.model_location), ("weights", dictionary.weights_location)):
-            if location is not None and not is_remembered(location):
+            if location is not None and not may_open(location):
                 raise Unavailable(
                     f"{location!r:.200} is where the store says that the {what} of {dictionary.dictionary} can be "
                     "found, and you have not harvested from there: if you trust the store, say --allow-store-locations "
-                    f"(or set ${LOCATIONS_VARIABLE}=1)"
+                    f"(or set ${LOCATIONS_VARIABLE}=1). Without that, a folder of this machine with nothing but "
+                    "safetensors, npz, JSON and text is opened, though by no service"
                 )
 
 

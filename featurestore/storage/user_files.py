@@ -1,15 +1,21 @@
 """What featurestore keeps for its user on this machine: a cache, and the models and weights that the user has named.
 
 A store says where its model and weights lie, and may come from anybody. These places are opened where the user of this
-machine has named them, by harvesting from them.
+machine has named them, by harvesting from them, and for somebody who works on this machine also where they are folders
+of data files on it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import os
 from importlib.util import find_spec
 from pathlib import Path
+
+
+DATA_SUFFIXES = frozenset((".json", ".jsonl", ".md", ".npy", ".npz", ".safetensors", ".txt", ".yaml", ".yml"))
+MOST_FILES = 1000  # of a folder that is looked through
 
 
 def cache_root() -> Path:
@@ -32,12 +38,56 @@ def remember_locations(*locations: str | None) -> None:
 
 def is_remembered(location: str) -> bool:
     """Return whether the user has named this model or these weights, or they are those of the demo."""
+    return _is_of_demo(location) or location in _read_locations()
+
+
+def holds_data(location: str) -> bool:
+    """Return whether this is the absolute path of a folder of this machine that holds nothing but files of data.
+
+    Reading such files runs nothing. Pickles, code, pipes and devices are none, a name without a path neither: a hub
+    would be asked for it. Hidden files are not read, and not looked at.
+    """
+    path = Path(location)
+    if not _is_plain_path(location) or not path.is_dir():
+        return False
+    files = 0
+    for folder, folders, names in os.walk(path):
+        if any(Path(folder, name).is_symlink() for name in folders):
+            return False  # os.walk does not follow it
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for file in (Path(folder, name) for name in names if not name.startswith(".")):
+            files += 1
+            if files > MOST_FILES or file.suffix.lower() not in DATA_SUFFIXES or not file.is_file():
+                return False
+    return files > 0
+
+
+def _is_plain_path(location: str) -> bool:
+    return "\0" not in location and Path(location).is_absolute() and ".." not in Path(location).parts
+
+
+def _is_of_demo(location: str) -> bool:
+    """Return whether this lies in the demo, or is a folder with the same files: that of another installation."""
     demo = find_spec("featurestore_demo")
-    folders = demo.submodule_search_locations if demo else None
-    is_path = Path(location).is_absolute() and ".." not in Path(location).parts
-    if is_path and any(Path(location).is_relative_to(folder) for folder in folders or ()):
+    if demo is None or not _is_plain_path(location):
+        return False
+    path = Path(location)
+    roots = [Path(root) for root in demo.submodule_search_locations or ()]
+    if any(path.is_relative_to(root) for root in roots):
         return True
-    return location in _read_locations()
+    ours = (root / part for root in roots for part in ("model", f"dictionaries/{path.name}"))
+    return any(folder.name == path.name and _is_same_folder(folder, path) for folder in ours)
+
+
+def _is_same_folder(ours: Path, other: Path) -> bool:
+    """Return whether two folders hold files of the same names and bytes."""
+    try:
+        names = sorted(os.listdir(ours))
+        if names != sorted(os.listdir(other)) or not all((other / name).is_file() for name in names):
+            return False
+        return not any(filecmp.cmpfiles(ours, other, names, shallow=False)[1:])
+    except OSError:
+        return False
 
 
 def _locations_file() -> Path:

@@ -43,6 +43,7 @@ from featurestore.sql.search_functions import BoundStatement, bind, plan_searche
 from featurestore.storage.directory import FORMAT, Directory
 from featurestore.storage.log import Snapshot
 from featurestore.storage.log_files import Part
+from featurestore.storage.user_files import holds_data, is_remembered
 from featurestore.store import labels
 from featurestore.store.view import View
 from featurestore.tables.best_label import label_rule, stale_features
@@ -145,7 +146,16 @@ class Store(FeatureStore):
     def __reduce__(self) -> tuple[Any, ...]:
         """A store is pickled as its location, and opened again where it is unpickled."""
         location = self.location if "://" in self.location else os.path.abspath(self.location)
-        return type(self), (location, self._named)
+        return type(self), (location, self._named, self._allows_locations)
+
+    def _may_open(self, location: str) -> bool:
+        """Return whether a model or weights that the store names may be opened.
+
+        Data files of this machine are opened for who works on it. A service asks for strangers: what its owner has
+        named, or has allowed, is opened alone.
+        """
+        is_served = self._workers is not None
+        return self._allows_locations or is_remembered(location) or (not is_served and holds_data(location))
 
     def isolate_sql(self, processes: int = 4, memory: int = 1_000_000_000) -> None:
         """Run the SQL that callers write in separate processes from now on: `processes` of them, each of `memory`
@@ -352,9 +362,9 @@ class Store(FeatureStore):
         view = self._current_view
         if features is not None:
             return activating.activating_of(
-                view.catalog, view.engine, text, dictionary, features, self._allows_locations
+                view.catalog, view.engine, text, dictionary, features, self._may_open
             )
-        return activating.activating(view.catalog, view.engine, text, dictionary, k, order, self._allows_locations)
+        return activating.activating(view.catalog, view.engine, text, dictionary, k, order, self._may_open)
 
     def contrast(
         self,
@@ -364,7 +374,7 @@ class Store(FeatureStore):
         k: int = 10,
     ) -> Contrast:
         view = self._current_view
-        return activating.contrast(view.catalog, view.engine, texts, against, dictionary, k, self._allows_locations)
+        return activating.contrast(view.catalog, view.engine, texts, against, dictionary, k, self._may_open)
 
     def neighbourhood(self, id: FeatureLike, k: int = 8, within: DictionariesLike | None = None) -> Neighbourhood:
         view = self._current_view

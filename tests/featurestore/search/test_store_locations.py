@@ -1,6 +1,7 @@
 """Models and weights that a store names are opened where the user has harvested from them, or says so."""
 
 import os
+import pickle
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from featurestore import BadRequest, Unavailable
 from featurestore.cli.main import main
 from featurestore.extension.locations import remember_locations
 from featurestore.search import activating
-from featurestore.storage.user_files import is_remembered
+from featurestore.storage.user_files import holds_data, is_remembered
 from tests.support import tiny
 
 NAME = "tiny/0-res"
@@ -103,9 +104,66 @@ def test_without_a_writable_home_nothing_is_remembered_and_nothing_fails(folder,
     assert not is_remembered("gpt2")
 
 
-def test_the_demo_is_ours(folder):
+def test_the_demo_is_ours(folder, tmp_path):
     import featurestore_demo
 
     inside = Path(featurestore_demo.__file__).parent
     assert is_remembered(str(inside / "model"))
     assert not is_remembered(str(inside / ".." / "elsewhere"))
+    copies = [shutil.copytree(inside / part, tmp_path / part) for part in ("model", "dictionaries/2-res-2k")]
+    assert all(is_remembered(str(copy)) for copy in copies)
+    (copies[0] / "config.json").write_text("{}")
+    (copies[1] / "more.json").write_text("{}")
+    assert not any(is_remembered(str(copy)) for copy in copies)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A folder of this machine that holds data alone."""
+    data = tmp_path / "data"
+    (data / "part").mkdir(parents=True)
+    (data / ".cache").mkdir()
+    for name in ("config.json", "model.safetensors", "part/tokens.TXT", ".cache/download.lock"):
+        (data / name).write_text("")
+    return data
+
+
+def name_places(folder, place):
+    with featurestore.connect(folder) as store, store.writer("tests") as writer:
+        row = tiny.dictionary_row("0-res", 0) | {"model_location": str(place), "weights_location": str(place)}
+        writer.remove("dictionaries", NAME)
+        writer.add("dictionaries", pyarrow.Table.from_pylist([row]), key=NAME)
+
+
+@pytest.mark.parametrize("ask", ASKS.values(), ids=ASKS)
+def test_data_of_this_machine_is_opened_for_who_works_on_it_and_by_no_service(folder, opened, data, ask):
+    name_places(folder, data)
+    with featurestore.connect(folder) as store:
+        ask(store)
+    assert set(opened) == {(str(data), str(data))}
+    with featurestore.connect(folder) as served:
+        served.isolate_sql(1)
+        with pytest.raises(Unavailable, match="by no service"):
+            ask(served)
+    with featurestore.connect(folder, allow_store_locations=True) as served:
+        served.isolate_sql(1)
+        ask(served)
+        assert pickle.loads(pickle.dumps(served))._may_open("gpt2")
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "modeling.py", "sae.pt", "part/weights.pkl", "noname"])
+def test_pickles_and_code_are_no_data(data, name):
+    assert holds_data(str(data))
+    (data / name).write_text("")
+    assert not holds_data(str(data))
+
+
+def test_pipes_links_and_names_are_no_data(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("data", "owner/name", "gpt2", "hf://owner/name", f"{data}/../data", f"{data}\0", "/"):
+        assert not holds_data(name), name
+    (data / "link").symlink_to(tmp_path)
+    assert not holds_data(str(data))
+    (data / "link").unlink()
+    os.mkfifo(data / "pipe.json")
+    assert not holds_data(str(data))
