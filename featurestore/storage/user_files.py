@@ -13,7 +13,6 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-
 DATA_SUFFIXES = frozenset((".json", ".jsonl", ".md", ".npy", ".npz", ".safetensors", ".txt", ".yaml", ".yml"))
 MOST_FILES = 1000  # of a folder that is looked through
 

@@ -361,9 +361,7 @@ class Store(FeatureStore):
     ) -> Activating:
         view = self._current_view
         if features is not None:
-            return activating.activating_of(
-                view.catalog, view.engine, text, dictionary, features, self._may_open
-            )
+            return activating.activating_of(view.catalog, view.engine, text, dictionary, features, self._may_open)
         return activating.activating(view.catalog, view.engine, text, dictionary, k, order, self._may_open)
 
     def contrast(
