@@ -227,8 +227,11 @@ class FeatureStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    def graphs(self) -> Graphs:
-        """Returns every attribution graph, ordered by name."""
+    def graphs(self, feature: FeatureLike | None = None) -> Graphs:
+        """Returns every attribution graph, ordered by name; of a `feature` those that it is a node of.
+
+        Raises BadRequest for what is no id.
+        """
 
     @abc.abstractmethod
     def graph(self, slug: str, node_threshold: float | None = None, edge_threshold: float | None = None) -> Graph:

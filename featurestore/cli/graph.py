@@ -55,20 +55,22 @@ def add(file: str, slug: str | None, map_: tuple[str, ...], replace: bool, store
 
 
 @graph.command("list")
+@click.option("--feature", metavar="ID", help="Only the graphs that have this feature as a node.")
 @store_option
 @json_option
-def list_(store: str, as_json: bool) -> None:
+def list_(feature: str | None, store: str, as_json: bool) -> None:
     """List the graphs of the store.
 
     Example: featurestore graph list --store demo.features
     """
     with featurestore.connect(store) as opened:
-        graphs = opened.graphs()
+        graphs = opened.graphs(feature)
     if as_json:
         print_json_lines(graphs)
         return
     columns = ("graph", "prompt", "nodes", "features", "links", "scan")
-    print_table([{name: getattr(graph, name) for name in columns} for graph in graphs])
+    of_feature = ("feature_nodes", "feature_activation") if feature else ()
+    print_table([{name: getattr(graph, name) for name in (*columns, *of_feature)} for graph in graphs])
 
 
 @graph.command()

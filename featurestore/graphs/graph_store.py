@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
+import numpy
 import pyarrow
 
 from featurestore.errors import BadRequest, Conflict, NotFound
@@ -19,6 +20,7 @@ from featurestore.snapshot.feature_page import FEW, Card, FeaturePages
 from featurestore.storage.border import OF_A_GRAPH
 from featurestore.storage.directory import Directory
 from featurestore.storage.log import Snapshot
+from featurestore.storage.log_files import Part
 from featurestore.tables.row_reader import Rows
 from featurestore.tables.schema import arrow_schema
 from featurestore.tables.writer import Writer
@@ -26,6 +28,7 @@ from featurestore.values.feature import FeatureId
 from featurestore.values.graphs import Graph, GraphAdded, GraphLink, GraphNode, Graphs, GraphSummary
 
 Row = dict[str, Any]
+SUMMARY_COLUMNS = tuple(name for name in GraphSummary.__struct_fields__ if not name.startswith("feature_"))
 MOST_VIEW = 1_000_000  # bytes of what a person keeps of a graph
 
 
@@ -132,20 +135,63 @@ def remove(directory: Directory, slug: str, tool: str) -> None:
         writer.commit()
 
 
+class _FeatureRows(NamedTuple):
+    """Features of a dictionary in a graph, (n,), and the rows of their nodes, (n,)."""
+
+    features: numpy.ndarray
+    rows: numpy.ndarray
+
+
 class GraphReader:
     """Reads the graphs of one snapshot."""
 
-    def __init__(self, rows: Rows, snapshot: Snapshot, catalog: Catalog, pages: FeaturePages):
+    def __init__(self, rows: Rows, snapshot: Snapshot, catalog: Catalog, pages: FeaturePages, once: Callable[..., Any]):
+        """`once` keeps which features a graph has, for as long as the store has the graph."""
         self._rows = rows
+        self._once = once
         self._snapshot = snapshot
         self._catalog = catalog
         self._pages = pages
 
     def all(self) -> Graphs:
         """Every graph, ordered by name."""
-        columns = GraphSummary.__struct_fields__
-        parts = self._snapshot.parts("graphs")
-        return Graphs(msgspec.convert(self._rows.all(part, columns).to_pylist()[0], GraphSummary) for part in parts)
+        return Graphs(self._summary(part) for part in self._snapshot.parts("graphs"))
+
+    def of_feature(self, id: FeatureId) -> Graphs:
+        """The graphs that a feature is a node of, ordered by name, with its nodes. Reads no SQL, since pages ask."""
+        nodes_of = {}
+        for part in self._snapshot.parts("graph_nodes"):
+            of_dictionary = self._features(part).get(id.dictionary)
+            if of_dictionary is not None and (of_dictionary.features == id.feature).any():
+                row_numbers = of_dictionary.rows[of_dictionary.features == id.feature]
+                nodes_of[part.key] = self._rows.all(part, ("node_id", "activation")).take(row_numbers).to_pylist()
+        return Graphs(
+            msgspec.structs.replace(
+                self._summary(part),
+                feature_nodes=tuple(node["node_id"] for node in nodes),
+                feature_activation=max((a for node in nodes if (a := node["activation"]) is not None), default=None),
+            )
+            for part in self._snapshot.parts("graphs")
+            if (nodes := nodes_of.get(part.key))
+        )
+
+    def _summary(self, part: Part) -> GraphSummary:
+        return msgspec.convert(self._rows.all(part, SUMMARY_COLUMNS).to_pylist()[0], GraphSummary)
+
+    def _features(self, part: Part) -> dict[str, _FeatureRows]:
+        """The rows of features in a part of graph_nodes, by dictionary."""
+
+        def read() -> dict[str, _FeatureRows]:
+            rows = self._rows.all(part, ("dictionary", "feature"))
+            features = rows["feature"].fill_null(-1).to_numpy()
+            places: dict[str, list[int]] = {}
+            for n, dictionary in enumerate(rows["dictionary"].to_pylist()):
+                if dictionary is not None:
+                    places.setdefault(dictionary, []).append(n)
+            return {name: _FeatureRows(features[of_name], numpy.array(of_name)) for name, of_name in places.items()}
+
+        of_dictionaries: dict[str, _FeatureRows] = self._once((part.file, "features"), read)
+        return of_dictionaries
 
     def graph(self, slug: str) -> Graph:
         """One graph, its features with their labels. Raises NotFound, naming those the store has."""

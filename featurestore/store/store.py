@@ -55,6 +55,7 @@ from featurestore.values.dictionary import Coverage, Dictionaries, Dictionary, S
 from featurestore.values.examples import Examples
 from featurestore.values.feature import (
     Feature,
+    FeatureId,
     FeatureLike,
     Features,
     GivenLabel,
@@ -412,8 +413,9 @@ class Store(FeatureStore):
             return compare_features(view.catalog, view.pages, view.vector, named, examples)
         return view.comparer.compare(named, cosine, k, progress)
 
-    def graphs(self) -> Graphs:
-        return self._current_view.graphs.all()
+    def graphs(self, feature: FeatureLike | None = None) -> Graphs:
+        graphs = self._current_view.graphs
+        return graphs.all() if feature is None else graphs.of_feature(FeatureId.parse(id_text(feature)))
 
     def graph(self, slug: str, node_threshold: float | None = None, edge_threshold: float | None = None) -> Graph:
         graph = self._current_view.graphs.graph(slug)

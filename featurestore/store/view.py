@@ -60,7 +60,7 @@ class View:
         shards = Shards(snapshot)
         self.pages = FeaturePages(rows, snapshot, shards, self.catalog, lambda: self.engine)
         self._decoder_vectors = DecoderVectors(directory, snapshot, self.catalog, shards)
-        self.graphs = GraphReader(rows, snapshot, self.catalog, self.pages)
+        self.graphs = GraphReader(rows, snapshot, self.catalog, self.pages, once)
         # Opening an index reads its file, so it is done once per view.
         self.decoder_index = functools.cache(lambda space: DecoderIndex(directory, snapshot, self.catalog, space, once))
         self._label_index = functools.cache(

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 
 class GraphSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """A graph without its nodes and links, which are only counted; fields as in schema.sql, stored.graphs."""
+    """A graph without its nodes and links, which are only counted; fields as in schema.sql, stored.graphs.
+
+    Where the graphs of one feature were asked for, `feature_nodes` are the ids of the nodes that are this feature, and
+    `feature_activation` is its strongest activation in them, None where the file states none.
+    """
 
     graph: str
     scan: str
@@ -30,6 +34,8 @@ class GraphSummary(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
     tool: str
     created_at: datetime.datetime
+    feature_nodes: tuple[str, ...] = ()
+    feature_activation: float | None = None
 
 
 class Graphs(Listing[GraphSummary]):

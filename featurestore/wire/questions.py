@@ -278,9 +278,9 @@ VOTE = Question(
 
 GRAPHS = Question(
     name="graphs",
-    summary="Every attribution graph, ordered by name.",
+    summary="Every attribution graph, or those that a feature is a node of, ordered by name.",
     path="/graphs",
-    takes=Nothing,
+    takes=requests.GraphsRequest,
     gives=answers.GraphList,
     tagged=True,
 )

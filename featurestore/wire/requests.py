@@ -251,6 +251,14 @@ class ListChangeRequest(Request, frozen=True):
     note: Annotated[str | None, Meta(description="What the list is about; an empty text takes the note away.")] = None
 
 
+class GraphsRequest(Request, frozen=True):
+    """Which graphs."""
+
+    feature: Annotated[
+        str | None, Meta(description="Only the graphs that have this feature (model/source/index) as a node.")
+    ] = None
+
+
 class GraphPartRequest(Request, frozen=True):
     """How much of a graph."""
 

@@ -20,17 +20,12 @@ from featurestore.web.api.labels import name_writer
 from featurestore.web.pages.drawings.graph_drawing import draw_graph, link_node, name_node
 from featurestore.web.pages.page import Page
 from featurestore.web.requests import read
-from featurestore.wire.limits import SQL_SECONDS
 from featurestore.wire.requests import Nothing, Request
 
 SHARE = 0.8  # of the influence that is shown at first, where the file states none
 MOST_LISTED = 30  # links in the lists beside the drawing
 EXAMPLES = 4
-IN_GRAPHS = """
-SELECT graph, min(node_id) AS node_id, count(*) AS nodes, max(activation) AS activation, any_value(prompt) AS prompt
-FROM graph_nodes JOIN graphs USING (graph) WHERE dictionary = $dictionary AND feature = $feature
-GROUP BY graph ORDER BY graph LIMIT 50
-"""
+MOST_GRAPHS = 50  # on the page of a feature
 
 
 class GraphFields(Request, frozen=True):
@@ -163,11 +158,16 @@ def _split(page: Feature) -> list[tuple[Example, list[Run]]]:
 
 def list_graphs_of(store: FeatureStore, id: FeatureId) -> Sequence[dict[str, Any]]:
     """Return the graphs that a feature is in, by name: a node of it in each, and its strongest activation there."""
-    if not store.graphs():  # as in most stores, whose pages must not wait for SQL
-        return []
-    parameters = {"dictionary": id.dictionary, "feature": id.feature}
-    rows: list[dict[str, Any]] = store.sql(IN_GRAPHS, parameters, timeout=SQL_SECONDS).to_pylist()
-    return rows
+    return [
+        {
+            "graph": graph.graph,
+            "node_id": graph.feature_nodes[0],
+            "nodes": len(graph.feature_nodes),
+            "activation": graph.feature_activation,
+            "prompt": graph.prompt,
+        }
+        for graph in store.graphs(feature=id)[:MOST_GRAPHS]
+    ]
 
 
 PAGES = (

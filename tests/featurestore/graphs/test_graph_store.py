@@ -67,6 +67,20 @@ def test_the_file_comes_back_with_labels_in_it(door, store):
     assert door.graph_file("colons") == given
 
 
+def test_the_graphs_of_a_feature(door):
+    door.add_graph(graph(), map=MAP)
+    door.add_graph(graph("another", nodes=[feature(0, 8, 1), feature(0, 8, 2, activation=20)]), map=MAP)
+    of_feature = door.graphs(feature="tiny/0-res/8")
+    assert [(one.graph, one.feature_nodes, one.feature_activation) for one in of_feature] == [
+        ("another", ("0_8_1", "0_8_2"), 20.0),
+        ("colons", ("0_8_2",), 9.5),
+    ]
+    assert [one.graph for one in door.graphs("tiny/1-res/3")] == ["colons"]
+    assert not door.graphs("tiny/0-res/9") and not door.graphs("other/0-res/8")
+    with pytest.raises(BadRequest, match="nothing"):
+        door.graphs("nothing")
+
+
 def test_every_door_lists_replaces_and_removes(door, store):
     door.add_graph(graph())
     door.add_graph(graph(), slug="another")

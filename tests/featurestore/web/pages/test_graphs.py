@@ -49,6 +49,11 @@ def test_a_feature_page_names_its_graphs(http):
     assert "In graphs" not in http.get("/features/tiny/0-res/9").text
 
 
+def test_a_feature_page_waits_for_no_sql(graph_store, http, monkeypatch):
+    monkeypatch.setattr(graph_store, "sql", lambda *given, **named: pytest.fail("a page waits for no SQL"))
+    assert "In graphs" in http.get("/features/tiny/0-res/8").text
+
+
 def test_forms_pin_group_and_name(graph_store, writing):
     for form in (
         {"pin": "0_8_2"},
