@@ -88,6 +88,8 @@ def _table_problem(snapshot: Snapshot, rows: Rows, gate: Gate, part: Part) -> st
         return f"has columns {', '.join(table.column_names)}; the schema has {', '.join(wanted.names)}"
     if table.num_rows != part.rows:
         return f"has {table.num_rows} rows, the log says {part.rows}"
+    if problem := gate.find_foreign_type(part.table, table):
+        return problem
     try:
         gate.check(part.table, table)
     except BadRequest as exc:

@@ -15,7 +15,7 @@ import numpy
 import pyarrow
 
 from featurestore.display.text import suggest
-from featurestore.errors import BadRequest, NotFound
+from featurestore.errors import BadRequest, BadStore, NotFound
 from featurestore.ids import DictionaryLike, dictionary_text
 from featurestore.query import Query
 from featurestore.sql.conditions import Selection, subqueries_allowed
@@ -135,17 +135,22 @@ class Catalog:
         return FeatureId(dictionary, int(number) - self._starts[dictionary])
 
     def numbers(self, dictionaries: Sequence[str] | pyarrow.ChunkedArray, features: numpy.ndarray) -> numpy.ndarray:
-        """Numbers, (n,) int64, of features given as columns; -1 where the dictionary is missing or too small."""
+        """Numbers, (n,) int64, of features given as columns; -1 where the dictionary is missing or too small.
+
+        Raises BadStore where a row lacks its dictionary or its feature, as only rows past our gate do.
+        """
         if not isinstance(dictionaries, pyarrow.ChunkedArray):
             dictionaries = pyarrow.chunked_array([pyarrow.array(dictionaries, pyarrow.string())])
         if not len(dictionaries):
             return numpy.empty(0, numpy.int64)
+        if dictionaries.null_count or features.dtype.kind not in "iu":
+            raise BadStore("rows lack their dictionary or their feature; `featurestore check` says in which file")
         coded = dictionaries.combine_chunks().dictionary_encode()
         names = coded.dictionary.to_pylist()
         starts = numpy.array([self._starts.get(name, 0) for name in names], dtype=numpy.int64)
         limits = numpy.array([self._by_id[n].d_sae if n in self._by_id else 0 for n in names], dtype=numpy.int64)
         codes = coded.indices.to_numpy()
-        return numpy.where(features < limits[codes], starts[codes] + features, -1)
+        return numpy.where((features >= 0) & (features < limits[codes]), starts[codes] + features, -1)
 
     @functools.cached_property
     def _states(self) -> dict[str, numpy.ndarray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -67,7 +67,7 @@ def arrow_schema(table: str) -> pyarrow.Schema:
 
 
 @functools.cache
-def required_columns() -> dict[str, frozenset[str]]:
+def list_required_columns() -> dict[str, frozenset[str]]:
     """Return the columns of each stored table that have a value in every row."""
     with _fresh() as con:
         rows = con.execute(
@@ -157,15 +157,24 @@ def create(
             )
             con.execute(insert, {"files": parquet[name], "names": arrow_schema(name).names}).fetchall()
         elif name in parquet and (parquet[name] or name not in tables()):
-            con.execute(f"CREATE VIEW stored.{name} AS {_reading(name, parquet[name])}").fetchall()
+            _create_view(con, name, parquet[name])
         elif not statement.lstrip().upper().startswith("COMMENT"):
             con.execute(statement).fetchall()
+
+
+def _create_view(con: duckdb.DuckDBPyConnection, name: str, files: list[str]) -> None:
+    try:
+        con.execute(f"CREATE VIEW stored.{name} AS {_reading(name, files)}").fetchall()
+    except duckdb.BinderException:
+        # No file has a column of the schema. To look for it in each takes time that whole stores do not need.
+        held = con.execute("SELECT * FROM read_parquet($files, union_by_name = true) LIMIT 0", {"files": files})
+        con.execute(f"CREATE VIEW stored.{name} AS {_reading(name, files, {c[0] for c in held.description or ()})}")
 
 
 def find_foreign_type(con: duckdb.DuckDBPyConnection) -> str | None:
     """Return a sentence on a column of the stored views whose type is not that of the schema, or None."""
     rows = con.execute(_TYPES).fetchall()
-    types = _stored_types()
+    types = _read_stored_types()
     for view, column, type_ in rows:
         table = view if view in tables() else view.rpartition("_")[2]
         wanted = types.get((table, column), type_)
@@ -180,18 +189,25 @@ _TYPES = "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE 
 
 
 @functools.cache
-def _stored_types() -> dict[tuple[str, str], str]:
+def _read_stored_types() -> dict[tuple[str, str], str]:
     with _fresh() as con:
         return {(table, column): type_ for table, column, type_ in con.execute(_TYPES).fetchall()}
 
 
-def _reading(name: str, files: list[str]) -> str:
+def _reading(name: str, files: list[str], held: Collection[str] | None = None) -> str:
+    """Return the SELECT over the files of a table; columns that are not `held` are null, where they may be."""
     table = name if name in tables() else name.rpartition("_")[2]  # labelled_features are features
-    names = ", ".join(arrow_schema(table).names)
+    names = arrow_schema(table).names
+    listed = ", ".join(names)
     if not files:
-        return f"SELECT {names} FROM stored.{table} WHERE false"
-    listed = ", ".join(_quote(path) for path in files)
-    return f"SELECT {names} FROM read_parquet([{listed}], {OPTIONS})"
+        return f"SELECT {listed} FROM stored.{table} WHERE false"
+    options = OPTIONS
+    if held is not None:
+        missing = set(names).difference(held, list_required_columns()[table])
+        types = _read_stored_types()
+        listed = ", ".join(f"NULL::{types[table, n]} AS {n}" if n in missing else n for n in names)
+        options = OPTIONS.replace("union_by_name = false", "union_by_name = true")
+    return f"SELECT {listed} FROM read_parquet([{', '.join(_quote(path) for path in files)}], {options})"
 
 
 class Gate:
@@ -210,6 +226,19 @@ class Gate:
             statement = next(s for s in statements() if re.search(rf"CREATE TABLE stored\.{table}\b", s))
             self._con.execute(statement).fetchall()
             self._made.add(table)
+
+    def find_foreign_type(self, table: str, rows: pyarrow.Table) -> str | None:
+        """Return a sentence on a column of rows whose type is not the schema's, or None."""
+        self._con.register("batch", rows)
+        types = _read_stored_types()
+        try:
+            for column, type_, *_ in self._con.execute("DESCRIBE batch").fetchall():
+                wanted = types.get((table, column), type_)
+                if type_ != wanted:
+                    return f"the column {column} is {first_line(type_, 100)}, not {first_line(wanted, 100)}"
+        finally:
+            self._con.unregister("batch")
+        return None
 
     def check(self, table: str, rows: pyarrow.Table, order: str | None = None) -> pyarrow.Table:
         """Return `rows` with the schema's columns and types, sorted by `order`; absent nullable columns become null.

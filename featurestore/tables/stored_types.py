@@ -21,7 +21,7 @@ def conform(rows: pyarrow.Table, table: str, place: str, columns: Sequence[str] 
     """
     if table not in schema.tables():
         return rows
-    wanted, required = schema.arrow_schema(table), schema.required_columns()[table]
+    wanted, required = schema.arrow_schema(table), schema.list_required_columns()[table]
     names = list(columns or wanted.names)
     if rows.schema.names != names or any(field.type != wanted.field(field.name).type for field in rows.schema):
         fields = [wanted.field(name) for name in names]

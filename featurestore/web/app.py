@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from featurestore.errors import BadRequest, FeatureStoreError, NotFound, Unavailable
 from featurestore.interface import FeatureStore
+from featurestore.storage.user_files import cache_root
 from featurestore.web import api, metrics
 from featurestore.web.api.llms import create_llms
 from featurestore.web.compat import create_compat
@@ -22,6 +23,7 @@ from featurestore.web.pages.docs import create_docs
 from featurestore.web.responses import problem
 from featurestore.web.security.guard import Guard
 from featurestore.web.security.keys import VARIABLE, Keys
+from featurestore.web.security.places import HiddenPlaces
 from featurestore.web.settings import Settings
 
 MAX_BODY = 10_000_000  # bytes of a request
@@ -47,6 +49,8 @@ def create_app(store: FeatureStore, settings: Settings | None = None) -> Flask:
     for blueprint in create_compat(store, settings.compat):
         app.register_blueprint(blueprint)
     app.register_blueprint(create_pages(store))
+    places = HiddenPlaces(store.location, cache_root())
+    app.after_request(places.hide_in)
     app.add_url_rule("/metrics", "metrics", _answer_metrics)
     app.register_error_handler(FeatureStoreError, _answer_known)
     app.register_error_handler(HTTPException, _answer_http)
