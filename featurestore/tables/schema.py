@@ -36,6 +36,7 @@ class Column(NamedTuple):
 
 # Paths carry no data: neither a store below `.../layer=5/` nor a dictionary `tiny/label=evil` makes columns.
 OPTIONS = "hive_partitioning = false, filename = false, union_by_name = false"
+OPTIONS_BY_NAME = OPTIONS.replace("union_by_name = false", "union_by_name = true")
 
 
 @functools.cache
@@ -168,7 +169,8 @@ def _create_view(con: duckdb.DuckDBPyConnection, name: str, files: list[str]) ->
     except duckdb.BinderException:
         # No file has a column of the schema. To look for it in each takes time that whole stores do not need.
         held = con.execute("SELECT * FROM read_parquet($files, union_by_name = true) LIMIT 0", {"files": files})
-        con.execute(f"CREATE VIEW stored.{name} AS {_reading(name, files, {c[0] for c in held.description or ()})}")
+        names = {column[0] for column in held.description or ()}
+        con.execute(f"CREATE VIEW stored.{name} AS {_reading(name, files, names)}").fetchall()
 
 
 def find_foreign_type(con: duckdb.DuckDBPyConnection) -> str | None:
@@ -197,17 +199,16 @@ def _read_stored_types() -> dict[tuple[str, str], str]:
 def _reading(name: str, files: list[str], held: Collection[str] | None = None) -> str:
     """Return the SELECT over the files of a table; columns that are not `held` are null, where they may be."""
     table = name if name in tables() else name.rpartition("_")[2]  # labelled_features are features
-    names = arrow_schema(table).names
-    listed = ", ".join(names)
-    if not files:
-        return f"SELECT {listed} FROM stored.{table} WHERE false"
-    options = OPTIONS
+    columns_read = arrow_schema(table).names
     if held is not None:
-        missing = set(names).difference(held, list_required_columns()[table])
+        missing = set(columns_read).difference(held, list_required_columns()[table])
         types = _read_stored_types()
-        listed = ", ".join(f"NULL::{types[table, n]} AS {n}" if n in missing else n for n in names)
-        options = OPTIONS.replace("union_by_name = false", "union_by_name = true")
-    return f"SELECT {listed} FROM read_parquet([{', '.join(_quote(path) for path in files)}], {options})"
+        columns_read = [f"NULL::{types[table, n]} AS {n}" if n in missing else n for n in columns_read]
+    names = ", ".join(columns_read)
+    if not files:
+        return f"SELECT {names} FROM stored.{table} WHERE false"
+    listed = ", ".join(_quote(path) for path in files)
+    return f"SELECT {names} FROM read_parquet([{listed}], {OPTIONS if held is None else OPTIONS_BY_NAME})"
 
 
 class Gate:

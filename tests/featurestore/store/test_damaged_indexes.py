@@ -17,7 +17,7 @@ ASK = """
 import random, sys
 import featurestore
 folder, seed, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-from tests.featurestore.search.test_damaged_indexes import ask, files_of
+from tests.featurestore.store.test_damaged_indexes import ask, files_of
 rng, named = random.Random(seed), 0
 files = files_of(folder)
 for turn in range(count):
