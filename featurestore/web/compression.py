@@ -14,7 +14,13 @@ SMALL = 1024  # bytes below which compressing costs more than it saves
 def compress(answer: Response) -> bool:
     """Compress the answer where that pays; return whether the answer depends on the Accept-Encoding of the request."""
     accepted = request.environ.get("HTTP_ACCEPT_ENCODING")
-    if accepted is None or answer.is_streamed or answer.direct_passthrough or answer.status_code != 200:
+    if accepted is None or answer.status_code != 200:
+        return False
+    if request.endpoint == "static" and request.method == "GET":
+        # Style sheets and scripts are files, small ones, which Flask would send as they lie there.
+        answer.direct_passthrough = False
+        answer.set_data(answer.get_data())
+    if answer.is_streamed or answer.direct_passthrough:
         return False
     if "Content-Encoding" in answer.headers or (answer.content_length or 0) < SMALL:
         return True

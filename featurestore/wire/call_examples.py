@@ -35,6 +35,9 @@ class CallExample(NamedTuple):
     id: str | None = None
 
 
+def _write_label(id: str, label: str) -> str:
+    return f"add_labels([featurestore.GivenLabel(id={id!r}, label={label!r})])"
+
 
 # By the name of the question, in an order in which a store can answer them one after the other.
 EXAMPLES: dict[str, CallExample] = {
@@ -71,10 +74,15 @@ EXAMPLES: dict[str, CallExample] = {
     ),
     "vectors": CallExample({"ids": [FEATURE, OTHER]}, f"vectors({[FEATURE, OTHER]})"),
     "matrix": CallExample({}, f"vectors(dictionary={DICTIONARY!r})", DICTIONARY),
-    "label": CallExample({"label": "opens a try block"}, f"annotate({FEATURE!r}, 'opens a try block')", FEATURE),
+    "compare": CallExample({"id": [FEATURE, OTHER], "examples": 1}, f"compare({FEATURE!r}, {OTHER!r}, examples=1)"),
+    "label": CallExample(
+        {"label": "opens a try block"},
+        f"add_labels([featurestore.GivenLabel(id={FEATURE!r}, label='opens a try block')])",
+        FEATURE,
+    ),
     "label_many": CallExample(
         {"labels": [{"id": OTHER, "label": "a note on errors", "explainer": "human"}]},
-        f"annotate({OTHER!r}, 'a note on errors')",
+        _write_label(OTHER, "a note on errors"),
     ),
     "vote": CallExample(
         {"label": "opens a try block", "vote": 1}, f"vote({FEATURE!r}, 'opens a try block', 1)", FEATURE
@@ -98,7 +106,9 @@ EXAMPLES: dict[str, CallExample] = {
     ),
     "remove_graph": CallExample({}, "remove_graph('try')", "try"),
     "save_list": CallExample(
-        {"features": [FEATURE], "note": "for the talk"}, f"save_list('errors', {[FEATURE]}, note='for the talk')", "errors"
+        {"features": [FEATURE], "note": "for the talk"},
+        f"save_list('errors', {[FEATURE]}, note='for the talk')",
+        "errors",
     ),
     "change_list": CallExample({"add": [OTHER]}, f"change_list('errors', add={[OTHER]})", "errors"),
     "lists": CallExample({}, "lists()"),

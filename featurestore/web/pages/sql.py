@@ -20,7 +20,7 @@ from featurestore.web.responses import first_rows, rows
 from featurestore.wire.limits import SQL_SECONDS
 from featurestore.wire.requests import Request
 
-MAX_ROWS = 1000  # read for the page and its chart; the downloads have all of them
+MAX_ROWS = 500  # read for the page and its chart; the downloads have all of them
 LAST_ROW = 100_000  # that the page turns to
 NUMERIC = ("int", "uint", "float", "double", "decimal")  # how names of numeric Arrow types begin
 # The forms of a download, by the name that the page has for each.

@@ -10,7 +10,7 @@ from featurestore.display.text import show_controls
 
 SHORT = 160  # characters of a cell that are shown
 LONG = 20_000  # characters of a cell that can be opened
-PAGE_CHARACTERS = 100_000  # of all cells together: some 40 kB over the wire
+PAGE_CHARACTERS = 50_000  # of all cells together: at most some 40 kB over the wire
 
 
 class Cell(NamedTuple):

@@ -14,6 +14,16 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+// What scrolls sideways can be scrolled by keyboard.
+function makeReachable() {
+  for (const area of document.querySelectorAll(".scroll:not([role])")) {
+    if (area.scrollWidth > area.clientWidth) area.tabIndex = 0;
+    else area.removeAttribute("tabindex");
+  }
+}
+addEventListener("load", makeReachable);
+addEventListener("resize", makeReachable);
+
 // Long bands of examples show their first eight; a button shows the rest.
 for (const list of document.querySelectorAll(".examples")) {
   const rest = list.querySelectorAll(".more");
