@@ -24,6 +24,7 @@ from featurestore.storage.log_files import Part
 from featurestore.tables.row_reader import Rows
 from featurestore.tables.schema import arrow_schema
 from featurestore.tables.writer import Writer
+from featurestore.values.dictionary_name import find_alike
 from featurestore.values.feature import FeatureId
 from featurestore.values.graphs import Graph, GraphAdded, GraphLink, GraphNode, Graphs, GraphSummary
 
@@ -51,6 +52,9 @@ def add(
     exists = directory.snapshot().has("graphs", file.slug)
     if exists and not replace:
         raise Conflict(f"the store has a graph {file.slug}: give another slug, or replace it")
+    alike = None if exists else find_alike(file.slug, directory.snapshot().keys("graphs"))
+    if alike:
+        raise Conflict(f"the store has a graph {alike}, which differs from {file.slug} by capitals alone: give a slug")
     names = dictionary_names.name(file, catalog.dictionaries, map)
     nodes, row = _node_rows(file, names), _graph_row(file, tool)
     with contextlib.closing(Writer(directory, tool)) as writer:

@@ -18,6 +18,7 @@ from featurestore.storage.log import Snapshot
 from featurestore.tables.row_reader import Rows
 from featurestore.tables.schema import arrow_schema
 from featurestore.tables.writer import Writer
+from featurestore.values.dictionary_name import find_alike
 from featurestore.values.feature import FeatureId
 from featurestore.values.label_text import parse_line
 from featurestore.values.lists import (
@@ -96,6 +97,9 @@ def save(
     exists = snapshot.has(TABLE, name)
     if exists and not replace:
         raise Conflict(f"the store has a list {name}: give another name, replace it, or change it")
+    alike = None if exists else find_alike(name, snapshot.keys(TABLE))
+    if alike:
+        raise Conflict(f"the store has a list {alike}, which differs from {name} by capitals alone: give another name")
     now = datetime.datetime.now(datetime.UTC)
     row = ListReader(Rows(directory), snapshot).row(name) if exists else {"created_at": now}
     entries = _parse_entries(catalog, features, keep_missing)

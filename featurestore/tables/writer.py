@@ -25,6 +25,7 @@ from featurestore.tables.completeness import Contents, Shape, fill_rows
 from featurestore.tables.decoder_vectors import to_half
 from featurestore.tables.layout import LAYOUTS, OTHERS, SHARD_FEATURES, check_keys, write_parquet
 from featurestore.tables.schema import Gate, arrow_schema
+from featurestore.values.dictionary_name import find_alike
 
 # Tables whose rows refer to features.
 OF_FEATURES = ("examples", "contexts", *APPENDED)
@@ -270,6 +271,14 @@ class Writer:
         taken = self._added + [p for p in self._directory.snapshot().parts(table, key) if p.file not in self._removed]
         if any(part.place == (table, key, shard) for part in taken):
             raise Conflict(f"the store has {table} of {key} already; remove it first, or choose another name")
+        if table == "dictionaries":
+            names = [*self._directory.snapshot().keys(table), *(p.key for p in self._added if p.table == table)]
+            alike = find_alike(key, names, case=False)
+            if alike:
+                raise Conflict(
+                    f"the store has a dictionary {alike!a}, and {key!a} is the same text in another form of Unicode: "
+                    "choose another name"
+                )
 
     def _complete_rows(self, key: str, shard: int, features: pyarrow.Table) -> pyarrow.Table:
         """Return a shard's features with a row for each; of a dictionary of unknown size, up to the last given."""

@@ -1,4 +1,4 @@
-"""What a dictionary may be called: `model/source`. One rule, for writers, readers of a store, and graphs. Pure.
+"""What a dictionary may be called: `model/source`; which names are alike. For writers, readers and graphs. Pure.
 
 FeatureId.parse and schema.sql only take such names apart; both take every name that this rule takes.
 """
@@ -6,6 +6,7 @@ FeatureId.parse and schema.sql only take such names apart; both take every name 
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 
 MOST_BYTES = 200  # of either word: each names a directory
 # Spaces of every kind, controls, marks that cannot be seen, halves of characters, and what Unicode does not assign.
@@ -40,3 +41,19 @@ def find_character_problem(text: str) -> str | None:
         if character == "\\" or unicodedata.category(character) in _REFUSED:
             return f"it holds the character U+{ord(character):04X}"
     return None
+
+
+def find_alike(name: str, names: Iterable[str], case: bool = True) -> str | None:
+    """Return one of `names` that people, and file systems of some machines, hold for the same as `name`, or None.
+
+    Such names are other forms of the same characters in Unicode; with `case`, also capitals for small letters.
+    """
+    wanted = _fold(name, case)
+    return next((other for other in names if other != name and _fold(other, case) == wanted), None)
+
+
+def _fold(name: str, case: bool) -> str:
+    if name.isascii():
+        return name.casefold() if case else name
+    plain = unicodedata.normalize("NFKC", name)
+    return unicodedata.normalize("NFKC", plain.casefold()) if case else plain

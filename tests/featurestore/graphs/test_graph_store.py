@@ -88,6 +88,8 @@ def test_every_door_lists_replaces_and_removes(door, store):
     assert door.graphs() == store.graphs()
     with pytest.raises(Conflict, match="the store has a graph colons: give another slug, or replace it"):
         door.add_graph(graph())
+    with pytest.raises(Conflict, match="the store has a graph colons, which differs from Colons by capitals alone"):
+        door.add_graph(graph(), slug="Colons")
     door.add_graph(graph(prompt="return x("), replace=True)
     assert door.graph("colons").prompt == "return x("
     assert store.info().rows["graphs"] == 2

@@ -39,6 +39,14 @@ def test_a_list_is_kept_in_its_order_with_notes_and_labels(door, store):
     assert IDS[0] in kept._repr_html_() and "brackets" in door.lists()._repr_html_()
 
 
+def test_names_that_differ_by_capitals_alone_are_refused(door):
+    door.save_list("Few", IDS)
+    with pytest.raises(Conflict, match="the store has a list Few, which differs from few by capitals alone"):
+        door.save_list("few", IDS)
+    door.save_list("Few", IDS[:1], replace=True)
+    assert [each.list for each in door.lists()] == ["Few"]
+
+
 def test_searches_take_a_list_by_name(door):
     door.save_list("few", IDS)
     hits = door.search("exception handling", among="@few", k=10, all=True)

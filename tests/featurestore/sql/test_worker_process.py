@@ -1,5 +1,7 @@
 """One process for SQL by itself: it ends with the service, answers whatever fails, and sends rows in small pieces."""
 
+import os
+import signal
 import struct
 import subprocess
 import sys
@@ -88,3 +90,28 @@ def test_a_store_that_is_closed_while_a_query_waits_for_its_process_says_so(tiny
         worker.ready()
     with pytest.raises(Unavailable, match="has ended"):
         worker.send(WorkerQuery("SELECT 1", {}, {}, 1.0))
+
+
+INTERRUPTED = """
+import sys, threading, time
+from featurestore.sql.process_pool import Workers
+pool = Workers(sys.argv[1], 1)
+threading.Thread(target=pool.warm).start()
+while not pool._live:
+    time.sleep(0.01)
+print("opening", flush=True)
+try:
+    time.sleep(60)
+except KeyboardInterrupt:
+    pool.close()
+print("stopped", flush=True)
+"""
+
+
+def test_ctrl_c_while_a_process_opens_prints_no_traceback(tiny_store):
+    command = [sys.executable, "-c", INTERRUPTED, str(tiny_store)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as process:
+        assert process.stdout.readline() == "opening\n"
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        assert process.communicate(timeout=60) == ("stopped\n", "")

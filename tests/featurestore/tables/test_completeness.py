@@ -3,7 +3,7 @@
 import numpy
 import pytest
 
-from featurestore import BadRequest
+from featurestore import BadRequest, Conflict
 from tests.support import tiny
 
 NAME = "tiny/new"
@@ -139,3 +139,16 @@ def test_a_corpus_has_its_tokenizer(store):
         writer.add_corpus("c", known, numpy.array([1, 12]), excerpts=True)
     held = store.sql("SELECT held_out, excerpt FROM documents WHERE corpus = 'c'").to_pylist()
     assert held == [{"held_out": False, "excerpt": True}]
+
+
+def test_a_name_in_another_form_of_unicode_is_refused(store):
+    def add(source):
+        with store.writer("tests") as writer:
+            given = row(dictionary=f"tiny/{source}", source=source)
+            writer.add("dictionaries", given, key=f"tiny/{source}")
+
+    add("caf\u00e9")
+    with pytest.raises(Conflict, match=r"'tiny/caf\\xe9', and 'tiny/cafe\\u0301' is the same text"):
+        add("cafe\u0301")
+    add("0-RES")
+    assert "tiny/0-RES" in [each.dictionary for each in store.dictionaries()]
