@@ -150,5 +150,12 @@ def remove(slug: str, store: str) -> None:
     click.echo(f"removed {slug}")
 
 
-for command in (graph_work.annotate, graph_work.search, graph_work.paths, graph_work.group, graph_work.edit):
+for command in (
+    graph_work.annotate,
+    graph_work.search,
+    graph_work.features,
+    graph_work.paths,
+    graph_work.group,
+    graph_work.edit,
+):
     graph.add_command(command)

@@ -21,6 +21,14 @@ FROM semantic($text, k := $most) JOIN graph_nodes USING (dictionary, feature) JO
 GROUP BY graph ORDER BY best DESC, features DESC, graph LIMIT $k
 """
 
+COMMON = """
+SELECT dictionary || '/' || feature AS id, graphs: count(DISTINCT graph), nodes: count(*),
+       activation: max(n.activation), label
+FROM graph_nodes n LEFT JOIN features USING (dictionary, feature)
+WHERE n.kind = 'feature' AND dictionary IS NOT NULL
+GROUP BY ALL ORDER BY graphs DESC, nodes DESC, id LIMIT $k
+"""
+
 
 @click.command()
 @click.argument("path", type=click.Path())
@@ -107,6 +115,20 @@ def search(text: str, k: int, store: str, as_json: bool) -> None:
         print_json_lines(rows)
         return
     print_table([row | {"labels": "; ".join(label for label in row["labels"] if label)} for row in rows])
+
+
+@click.command()
+@click.option("-k", "k", type=click.IntRange(1, 100_000), default=20, show_default=True, help="Number of features.")
+@store_option
+@json_option
+def features(k: int, store: str, as_json: bool) -> None:
+    """Show the features that are used in most of the graphs, with their largest activation in any of them.
+
+    Example: featurestore graph features --store demo.features
+    """
+    with featurestore.connect(store) as opened:
+        rows = opened.sql(COMMON, {"k": k}).to_pylist()
+    print_json_lines(rows) if as_json else print_table(rows)
 
 
 @click.command()

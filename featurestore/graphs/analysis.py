@@ -7,7 +7,7 @@ and logits count by their probability. Knows numbers and the values of graphs; k
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -35,24 +35,39 @@ class NodeGroup(NamedTuple):
 
 def measure_links(graph: Graph) -> numpy.ndarray:
     """Return the influence of each link, (links,) float64: |weight| as a share of all links into the same node."""
-    weights = numpy.abs(numpy.array([link.weight for link in graph.links], dtype=numpy.float64))
-    targets = numpy.array([link.target for link in graph.links], dtype=numpy.int64)
-    sums = numpy.bincount(targets, weights, minlength=len(graph.nodes)) if len(weights) else numpy.zeros(1)
-    return weights / numpy.maximum(sums[targets], 1e-12) if len(weights) else weights
+    return _share(len(graph.nodes), *_list_ends(graph))
+
+
+def _list_ends(graph: Graph) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+    """Return sources, targets, (links,) int64, and |weights|, (links,) float64."""
+    links = graph.links
+    sources = numpy.fromiter((link.source for link in links), numpy.int64, len(links))
+    targets = numpy.fromiter((link.target for link in links), numpy.int64, len(links))
+    return sources, targets, numpy.abs(numpy.fromiter((link.weight for link in links), numpy.float64, len(links)))
+
+
+def _share(nodes: int, sources: numpy.ndarray, targets: numpy.ndarray, weights: numpy.ndarray) -> numpy.ndarray:
+    """Return each weight as a share of those of the same target."""
+    sums = numpy.bincount(targets, weights, minlength=nodes)
+    shares: numpy.ndarray = weights / numpy.maximum(sums[targets], 1e-12)
+    return shares
 
 
 def measure_nodes(graph: Graph) -> numpy.ndarray:
     """Return how much of the logits each node leads to over all paths, (nodes,) float64; logits have their
     probability."""
-    shares = measure_links(graph)
-    sources = numpy.array([link.source for link in graph.links], dtype=numpy.int64)
-    targets = numpy.array([link.target for link in graph.links], dtype=numpy.int64)
-    current = _weigh_logits(graph)
+    sources, targets, _ = _list_ends(graph)
+    return _follow(_weigh_logits(graph), sources, targets, measure_links(graph))
+
+
+def _follow(
+    start: numpy.ndarray, sources: numpy.ndarray, targets: numpy.ndarray, shares: numpy.ndarray
+) -> numpy.ndarray:
+    """Return `start`, (nodes,) float64, and what of it comes to each node backwards over the links."""
+    current = start
     total = current.copy()
     for _ in range(MOST_STEPS):
-        if not len(shares):
-            break
-        current = numpy.bincount(sources, shares * current[targets], minlength=len(graph.nodes))
+        current = numpy.bincount(sources, shares * current[targets], minlength=len(start))
         if current.sum() < 1e-9:
             break
         total += current
@@ -68,43 +83,85 @@ def _weigh_logits(graph: Graph) -> numpy.ndarray:
     return weights
 
 
-def prune(graph: Graph, node_threshold: float | None = None, edge_threshold: float | None = None) -> Graph:
-    """Return the part of a graph that carries these shares of the influence, 0 to 1; tokens and logits stay.
+class GraphPart(NamedTuple):
+    """A part of a graph: which nodes, (nodes,) bool, and which links, (links,) bool, are in it."""
 
-    Nodes with the largest influence are kept until they carry `node_threshold` of it, then links until they carry
-    `edge_threshold`. Raises BadRequest for a share out of range.
+    nodes: numpy.ndarray
+    links: numpy.ndarray
+
+
+def choose_part(graph: Graph, node_threshold: float | None = None, edge_threshold: float | None = None) -> GraphPart:
+    """Return the part of a graph that carries these shares of the influence, as circuit-tracer chooses it.
+
+    Nodes of the largest influence stay until they carry `node_threshold` of that of all; tokens and logits stay anyway.
+    Then links of the smaller graph stay until they carry `edge_threshold`, and what has no link onwards goes, as do
+    features that no link leads to any more. Raises BadRequest for a share out of range.
     """
     for name, threshold in (("node_threshold", node_threshold), ("edge_threshold", edge_threshold)):
         if threshold is not None and not 0 < threshold <= 1:
             raise BadRequest(f"{name}: {threshold} is no share, above 0 and up to 1")
-    influence = measure_nodes(graph)
-    kept = numpy.ones(len(graph.nodes), dtype=bool)
+    sources, targets, weights = _list_ends(graph)
+    logits = _weigh_logits(graph)
+    kinds = numpy.array([node.kind for node in graph.nodes])
+    ends = numpy.isin(kinds, ("token", "logit"))
+    nodes = numpy.ones(len(graph.nodes), dtype=bool)
     if node_threshold is not None:
-        inner = numpy.array([node.kind not in ("token", "logit") for node in graph.nodes])
-        kept = ~inner | _keep(numpy.where(inner, influence, 0.0), node_threshold)
-    shares = measure_links(graph)
-    inside = numpy.array([kept[link.source] and kept[link.target] for link in graph.links], dtype=bool)
-    if edge_threshold is not None and len(shares):
-        flows = shares * influence[[link.target for link in graph.links]]
-        inside &= _keep(numpy.where(inside, flows, 0.0), edge_threshold)
-    places = numpy.cumsum(kept) - 1
+        influence = _follow(logits, sources, targets, _share(len(nodes), sources, targets, weights)) - logits
+        nodes = ends | _carry(influence, node_threshold)
+    links = nodes[sources] & nodes[targets]
+    if edge_threshold is not None:
+        shares = _share(len(nodes), sources, targets, numpy.where(links, weights, 0.0))
+        flows = shares * _follow(logits, sources, targets, shares)[targets]
+        links &= _carry(flows, edge_threshold)
+        led_to = numpy.bincount(targets, minlength=len(nodes)) > 0
+        _drop_ends(nodes, links, sources, targets, ends, (kinds == "feature") & led_to)
+    return GraphPart(nodes, links)
+
+
+def _carry(values: numpy.ndarray, share: float) -> numpy.ndarray:
+    """Return which values carry a share of their sum: the largest, with all that equal the last of these.
+
+    All do where there is nothing to carry.
+    """
+    if not values.sum() > 0:
+        return numpy.ones(len(values), dtype=bool)
+    descending = -numpy.sort(-values)
+    last = int(numpy.searchsorted(numpy.cumsum(descending) / descending.sum(), share - 1e-12))
+    kept: numpy.ndarray = (values > 0) & (values >= descending[min(last, len(values) - 1)])
+    return kept
+
+
+def _drop_ends(
+    nodes: numpy.ndarray,
+    links: numpy.ndarray,
+    sources: numpy.ndarray,
+    targets: numpy.ndarray,
+    ends: numpy.ndarray,
+    features: numpy.ndarray,
+) -> None:
+    """Take out of a part, until nothing changes, nodes that lead nowhere, and `features` that nothing leads to."""
+    while True:
+        leads, is_led_to = numpy.zeros(len(nodes), dtype=bool), numpy.zeros(len(nodes), dtype=bool)
+        leads[sources[links]] = True
+        is_led_to[targets[links]] = True
+        stay = nodes & (ends | leads) & (~features | is_led_to)
+        if (stay == nodes).all():
+            return
+        nodes &= stay
+        links &= nodes[sources] & nodes[targets]
+
+
+def prune(graph: Graph, node_threshold: float | None = None, edge_threshold: float | None = None) -> Graph:
+    """Return the part of a graph that `choose_part` chooses, as a graph. Raises BadRequest for a share out of range."""
+    part = choose_part(graph, node_threshold, edge_threshold)
+    places = numpy.cumsum(part.nodes) - 1
     links = tuple(
         GraphLink(int(places[link.source]), int(places[link.target]), link.weight)
-        for link, stays in zip(graph.links, inside, strict=True)
+        for link, stays in zip(graph.links, part.links, strict=True)
         if stays
     )
-    nodes = tuple(node for node, stays in zip(graph.nodes, kept, strict=True) if stays)
+    nodes = tuple(node for node, stays in zip(graph.nodes, part.nodes, strict=True) if stays)
     return msgspec.structs.replace(graph, nodes=nodes, links=links)
-
-
-def _keep(values: numpy.ndarray, share: float) -> numpy.ndarray:
-    """Return which values are kept: the largest, until they carry a share of the sum."""
-    order = numpy.argsort(-values, kind="stable")
-    sums = numpy.cumsum(values[order])
-    count = int(numpy.searchsorted(sums, share * sums[-1] - 1e-12)) + 1 if len(sums) and sums[-1] > 0 else 0
-    kept = numpy.zeros(len(values), dtype=bool)
-    kept[order[:count]] = True
-    return kept & (values > 0)
 
 
 def find_paths(graph: Graph, k: int = 10, start: str | None = None) -> list[Path]:
@@ -175,13 +232,8 @@ def propose_groups(graph: Graph, vectors: Mapping[str, numpy.ndarray], cosine: f
             place = leaders[place]
         return place
 
-    units = {id: vector / max(float(numpy.linalg.norm(vector)), 1e-12) for id, vector in vectors.items()}
-    for number, place in enumerate(places):
-        node = graph.nodes[place]
-        for other in places[:number]:
-            same = graph.nodes[other]
-            if (node.label and node.label == same.label) or _is_near(units, node.id, same.id, cosine):
-                leaders[_find(place)] = _find(other)
+    for place, other in _list_alike(graph, places, vectors, cosine):
+        leaders[_find(place)] = _find(other)
     members: dict[int, list[int]] = {}
     for place in places:
         members.setdefault(_find(place), []).append(place)
@@ -194,11 +246,24 @@ def propose_groups(graph: Graph, vectors: Mapping[str, numpy.ndarray], cosine: f
     ]
 
 
-def _is_near(units: Mapping[str, numpy.ndarray], one: str | None, other: str | None, cosine: float) -> bool:
-    first, second = units.get(one or ""), units.get(other or "")
-    if first is None or second is None or first.shape != second.shape:
-        return False
-    return bool(float(first @ second) >= cosine)
+def _list_alike(
+    graph: Graph, places: Sequence[int], vectors: Mapping[str, numpy.ndarray], cosine: float
+) -> Iterator[tuple[int, int]]:
+    """Yield pairs of places whose nodes have the same label, or directions of at least this cosine."""
+    first: dict[str, int] = {}
+    by_width: dict[int, list[int]] = {}
+    for place in places:
+        node = graph.nodes[place]
+        if node.label:
+            yield place, first.setdefault(node.label, place)
+        if node.id is not None and node.id in vectors:
+            by_width.setdefault(len(vectors[node.id]), []).append(place)
+    for group in by_width.values():
+        rows = numpy.array([vectors[graph.nodes[place].id or ""] for place in group], dtype=numpy.float32)
+        rows /= numpy.maximum(numpy.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        for number in range(1, len(group)):
+            for other in numpy.flatnonzero(rows[:number] @ rows[number] >= cosine):
+                yield group[number], group[int(other)]
 
 
 def _name(labels: Sequence[str | None]) -> str:

@@ -166,8 +166,9 @@ class Tools:
 
         The views are dictionaries, features, labels, best_labels, scores, examples, votes, graphs, graph_nodes,
         graph_links, lists, list_features; the resource featurestore://schema has their columns. Searches are table
-        functions, as in FROM semantic('deception', k := 100). Rows are lists in the order of `columns`. Give an
-        ORDER BY where you want to go on with the cursor.
+        functions, as in FROM semantic('deception', k := 100), and so are pruned_nodes('slug'), pruned_links,
+        graph_paths and graph_groups of a graph. Rows are lists in the order of `columns`. Give an ORDER BY where you
+        want to go on with the cursor.
         """
         arguments = {"sql": sql, "parameters": parameters}
         page = answers.read_cursor(cursor, arguments)

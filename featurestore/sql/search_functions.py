@@ -1,11 +1,13 @@
 """Searches inside SQL: search(...), semantic(...), keyword(...), nearest(...) and activating(...) as table functions.
+So is what is computed of one attribution graph: pruned_nodes(...), pruned_links(...), graph_paths(...) and
+graph_groups(...).
 
 The statement is parsed, each such call is run as the search it is, and its hits take its place as a table:
 
     SELECT f.label, h.score FROM semantic('deception', k := 1000) h JOIN features f USING (dictionary, feature)
 
 Arguments are constants or parameters (`$text`), the first the text (or, for nearest, a feature's id or a list of
-numbers); the others are the fields of Query, by name.
+numbers; of a graph its name); the others are named, for a search the fields of Query.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ from featurestore.values.hits import Activating, Hits
 from featurestore.values.parameters import check_names, from_json, to_json
 
 MODES = {"search": None, "semantic": "semantic", "keyword": "keyword"}
-NAMES = (*MODES, "nearest", "activating")
+OF_GRAPHS = ("pruned_nodes", "pruned_links", "graph_paths", "graph_groups")
+NAMES = (*MODES, "nearest", "activating", *OF_GRAPHS)
 MAX_SEARCHES = 8  # in one statement
 MOST_DIGITS = 400  # of a number; the largest one of 64 bits has 309 in full
 
@@ -99,17 +102,22 @@ def bind(
     parameters: Mapping[str, Any],
     run: Callable[[Query], Hits],
     activating: Callable[..., Activating],
+    of_graph: Callable[[str, str, Mapping[str, Any]], pyarrow.Table],
     make_plan: Callable[[str, Mapping[str, Any]], SearchPlan],
 ) -> BoundStatement:
     """Run every search in the statement and return it with the name of a table in the place of each.
 
-    `make_plan` parses the statement: `plan_searches`, here or in another process. Raises what the searches raise, and
-    BadRequest, naming the function, for arguments that are not constants or not fields.
+    `of_graph` gives the rows of a function of OF_GRAPHS, of a graph's name and the other arguments. `make_plan` parses
+    the statement: `plan_searches`, here or in another process. Raises what the searches raise, and BadRequest, naming
+    the function, for arguments that are not constants or not fields.
     """
     if not re.search(rf"\b({'|'.join(NAMES)})\s*\(", statement, re.IGNORECASE):
         return BoundStatement(statement, parameters, {})
     plan = make_plan(statement, parameters)
-    tables = {call.table: _run_search(call.function, from_json(call.arguments), run, activating) for call in plan.calls}
+    tables = {
+        call.table: _run_call(call.function, from_json(call.arguments), run, activating, of_graph)
+        for call in plan.calls
+    }
     return BoundStatement(plan.statement, {name: parameters[name] for name in plan.parameters}, tables)
 
 
@@ -184,7 +192,8 @@ def _read_arguments(name: str, arguments: list[dict[str, Any]], parameters: Mapp
 
 
 def _missing_subject(name: str) -> BadRequest:
-    return BadRequest(f"SQL: {name}(...) needs {'a feature or vector' if name == 'nearest' else 'a text'} first")
+    subjects = {"nearest": "a feature or vector"} | dict.fromkeys(OF_GRAPHS, "the name of a graph")
+    return BadRequest(f"SQL: {name}(...) needs {subjects.get(name, 'a text')} first")
 
 
 def _read_constant(name: str, node: dict[str, Any], parameters: Mapping[str, Any]) -> Any:
@@ -228,12 +237,27 @@ def _read_number(name: str, text: str) -> int | float:
     raise BadRequest(f"SQL: {name}(...) takes no number as large as {text:.40}{'...' * (len(text) > 40)}")
 
 
-def _run_search(
-    name: str, values: dict[str, Any], run: Callable[[Query], Hits], activating: Callable[..., Activating]
+def _run_call(
+    name: str,
+    values: dict[str, Any],
+    run: Callable[[Query], Hits],
+    activating: Callable[..., Activating],
+    of_graph: Callable[[str, str, Mapping[str, Any]], pyarrow.Table],
 ) -> pyarrow.Table:
+    """Return the rows of one call. Raises BadRequest for arguments that it does not take."""
     of = values.pop("of")
     if of is None:
         raise _missing_subject(name)
+    if name in OF_GRAPHS:
+        if not isinstance(of, str):
+            raise _missing_subject(name)
+        return of_graph(name, of, values)
+    return _run_search(name, of, values, run, activating)
+
+
+def _run_search(
+    name: str, of: Any, values: dict[str, Any], run: Callable[[Query], Hits], activating: Callable[..., Activating]
+) -> pyarrow.Table:
     if name == "activating":
         if not isinstance(of, str):
             raise BadRequest("SQL: activating(...) needs a text first")

@@ -349,7 +349,9 @@ class Store(FeatureStore):
     def stream(self, statement: str, parameters: Parameters | None = None, timeout: float | None = None) -> RowStream:
         view = self._current_view
         make_plan = plan_searches if self._workers is None else self._workers.plan
-        bound = bind(statement, normalize(parameters), view.searcher.run, self.activating, make_plan)
+        bound = bind(
+            statement, normalize(parameters), view.searcher.run, self.activating, view.describe_graph, make_plan
+        )
         return self._run_sql(view, bound, timeout)
 
     def activating(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy
 import pyarrow
 
+from featurestore.graphs import sql_tables
 from featurestore.graphs.graph_store import GraphReader
 from featurestore.lists.list_store import ListReader
 from featurestore.search.comparison.dictionaries import Comparer
@@ -112,6 +114,10 @@ class View:
     def vector(self, id: str, target: int | None = None) -> numpy.ndarray:
         """Return a feature's decoder vector, (d_out,) float32, into layer `target` (default: the first it has)."""
         return self._decoder_vectors.of_feature(id, target)
+
+    def describe_graph(self, function: str, slug: str, values: Mapping[str, Any]) -> pyarrow.Table:
+        """Return what a function of SQL gives of a graph. Raises NotFound, and BadRequest for wrong arguments."""
+        return sql_tables.make_table(function, self.graphs.graph(slug), values, self.vector)
 
     def matrix(self, dictionary: str, target: int | None = None) -> Matrix:
         """All decoder vectors of a dictionary, (d_sae, d_out) float16, into layer `target` (default: the first)."""

@@ -99,20 +99,74 @@ def test_influence_of_a_node_is_the_sum_over_its_paths(graph):
         assert influence[place] == pytest.approx(sum(product for _, product in walk(graph, place, shares)))
 
 
-def test_pruning_keeps_what_carries_the_share(graph):
-    influence = analysis.measure_nodes(graph)
-    inner = {node.node_id: influence[n] for n, node in enumerate(graph.nodes) if node.kind == "feature"}
-    smaller = analysis.prune(graph, node_threshold=0.6)
-    kept = {node.node_id for node in smaller.nodes if node.kind == "feature"}
-    assert {"E0", "E1", "a", "b"} <= {node.node_id for node in smaller.nodes} and 0 < len(kept) < 9
-    assert sum(inner[name] for name in kept) >= 0.6 * sum(inner.values())
-    weakest = min(kept, key=inner.get)
-    assert sum(inner[name] for name in kept - {weakest}) < 0.6 * sum(inner.values())
-    names = {(graph.nodes[link.source].node_id, graph.nodes[link.target].node_id): link.weight for link in graph.links}
+def prune_slowly(graph, node_threshold, edge_threshold):
+    """Names of the nodes and ends of the links that stay, with dense matrices and one node after the other."""
+    count = len(graph.nodes)
+    weights = numpy.zeros((count, count))  # (target, source)
+    for link in graph.links:
+        weights[link.target, link.source] = abs(link.weight)
+    logits = numpy.array([node.token_prob or 0.0 for node in graph.nodes])
+
+    def follow(matrix):
+        shares = matrix / numpy.maximum(matrix.sum(axis=1, keepdims=True), 1e-10)
+        return shares, logits @ (numpy.linalg.inv(numpy.eye(count) - shares) - numpy.eye(count))
+
+    def carry(values, share):
+        taken, total = set(), 0.0
+        for place in sorted(range(len(values)), key=lambda place: -values[place]):
+            if total >= share * sum(values) - 1e-9:
+                break
+            taken.add(place)
+            total += values[place]
+        return taken
+
+    _, influence = follow(weights)
+    nodes = {n for n, node in enumerate(graph.nodes) if node.kind in ("token", "logit")} | carry(
+        influence, node_threshold
+    )
+    for place in set(range(count)) - nodes:
+        weights[place] = weights[:, place] = 0
+    shares, influence = follow(weights)
+    flows = shares * (influence + logits)[:, None]
+    links = {divmod(place, count)[::-1] for place in carry(flows.ravel(), edge_threshold)}
+    before = None
+    while before != nodes:
+        before = set(nodes)
+        links = {(source, target) for source, target in links if source in nodes and target in nodes}
+        for place in before:
+            kind = graph.nodes[place].kind
+            inner = kind not in ("token", "logit")
+            onwards = any(source == place for source, _ in links)
+            if inner and (not onwards or (kind == "feature" and not any(target == place for _, target in links))):
+                nodes.discard(place)
+    return {graph.nodes[place].node_id for place in nodes}, links
+
+
+@pytest.mark.parametrize("thresholds", [(0.8, 0.98), (0.6, 0.7), (0.95, 0.5), (0.3, 0.9)])
+def test_pruning_is_that_of_circuit_tracer(graph, thresholds):
+    errors = {4, 9}
+    nodes = [make_node(f"x{n}", "error") if n in errors else node for n, node in enumerate(graph.nodes)]
+    links = [(link.source, link.target, link.weight) for link in graph.links if link.target not in errors]
+    mixed = make_graph(nodes, links)
+    smaller, part = analysis.prune(mixed, *thresholds), analysis.choose_part(mixed, *thresholds)
+    names, ends = prune_slowly(mixed, *thresholds)
+    assert {node.node_id for node in smaller.nodes} == names
+    assert {links[place][:2] for place in numpy.flatnonzero(part.links)} == ends
+    weights = {(nodes[source].node_id, nodes[target].node_id): weight for source, target, weight in links}
     for link in smaller.links:
-        assert names[smaller.nodes[link.source].node_id, smaller.nodes[link.target].node_id] == link.weight
+        assert weights[smaller.nodes[link.source].node_id, smaller.nodes[link.target].node_id] == link.weight
+
+
+def test_pruning_by_one_share_alone(graph):
+    smaller = analysis.prune(graph, node_threshold=0.6)
+    kept = {node.node_id for node in smaller.nodes}
+    assert {"E0", "E1", "a", "b"} < kept and len(kept) < len(graph.nodes)
+    inside = [link for link in graph.links if {graph.nodes[n].node_id for n in (link.source, link.target)} <= kept]
+    assert len(smaller.links) == len(inside)
     assert len(analysis.prune(graph, edge_threshold=0.5).links) < len(graph.links) / 2
     assert analysis.prune(graph, 1.0, 1.0) == analysis.prune(graph) == graph
+    loose = make_graph([make_node("a"), make_node("b")], [(0, 1, 1.0)])  # there is nothing to carry
+    assert analysis.prune(loose, node_threshold=0.5) == loose
 
 
 def test_groups_by_label_and_by_direction():

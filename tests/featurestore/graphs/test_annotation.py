@@ -73,6 +73,12 @@ def test_graphs_about_a_text_paths_and_groups(path, invoke):
 
     (about,) = run("search", "importing modules")
     assert about["graph"] == "colons" and about["features"] >= 2
+    used = run("features", "-k", "2")
+    assert [(row["id"], row["graphs"], row["nodes"]) for row in used] == [
+        ("tiny/0-res/3", 1, 1),
+        ("tiny/0-res/8", 1, 1),
+    ]
+    assert used[0]["label"] == "import statements 3"
     assert run("paths", "colons", "-k", "2")[0]["nodes"] == ["0_1_2", "2_4_2"]
     (group,) = run("group", "colons")
     assert group == {"name": "import statements 3", "nodes": ["0_3_1", "1_3_2"]}
