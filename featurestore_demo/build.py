@@ -63,6 +63,8 @@ def build(path: Path, tokens: int = TOKENS) -> list[str]:
                 f"labelled {report.labelled:,} features from token statistics; {report.skipped:,} are dead or "
                 "fire in documents held out only"
             )
+        if not store.graphs():
+            lines.append(_add_graph(store, sources))
         lines += build_index(store, progress)
     return lines or [f"{path} is complete: nothing to do"]
 
@@ -93,6 +95,20 @@ def _harvest(store: featurestore.Store, sources: list[str], tokens: int, progres
     )
 
 
+def _add_graph(store: featurestore.Store, sources: list[str]) -> str:
+    """Store the demo's attribution graph; returns a line about it."""
+    try:
+        from featurestore_demo.graph import make_graph
+        from ingest import weights
+        from ingest.model.model import Model
+    except ImportError as exc:
+        raise _needs(exc) from None
+    saes = {source: weights.read(HERE / "dictionaries" / source) for source in sources}
+    map = [f"{source.partition('-')[0]}={MODEL_ID}/{source}" for source in sources]
+    added = store.add_graph(make_graph(Model(str(HERE / "model")), saes), map=map)
+    return f"stored the attribution graph {added.graph}: {added.features} features, {added.links} links"
+
+
 def _needs(error: ImportError) -> featurestore.Unavailable:
     """The error that names the missing package and the remedy."""
     return featurestore.Unavailable(f"the demo needs {error.name}: pip install 'featurestore[all]'")
@@ -107,6 +123,7 @@ def show(path: Path) -> None:
         'search "exception handling"',
         f"nearest {MODEL_ID}/2-res-2k/0",
         'activating "def __init__(self, name):"',
+        "graph show try-except",
         'sql "select state, count(*) from features group by all"',
     ):
         click.echo(f"  featurestore {command} --store {path}")
