@@ -123,7 +123,8 @@ def _find_active(sae: Any, layer: int, read: torch.Tensor, written: torch.Tensor
 
 def _before(sae: Any, read: torch.Tensor, source: Source) -> torch.Tensor:
     """Return the feature of a source before its activation function, as a number with gradients."""
-    return read[0, source.position].float() @ sae.W_enc[:, source.node["feature"]].float()
+    before: torch.Tensor = read[0, source.position].float() @ sae.W_enc[:, source.node["feature"]].float()
+    return before
 
 
 def _attribute(targets: list[tuple[dict[str, Any], torch.Tensor]], sources: list[Source]) -> torch.Tensor:

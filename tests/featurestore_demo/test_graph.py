@@ -63,7 +63,7 @@ def test_edges_into_the_logit_are_what_small_changes_do(graph, model, saes):
         handle.remove()
         return float(last[logit["feature"]] - last.mean())
 
-    edges = [link for link in graph["links"] if link["target"] == logit["node_id"] and not link["source"][0] == "E"]
+    edges = [link for link in graph["links"] if link["target"] == logit["node_id"] and link["source"][0] != "E"]
     assert {nodes[link["source"]]["layer"] for link in edges} == {"2", "3", "4"}
     for link in edges:
         node = nodes[link["source"]]
