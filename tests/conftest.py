@@ -50,6 +50,7 @@ LONG = (
     "featurestore_demo/test_train.py",
     "ingest/formats/test_import_run.py",
     "ingest/formats/test_reading.py",
+    "ingest/formats/joining/test_mixed_layers.py",
     "featurestore/snapshot/test_feature_page.py",
     "featurestore/store/test_labels.py",
     "featurestore/tables/test_completeness.py",

@@ -18,6 +18,7 @@ FORMATS = (
     "circuit-tracer",
     "feature-json",
     "delphi",
+    "saelens",
     "dataset",
     "site",
 )
@@ -45,8 +46,9 @@ def export_files(
     """Write features as files of another tool: a file of labels, or a directory. TARGET must not exist.
 
     FORMAT is one of labels (CSV, JSONL or Parquet), neuronpedia (batches as in its bucket), neuronpedia-upload,
-    circuit-tracer (a packed store), feature-json, delphi (explanations), dataset (for the Hugging Face hub) or site
-    (web pages with search, for any web host or to be opened from a folder). Example:
+    circuit-tracer (a packed store), feature-json, delphi (explanations), saelens (weights of the chosen features),
+    dataset (for the Hugging Face hub) or site (web pages with search, for any web host or to be opened from a folder).
+    Example:
 
     featurestore export labels labels.csv --store demo.features
     """
@@ -68,7 +70,7 @@ def export_files(
 def find_writer(form: str) -> Any:
     """Return the function that writes a format."""
     from ingest.formats.site import write_site
-    from ingest.formats.writers import delphi, feature_json, hub_dataset, labels, neuronpedia
+    from ingest.formats.writers import delphi, feature_json, hub_dataset, labels, neuronpedia, sae_lens_weights
 
     writers = (
         labels.write,
@@ -77,6 +79,7 @@ def find_writer(form: str) -> Any:
         feature_json.write_store,
         feature_json.write_files,
         delphi.write,
+        sae_lens_weights.write,
         hub_dataset.write,
         write_site.write,
     )

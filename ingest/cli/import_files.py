@@ -64,6 +64,9 @@ READING = (
     "--tokenizer", metavar="DIR", help="Directory or hub name of a tokenizer, for files with token ids alone."
 )
 @click.option("--embeddings", is_flag=True, help="Keep stored embeddings of labels, as vectors of a dictionary beside.")
+@click.option(
+    "--any-words", is_flag=True, help="Join labels even if their words are not those of the features' tokens."
+)
 @click.option("--strict", is_flag=True, help="Stop at the first record that is broken, and write nothing.")
 @click.option("--rejects", metavar="FILE", help="Where records that are broken go. Default: STORE.rejects.jsonl.")
 @click.option("--fresh", is_flag=True, help="Read all files again, even if an interrupted import has read some.")
@@ -172,6 +175,7 @@ def _make_plan(
         rejects=Path(values["rejects"]) if values["rejects"] else find_beside(store, ".rejects.jsonl"),
         strict=values["strict"],
         described=tuple(described),
+        check_words=not values["any_words"],
     )
 
 

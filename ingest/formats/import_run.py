@@ -38,6 +38,7 @@ class ImportPlan(NamedTuple):
     rejects: Path | None = None
     strict: bool = False
     described: tuple[str, ...] = ()
+    check_words: bool = True
     fetch: Callable[[SourceFile], Any] | None = (
         None  # brings a file here, returns its path; for places that are not files
     )
@@ -77,7 +78,10 @@ def run(store: Store, plan: ImportPlan, progress: Progress = no_progress) -> Imp
             facts = _gather_facts(dictionary, summaries, plan)
             folder = plan.spool / "texts" / dictionary.replace("/", "@", 1)
             folder.mkdir(parents=True, exist_ok=True)
-            changes.append(join_dictionary(store, writer, dictionary, DictionarySpool(parts), facts, folder, at))
+            change = join_dictionary(
+                store, writer, dictionary, DictionarySpool(parts), facts, folder, at, plan.check_words
+            )
+            changes.append(change)
             stage(1)
         commit = writer.commit() if any(change.state != "unchanged" for change in changes) else None
     spool.remove()

@@ -13,7 +13,7 @@ import pyarrow.compute
 
 import featurestore
 from featurestore import BadRequest, Conflict
-from ingest.formats.joining import dictionary_rows, label_rows
+from ingest.formats.joining import dictionary_rows, label_rows, mixed_layers
 from ingest.formats.joining.example_rows import SHARD_FEATURES, ExcerptCorpus, collect_corpus, make_example_rows
 from ingest.formats.joining.report import DictionaryChange
 from ingest.formats.joining.spool import DictionarySpool
@@ -34,11 +34,12 @@ def join_dictionary(
     facts: dict[str, Any],
     folder: Path,
     at: datetime.datetime,
+    check_words: bool = True,
 ) -> DictionaryChange:
     """Add what is new of a dictionary to the writer, and return what that is. `folder` is for files in between.
 
-    Raises Conflict when the files are of another dictionary than the store's, BadRequest when they contradict
-    themselves.
+    With `check_words`, labels have to share words with the tokens on which their features fire. Raises Conflict when
+    the files are of another dictionary than the store's, BadRequest when they contradict themselves.
     """
     join = _Join(store, writer, dictionary, spool, folder)
     if join.known is not None:
@@ -49,7 +50,7 @@ def join_dictionary(
         join.write_statistics(facts | {"d_sae": d_sae}, {"d_sae": "stated" if is_stated else "counted"})
     elif join.features is not None or spool.has_windows():
         join.change.notes += (OWN_STATISTICS,)
-    join.write_labels(at)
+    join.write_labels(at, check_words)
     join.write_vectors(d_sae)
     return join.change
 
@@ -154,10 +155,13 @@ class _Join:
                 return False
         return True
 
-    def write_labels(self, at: datetime.datetime) -> None:
-        """Write labels and scores that the store lacks."""
+    def write_labels(self, at: datetime.datetime, check_words: bool) -> None:
+        """Write labels and scores that the store lacks. Raises Conflict for labels of another layer."""
         change = self.change
         labels = [] if self._labels is None else self._labels.to_pylist()
+        if labels and self.known is not None and check_words:
+            texts = {label["feature"]: label["label"] for label in reversed(labels)}
+            mixed_layers.check_labels(self._store, self._dictionary, texts)
         compared = label_rows.compare_labels(self._store, self._dictionary, labels)
         change.labels, change.changed_labels, change.same_labels = compared.new, compared.changed, compared.same
         if compared.repeated:

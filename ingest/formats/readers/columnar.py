@@ -16,9 +16,9 @@ import pyarrow.parquet
 
 from featurestore import BadRequest
 from ingest.formats import files
-from ingest.formats.batches import Batch
+from ingest.formats.batches import Batch, Windows
 from ingest.formats.readers.labels import clean
-from ingest.formats.records import activation_tables
+from ingest.formats.records import activation_tables, prompts
 from ingest.formats.records.activation_tables import NUMBER_LIST, TEXT_LIST
 from ingest.formats.records.dashboard_rows import as_object, equal_edges
 from ingest.formats.records.windows import drop_filler
@@ -74,6 +74,7 @@ def read(path: str, rejects: Rejects, options: Mapping[str, Any]) -> Iterator[Ba
     if counted:
         facts |= {"tokens_counted": counted}
     yield Batch(dictionary, facts, features=features)
+    prompts_file = prompts.find_file(folder.parent.parent)
     for table, first in _activations(folder, manifest):
         reasons = activation_tables.find_problems(table)
         for row, reason in sorted(reasons.items()):
@@ -83,7 +84,17 @@ def read(path: str, rejects: Rejects, options: Mapping[str, Any]) -> Iterator[Ba
             keep[list(reasons)] = False
             table = table.filter(pyarrow.array(keep))
         windows, dropped = drop_filler(activation_tables.make_windows(table))
+        if prompts_file is not None and windows.size:
+            windows, unknown = _name_prompts(windows, prompts_file)
+            dropped = dropped | {f"windows whose prompt is not in {prompts_file.name}": unknown}
         yield Batch(dictionary, windows=windows, dropped=dropped)
+
+
+def _name_prompts(windows: Windows, file: Path) -> tuple[Windows, int]:
+    """Return the windows with the number of their prompt among what else is known, and how many have none."""
+    numbers = prompts.match_prompts(windows, file).tolist()
+    extra = [f'{{"prompt":{number}}}' if number >= 0 else None for number in numbers]
+    return windows._replace(extra=extra), numbers.count(-1)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
