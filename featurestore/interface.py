@@ -133,11 +133,13 @@ class FeatureStore(abc.ABC):
         k: int = 10,
         order: str = "specific",
         features: FeaturesLike | None = None,
+        token: int | None = None,
     ) -> Activating:
         """Returns the k features that fire hardest on a text, with their activation on each token.
 
         With `features`, up to 1,000 ids of one model, the answer has these alone, in the order given, also those that
-        are silent on the text; `k` and `order` then mean nothing.
+        are silent on the text; `k`, `order` and `token` then mean nothing. With `token`, the place of a token in the
+        text, it has those that fire hardest on this token.
 
         `dictionary` names one or several (default: all of one model). `order` is "specific" (activation relative to the
         feature's largest in the corpus, weighted against dense features) or "activation" (as it is).

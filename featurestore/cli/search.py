@@ -231,19 +231,29 @@ def show_hits(hits: featurestore.Hits, as_json: bool) -> None:
 @click.option("--dictionary", multiple=True, metavar="ID", help="Only this dictionary. Repeatable.")
 @click.option("-k", "k", type=int, default=10, show_default=True, help="Number of features.")
 @click.option("--order", default="specific", show_default=True, help="Order by specific (to this text) or activation.")
+@click.option("--token", type=int, help="Only features that fire on the token of this place in TEXT, from 0.")
 @click.option("--feature", multiple=True, metavar="ID", help="Only this feature, also where it is silent. Repeatable.")
 @locations_option
 @store_option
 @json_option
 def activating(
-    text: str, dictionary: tuple[str, ...], k: int, order: str, feature: tuple[str, ...], store: str, as_json: bool
+    text: str,
+    dictionary: tuple[str, ...],
+    k: int,
+    order: str,
+    token: int | None,
+    feature: tuple[str, ...],
+    store: str,
+    as_json: bool,
 ) -> None:
     """Find features that fire on TEXT, and the tokens on which they fire.
 
     Example: featurestore activating "def __init__(self, name):"
+
+    Example: featurestore activating "raise ValueError" --token 1
     """
     with featurestore.connect(store) as opened:
-        result = opened.activating(text, list(dictionary) or None, k, order, list(feature) or None)
+        result = opened.activating(text, list(dictionary) or None, k, order, list(feature) or None, token)
     if as_json:
         print_json_lines(result.features)
     else:

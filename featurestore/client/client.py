@@ -141,10 +141,11 @@ class Client(FeatureStore):
         k: int = 10,
         order: str = "specific",
         features: FeaturesLike | None = None,
+        token: int | None = None,
     ) -> Activating:
         """As the interface says."""
         ids = None if features is None else tuple(id_texts(features))
-        arguments = {"text": text, "dictionary": dictionary, "k": k, "order": order, "feature": ids}
+        arguments = {"text": text, "dictionary": dictionary, "k": k, "order": order, "feature": ids, "token": token}
         return self._http.ask(questions.ACTIVATING, questions.ACTIVATING.request(arguments))
 
     def compare(

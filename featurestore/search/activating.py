@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy
 
+from featurestore.display.characters import find_first
+from featurestore.display.text import quote_label
 from featurestore.errors import BadRequest, Unavailable
 from featurestore.ids import DictionariesLike, FeaturesLike, dictionary_texts
 from featurestore.snapshot.catalog import Catalog
@@ -36,12 +38,14 @@ def activating(
     dictionary: DictionariesLike | None,
     k: int,
     order: str,
+    token: int | None = None,
     may_open: MayOpen = is_remembered,
 ) -> Activating:
-    """The k features that fire hardest on a text; see FeatureStore.activating.
+    """The k features that fire hardest on a text, or on one of its tokens; see FeatureStore.activating.
 
     `may_open` says of a place that the store names whether its model or weights may be opened. Raises BadRequest for a
-    text, an order or a k out of range, Unavailable where no package runs models, and for places that may not be opened.
+    text, an order, a k or a token out of range, Unavailable where no package runs models, and for places that may not
+    be opened.
     """
     if not text.strip():
         raise BadRequest("text: nothing to run the model on, the text is empty")
@@ -54,13 +58,15 @@ def activating(
     run = _model_runner()
     _check_locations(dictionaries, may_open)
     tokens, active = run(dictionaries, text)
-    features = _rank(engine, active, len(tokens), order)
+    place = slice(0, len(tokens)) if token is None else _find_character(tokens, token)
+    features = _rank(engine, active, len(tokens), order, place)
     measure = (
         "activation"
         if order == "activation"
         else "activation over the feature's maximum; dense features and those seen rarely count less"
     )
-    notes = (f"{len(features):,} features fire; ordered by {measure}",)
+    on = "" if token is None else f" on {quote_label(tokens[place.start])}"
+    notes = (f"{len(features):,} features fire{on}; ordered by {measure}",)
     return Activating(
         text=text,
         tokens=tuple(tokens),
@@ -265,14 +271,24 @@ def _specific(activation: float, largest: float, density: float | None, active: 
     return activation / largest * math.log(1 / (density + 1e-3)) * certain
 
 
-def _rank(engine: Engine, active: Active, tokens: int, order: str) -> list[ActiveFeature]:
-    """The features that fire on a text of so many tokens, most active or most specific first."""
+def _find_character(tokens: Sequence[str], token: int) -> slice:
+    """The tokens that share a character with one, itself included. Raises BadRequest where there is no such token."""
+    if not 0 <= token < len(tokens):
+        raise BadRequest(f"token: {token} is not there; the text has {len(tokens):,} tokens, from 0")
+    first, last = find_first(tokens, token), token + 1
+    while last < len(tokens) and not tokens[last]:
+        last += 1
+    return slice(first, last)
+
+
+def _rank(engine: Engine, active: Active, tokens: int, order: str, place: slice) -> list[ActiveFeature]:
+    """The features that fire on a place in a text of so many tokens, most active or most specific there first."""
     ranked: list[tuple[float, ActiveFeature]] = []
     for dictionary, (features, positions, values) in active.items():
         seen = _count_active_tokens(engine, dictionary, features)
-        fired = numpy.unique(features).tolist()
+        fired = numpy.unique(features[(positions >= place.start) & (positions < place.stop)]).tolist()
         for feature in _describe(engine, dictionary, fired, (features, positions, values), tokens):
-            score = abs(feature.activation)
+            score = max(map(abs, feature.activations[place]))
             if order == "specific":
                 largest = abs(feature.max_activation or 0.0)
                 score = _specific(score, largest, feature.density, seen[feature.feature])

@@ -361,11 +361,12 @@ class Store(FeatureStore):
         k: int = 10,
         order: str = "specific",
         features: FeaturesLike | None = None,
+        token: int | None = None,
     ) -> Activating:
         view = self._current_view
         if features is not None:
             return activating.activating_of(view.catalog, view.engine, text, dictionary, features, self._may_open)
-        return activating.activating(view.catalog, view.engine, text, dictionary, k, order, self._may_open)
+        return activating.activating(view.catalog, view.engine, text, dictionary, k, order, token, self._may_open)
 
     def contrast(
         self,

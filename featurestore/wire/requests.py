@@ -55,6 +55,9 @@ class ActivatingRequest(Request, frozen=True):
         Annotated[tuple[str, ...], Meta(max_length=MOST_IDS)] | None,
         Meta(description="These features alone (model/source/index each), in this order, also where they are silent."),
     ] = None
+    token: Annotated[
+        int | None, describe("Only what fires on the token of this place in the text, by how hard it does.", minimum=0)
+    ] = None
 
 
 class VectorRequest(Request, frozen=True):

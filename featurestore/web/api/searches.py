@@ -40,7 +40,7 @@ def rerank(store: FeatureStore, request: RerankRequest) -> SearchAnswer:
 @answers(questions.ACTIVATING)
 def activating(store: FeatureStore, request: ActivatingRequest) -> Activating:
     """Run the model on a text, for the features that fire hardest or for those that are named."""
-    return store.activating(request.text, request.dictionary, request.k, request.order, request.feature)
+    return store.activating(request.text, request.dictionary, request.k, request.order, request.feature, request.token)
 
 
 @answers(questions.DUPLICATES)

@@ -47,7 +47,7 @@ def show_feature(store: FeatureStore, model: str, source: str, index: str) -> Re
 
 def show_on_text(store: FeatureStore, model: str, source: str, index: str) -> ResponseReturnValue:
     """Return the page of a feature with its activations on a text, of this feature alone, also where it is silent."""
-    text = read(OnTextFields).text
+    text = read(OnTextFields).text.replace("\r\n", "\n")  # as a form sends line breaks
     context = _describe(store, f"{model}/{source}/{index}") | {"text": text}
     if not text.strip() or g.get("only_shown"):
         return render_template("feature.html", **context)

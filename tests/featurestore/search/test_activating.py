@@ -76,6 +76,32 @@ def test_without_features_those_that_fire_hardest_are_the_answer(store):
     assert [feature.id for feature in specific] == ["tiny/0-res/3", "tiny/0-res/5", "tiny/1-res/3"]
 
 
+def test_of_one_token_those_that_fire_on_it_by_how_hard_they_do(store):
+    answer = store.activating("a b c", order="activation", token=1)
+    assert [(feature.id, feature.activations[1]) for feature in answer.features] == [
+        ("tiny/0-res/5", -2.0),
+        ("tiny/1-res/3", 0.5),
+    ]
+    first = store.activating("a b c", order="activation", token=0).features
+    assert [(feature.id, feature.activation, feature.token) for feature in first] == [("tiny/0-res/3", 4.0, 2)]
+    assert answer.notes[0].startswith("2 features fire on 'b'; ordered by activation")
+
+
+def test_a_character_of_several_tokens_is_one_place(store, monkeypatch):
+    fired = (numpy.array([3, 5]), numpy.array([1, 2]), numpy.array([1.0, 2.0], numpy.float32))
+    run = lambda dictionaries, text: (["a", "é", "", "b"], {d.dictionary: fired for d in dictionaries})  # noqa: E731
+    monkeypatch.setattr(activating, "_model_runner", lambda: run)
+    for token in (1, 2):
+        answer = store.activating("aéb", dictionary="tiny/0-res", order="activation", token=token)
+        assert [feature.feature for feature in answer.features] == [5, 3]
+
+
+@pytest.mark.parametrize("token", [-1, 3])
+def test_a_token_that_is_not_there(store, token):
+    with pytest.raises(BadRequest, match=f"token: {token} is not there; the text has 3 tokens, from 0"):
+        store.activating("a b c", token=token)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
