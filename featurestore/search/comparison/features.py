@@ -13,7 +13,8 @@ from featurestore.search.comparison.places import Firing, merge_windows, share
 from featurestore.snapshot.catalog import Catalog
 from featurestore.snapshot.feature_page import FeaturePages
 from featurestore.values.comparisons import ComparedExample, ComparedFeature, ComparedPair, FeatureComparison
-from featurestore.values.feature import Example, Feature, FeatureId, LogitEffect
+from featurestore.values.examples import Example
+from featurestore.values.feature import Feature, FeatureId, LogitEffect
 
 MOST_EXAMPLES = 100
 MOST_TOKENS = 20

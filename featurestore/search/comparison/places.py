@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from featurestore.display.characters import merge_activations
-from featurestore.values.feature import Example
+from featurestore.values.examples import Example
 
 # A token counts as one of a feature's own where it fires at least this share of the example's activation on it.
 STRONG = 0.5
