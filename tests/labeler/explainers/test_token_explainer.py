@@ -162,7 +162,8 @@ def test_what_is_true_of_half_is_said_to_be_mostly_so():
 def test_words_that_often_stand_beside():
     before = ["compile", "compile", "sub", "sub", "run", "get", "put", "sort"]
     firings = [Firing(1, "(", f"re.{word}", "'x')") for word in before]
-    assert label_of(firings, [], [CODE] * 6) == 'opening parenthesis, often after "compile" or "sub"'
+    label = label_of(firings, [], [CODE] * 6)
+    assert label == 'opening parenthesis, followed by single quote, often after "compile" or "sub"'
 
 
 def test_names_with_underscores():
