@@ -13,6 +13,7 @@ from featurestore.extension.output import format_cell, print_json_lines, print_t
 
 if TYPE_CHECKING:
     from ingest.sae import Sae
+    from ingest.weights.proposal import Proposal
 
 ROWS = 12  # alternatives shown
 
@@ -67,14 +68,82 @@ def inspect(
     from ingest import weights
     from ingest.inspection.weight_facts import facts
 
-    sae = weights.read(weights_path, lean=lean, registry=registry)
+    try:
+        sae = weights.read(weights_path, lean=lean, registry=registry)
+        tried: list[dict[str, Any]] = []
+    except weights.UnknownFormat as exc:
+        if not exc.proposals:
+            raise
+        choice = _choose_reading(exc.proposals, model_path, texts, tokens)
+        if choice is None or not as_json:
+            _show_proposals(exc.proposals, choice, as_json)
+        if choice is None:
+            return
+        tried = choice
+        sae = weights.read(choice[0]["location"], lean=lean)
     report = facts(sae)
+    if tried:
+        report["readings"] = tried
     if model_path:
         report |= _measure(sae, model_path, texts, tokens, alternatives)
     if as_json:
         print_json_lines([report])
         return
     _show(report)
+
+
+def _choose_reading(
+    proposals: list[Proposal], model_path: str | None, texts: tuple[str, ...], tokens: int
+) -> list[dict[str, Any]] | None:
+    """Tries the readings of the only proposal on a model. Returns them, the best first.
+
+    Without a model it is the proposal itself, if it says what it reads. None if there is none to go on with. Raises
+    BadRequest if no reading fits the model.
+    """
+    (first, *others) = proposals
+    if others:
+        return None
+    if model_path is None:
+        return [{"reading": "as proposed", "location": first.location}] if first.hook_point else None
+    from ingest.corpus.corpus import tokenise
+    from ingest.corpus.sources import documents as read
+    from ingest.inspection.readings import try_readings
+    from ingest.model.model import Model
+
+    model = Model(model_path)
+    rows = try_readings(first, model, tokenise(model.tokenizer, read(texts), tokens))
+    if not rows:
+        raise BadRequest(f"{first.location}: no place of {model.location} has the width that it reads")
+    return rows
+
+
+def _show_proposals(proposals: list[Proposal], rows: list[dict[str, Any]] | None, as_json: bool) -> None:
+    """Prints what may be read, and how."""
+    if as_json:
+        print_json_lines([{"proposals": [proposal._asdict() for proposal in proposals]}])
+        return
+    many = (
+        f"{len(proposals)} dictionaries, by names and shapes of their tensors"
+        if len(proposals) > 1
+        else ("one dictionary, by names and shapes of its tensors")
+    )
+    click.echo(f"no known format; it may hold {many}:")
+    for proposal in proposals:
+        click.echo(f"  {proposal.location}")
+        for note in proposal.notes if len(proposals) == 1 else ():
+            click.echo(f"    {note}")
+    if not all(proposal.hook_point for proposal in proposals) and not rows:
+        click.echo(
+            "say what it reads, with &hook_point=blocks.LAYER.hook_resid_post, or try all layers: --model, --text"
+        )
+    elif len(proposals) > 1:
+        click.echo("inspect one of them by its location; with --model and --text it is also measured")
+    if rows and "l0" in rows[0]:
+        click.echo()
+        columns = ("reading", "hook_point", "l0", "variance_explained", "never_fired_fraction")
+        print_table([{name.replace("_", " "): row[name] for name in columns} for row in rows[:ROWS]])
+        click.echo(f"{rows[0]['reading']} explains most. Read it as {rows[0]['location']}")
+    click.echo()
 
 
 def _measure(sae: Sae, model_path: str, texts: tuple[str, ...], tokens: int, always: bool) -> dict[str, Any]:
@@ -102,7 +171,7 @@ def _measure(sae: Sae, model_path: str, texts: tuple[str, ...], tokens: int, alw
 
 def _show(report: dict[str, Any]) -> None:
     """Prints facts and measures for people."""
-    apart = ("alternatives", "fits", "location_that_fits", "inferred", "nearest_pairs", "l0_as_promised")
+    apart = ("readings", "alternatives", "fits", "location_that_fits", "inferred", "nearest_pairs", "l0_as_promised")
     plain = {name: value for name, value in report.items() if name not in apart and value not in (None, [])}
     width = max(map(len, plain))
     for name, value in plain.items():

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ingest.weights.place import Place
 
 SHOWN = 12  # names in an error
-NOT_FIELDS = ("layer", "ignore", "drop_bad")  # options that are no field of Sae
+NOT_FIELDS = ("layer", "ignore", "drop_bad", "map")  # options that are no field of Sae
 
 
 def read(location: str | Path, *, lean: bool = False, registry: Path | None = None) -> Sae:
@@ -48,6 +48,10 @@ def read(location: str | Path, *, lean: bool = False, registry: Path | None = No
         words = recorded = str(path)
         if not path.exists():
             raise NotFound(f"no weights at {path}: there is no such directory or file")
+    if (map := options.get("map", "")).endswith(".toml") and not (
+        (path if path.is_dir() else path.parent) / map
+    ).is_file():
+        options["map"] = str(Path(map).absolute())  # it, too
     here = place.Place(path, place.with_options(recorded, **options), words, options, lean)
     sae = _read(here)
     here.check_tensors()
@@ -76,16 +80,33 @@ def _read(here: Place) -> Sae:
             f"{here.path} holds {len(inside)} dictionaries; name one: "
             f"{listing.join_names(inside, SHOWN, here.location)}"
         )
-    names = [here.path.name] if here.path.is_file() else sorted(p.name for p in here.path.iterdir())
-    hints = [
-        f"for {reader.FORMAT}, {' and '.join(reader.FILES)} must be there"
-        for reader in formats.READERS
-        if set(reader.FILES) & set(names)
-    ]
-    raise BadRequest(
-        f"{here.path} is of no known format: it holds {', '.join(names[:6]) or 'nothing'}; "
-        + ("; ".join(hints) or f"known are {', '.join(reader.FORMAT for reader in formats.READERS)}")
-    )
+    raise UnknownFormat(here)
+
+
+class UnknownFormat(BadRequest):
+    """Weights that no reader recognises. Says which files they are, what known formats lack, and proposes a map."""
+
+    def __init__(self, place: Place):
+        from ingest.weights import formats, proposal
+
+        self.place = place
+        names = [place.path.name] if place.path.is_file() else sorted(p.name for p in place.path.iterdir())
+        hints = [
+            f"for {reader.FORMAT}, {' and '.join(reader.FILES)} must be there"
+            for reader in formats.READERS
+            if set(reader.FILES) & set(names)
+        ]
+        self.proposals = proposal.propose(place)
+        if self.proposals:
+            hints = [
+                "by names and shapes of its tensors it may be read as "
+                f"{self.proposals[0].location}; featurestore inspect says more, and tries it with a model"
+            ]
+        known = f"known are {', '.join(reader.FORMAT for reader in formats.READERS)}"
+        super().__init__(
+            f"{place.path} is of no known format: it holds {', '.join(names[:6]) or 'nothing'}; "
+            + ("; ".join(hints) or known)
+        )
 
 
 def apply_options(sae: Sae, options: dict[str, Any]) -> Sae:

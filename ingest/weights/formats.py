@@ -12,6 +12,7 @@ from ingest.weights.readers import (
     gemma_scope,
     gemma_scope_2,
     llama_scope,
+    mapped,
     openai,
     openmoss,
     qwen_scope,
@@ -38,6 +39,7 @@ class Reader(Protocol):
 
 
 READERS: list[Reader] = [
+    mapped,  # the user's own word
     saelens,
     sparsify,
     llama_scope,

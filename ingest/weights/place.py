@@ -49,11 +49,18 @@ OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "prepend_bos": _truth,
     "context_size": int,
     "model_name": str,
+    "map": str,  # which tensor is which part, for files of no known format; or the TOML that says so
     "ignore": _names,  # keys of configs and tensors that are read as if they were not there
     "drop_bad": _truth,  # features with broken numbers become features that never fire
 }
 # What is wanted of an option's value, in words.
-_WANTED = {int: "a whole number", float: "a number", _truth: "true or false", _names: "a list of names, as in a,b"}
+_WANTED = {
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    _truth: "true or false",
+    _names: "a list of names, as in a,b",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,9 +96,9 @@ class Place:
             return next((self.path / name for name in names if (self.path / name).is_file()), None)
         return next((self.path for name in names if self.path.match(name)), None)
 
-    def tensors(self, file: Path, promised_by: str = "", **sizes: int | None) -> Tensors:
+    def tensors(self, file: Path, promised_by: str = "", flat: bool = False, **sizes: int | None) -> Tensors:
         """Opens the tensors of a file; `sizes` are those that the file `promised_by` promises."""
-        tensors = Tensors(file, promised_by, lean=self.lean, ignore=self.ignore, **sizes)
+        tensors = Tensors(file, promised_by, lean=self.lean, ignore=self.ignore, flat=flat, **sizes)
         self.opened.append(tensors)
         return tensors
 
@@ -153,7 +160,7 @@ def with_options(location: str, **options: Any) -> str:
     if "transposed" in options and "transposed" in known:
         options = options | {"transposed": options["transposed"] != known["transposed"]}
     merged = {name: _as_text(value) for name, value in (known | options).items()}
-    return f"{before}?{urlencode(merged, safe='/:,')}" if merged else before
+    return f"{before}?{urlencode(merged, safe='/:,[]')}" if merged else before
 
 
 def _as_text(value: Any) -> str:

@@ -43,13 +43,16 @@ class Tensors:
         *,
         lean: bool = False,
         ignore: Collection[str] = (),
+        flat: bool = False,
         **sizes: int | None,
     ):
-        """Opens the file without reading numbers. Raises BadRequest if it is damaged, or a pickle of more than
-        tensors."""
+        """Opens the file without reading numbers. Raises BadRequest if it is damaged, or a pickle of more than tensors.
+
+        With `flat`, tensors in inner mappings and lists are named by their path: `sites.0.encoder.weight`.
+        """
         self.file, self._lean, self._ignore = file, lean, frozenset(ignore)
         self._sizes = {letter: (size, promised_by) for letter, size in sizes.items() if size is not None}
-        self._values = _open(file)
+        self._values = _open(file, flat)
         self.names = frozenset(self._values) - self._ignore
         self._taken: set[str] = set()
 
@@ -60,6 +63,38 @@ class Tensors:
     def let_be(self, *patterns: str) -> None:
         """Marks the tensors whose whole name matches one of these regular expressions as known not to matter."""
         self._taken |= {name for name in self.names if any(re.fullmatch(pattern, str(name)) for pattern in patterns)}
+
+    def leave_siblings(self, names: Collection[str]) -> None:
+        """Marks the tensors of other dictionaries in the file, and values that are no tensors, as known not to matter.
+
+        Others are those under another prefix than `names` have in common, and those whose names differ by numbers.
+        """
+        self._taken |= self.names - set(self.find_rest_beside(names)) - set(names)
+
+    def find_rest_beside(self, names: Collection[str]) -> list[str]:
+        """Returns the names of the tensors beside these that are of the same dictionary, sorted; see leave_siblings."""
+        inside = [name.split(".") for name in names]
+        depth = 0
+        while all(len(parts) > depth + 1 and parts[depth] == inside[0][depth] for parts in inside):
+            depth += 1
+        prefix = "".join(f"{part}." for part in inside[0][:depth])
+        alike = {re.sub(r"\d+", "0", name) for name in names}
+        return sorted(
+            name
+            for name in self.names - set(names)
+            if name.startswith(prefix)
+            and re.sub(r"\d+", "0", name) not in alike
+            and isinstance(self._values[name], torch.Tensor)
+        )
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Returns the shape of each tensor of floating point numbers."""
+        found = {name: self._values[name] for name in sorted(self.names, key=str)}
+        return {
+            name: tuple(value.shape)
+            for name, value in found.items()
+            if isinstance(value, torch.Tensor) and value.is_floating_point()
+        }
 
     def __contains__(self, name: str) -> bool:
         return name in self.names
@@ -118,6 +153,10 @@ class Tensors:
         """Returns the number of dimensions of the tensor; 0 for an unknown name."""
         return getattr(self._values[name], "ndim", 0) if name in self.names else 0
 
+    def length(self, name: str) -> int:
+        """Returns the first dimension of the tensor; 0 for an unknown name, or without dimensions."""
+        return self._values[name].shape[0] if self.rank(name) else 0
+
     def number(self, name: str) -> float:
         """Returns a number, or a tensor's single number. Raises BadRequest."""
         if name not in self.names:
@@ -156,8 +195,8 @@ class Tensors:
         return BadRequest(f"{self.file} has no tensor {name}; it has {names}")
 
 
-def _open(file: Path) -> Mapping[str, Any]:
-    """Returns the tensors and other values of a file by name. Raises BadRequest."""
+def _open(file: Path, flat: bool = False) -> Mapping[str, Any]:
+    """Returns the tensors and other values of a file by name; `flat` with inner ones by path. Raises BadRequest."""
     try:
         if file.stat().st_size == 0:
             raise BadRequest(f"{file} is empty; fetch it again")
@@ -168,7 +207,12 @@ def _open(file: Path) -> Mapping[str, Any]:
             return _Safetensors(file)
         if file.suffix == ".npz":
             return _Npz(file)
-        return _unpickle(file)
+        values = _unpickle(file)
+        if flat:
+            return _flatten(values)
+        if not isinstance(values, Mapping):
+            raise BadRequest(f"{file} holds a {type(values).__name__}; a mapping of names to tensors is wanted")
+        return values
     except (SafetensorError, OSError, ValueError, EOFError, zipfile.BadZipFile) as exc:
         raise _unreadable(file, exc) from None
 
@@ -219,7 +263,18 @@ class _Npz(Mapping[str, Any]):
         return len(self._names)
 
 
-def _unpickle(file: Path) -> Mapping[str, Any]:
+def _flatten(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Returns the values in mappings and lists by their paths."""
+    if isinstance(values, Mapping):
+        inner = [(str(name), value) for name, value in values.items()]
+    elif isinstance(values, list | tuple):
+        inner = [(str(at), value) for at, value in enumerate(values)]
+    else:
+        return {prefix.removesuffix("."): values}
+    return {name: value for key, inside in inner for name, value in _flatten(inside, f"{prefix}{key}.").items()}
+
+
+def _unpickle(file: Path) -> Any:
     """Reads a .pt file with torch's safe unpickler: tensors, words, numbers and their containers; nothing runs code."""
     try:
         # Mapping works for files in torch's zip format; older ones are read whole.
@@ -237,8 +292,6 @@ def _unpickle(file: Path) -> Mapping[str, Any]:
         ) from None
     except (RuntimeError, OSError, EOFError, ValueError, KeyError) as exc:
         raise _unreadable(file, exc) from None
-    if not isinstance(values, Mapping):
-        raise BadRequest(f"{file} holds a {type(values).__name__}; a mapping of names to tensors is wanted")
     return values
 
 

@@ -20,6 +20,7 @@ NOT_RUN = {
     ("README.md", "makes the environment that the tests run in"),
     ("docs/tutorial.md", "installs the package that the tests run from"),
     ("docs/weights.md", "the weights are fetched from the hub"),
+    ("docs/weights.md", "sae.pt is a file of your own"),
     ("docs/harvest.md", "fetches packages"),
     ("docs/harvest.md", "needs a cluster"),
     ("docs/labelling.md", "needs a cluster and vLLM"),
