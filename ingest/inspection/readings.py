@@ -62,14 +62,14 @@ def _keep(values: Sequence[Read], most: int) -> list[Read]:
 def _rank(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Returns the rows by variance explained, in steps so small that a proposal wins over what is hardly better."""
 
-    def explained(row: dict[str, Any]) -> float:
+    def share_explained(row: dict[str, Any]) -> float:
         """Returns the variance explained."""
         share: float | None = row["variance_explained"]
         return -1e9 if share is None or share != share else share
 
-    ranked = sorted(rows, key=lambda row: -explained(row))
+    ranked = sorted(rows, key=lambda row: -share_explained(row))
     if not ranked:
         return []
-    near = [row for row in ranked if explained(row) >= explained(ranked[0]) - GAIN]
+    near = [row for row in ranked if share_explained(row) >= share_explained(ranked[0]) - GAIN]
     best = min(near, key=lambda row: (row["reading"] != "as proposed", row["l0"]))
     return [best, *(row for row in ranked if row is not best)]

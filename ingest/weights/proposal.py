@@ -61,7 +61,7 @@ def propose(place: Place) -> list[Proposal]:
     proposals = []
     for site, group in _group(shapes).items():
         if (parts := _assign(group)) is not None:
-            rest = tensors.find_rest_beside(parts.used)
+            rest = tensors.find_rest_beside(parts.names)
             proposals.append(_write(place, site, parts, settings, rest))
     return proposals[:MOST]
 
@@ -82,7 +82,7 @@ class _Parts(NamedTuple):
     named: bool  # names say which matrix encodes
 
     @property
-    def used(self) -> set[str]:
+    def names(self) -> set[str]:
         """The names of the tensors that are parts."""
         return {path.name for path in self.paths.values()}
 

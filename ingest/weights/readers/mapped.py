@@ -16,6 +16,7 @@ import torch
 
 from featurestore import BadRequest
 from ingest.sae import Sae
+from ingest.weights.options import apply_options
 from ingest.weights.place import Place, with_options
 from ingest.weights.tensor_map import TensorMap, TensorPath, find_map
 from ingest.weights.tensors import SUFFIXES, Tensors
@@ -99,8 +100,6 @@ def read(place: Place) -> Sae:
         **fields,
         **place.common(FORMAT, *files),
     )
-    from ingest.weights import apply_options
-
     return apply_options(sae, {name: value for name, value in settings.items() if name not in place.options})
 
 
