@@ -44,6 +44,7 @@ LONG = (
     "featurestore/store/test_fork.py",
     "featurestore/store/test_together.py",
     "featurestore/web/test_hostile_requests.py",
+    "featurestore/web/compat/test_hostile_compat.py",
     "featurestore/web/test_browser_sites.py",
     "featurestore/web/serving/test_replicas.py",
     "featurestore/search/encoders/test_bert.py",

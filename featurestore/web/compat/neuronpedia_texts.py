@@ -5,13 +5,14 @@ A text's tokens are given without the one at its beginning (BOS), on which featu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import msgspec
 
 from featurestore.errors import BadRequest
 from featurestore.interface import FeatureStore
+from featurestore.values.dictionary import Dictionary
 from featurestore.values.hits import Activating, ActiveFeature
 from featurestore.web.compat.foreign import NotOffered, convert
 from featurestore.web.compat.neuronpedia_catalog import find_set, find_source
@@ -121,8 +122,7 @@ def find_top(store: FeatureStore, body: Any) -> Object:
     dictionary = find_source(store, fields.model_id, fields.source)
     single, texts = _read_texts(fields.text)
     results = []
-    for text in texts:
-        active = store.activating(text, dictionary.dictionary, MOST_ACTIVE, "activation")
+    for active in _run_texts(store, dictionary, texts):
         rows = [_find_top_of(active, fields, position) for position in range(len(active.tokens))]
         if single:
             _add_features(store, fields, rows)
@@ -167,8 +167,7 @@ def run_feature(store: FeatureStore, body: Any) -> Object | list[Object]:
     page, dictionary = read_page(store, wanted.model_id, source, wanted.index)
     single, texts = _read_texts(fields.custom_text)
     results = []
-    for text in texts:
-        active = store.activating(text, dictionary.dictionary, MOST_ACTIVE, "activation")
+    for active in _run_texts(store, dictionary, texts):
         of_page = next((each for each in active.features if each.feature == page.feature), None)
         if of_page is None:
             _check_complete(active)
@@ -202,8 +201,7 @@ def run_source(store: FeatureStore, body: Any) -> Object:
     dictionary = find_source(store, fields.model_id, fields.source)
     _, texts = _read_texts(fields.custom_text)
     results = []
-    for text in texts:
-        active = store.activating(text, dictionary.dictionary, MOST_ACTIVE, "activation")
+    for active in _run_texts(store, dictionary, texts):
         _check_complete(active)
         by_feature = {
             str(each.feature): [[n, value] for n, value in enumerate(each.activations) if value]
@@ -211,6 +209,12 @@ def run_source(store: FeatureStore, body: Any) -> Object:
         }
         results.append({"tokens": list(active.tokens), "activeFeatures": by_feature})
     return {"results": results}
+
+
+def _run_texts(store: FeatureStore, dictionary: Dictionary, texts: Sequence[str]) -> Iterator[Activating]:
+    """Yield what fires of a dictionary on each text, the strongest first."""
+    for text in texts:
+        yield store.activating(text, dictionary.dictionary, MOST_ACTIVE, "activation")
 
 
 def _read_texts(value: Any) -> tuple[bool, Sequence[str]]:

@@ -27,6 +27,7 @@ STATEMENTS = [
     *(f"FROM search('x', within := {value})" for value in VALUES),
     *(f"FROM activating('x', dictionary := {value})" for value in VALUES),
     *(f"FROM activating('x', \"order\" := {value})" for value in VALUES),
+    *(f"FROM {call}" for value in VALUES for call in (f"pruned_nodes({value})", f"graph_paths('x', k := {value})")),
     "SELECT union_value(a := 1)",
     "SELECT [union_value(a := 1)]",
     "SELECT interval 1 day",
