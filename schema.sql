@@ -720,7 +720,8 @@ COMMENT ON VIEW label_coverage IS
 -- A hash join would copy the whole vocabulary for each row. A join by a condition that is no plain equality refers to
 -- it, and as a left join it stays above the others.
 CREATE VIEW examples AS
-    SELECT e.dictionary || '/' || e.feature AS id, e.* EXCLUDE (tokenizer, places), list_select(z.pieces, e.places) AS tokens
+    SELECT e.dictionary || '/' || e.feature AS id, e.* EXCLUDE (tokenizer, places),
+           list_select(z.pieces, e.places) AS tokens
     FROM (
         SELECT e.*, d.held_out, d.tokenizer,
                list_transform((a.tokens || coalesce(b.tokens, []))[e.start % 512 + 1 : e.start % 512 + e.length],

@@ -7,6 +7,7 @@ Dictionaries and their features are written to local stores only (`Store.writer`
 from __future__ import annotations
 
 import abc
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -38,11 +39,14 @@ from featurestore.values.lists import FeatureList, FeatureLists, ListedFeature, 
 from featurestore.values.parameters import Parameters
 from featurestore.values.row_stream import RowStream
 from featurestore.values.row_table import RowTable
+from featurestore.values.tables import require
 from featurestore.weights import Weights, read_weights
 
 if TYPE_CHECKING:
     import numpy
     import pyarrow
+
+    from featurestore.display.plots import Picture
 
 
 class FeatureStore(abc.ABC):
@@ -539,6 +543,66 @@ class FeatureStore(abc.ABC):
         NotFound for another dictionary, Unavailable where the weights or torch are missing.
         """
         return read_weights(self.dictionary(dictionary), weights)
+
+    def plot_density(self, dictionary: DictionaryLike, bins: int = 60) -> Picture:
+        """Returns a figure of matplotlib: how many features of a dictionary fire how often; dead ones are counted.
+
+        Raises NotFound for another dictionary, Unavailable where matplotlib is not installed.
+        """
+        return self.plot_hist("density", dictionary=dictionary, bins=bins, log=True)
+
+    def plot_hist(
+        self,
+        column: str,
+        where: str = "true",
+        dictionary: DictionaryLike | None = None,
+        bins: int = 60,
+        log: bool | None = None,
+    ) -> Picture:
+        """Returns a figure of matplotlib: how many features have which value of a numeric column of the view features.
+
+        `where` is an SQL condition over that view. The axis is logarithmic where `log` says so, else by the values.
+        Raises BadRequest for a column that has no numbers, and as `plot_density` does.
+        """
+        title, (values,) = self._read_columns([column], where, dictionary)
+        from featurestore.display import plots
+
+        return plots.plot_hist(values, column, title, bins, log)
+
+    def plot_scatter(
+        self, x: str, y: str, where: str = "true", dictionary: DictionaryLike | None = None, color: str | None = None
+    ) -> Picture:
+        """Returns a figure of matplotlib: a point for each feature by two numeric columns of the view features.
+
+        `color` is a third one; all else is as in `plot_hist`.
+        """
+        columns = [x, y] if color is None else [x, y, color]
+        title, values = self._read_columns(columns, where, dictionary)
+        from featurestore.display import plots
+
+        colors = None if color is None else values[2]
+        return plots.plot_scatter(values[0], values[1], (x, y), title, colors, color or "")
+
+    def _read_columns(
+        self, columns: Sequence[str], where: str, dictionary: DictionaryLike | None
+    ) -> tuple[str, list[numpy.ndarray]]:
+        """Returns whose features these are, and the numbers of the columns; those without one are NaN."""
+        import pyarrow
+
+        require("matplotlib", "plot")
+        for column in columns:
+            if re.fullmatch("[a-z_]+", column) is None:
+                raise BadRequest(f"column: '{column:.60}' is not a column of the view features, as density is")
+        listed = ", ".join(columns)
+        name = None if dictionary is None else self.dictionary(dictionary).dictionary
+        statement = f"SELECT {listed} FROM features WHERE ($name IS NULL OR dictionary = $name) AND (\n{where}\n)"
+        rows = self.stream(statement, {"name": name}).to_arrow()
+        for field in rows.schema:
+            kinds = pyarrow.types
+            if not (kinds.is_integer(field.type) or kinds.is_floating(field.type) or kinds.is_boolean(field.type)):
+                raise BadRequest(f"column: {field.name} has no numbers but {field.type}")
+        values = [rows.column(place).cast(pyarrow.float64()) for place in range(len(columns))]
+        return name or self.location, [column.to_numpy(zero_copy_only=False) for column in values]
 
     def __enter__(self) -> Self:
         return self

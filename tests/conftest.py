@@ -21,6 +21,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # no process is left with a long one at the end; the first builds the demo store, which is there when the last wants it.
 LONG = (
     "docs/test_code_blocks.py",
+    "docs/test_notebook.py",
     "labeler/runs/test_score_run.py",
     "ingest/harvest/test_ray_executor.py",
     "ingest/cli/test_harvest_on_ray.py",

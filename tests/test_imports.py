@@ -53,6 +53,7 @@ HEAVY = {
     "tantivy": ["featurestore/search/keyword.py"],
     "httpx2": ["featurestore/client/transport.py"],
     "flask": ["featurestore/web"],
+    "matplotlib": ["featurestore/display/plots.py"],
     "waitress": ["featurestore/web/serving"],
     "mcp": ["featurestore/mcp"],
     "uvicorn": ["featurestore/mcp/http.py"],

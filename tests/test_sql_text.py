@@ -20,6 +20,10 @@ CONDITION = "a condition that its caller writes in SQL, checked to be one"
 OURS = "a name or an order of the schema's own"
 ALLOWED = {
     "featurestore/maintenance/compact.py": {"LAYOUTS[table].order": OURS, "schema.OPTIONS": OURS},
+    "featurestore/interface.py": {
+        "listed": "names of columns, of letters and underscores alone",
+        "where": "a condition that its caller writes in SQL",
+    },
     "featurestore/sql/conditions.py": {
         "check_condition(selection.where, selection.subqueries)": CONDITION,
         "statement": "the SELECT of the line above",

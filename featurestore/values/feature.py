@@ -17,7 +17,10 @@ from featurestore.ids import id_text as id_text
 from featurestore.ids import id_texts as id_texts
 from featurestore.ids import is_feature as is_feature
 from featurestore.values.examples import Example, Examples
-from featurestore.values.tables import Listing
+from featurestore.values.tables import Listing, require
+
+if TYPE_CHECKING:
+    from featurestore.display.plots import Picture
 
 SERVICE = "service"  # beside the fields of a value: the address of the service that it came from
 
@@ -210,6 +213,18 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         if url is None:
             return notebook.Frame(notebook.render_feature(self))
         return notebook.render_frame(f"{url}?embed=true", self.label or self.id, width, height)
+
+    def plot(self) -> Picture:
+        """Return a figure of matplotlib: how often it fires how strongly, and which logits it raises and lowers.
+
+        Raises Unavailable where matplotlib is not installed.
+        """
+        require("matplotlib", "plot")
+        from featurestore.display.plots import plot_feature
+
+        title = f"{self.id}  {self.label or 'no label'}"
+        raised, lowered = ([(e.token, e.value) for e in effects] for effects in (self.top_logits, self.bottom_logits))
+        return plot_feature(title, self.histogram, self.histogram_edges, raised, lowered)
 
     def __repr__(self) -> str:
         density = "not harvested" if self.density is None else f"density {self.density:.3g}"

@@ -96,23 +96,23 @@ def table(of: type[msgspec.Struct], rows: Sequence[msgspec.Struct]) -> pyarrow.T
 
 def to_pandas(table: pyarrow.Table, **options: Any) -> pandas.DataFrame:
     """Return an Arrow table as a pandas DataFrame. Raises Unavailable where pandas is not installed."""
-    _require("pandas")
+    require("pandas")
     frame: pandas.DataFrame = table.to_pandas(**options)
     return frame
 
 
 def to_polars(table: pyarrow.Table) -> polars.DataFrame:
     """Return an Arrow table as a Polars DataFrame. Raises Unavailable where Polars is not installed."""
-    frame: polars.DataFrame = _require("polars").from_arrow(table)
+    frame: polars.DataFrame = require("polars").from_arrow(table)
     return frame
 
 
-def _require(name: str) -> Any:
+def require(name: str, extra: str | None = None) -> Any:
     """Return an optional package. Raises Unavailable, with the command that installs it."""
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise Unavailable(f"{name} is not installed: pip install 'featurestore[{name}]'") from None
+        raise Unavailable(f"{name} is not installed: pip install 'featurestore[{extra or name}]'") from None
 
 
 def arrow_fields(of: type[msgspec.Struct]) -> list[pyarrow.Field]:
