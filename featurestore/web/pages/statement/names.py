@@ -11,12 +11,24 @@ from featurestore.tables.schema import Column, columns
 
 RESERVED = ("all", "where")  # words of SQL: as names they are quoted
 FIRST_ARGUMENTS = {"nearest": "id, ids or vector"}
+PART = ("node_threshold", "edge_threshold")
+# What is computed of a graph: the arguments beside its name, and the columns.
+OF_A_GRAPH: dict[str, tuple[tuple[str, ...], list[str]]] = {
+    "pruned_nodes": (PART, ["graph", "node", "node_id", "reached"]),
+    "pruned_links": (PART, ["graph", "source", "target", "weight", "share"]),
+    "graph_paths": (("k", "start"), ["graph", "path", "step", "node", "path_influence"]),
+    "graph_groups": (("cosine",), ["graph", "name", "node_id"]),
+}
 SUMMARIES = {
     "search": "Features whose labels match a text, by meaning and by words.",
     "semantic": "Features whose labels mean what a text means.",
     "keyword": "Features whose labels have the words of a text.",
     "nearest": "Features whose decoder vectors are near to a feature's, or to a vector.",
     "activating": "Features that fire on a text, which the model runs on.",
+    "pruned_nodes": "The nodes that a graph keeps when it is pruned.",
+    "pruned_links": "The links that a graph keeps when it is pruned.",
+    "graph_paths": "The paths of most influence to a graph's output.",
+    "graph_groups": "Groups of a graph's nodes whose directions are nearly the same.",
 }
 
 
@@ -65,14 +77,14 @@ def _name_column(column: Column, comment: str | None) -> ColumnName:
 
 
 def list_searches() -> list[SearchName]:
-    """Return each search that a statement may select from."""
-    return [
-        SearchName(
-            name,
-            SUMMARIES[name],
-            FIRST_ARGUMENTS.get(name, "text"),
-            tuple(f'"{argument}"' if argument in RESERVED else argument for argument in ARGUMENTS[name]),
-            (ACTIVE if name == "activating" else HITS).names,
-        )
-        for name in NAMES
-    ]
+    """Return each search, and what is computed of a graph, that a statement may select from."""
+    searches = []
+    for name in NAMES:
+        of_graph = OF_A_GRAPH.get(name)
+        if of_graph is not None:
+            searches.append(SearchName(name, SUMMARIES[name], "graph", *of_graph))
+        elif name in ARGUMENTS:
+            arguments = tuple(f'"{argument}"' if argument in RESERVED else argument for argument in ARGUMENTS[name])
+            columns = (ACTIVE if name == "activating" else HITS).names
+            searches.append(SearchName(name, SUMMARIES[name], FIRST_ARGUMENTS.get(name, "text"), arguments, columns))
+    return searches

@@ -3,6 +3,7 @@
 import pytest
 
 import featurestore
+from featurestore.sql.search_functions import NAMES
 from featurestore.web.pages.statement.names import list_searches, list_views
 
 
@@ -14,7 +15,21 @@ def test_views_have_the_columns_that_they_have(tiny_store):
     assert next(column.fields for column in features.columns if column.name == "top_logits") == ("token", "value", "id")
 
 
-@pytest.mark.parametrize("search", [search for search in list_searches() if search.name != "activating"])
+def test_every_function_of_tables_is_offered():
+    assert [search.name for search in list_searches()] == list(NAMES)
+
+
+@pytest.mark.parametrize("search", [search for search in list_searches() if search.first == "graph"])
+def test_functions_of_graphs_take_their_arguments(graph_store, search):
+    values = {"node_threshold": "0.9", "edge_threshold": "0.9", "k": "2", "start": "null", "cosine": "0.5"}
+    for name in search.arguments:
+        table = graph_store.sql(f"FROM {search.name}('colons', {name} := {values[name]})")
+        assert table.column_names == search.columns
+
+
+@pytest.mark.parametrize(
+    "search", [search for search in list_searches() if search.first != "graph" and search.name != "activating"]
+)
 def test_searches_take_their_arguments(tiny_store, search):
     values = {
         "k": "3",
