@@ -52,10 +52,13 @@ def open_page(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
     assert complaints == []
 
 
-def find_violations(page: Page) -> list[str]:
-    """Return what axe-core finds serious or critical: a line for each rule, with the elements that break it."""
+def find_violations(page: Page, **options: Any) -> list[str]:
+    """Return what axe-core finds serious or critical: a line for each rule, with the elements that break it.
+
+    `options` are axe-core's: with preload=False it asks for no style sheet, which a folder does not allow.
+    """
     # The policy of our pages lets no script in but their own, so axe is given through the debugger.
-    found = Axe().run(page)
+    found = Axe().run(page, options=options or None)
     return [
         f"{violation['id']} ({violation['impact']}): "
         + "; ".join(node["html"][:160] for node in violation["nodes"][:4])

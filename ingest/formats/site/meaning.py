@@ -21,6 +21,15 @@ MOST_WORDS = 20_000
 SAMPLE = 20_000  # labels from which directions and the map are fitted
 RIDGE = 0.01  # of the mean square; what single words add beyond it is noise
 
+# Words that say nothing of what a text is about. An embedder gives them some meaning, and few labels have them, so that
+# they would weigh most in a question.
+SMALL_WORDS = frozenset(
+    """a about after all also an and any are as at be because been before being but by can could did do does each for
+    from had has have he her his how i if in into is it its just like may me more most my no nor not of on one only or
+    other our out over own she should so some such than that the their them then there these they this those through to
+    too under up very was we were what when where which while who why will with would you your""".split()
+)
+
 Embed = Callable[[Sequence[str]], numpy.ndarray]
 
 
@@ -42,10 +51,10 @@ def compute_meanings(labels: Sequence[str], tokens: Iterable[str], embed: Embed)
     """Return the meanings of labels. `tokens` are other texts whose words a question may have, most frequent first."""
     counts: collections.Counter[str] = collections.Counter()
     for label in labels:
-        counts.update(set(split_words(label)))
+        counts.update(set(split_words(label)) - SMALL_WORDS)
     words = [word for word, _ in counts.most_common(MOST_WORDS)]
     more = (word for token in tokens for word in split_words(token) if len(word) > 2 and word.isalpha())
-    known = set(words)
+    known = set(words) | SMALL_WORDS
     for word in more:
         if len(words) >= MOST_WORDS:
             break

@@ -40,6 +40,12 @@ def test_a_word_that_no_label_has_finds_labels_of_its_meaning():
     assert {LABELS[at] for at in rank(meanings, "truck")[:8]} == {"the car", "truck"}
 
 
+def test_small_words_have_no_weight_in_a_question():
+    meanings = meaning.compute_meanings(LABELS, [" about", " puppy", " Which"], embed)
+    assert "dog" in meanings.words and "puppy" in meanings.words
+    assert {"the", "of", "about", "which"}.isdisjoint(meanings.words)
+
+
 def test_vectors_are_small_and_as_many_as_texts():
     meanings = meaning.compute_meanings(LABELS, [], embed)
     assert meanings.of_labels.shape == (len(LABELS), meaning.DIMENSIONS)
