@@ -16,6 +16,7 @@ from featurestore import BadRequest, NotFound, Unavailable
 from ingest.formats.rejects import Rejects
 
 CHUNK = 8 << 20  # bytes of lines that are parsed at once
+PIECE = 256 << 10  # bytes that are read at once: damage loses no more
 MOST_LINE = 64 << 20  # bytes of one record
 FIRST_LINES = 1000  # that are looked at to tell what a file holds
 MOST_DOCUMENT = 4 << 30  # bytes of a JSON file that is read whole
@@ -74,29 +75,40 @@ def read_lines(path: str | Path, rejects: Rejects) -> Iterator[Lines]:
     read = 0
     with open_file(path) as file:
         while True:
-            try:
-                content = file.read(CHUNK)
-            except (EOFError, zlib.error, gzip.BadGzipFile) as exc:
-                rejects.add(str(path), f"line {number}", "the file ends inside its compressed data", str(exc))
-                content, damaged = b"", True
-            else:
-                damaged = False
+            content, damage = _read_chunk(file)
             read += len(content)
             if read > limit:
                 raise BadRequest(f"{path} grows to more than {MOST_RATIO} times its size when unpacked: it is refused")
             cut = content.rfind(b"\n") + 1
+            whole, rest = (rest + content[:cut], content[cut:]) if cut else (b"", rest + content)
+            if len(rest) > MOST_LINE:
+                raise BadRequest(f"{path}, line {number}: it has more than {MOST_LINE >> 20} MB without a line end")
+            if whole:
+                yield Lines(number, whole)
+                number += whole.count(b"\n")
+            if damage:
+                rejects.add(str(path), f"line {number}", "the file ends inside its compressed data", damage)
+                return
             if not content:
-                if rest.strip() and not damaged:
+                if rest.strip():
                     yield Lines(number, rest + b"\n")
                 return
-            if not cut:
-                rest += content
-                if len(rest) > MOST_LINE:
-                    raise BadRequest(f"{path}, line {number}: it has more than {MOST_LINE >> 20} MB without a line end")
-                continue
-            whole, rest = rest + content[:cut], content[cut:]
-            yield Lines(number, whole)
-            number += whole.count(b"\n")
+
+
+def _read_chunk(file: IO[bytes]) -> tuple[bytes, str]:
+    """Return the next megabytes of a file, b"" at its end, and what is damaged after them, "" for nothing."""
+    pieces: list[bytes] = []
+    size = 0
+    while size < CHUNK:
+        try:
+            piece: bytes = file.read1(PIECE)  # type: ignore[attr-defined]
+        except (EOFError, zlib.error, gzip.BadGzipFile) as exc:
+            return b"".join(pieces), str(exc) or type(exc).__name__
+        if not piece:
+            break
+        pieces.append(piece)
+        size += len(piece)
+    return b"".join(pieces), ""
 
 
 def read_first_lines(path: str | Path) -> Iterator[bytes]:

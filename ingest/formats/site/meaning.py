@@ -23,12 +23,13 @@ RIDGE = 0.01  # of the mean square; what single words add beyond it is noise
 
 # Words that say nothing of what a text is about. An embedder gives them some meaning, and few labels have them, so that
 # they would weigh most in a question.
-SMALL_WORDS = frozenset(
-    """a about after all also an and any are as at be because been before being but by can could did do does each for
+_SMALL_WORDS = """
+    a about after all also an and any are as at be because been before being but by can could did do does each for
     from had has have he her his how i if in into is it its just like may me more most my no nor not of on one only or
     other our out over own she should so some such than that the their them then there these they this those through to
-    too under up very was we were what when where which while who why will with would you your""".split()
-)
+    too under up very was we were what when where which while who why will with would you your
+"""
+SMALL_WORDS = frozenset(_SMALL_WORDS.split())
 
 Embed = Callable[[Sequence[str]], numpy.ndarray]
 

@@ -1,5 +1,6 @@
 """Activations read from JSON as columns: the same values as a plain parser gives, or nothing at all."""
 
+import gzip
 import json
 
 import numpy
@@ -7,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingest.formats import files
 from ingest.formats.readers.neuronpedia_rows import SCHEMAS
 from ingest.formats.records import activation_lines, short_texts
+from ingest.formats.rejects import Rejects
 
 RECORD = {"modelId": "m", "layer": "8-s", "index": "3", "tokens": ["a", " b"], "values": [0, 1.5], "binMin": -1}
 TEXTS = st.text(st.sampled_from('ab",[]\\\n {}:\u0120\U0001f600\u00e9\0'), max_size=5)
@@ -112,3 +115,14 @@ def test_numbers_are_read_however_they_are_written(value):
 
 def test_a_number_beyond_float32_is_left_to_others():
     assert rows(lines(RECORD | {"values": [0.5, 12345]}).replace(b"12345", b"1e300")) is None
+
+
+def test_lines_before_damage_are_read(tmp_path):
+    path = tmp_path / "batch-0.jsonl.gz"
+    records = lines(*(RECORD | {"index": str(number), "values": [0, number / 7]} for number in range(2000)))
+    packed = gzip.compress(records)
+    path.write_bytes(packed[: len(packed) // 2])
+    rejects = Rejects()
+    (read,) = files.read_lines(path, rejects)
+    assert records.startswith(read.content) and 500 < read.content.count(b"\n") < 1500
+    assert dict(rejects.counts) == {"the file ends inside its compressed data": 1}
