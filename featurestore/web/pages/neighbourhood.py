@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 from flask import render_template
 from flask.typing import ResponseReturnValue
 
 from featurestore.interface import FeatureStore
-from featurestore.web.pages.drawings.neighbourhood_layout import lay_out
+from featurestore.web.pages.drawings.neighbourhood_layout import SHAPES, choose_shapes, lay_out
 from featurestore.web.pages.page import Page
 from featurestore.web.requests import read
 from featurestore.wire.requests import Request
@@ -22,8 +25,42 @@ def show_neighbourhood(store: FeatureStore, model: str, source: str, index: str)
     """Return the page of what is near a feature."""
     k = read(NeighbourhoodFields).k
     neighbourhood = store.neighbourhood(f"{model}/{source}/{index}", k)
-    drawing = lay_out(neighbourhood)
-    return render_template("neighbourhood.html", neighbourhood=neighbourhood, drawing=drawing, k=k)
+    chance = estimate_chance(store, neighbourhood.nodes[0].dictionary)
+    others = list(enumerate(neighbourhood.nodes[1:], 1))
+    dictionaries = {dictionary.dictionary: dictionary for dictionary in store.dictionaries()}
+    shapes = choose_shapes(neighbourhood)
+    return render_template(
+        "neighbourhood.html",
+        neighbourhood=neighbourhood,
+        drawing=lay_out(neighbourhood),
+        k=k,
+        chance=chance,
+        near=[pair for pair in others if chance is None or pair[1].score >= chance.cosine],
+        far=[pair for pair in others if chance is not None and pair[1].score < chance.cosine],
+        outlines=SHAPES,
+        shapes=shapes,
+        legend=[(dictionaries.get(name), name, shape) for name, shape in shapes.items()],
+    )
+
+
+class Chance(NamedTuple):
+    """The cosine that the nearest of `features` random directions of `width` numbers has by chance."""
+
+    cosine: float
+    features: int
+    width: int
+
+
+def estimate_chance(store: FeatureStore, name: str) -> Chance | None:
+    """Return the cosine below which a neighbour in a dictionary's space means nothing; None where it is not known.
+
+    Of n random directions in d dimensions the nearest has a cosine of about sqrt(2 ln n / d).
+    """
+    dictionary = store.dictionary(name)
+    features = sum(each.d_sae for each in store.dictionaries() if each.space == dictionary.space)
+    if not dictionary.d_out or dictionary.space is None or features < 2:
+        return None
+    return Chance(min(1.0, math.sqrt(2 * math.log(features) / dictionary.d_out)), features, dictionary.d_out)
 
 
 PAGES = (Page("/neighbourhood/<model>/<source>/<index>", show_neighbourhood, may_embed=True),)

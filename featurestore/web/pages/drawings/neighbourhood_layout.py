@@ -5,23 +5,38 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from featurestore.display.text import shorten
 from featurestore.values.hits import Neighbourhood
+from featurestore.web.pages.drawings.label_places import LabelPlace, place_labels
 
 WIDTH, HEIGHT = 1120, 720
 RINGS = ((0.0, 0.0), (250.0, 165.0), (430.0, 300.0))  # radii across and down
-LABEL_LENGTH = 34  # characters
+RADII = (13.0, 10.0, 8.0)  # of nodes, by ring
+FONTS = (14.0, 12.0, 10.5)
+# Outlines of nodes within a square from -1 to 1; a dictionary has one of them.
+SHAPES = {
+    "circle": "M1 0A1 1 0 1 1-1 0A1 1 0 1 1 1 0Z",
+    "square": "M-.9-.9H.9V.9H-.9Z",
+    "diamond": "M0-1.25L1.25 0 0 1.25-1.25 0Z",
+    "triangle": "M0-1.2L1.2 .95H-1.2Z",
+    "hexagon": "M-.58-1H.58L1.15 0 .58 1H-.58L-1.15 0Z",
+    "bar": "M-1.3-.65H1.3V.65H-1.3Z",
+}
 
 
 class PlacedNode(NamedTuple):
-    """A feature at its place; `ring` is 0 in the middle, 1 or 2. `anchor` is the SVG text-anchor of its label."""
+    """A feature at its place; `ring` is 0 in the middle, 1 or 2.
+
+    `number` is its place in the list of neighbours, from 1; 0 in the middle. `shape` is its dictionary's.
+    """
 
     id: str
     x: float
     y: float
     ring: int
-    anchor: str
-    label: str
+    radius: float
+    number: int
+    shape: str
+    label: LabelPlace
     title: str
 
 
@@ -45,25 +60,39 @@ class Drawing(NamedTuple):
     nodes: list[PlacedNode]
 
 
+def choose_shapes(neighbourhood: Neighbourhood) -> dict[str, str]:
+    """Return the shape of each dictionary's nodes, that of the feature's own first; after six they are used again."""
+    names = list(dict.fromkeys(node.dictionary for node in neighbourhood.nodes))
+    return {name: list(SHAPES)[n % len(SHAPES)] for n, name in enumerate(names)}
+
+
 def lay_out(neighbourhood: Neighbourhood) -> Drawing:
-    """Return the graph with features of the second ring placed near those of the first that they are nearest to."""
+    """Return the graph with features of the second ring placed near those of the first that they are nearest to.
+
+    Labels have places where they cover nothing, the nearest features' first; one that has none is in the list alone.
+    """
     places = _place(neighbourhood)
     points = {id: _point(ring, angle) for id, (ring, angle) in places.items()}
-    hits = {hit.id: hit for hit in neighbourhood.nodes}
-    nodes = []
-    for id, (ring, angle) in places.items():
-        label = hits[id].label or "no label"
-        nodes.append(
-            PlacedNode(
-                id,
-                *points[id],
-                ring,
-                "middle" if not ring or _is_upright(angle) else "start" if math.cos(angle) > 0 else "end",
-                # Above and below, the second ring leaves no space for labels; the pointer shows them.
-                "" if ring == 2 and _is_upright(angle) else shorten(label, LABEL_LENGTH),
-                f"{id}: {label} (cosine {hits[id].score:.3f})",
-            )
+    shapes = choose_shapes(neighbourhood)
+    order = sorted(enumerate(neighbourhood.nodes), key=lambda pair: (places[pair[1].id][0], pair[0]))
+    rings = [places[hit.id][0] for _, hit in order]
+    texts = [
+        (*points[hit.id], RADII[ring] * 1.25, hit.label or "no label", FONTS[ring])
+        for (_, hit), ring in zip(order, rings, strict=True)
+    ]
+    nodes = [
+        PlacedNode(
+            hit.id,
+            *points[hit.id],
+            ring,
+            RADII[ring],
+            number,
+            shapes[hit.dictionary],
+            label,
+            f"{hit.id}: {hit.label or 'no label'} (cosine {hit.score:.3f})",
         )
+        for (number, hit), ring, label in zip(order, rings, place_labels(texts, WIDTH, HEIGHT), strict=True)
+    ]
     lines = [
         EdgeLine(
             *points[edge.source],
@@ -115,8 +144,3 @@ def _mean(angles: list[float]) -> float:
 def _point(ring: int, angle: float) -> tuple[float, float]:
     across, down = RINGS[ring]
     return round(WIDTH / 2 + across * math.cos(angle), 1), round(HEIGHT / 2 + down * math.sin(angle), 1)
-
-
-def _is_upright(angle: float) -> bool:
-    """Whether an angle points nearly straight up or down."""
-    return abs(math.cos(angle)) < 0.35

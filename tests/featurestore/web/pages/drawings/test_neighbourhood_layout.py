@@ -1,9 +1,12 @@
 """Where the features of a neighbourhood are drawn."""
 
+import itertools
+
 import pytest
 
 import featurestore
-from featurestore.web.pages.drawings.neighbourhood_layout import HEIGHT, LABEL_LENGTH, RINGS, WIDTH, lay_out
+from featurestore.web.pages.drawings.label_places import Box, measure, place_labels
+from featurestore.web.pages.drawings.neighbourhood_layout import HEIGHT, RINGS, WIDTH, choose_shapes, lay_out
 
 
 @pytest.fixture(scope="module")
@@ -30,4 +33,33 @@ def test_the_feature_is_in_the_middle_and_the_nearest_are_around_it(neighbourhoo
     for node in drawing.nodes[1:]:
         across, down = RINGS[node.ring]
         assert ((node.x - middle.x) / across) ** 2 + ((node.y - middle.y) / down) ** 2 == pytest.approx(1, abs=0.01)
-        assert len(node.label) <= LABEL_LENGTH
+
+
+def boxes_of(nodes, places):
+    """The rectangles of labels that have a place, and those of all nodes."""
+    labels = []
+    for (_, _, _, _, size), place in zip(nodes, places, strict=True):
+        wide = measure(place.text, size)
+        left = place.x - {"start": 0, "middle": wide / 2, "end": wide}[place.anchor]
+        if place.text:
+            labels.append(Box(left, place.y - size * 0.9, left + wide, place.y + size * 0.2))
+    return labels, [Box(x - r, y - r, x + r, y + r) for x, y, r, _, _ in nodes]
+
+
+@pytest.mark.parametrize("count", [1, 7, 40, 160])
+def test_labels_cover_neither_each_other_nor_a_node(count):
+    nodes = [(20 + n * 97 % 1080, 20 + n * 61 % 680, 8, "意味 of a label " * (1 + n % 4), 11) for n in range(count)]
+    places = place_labels(nodes, WIDTH, HEIGHT)
+    labels, circles = boxes_of(nodes, places)
+    assert labels and (len(labels) == count or count > 7)
+    assert not any(one.meets(other) for one, other in itertools.combinations(labels, 2))
+    assert not any(label.meets(circle) for label in labels for circle in circles)
+    assert all(box.left >= 0 and box.right <= WIDTH and box.top >= 0 and box.bottom <= HEIGHT for box in labels)
+
+
+def test_dictionaries_have_shapes_and_nodes_the_numbers_of_the_list(neighbourhood):
+    shapes = choose_shapes(neighbourhood)
+    assert shapes == {"tiny/0-res": "circle", "tiny/1-res": "square"}
+    for node in lay_out(neighbourhood).nodes:
+        assert node.shape == shapes[node.id.rpartition("/")[0]]
+        assert neighbourhood.nodes[node.number].id == node.id
