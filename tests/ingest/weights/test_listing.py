@@ -60,3 +60,13 @@ def test_dictionaries_are_told_from_names_alone():
 )
 def test_what_a_dictionary_is_called(given, name, place):
     assert listing.split_name(given) == (name, place or given)
+
+
+def test_every_reader_stands_in_the_table_of_formats():
+    """docs/weights.md lists what is read; what the table does not have, nobody finds."""
+    from ingest.weights.formats import READERS
+    from tests.support import ROOT
+
+    table = (ROOT / "docs" / "weights.md").read_text("utf-8").split("## Formats")[1].split("\n## ")[0].lower()
+    assert [reader.FORMAT for reader in READERS if reader.FORMAT.split()[0].lower() not in table] == ["mapped"]
+    assert "by a map" in table
