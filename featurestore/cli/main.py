@@ -54,6 +54,7 @@ for command in (
     maintain.create,
     maintain.index,
     maintain.check,
+    maintain.snapshot,
     maintain.compact,
     maintain.jobs,
     maintain.remove,

@@ -1,6 +1,9 @@
-"""The commands that look after a store: check, compact, remove, migrate."""
+"""The commands that look after a store: check, snapshot, compact, remove, migrate."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -9,6 +12,7 @@ import featurestore
 from featurestore.extension.commands import build_index, complete_dictionaries, connect_local, json_option, store_option
 from featurestore.extension.output import print_json_lines, print_table
 from featurestore.extension.progress import show_progress
+from featurestore.values.table_files import TableFiles
 
 
 @click.command()
@@ -44,6 +48,56 @@ def check(repair: bool, store: str, as_json: bool) -> None:
         )
     if checked.problems:
         raise click.exceptions.Exit(featurestore.BadStore.exit_code)
+
+
+@click.command()
+@click.argument("table", required=False)
+@click.option("--files", is_flag=True, help="Print every Parquet file with its rows and bytes.")
+@click.option(
+    "--iceberg",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Write an Iceberg catalog into DIR, or bring the one there up to date. It names the files and copies none.",
+)
+@store_option
+@json_option
+def snapshot(table: str | None, files: bool, iceberg: Path | None, store: str, as_json: bool) -> None:
+    """Show which Parquet files hold the store's tables now, all or TABLE alone, for engines that read them without
+    featurestore.
+
+    A store also has files that count no more, of removed and replaced dictionaries: never read whole folders.
+
+    Example: featurestore snapshot labels --files --store demo.features
+
+    Example: featurestore snapshot --iceberg demo.iceberg
+    """
+    if iceberg is not None and (table is not None or files):
+        raise featurestore.BadRequest("--iceberg writes all tables: leave out TABLE and --files")
+    with connect_local(store) as opened:
+        live = opened.files(table)
+    if iceberg is not None:
+        from featurestore.maintenance.iceberg import CATALOG, NAME, write_catalog
+
+        with show_progress() as progress:
+            lines = write_catalog(live, iceberg, progress)
+        for line in lines or ["nothing has changed"]:
+            click.echo(line)
+        click.echo(f"catalog {NAME}: type sql, uri sqlite:///{iceberg.absolute() / CATALOG}")
+    elif as_json:
+        print_json_lines(live if files else _sum_files(live))
+    else:
+        print_table([msgspec.structs.asdict(entry) for entry in live] if files else _sum_files(live))
+
+
+def _sum_files(live: TableFiles) -> list[dict[str, Any]]:
+    """Return a row for each table: its files, rows and bytes."""
+    sums: dict[str, dict[str, Any]] = {}
+    for entry in live:
+        row = sums.setdefault(entry.table, {"table": entry.table, "files": 0, "rows": 0, "bytes": 0})
+        row["files"] += 1
+        row["rows"] += entry.rows
+        row["bytes"] += entry.bytes
+    return list(sums.values())
 
 
 @click.command()

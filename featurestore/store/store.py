@@ -25,7 +25,7 @@ from featurestore.graphs import analysis, file_format, graph_store, view_edit
 from featurestore.ids import DictionariesLike, DictionaryLike, FeaturesLike, dictionary_text, dictionary_texts
 from featurestore.interface import FeatureStore
 from featurestore.lists import list_store
-from featurestore.maintenance import check, compact, feature_maps, job_files, jobs, repair
+from featurestore.maintenance import check, compact, feature_maps, job_files, jobs, live_files, repair
 from featurestore.maintenance.findings import Checked
 from featurestore.maintenance.job_records import JobRecord, keep_record
 from featurestore.progress import Progress, no_progress
@@ -72,6 +72,7 @@ from featurestore.values.matrix import Matrix, check_vectors
 from featurestore.values.parameters import Parameters, normalize
 from featurestore.values.row_stream import RowStream
 from featurestore.values.row_table import RowTable
+from featurestore.values.table_files import TableFiles
 from featurestore.weights import read_weights
 
 # How long a statement in a process of its own may take where its caller names no limit.
@@ -598,6 +599,13 @@ class Store(FeatureStore):
         index = self._current_view.snapshot.parts("label_index")
         stated = index[0].about["embedder"] if index else None
         return embedders.open_embedder(setting or embedders.choose(stated, self._named))
+
+    def files(self, table: str | None = None) -> TableFiles:
+        """Return the Parquet files of each stored table, or of one, as they are now: engines read them without us.
+
+        Raises BadRequest when there is no such table.
+        """
+        return live_files.list_files(self._directory, table)
 
     def compact(self, progress: Progress = no_progress) -> list[str]:
         """Merge small label parts and copy the best labels beside the features; returns one line per thing done."""

@@ -64,7 +64,16 @@ def public(cls):
 def test_local_and_remote_are_one_interface():
     """The same methods with the same parameters; the store adds what only its owner can do."""
     owners = ("writer", "index", "compact", "remove", "check", "repair", "isolate_sql", "select", "evidence")
-    owners += ("embed", "set_label_rule", "set_structural_rule", "windows", "embedder", "keep_record", "matrix")
+    owners += (
+        "embed",
+        "set_label_rule",
+        "set_structural_rule",
+        "windows",
+        "embedder",
+        "keep_record",
+        "matrix",
+        "files",
+    )
     assert {name: f for name, f in public(Store).items() if name not in owners} == public(Client)
     assert set(FeatureStore.__abstractmethods__) <= set(public(Client))
 

@@ -157,6 +157,14 @@ def build_tiny_store(path: Path | str, index: bool = True) -> featurestore.Featu
     return store
 
 
+def replace_and_remove(store) -> None:
+    """Replace the first dictionary by that of another layer, remove the second; their old files are still there."""
+    with store.writer("tests") as writer:
+        writer.remove_dictionary(f"{MODEL}/{SOURCES[0]}")
+        add_dictionary(writer, SOURCES[0], 2)
+    store.remove(f"{MODEL}/{SOURCES[1]}")
+
+
 def add_tokenizer(writer) -> None:
     """Add the tokenizer of the corpus."""
     writer.add("tokenizers", table([{"tokenizer": TOKENIZER, "pieces": PIECES, "bytes": BYTES}]), key=TOKENIZER)
