@@ -67,7 +67,8 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 SECTIONS = {
-    "Look": "search nearest feature activating contrast neighbourhood duplicates dictionaries info sql graph export",
+    "Look": "search nearest feature compare activating contrast neighbourhood duplicates dictionaries info sql graph "
+    "export",
     "Make": "demo create harvest import inspect label score index structural attach-weights",
     "Keep": "list check snapshot compact migrate remove jobs",
     "Serve": "serve keys mcp",

@@ -49,7 +49,7 @@ def _sql(tiny_store, statement, *options):
 def test_wide_results_are_printed_a_column_a_line(tiny_store):
     lines = _sql(tiny_store, "SELECT * FROM features ORDER BY dictionary, feature LIMIT 2")
     assert [line for line in lines if not line.startswith("  ")] == ["row 1", "row 2"]
-    assert lines[1].split() == ["dictionary", "tiny/0-res"]
+    assert lines[1].split() == ["id", "tiny/0-res/0"]
     narrow = "SELECT dictionary, feature FROM features ORDER BY ALL LIMIT 1"
     assert _sql(tiny_store, narrow)[1].split() == ["tiny/0-res", "0"]
     assert [line.split() for line in _sql(tiny_store, narrow, "--expanded")] == [
