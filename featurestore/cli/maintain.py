@@ -12,7 +12,7 @@ import featurestore
 from featurestore.extension.commands import build_index, complete_dictionaries, connect_local, json_option, store_option
 from featurestore.extension.output import print_json_lines, print_table
 from featurestore.extension.progress import show_progress
-from featurestore.values.table_files import TableFiles
+from featurestore.maintenance.live_files import TableFiles
 
 
 @click.command()

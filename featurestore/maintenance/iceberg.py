@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from featurestore.display.text import first_line
 from featurestore.errors import BadRequest, Unavailable
+from featurestore.maintenance.live_files import TableFiles
 from featurestore.progress import Progress, no_progress
 from featurestore.tables import schema
-from featurestore.values.table_files import TableFiles
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table

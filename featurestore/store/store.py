@@ -28,6 +28,7 @@ from featurestore.lists import list_store
 from featurestore.maintenance import check, compact, feature_maps, job_files, jobs, live_files, repair
 from featurestore.maintenance.findings import Checked
 from featurestore.maintenance.job_records import JobRecord, keep_record
+from featurestore.maintenance.live_files import TableFiles
 from featurestore.progress import Progress, no_progress
 from featurestore.query import Query
 from featurestore.search import activating, embedders, label_index, neighbours, token_index
@@ -72,7 +73,6 @@ from featurestore.values.matrix import Matrix, check_vectors
 from featurestore.values.parameters import Parameters, normalize
 from featurestore.values.row_stream import RowStream
 from featurestore.values.row_table import RowTable
-from featurestore.values.table_files import TableFiles
 from featurestore.weights import read_weights
 
 # How long a statement in a process of its own may take where its caller names no limit.
