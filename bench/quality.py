@@ -4,11 +4,12 @@ Each line of the file of pairs has a query and, after a tab, the ids of the feat
 counts). The pairs in the project (bench/data/demo_queries.tsv) are of the demo store, and were written from features'
 examples and logits without looking at a ranking; another store needs another file. With --dictionary, an id may be an
 index alone. With --labels, sets of labels are measured instead, with queries held out by the rule that
-bench/quality_sets.py states.
+bench/quality_sets.py states, and with --paraphrases (bench/data/paraphrases.tsv) those of a .json file's whole labels.
 
 Prints recall (hit) at 1, 10 and 50 and MRR (of the first 100), with the standard error over queries, of every way to
-search, beside exact cosines of embeddings, TF-IDF and BM25 over the same labels; then how many answers are called weak,
-of these queries and of queries that mean nothing here. With --json the last line is one object.
+search, for the queries that its weights may be chosen on and for those that are kept aside (by the parity of a hash),
+beside exact cosines of embeddings, TF-IDF and BM25 over the same labels; then how many answers are called weak, of
+these queries and of queries that mean nothing here. With --json the last line is one object.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import math
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,9 @@ def main() -> None:
     parser.add_argument("--store", type=Path, help="a store that is indexed; without, the demo store is built")
     parser.add_argument("--pairs", type=Path, default=PAIRS)
     parser.add_argument("--labels", type=Path, nargs="+", help="files of labels; queries are held out of them")
+    parser.add_argument(
+        "--paraphrases", type=Path, help=f"queries about whole labels of .json files, e.g. {PARAPHRASES}"
+    )
     parser.add_argument("--most", type=int, default=20_000, help="labels of a set")
     parser.add_argument("--queries", type=int, default=1_000, help="queries of a set")
     parser.add_argument("--dictionary", help="the dictionary of ids that are an index alone")
@@ -72,11 +76,9 @@ def main() -> None:
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as temporary:
         if options.labels:
-            for number, file in enumerate(options.labels):
-                labels = quality_sets.read(file, options.most, options.queries)
+            for number, labels in enumerate(label_sets(options)):
                 with quality_sets.write(Path(temporary) / f"{number}.features", labels.labels) as store:
-                    held_out = {query: {f"{quality_sets.DICTIONARY}/{answer}"} for query, answer in labels.queries}
-                    results[labels.name] = measure(labels.name, store, held_out)
+                    results[labels.name] = measure(labels.name, store, labels.queries)
         else:
             place = options.store or Path(temporary) / "demo.features"
             if options.store is None:
@@ -85,20 +87,41 @@ def main() -> None:
                 )
             with featurestore.connect(place) as store:
                 pairs = read_pairs(options.pairs, options.dictionary, store)
-                results[place.name] = measure(place.name, store, pairs)
+                asked = [quality_sets.Asked("text", query, frozenset(ids)) for query, ids in pairs.items()]
+                results[place.name] = measure(place.name, store, asked)
     if options.json:
         print(json.dumps(results))
 
 
-def measure(name: str, store: featurestore.FeatureStore, pairs: dict[str, set[str]]) -> dict[str, Any]:
-    """Measure every ranking on a store, and print it."""
-    scores = {way: score(ranking, pairs) for way, ranking in rankings(store).items()}
-    print(f"{name}: {len(pairs)} queries\n{'':28}" + "".join(f"{column:>15}" for column in COLUMNS))
-    for way, result in scores.items():
-        print(f"{way:28}" + "".join(f"{result[key]:9.3f} ±{result[key + '_error']:.3f}" for key in COLUMNS))
-    weak = {kind: share_weak(store, queries) for kind, queries in (("queries", pairs), ("nonsense", NONSENSE))}
+def label_sets(options: argparse.Namespace) -> Iterator[quality_sets.LabelSet]:
+    """Yield the label sets that are measured: each file's, and its whole labels where there are paraphrases of it."""
+    for file in options.labels:
+        yield quality_sets.read(file, options.most, options.queries)
+        if options.paraphrases and file.suffix == ".json":
+            yield quality_sets.read(file, options.most, options.queries, options.paraphrases)
+
+
+def measure(name: str, store: featurestore.FeatureStore, queries: list[quality_sets.Asked]) -> dict[str, Any]:
+    """Measure every ranking on a store, and print it for each part of the queries and each way they are asked."""
+    places = {way: find_places(ranking, queries) for way, ranking in rankings(store).items()}
+    results: dict[str, Any] = {}
+    for part in quality_sets.PARTS:
+        for kind in dict.fromkeys(query.kind for query in queries):
+            chosen = [
+                n for n, query in enumerate(queries) if query.kind == kind and quality_sets.part_of(query.text) == part
+            ]
+            if not chosen:
+                continue
+            scores = {way: score([of_way[n] for n in chosen]) for way, of_way in places.items()}
+            results[f"{kind}, {part}"] = {"queries": len(chosen), "rankings": scores}
+            print(f"{name}, {kind}, {part}: {len(chosen)} queries")
+            print(f"{'':28}" + "".join(f"{column:>15}" for column in COLUMNS))
+            for way, result in scores.items():
+                print(f"{way:28}" + "".join(f"{result[key]:9.3f} ±{result[key + '_error']:.3f}" for key in COLUMNS))
+    asked = {"queries": [query.text for query in queries], "nonsense": NONSENSE}
+    weak = {kind: share_weak(store, texts) for kind, texts in asked.items()}
     print(f"called weak: {weak['queries']:.3f} of the queries, {weak['nonsense']:.3f} of {len(NONSENSE)} without sense")
-    return {"queries": len(pairs), "rankings": scores, "weak": weak}
+    return {"queries": len(queries), "parts": results, "weak": weak}
 
 
 def share_weak(store: featurestore.FeatureStore, queries: Collection[str]) -> float:
@@ -195,15 +218,20 @@ def _best(ids: list[str], scores: numpy.ndarray) -> list[str]:
     return list(dict.fromkeys(ids[row] for row in order if scores[row] > 0))[:DEPTH]
 
 
-def score(ranking: Ranking, pairs: dict[str, set[str]]) -> dict[str, float]:
-    """Hits at 1, 10 and 50 and MRR of a ranking, with standard errors."""
+def find_places(ranking: Ranking, queries: Sequence[quality_sets.Asked]) -> list[float]:
+    """The place, from 1, of the first answer to each query; infinite where it is not among the first."""
     places = []
-    for query, answers in pairs.items():
-        ids = ranking(query)
-        places.append(next((place for place, id in enumerate(ids, 1) if id in answers), math.inf))
+    for query in queries:
+        ids = ranking(query.text)
+        places.append(next((place for place, id in enumerate(ids, 1) if id in query.answers), math.inf))
+    return places
+
+
+def score(places: Sequence[float]) -> dict[str, float]:
+    """Hits at 1, 10 and 50 and MRR of places, with standard errors."""
     values = {f"hit_at_{k}": numpy.array([place <= k for place in places], float) for k in (1, 10, 50)}
     values["mrr"] = numpy.array([1 / place for place in places])
-    root = math.sqrt(len(pairs))
+    root = math.sqrt(len(places))
     means = {name: float(value.mean()) for name, value in values.items()}
     return means | {f"{name}_error": float(value.std() / root) for name, value in values.items()}
 

@@ -62,16 +62,30 @@ class FreshLabels:
     def by_meaning(self, embedder: Embedder, vector: numpy.ndarray, k: int, mask: numpy.ndarray) -> Found:
         """The k labels of allowed features nearest to a vector, with their cosines. `mask` is by catalog number."""
         allowed = numpy.flatnonzero(mask[self.numbers])
-        if not len(allowed):
+        return _best(*self.meaning_of(embedder, vector, allowed), k)
+
+    def meaning_of(self, embedder: Embedder, vector: numpy.ndarray, rows: numpy.ndarray) -> Found:
+        """These rows, with the cosines of their labels."""
+        if not len(rows):
             return keyword.NOTHING
-        matrix = _embed([self.labels[row] for row in allowed.tolist()], embedder)
-        return _best(allowed, matrix @ vector.astype(numpy.float32), k)
+        matrix = _embed([self.labels[row] for row in rows.tolist()], embedder)
+        return rows, matrix @ vector.astype(numpy.float32)
 
     def by_words(self, index: KeywordIndex | None, words: Words, k: int, mask: numpy.ndarray) -> Found:
         """The k labels of allowed features that match best, with their BM25 scores."""
-        scores = numpy.array([self._score(index, words, row) for row in range(len(self.labels))], numpy.float32)
-        rows = numpy.flatnonzero((scores > 0) & mask[self.numbers])
-        return _best(rows, scores[rows], k)
+        return _best(*self.words_of(index, words, numpy.flatnonzero(mask[self.numbers])), k)
+
+    def words_of(self, index: KeywordIndex | None, words: Words, rows: numpy.ndarray) -> Found:
+        """Those of these rows that match, with their BM25 scores."""
+        scores = numpy.array([self._score(index, words, row) for row in rows.tolist()], numpy.float32)
+        return rows[scores > 0], scores[scores > 0]
+
+    def rarity(self, words: Words) -> tuple[int, list[int]]:
+        """The number of labels, and of those with each word that is asked for, in its order."""
+        stems = [
+            stem for clause in words.positive_clauses for word in clause.words for stem in keyword.stem_words(word)
+        ]
+        return len(self._stems), [sum(stem in text for text in self._stems) for stem in stems]
 
     def _score(self, index: KeywordIndex | None, words: Words, row: int) -> float:
         total = 0.0

@@ -1,23 +1,22 @@
-"""Rankings of features by text: one search alone, or several fused by the ranks they give.
+"""Rankings of features by text: one search alone, or several fused by the scores they give.
 
 Knows no words and no indexes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from featurestore.search.cursor import Match
 
-# Reciprocal-rank fusion, Cormack, Clarke and Büttcher 2009: score = sum over searches of weight / (FUSION + rank).
-# Their 60, with equal weights, is worse than meaning alone on long labels that are much alike;
-# `python -m bench.quality` measures it, and docs/search.md has the figures these are chosen by.
-FUSION = 8
-# A search by words counts by the share of the asked words' weight that a text has, too: most of a long question's words
-# are in no label, and whoever is first for two of them says little.
-WEIGHTS = {"meaning": 1.0, "words": 0.8, "tokens": 0.8, "logits": 0.8}
+# Scores are added, not ranks: who is first of many that are much alike keeps no lead over them. A cosine counts as it
+# is. Beside cosines, what is found by words counts from half of the asked words' weight on: a few words of a long
+# question mislead. Tokens count by the square of their score as a share of the best feature's. `python -m
+# bench.quality` measures it; docs/search.md has the figures by which these are chosen, and what was rejected.
+WEIGHTS = {"meaning": 1.0, "words": 0.2, "tokens": 0.4, "logits": 0.4}
+ENOUGH = 0.5
 # Each search that is fused looks this many times as deep as the answer. Deeper ones find no more; docs/search.md.
 DEPTH = 5
 MIN_DEPTH = 50
@@ -37,6 +36,9 @@ class Candidate(NamedTuple):
 
 # search(n) returns the n best features, best first.
 Search = Callable[[int], list[Candidate]]
+# look_up(numbers) returns what a search would have found of these features; those of which it finds nothing are left
+# out.
+LookUp = Callable[[Sequence[int]], list[Candidate]]
 
 
 class Evidence(NamedTuple):
@@ -53,12 +55,16 @@ class Evidence(NamedTuple):
 class TextRanking:
     """Ranks features by one search or several, and keeps what each search found, for the reasons of hits.
 
-    The score of a match is the search's own, or, of several, their fusion: 1 for what is first in all of them.
+    The score of a match is the search's own, or, of several, the mean of their scores by weight: 1 for what no text
+    could match better.
     """
 
-    def __init__(self, searches: Mapping[str, Search]):
-        """`searches` are named as in WEIGHTS."""
+    def __init__(self, searches: Mapping[str, Search], look_ups: Mapping[str, LookUp] | None = None):
+        """`searches` are named as in WEIGHTS. `look_ups`, by the same names, are asked of features that one search
+        found and another one did not look deep enough for.
+        """
         self.searches = searches
+        self._look_ups = look_ups or {}
         self._evidence: dict[int, dict[str, Evidence]] = {}
 
     def __call__(self, n: int) -> list[Match]:
@@ -78,15 +84,65 @@ class TextRanking:
         return Match(number, score)
 
     def _fuse(self, n: int) -> list[Match]:
-        total = sum(WEIGHTS[name] for name in self.searches)
-        scores: dict[int, float] = {}
-        for name, candidates in _run_together(self.searches, max(MIN_DEPTH, DEPTH * n)).items():
-            weight = WEIGHTS[name] / total * (FUSION + 1)
-            for rank, (number, score, row, share) in enumerate(candidates, 1):
-                scores[number] = scores.get(number, 0.0) + weight * share / (FUSION + rank)
-                self._evidence.setdefault(number, {})[name] = Evidence(row, score, rank)
+        depth = max(MIN_DEPTH, DEPTH * n)
+        lists = _run_together(self.searches, depth)
+        strengths: dict[str, dict[int, float]] = {}
+        full: dict[str, float] = {}
+        for name, candidates in lists.items():
+            strengths[name] = {match.number: _strength(name, match, "meaning" in lists) for match in candidates}
+            if len(candidates) == depth:
+                full[name] = strengths[name][candidates[-1].number]
+            for rank, candidate in enumerate(candidates, 1):
+                self._evidence.setdefault(candidate.number, {})[name] = Evidence(candidate.row, candidate.score, rank)
+        absent = dict.fromkeys(lists, 0.0)
+        if lists.get("meaning"):
+            # A feature without a label has no cosine. It counts like the last of the nearest, however deep the list is.
+            absent["meaning"] = lists["meaning"][:MIN_DEPTH][-1].score
+        for name, look_up in self._look_ups.items():
+            if name in full:
+                lacking = _find_lacking(strengths, absent, full, name, n)
+                strengths[name] |= {
+                    match.number: _strength(name, match, "meaning" in lists) for match in look_up(lacking)
+                }
+        total = sum(WEIGHTS[name] for name in lists)
+        scores = {number: score / total for number, score in _add(strengths, absent).items()}
         best = sorted(scores, key=lambda number: (-scores[number], number))[:n]
         return [Match(number, scores[number]) for number in best]
+
+
+def _strength(name: str, candidate: Candidate, beside_meaning: bool) -> float:
+    """How much a search speaks for a feature, at most 1, before it is weighted."""
+    if name == "meaning":
+        return candidate.score
+    if name == "words":
+        return max(0.0, candidate.share - ENOUGH) / (1 - ENOUGH) if beside_meaning else candidate.share
+    return candidate.share**2
+
+
+def _add(strengths: Mapping[str, Mapping[int, float]], absent: Mapping[str, float]) -> dict[int, float]:
+    """The weighted sum of each feature's strengths; `absent` counts where a search has none of it."""
+    numbers = {number for of_search in strengths.values() for number in of_search}
+    return {
+        number: sum(WEIGHTS[name] * of_search.get(number, absent[name]) for name, of_search in strengths.items())
+        for number in numbers
+    }
+
+
+def _find_lacking(
+    strengths: Mapping[str, Mapping[int, float]],
+    absent: Mapping[str, float],
+    full: Mapping[str, float],
+    name: str,
+    n: int,
+) -> list[int]:
+    """The features that a search's full list lacks, and that may be among the n best of all.
+
+    `full` has the last strength of each full list: what it lacks has no more.
+    """
+    least = {other: -1.0 if other == "meaning" else 0.0 for other in full}
+    enough = sorted(_add(strengths, {**absent, **least}).values(), reverse=True)[:n][-1]
+    at_most = _add(strengths, {**absent, **full})
+    return [number for number, most in at_most.items() if number not in strengths[name] and most >= enough]
 
 
 def _run_together(searches: Mapping[str, Search], depth: int) -> dict[str, list[Candidate]]:

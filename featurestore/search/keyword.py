@@ -312,27 +312,49 @@ class KeywordIndex:
         if k == 0 or query is None:
             return NOTHING
         if allowed is not None and candidates <= FEW and candidates <= FEW_SHARE * len(self):
-            rows_allowed = numpy.flatnonzero(allowed.mask).tolist()
-            among = tantivy.Query.term_set_query(self._index.schema, "row", rows_allowed)
-            # The weight of a row's own number must not count: only the words do.
-            among = tantivy.Query.const_score_query(among, 0.0)
-            query = tantivy.Query.boolean_query([(tantivy.Occur.Must, query), (tantivy.Occur.Must, among)])
+            query = self._among(query, numpy.flatnonzero(allowed.mask))
             allowed = None
         # Among so many hits k are allowed on average, and some more; each costs a look at its row's number.
         limit = k if candidates == len(self) else math.ceil(SPARE * k * len(self) / candidates)
         while True:
-            hits = self._searcher.search(query, limit, count=False).hits
-            if not hits:
+            rows, scores = self._hits(query, limit)
+            count = len(rows)
+            if not count:
                 return NOTHING
-            addresses = [address for _, address in hits]
-            rows = numpy.array(self._searcher.fast_field_values("row", addresses), dtype=numpy.int64)
-            scores = numpy.array([score for score, _ in hits], dtype=numpy.float32)
             is_allowed = numpy.ones(len(rows), bool) if allowed is None else allowed.mask[rows]
-            if is_allowed.sum() >= k or len(hits) < limit:
+            if is_allowed.sum() >= k or count < limit:
                 rows, scores = rows[is_allowed], scores[is_allowed]
                 order = numpy.lexsort((rows, -scores))[:k]
                 return rows[order], scores[order]
             limit *= 4
+
+    def search_among(
+        self, words: Words, rows: numpy.ndarray, field: str = "text"
+    ) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """Those of these rows that match, with their BM25 scores, best first."""
+        with self._translate_errors():
+            query, matches = _query(self._schema, words, field, False), [NOTHING]
+            for start in range(0, len(rows) if query is not None else 0, FEW):
+                among = rows[start : start + FEW]
+                matches.append(self._hits(self._among(query, among), len(among)))
+        numbers, scores = (numpy.concatenate(parts) for parts in zip(*matches, strict=True))
+        order = numpy.lexsort((numbers, -scores))
+        return numbers[order], scores[order]
+
+    def _among(self, query: tantivy.Query, rows: numpy.ndarray) -> tantivy.Query:
+        """A query that finds the same among these rows alone."""
+        among = tantivy.Query.term_set_query(self._index.schema, "row", rows.tolist())
+        # The weight of a row's own number must not count: only the words do.
+        among = tantivy.Query.const_score_query(among, 0.0)
+        return tantivy.Query.boolean_query([(tantivy.Occur.Must, query), (tantivy.Occur.Must, among)])
+
+    def _hits(self, query: tantivy.Query, limit: int) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """The `limit` best rows of a query in tantivy's form, and their scores, best first."""
+        hits = self._searcher.search(query, limit, count=False).hits
+        if not hits:
+            return NOTHING
+        rows = self._searcher.fast_field_values("row", [address for _, address in hits])
+        return numpy.array(rows, dtype=numpy.int64), numpy.array([score for score, _ in hits], dtype=numpy.float32)
 
     def rarity(self, words: Words, field: str = "text") -> tuple[int, list[int]]:
         """The number of texts, and of those with each word that is asked for, in its order."""

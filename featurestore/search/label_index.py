@@ -77,7 +77,9 @@ class LabelIndex:
             part = parts[0]
             files = once((part.file, "files"), lambda: _LabelFiles(directory.open_index(part), part.rows))
             numbering = tuple((dictionary.dictionary, dictionary.d_sae) for dictionary in catalog.dictionaries)
-            self._files, self.numbers = files, once((part.file, numbering), lambda: files.numbers(catalog))
+            of_rows = once((part.file, numbering), lambda: files.numbers(catalog))
+            self._files, self.numbers = files, of_rows
+            self._in_order = lambda: once((part.file, numbering, "order"), lambda: _sort(of_rows))
         self._indexed = len(self.numbers)
         self._fresh = FreshLabels(read(newer), catalog) if 0 < count <= FEW else None
         if self._fresh is not None:
@@ -156,6 +158,43 @@ class LabelIndex:
             return matches
         return self._merge(matches, self._fresh.by_words(keywords, words, k, choice.mask), k)
 
+    def meaning_of(self, words: str, numbers: Sequence[int]) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """All labels of these features: row numbers and cosines with the text, best first. Raises as `by_meaning`."""
+        vector, rows = self._embed_once(words), self._rows_of(numbers)
+        indexed, fresh = rows[rows < self._indexed], rows[rows >= self._indexed] - self._indexed
+        matches = keyword.NOTHING
+        if len(indexed):
+            assert self._files is not None
+            cosines = self._files.matrix[indexed].astype(numpy.float32) @ vector.astype(numpy.float32)
+            matches = merge((indexed, cosines), keyword.NOTHING, len(indexed))
+        if self._fresh is None or not len(fresh):
+            return matches
+        embedder = embedders.open_embedder(embedders.choose(self.embedder_setting, self._named()))
+        return self._merge(matches, self._fresh.meaning_of(embedder, vector, fresh), len(rows))
+
+    def words_of(self, words: keyword.Words, numbers: Sequence[int]) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """The labels of these features that have one of the words: row numbers and BM25 scores, best first."""
+        rows = self._rows_of(numbers)
+        indexed, fresh = rows[rows < self._indexed], rows[rows >= self._indexed] - self._indexed
+        keywords, matches = None if self._files is None else self._files.keywords, keyword.NOTHING
+        if keywords is not None and len(indexed):
+            matches = keywords.search_among(words, indexed)
+        if self._fresh is None or not len(fresh):
+            return matches
+        return self._merge(matches, self._fresh.words_of(keywords, words, fresh), len(rows))
+
+    def _rows_of(self, numbers: Sequence[int]) -> numpy.ndarray:
+        """The rows of these features' labels."""
+        wanted = numpy.asarray(numbers, numpy.int64)
+        fresh = numpy.flatnonzero(numpy.isin(self.numbers[self._indexed :], wanted)) + self._indexed
+        if self._files is None:
+            return fresh
+        in_order, order = self._in_order()
+        low, high = (numpy.searchsorted(in_order, wanted, side=side) for side in ("left", "right"))
+        rows = numpy.concatenate([numpy.arange(*run) for run in zip(low, high, strict=True)] or [fresh])
+        rows = rows if order is None else order[rows]
+        return numpy.concatenate([rows[self.numbers[rows] >= 0], fresh])
+
     def count_labelled(self, choice: Choice) -> int:
         """How many of the allowed features have a label."""
         labelled = numpy.zeros(len(choice.mask), bool)
@@ -167,8 +206,10 @@ class LabelIndex:
         return merge(indexed, (fresh[0] + self._indexed, fresh[1]), k)
 
     def full_score(self, words: keyword.Words) -> float:
-        """The score of a label with all words; 0 where it is not known, without an index."""
-        return 0.0 if self._files is None else keyword.full_score(*self._files.keywords.rarity(words))
+        """The score of a label of average length with all words."""
+        if self._files is not None:
+            return keyword.full_score(*self._files.keywords.rarity(words))
+        return keyword.full_score(*self._fresh.rarity(words)) if self._fresh is not None else 0.0
 
     def label(self, row: int) -> tuple[str, str]:
         """A row's label and its explainer."""
@@ -218,6 +259,14 @@ class _LabelFiles:
     def keywords(self) -> keyword.KeywordIndex:
         """The index of the labels' words, opened when first used. Raises BadStore where it is damaged."""
         return keyword.KeywordIndex(self._path / "keyword", self._count)
+
+
+def _sort(numbers: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray | None]:
+    """The numbers in ascending order, and the row of each; None for the rows where they are in order already."""
+    if (numbers[1:] >= numbers[:-1]).all():
+        return numbers, None
+    order = numpy.argsort(numbers, kind="stable")
+    return numbers[order], order
 
 
 def not_covered(snapshot: Snapshot, index: Part) -> list[Part]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from typing import Protocol
 
 import numpy
 
@@ -108,7 +109,8 @@ class Searcher:
             notes.append(f"searched the tokens that top examples fire on only: {exc}")
         if labels and (count := labels.count_labelled(choice)) < FEW_LABELLED * choice.count:
             notes.append(f"{count:,} of {choice.count:,} features that may be found have a label")
-        searches = self._searches_of_labels(query, labels, words, choice, notes) if labels else {}
+        by_label = self._searches_of_labels(query, labels, words, choice, notes) if labels else {}
+        searches: dict[str, Search] = {**by_label}
         tokens = self._token_index() if set(over) - {"labels"} else None
         if tokens:
             if tokens.missing and query.over:
@@ -116,22 +118,19 @@ class Searcher:
             searches |= {name: _by_token(tokens, words, choice, name) for name in over if name != "labels"}
         if not words.clauses and "meaning" not in searches and searches.keys() <= {"words"}:
             notes.append("the text has no words to look for")
-        ranking = TextRanking(searches)
+        ranking = TextRanking(searches, {name: search.look_up for name, search in by_label.items()})
         return ranking, TextReasons(ranking, words, self._catalog, self._pages, labels, tokens)
 
     def _searches_of_labels(
         self, query: Query, labels: LabelIndex, words: Words, choice: Choice, notes: list[str]
-    ) -> dict[str, Search]:
+    ) -> dict[str, _ByLabel]:
         """Searches of labels by meaning, by words or both, by their names."""
         by_meaning, by_words = self._modes(query, labels, words, notes)
-        searches = {}
+        searches: dict[str, _ByLabel] = {}
         if by_meaning:
-            searches["meaning"] = _by_label(labels, lambda n: labels.by_meaning(words.text, n, choice))
+            searches["meaning"] = _ByMeaning(labels, words.text, choice)
         if by_words:
-            full = labels.full_score(words)
-            searches["words"] = _by_label(
-                labels, lambda n: labels.by_words(words, n, choice), lambda score: keyword.share(score, full)
-            )
+            searches["words"] = _ByWords(labels, words, choice)
         return searches
 
     @staticmethod
@@ -207,27 +206,73 @@ def _note_missing(count: int) -> str:
     )
 
 
-def _by_label(
-    index: LabelIndex,
-    search: Callable[[int], tuple[numpy.ndarray, numpy.ndarray]],
-    share: Callable[[float], float] = lambda score: 1.0,
-) -> Search:
-    """A search for features by their best label."""
+class _ByLabel(Protocol):
+    """A search for features by their best label, which can also be asked of given features."""
 
-    def best(n: int) -> list[Candidate]:
-        """Return the n best features, best first."""
+    def __call__(self, n: int) -> list[Candidate]: ...
+
+    def look_up(self, numbers: Sequence[int]) -> list[Candidate]:
+        """What it finds of these features."""
+        ...
+
+
+class _ByMeaning:
+    """Finds features by the cosine of a label and a text."""
+
+    def __init__(self, index: LabelIndex, text: str, choice: Choice):
+        self._index = index
+        self._text = text
+        self._choice = choice
+
+    def __call__(self, n: int) -> list[Candidate]:
+        """Return the n best features, best first. Raises as `LabelIndex.by_meaning`."""
         limit = n
         while True:
-            rows, scores = search(limit)
-            candidates: dict[int, Candidate] = {}
-            for row, score in zip(rows.tolist(), scores.tolist(), strict=True):
-                number = int(index.numbers[row])
-                candidates.setdefault(number, Candidate(number, score, row, share(score)))
+            rows, cosines = self._index.by_meaning(self._text, limit, self._choice)
+            candidates = _best_labels(self._index, rows, cosines)
             if len(candidates) >= n or len(rows) < limit:
-                return list(candidates.values())[:n]
+                return candidates[:n]
             limit *= 2  # several labels of one feature took places
 
-    return best
+    def look_up(self, numbers: Sequence[int]) -> list[Candidate]:
+        """The cosines of these features, of those with a label."""
+        return _best_labels(self._index, *self._index.meaning_of(self._text, numbers))
+
+
+class _ByWords:
+    """Finds features by the words of a label."""
+
+    def __init__(self, index: LabelIndex, words: Words, choice: Choice):
+        self._index = index
+        self._words = words
+        self._choice = choice
+        self._full = index.full_score(words)
+
+    def __call__(self, n: int) -> list[Candidate]:
+        """Return the n best features, best first. Raises as `LabelIndex.by_words`."""
+        limit = n
+        while True:
+            rows, scores = self._index.by_words(self._words, limit, self._choice)
+            candidates = _best_labels(self._index, rows, scores, self._full)
+            if len(candidates) >= n or len(rows) < limit:
+                return candidates[:n]
+            limit *= 2
+
+    def look_up(self, numbers: Sequence[int]) -> list[Candidate]:
+        """The scores of these features, of those with one of the words."""
+        return _best_labels(self._index, *self._index.words_of(self._words, numbers), self._full)
+
+
+def _best_labels(
+    index: LabelIndex, rows: numpy.ndarray, scores: numpy.ndarray, full: float | None = None
+) -> list[Candidate]:
+    """A candidate for each feature, of its first row. `full` is the score of a text with all that is asked."""
+    candidates: dict[int, Candidate] = {}
+    for row, score in zip(rows.tolist(), scores.tolist(), strict=True):
+        number = int(index.numbers[row])
+        share = 1.0 if full is None else keyword.share(score, full)
+        candidates.setdefault(number, Candidate(number, score, row, share))
+    return list(candidates.values())
 
 
 def _by_token(index: TokenIndex, words: Words, choice: Choice, over: str) -> Search:
@@ -236,9 +281,9 @@ def _by_token(index: TokenIndex, words: Words, choice: Choice, over: str) -> Sea
     def best(n: int) -> list[Candidate]:
         """Return the n best features, best first."""
         numbers, scores = index.search(words, n, choice, over)
-        full = index.full_score(words, over)
+        largest = float(scores[0]) if len(scores) else 0.0
         return [
-            Candidate(number, score, number, keyword.share(score, full))
+            Candidate(number, score, number, keyword.share(score, largest))
             for number, score in zip(numbers.tolist(), scores.tolist(), strict=True)
         ]
 

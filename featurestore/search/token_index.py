@@ -85,13 +85,6 @@ class TokenIndex:
         order = numpy.lexsort((all_numbers, -all_scores))[:k]
         return all_numbers[order], all_scores[order]
 
-    def full_score(self, words: keyword.Words, over: str) -> float:
-        """The score of a feature with all words, over all dictionaries."""
-        counts = [self._open(part).rarity(words, FIELDS[over]) for part in self._parts.values()]
-        return keyword.full_score(
-            sum(size for size, _ in counts), map(sum, zip(*(each for _, each in counts), strict=True))
-        )
-
     def windows(self, number: int) -> list[Window]:
         """What a feature fires on, one for each top example."""
         id = self._catalog.id(number)

@@ -1,4 +1,4 @@
-"""Rankings of features by text against reciprocal-rank fusion by hand."""
+"""Rankings of features by text against sums of scores by hand."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ import pytest
 
 from featurestore.search import keyword
 from featurestore.search.cursor import Match
-from featurestore.search.fusion import DEPTH, FUSION, MIN_DEPTH, Candidate, Evidence, TextRanking
+from featurestore.search.fusion import DEPTH, MIN_DEPTH, WEIGHTS, Candidate, Evidence, TextRanking
 
 
 def search(*numbers, asked=None):
@@ -28,22 +28,77 @@ def test_one_search_keeps_its_scores_and_has_no_ranks():
     assert ranking.evidence(2) == {"words": Evidence(102, 9.0, None)}
 
 
-def test_several_searches_are_fused_by_their_ranks():
-    ranking = TextRanking({"meaning": search(1, 2, 3), "words": search(3, 1)})
-    weights = {"meaning": 1 / 1.8, "words": 0.8 / 1.8}
-    wanted = {
-        number: sum(weights[name] * (FUSION + 1) / (FUSION + rank) for name, rank in ranks.items())
-        for number, ranks in {1: {"meaning": 1, "words": 2}, 2: {"meaning": 2}, 3: {"meaning": 3, "words": 1}}.items()
+def found(**strengths):
+    """Searches that find features with these cosines or shares, by name and number."""
+    return {
+        name: lambda n, of=of: [
+            Candidate(number, strength, number, strength)
+            for number, strength in sorted(of.items(), key=lambda entry: -entry[1])
+        ][:n]
+        for name, of in strengths.items()
     }
+
+
+def test_several_searches_are_fused_by_their_scores():
+    ranking = TextRanking(
+        found(
+            meaning={1: 0.6, 2: 0.55, 3: 0.4},
+            words={2: 1.0, 3: 0.75, 1: 0.5},
+            tokens={3: 1.0, 1: 0.5},
+        )
+    )
+    total = sum(WEIGHTS[name] for name in ("meaning", "words", "tokens"))
+    # Up to half of the words count nothing, and then ever more; tokens count by the square.
+    of_words = {1: 0.0, 2: 1.0, 3: 0.5}
+    of_tokens = {1: 0.25, 2: 0.0, 3: 1.0}
+    cosines = {1: 0.6, 2: 0.55, 3: 0.4}
+    wanted = {n: (cosines[n] + 0.2 * of_words[n] + 0.4 * of_tokens[n]) / total for n in (1, 2, 3)}
     matches = ranking(3)
-    assert [match.number for match in matches] == sorted(wanted, key=lambda number: -wanted[number])
-    assert [match.score for match in matches] == pytest.approx(sorted(wanted.values(), reverse=True))
-    assert ranking.evidence(3) == {"meaning": Evidence(103, 8.0, 3), "words": Evidence(103, 10.0, 1)}
+    assert [match.number for match in matches] == [3, 2, 1]
+    assert [match.score for match in matches] == pytest.approx([wanted[match.number] for match in matches])
+    assert ranking.evidence(3) == {
+        "meaning": Evidence(3, 0.4, 3),
+        "words": Evidence(3, 0.75, 2),
+        "tokens": Evidence(3, 1.0, 1),
+    }
 
 
-def test_what_is_first_everywhere_has_a_score_of_1():
-    ranking = TextRanking({name: search(7) for name in ("meaning", "words", "tokens", "logits")})
+def test_without_cosines_every_share_of_the_words_counts():
+    ranking = TextRanking(found(words={1: 0.2, 2: 0.4}, tokens={3: 0.3}))
+    assert [match.number for match in ranking(3)] == [2, 1, 3]
+
+
+def test_a_feature_without_a_label_counts_like_the_last_of_the_nearest():
+    ranking = TextRanking(found(meaning={1: 0.5, 2: 0.3}, tokens={9: 1.0}))
+    scores = {match.number: match.score * 1.4 for match in ranking(3)}
+    assert scores == pytest.approx({9: 0.3 + 0.4, 1: 0.5, 2: 0.3})
+
+
+def test_what_matches_in_full_has_a_score_of_1():
+    ranking = TextRanking(found(**{name: {7: 1.0} for name in ("meaning", "words", "tokens", "logits")}))
     assert ranking(5) == [Match(7, pytest.approx(1.0))]
+
+
+def test_what_a_full_list_lacks_is_looked_up_where_it_may_be_among_the_best():
+    cosines = {number: 0.9 - number / 1000 for number in range(MIN_DEPTH)} | {500: 0.2, 501: 0.7}
+    words = {500: 1.0, 501: 0.9} | {number: 0.9 - number / 100 for number in range(2)}
+    asked = []
+
+    def look_up(numbers):
+        asked.extend(numbers)
+        return [Candidate(number, cosines[number], number) for number in numbers]
+
+    ranking = TextRanking(found(meaning=cosines, words=words), {"meaning": look_up})
+    scores = {match.number: match.score * 1.2 for match in ranking(5)}
+    assert sorted(asked) == [500, 501]
+    strength = 0.8
+    assert scores[0] == pytest.approx(0.9 + 0.2 * strength)
+    assert 500 not in scores  # its cosine is far from that of the list's last
+    assert scores[501] == pytest.approx(0.7 + 0.2 * strength)
+    asked.clear()
+    few = TextRanking(found(meaning=cosines, words={500: 0.01}), {"meaning": look_up})
+    few(5)
+    assert asked == []  # no cosine that the list leaves open would bring it among the best
 
 
 def test_equal_scores_come_in_the_order_of_numbers():
@@ -72,21 +127,24 @@ def store(either):
     return either
 
 
-def test_hybrid_is_reciprocal_rank_fusion(store):
-    asked = {"k": 44, "group": False, "over": "labels"}
-    meaning = [hit.id for hit in store.search("exception names", mode="semantic", **asked)]
-    words = store.search("exception names", mode="keyword", **asked)
+def test_hybrid_adds_the_cosine_and_the_share_of_words_of_every_label(store):
+    asked = {"k": 44, "group": False, "over": "labels", "all": True}
+    text = "exception names"
+    cosines = {hit.id: hit.score for hit in store.search(text, mode="semantic", **asked | {"k": 10_000})}
+    words = store.search(text, mode="keyword", **asked | {"k": 10_000})
     labels = store.sql("SELECT label FROM labels", max_rows=None)["label"].to_pylist()
     full = keyword.full_score(len(labels), [sum(word in label for label in labels) for word in ("exception", "name")])
-    wanted = {id: 9 / 1.8 / (8 + rank) for rank, id in enumerate(meaning, 1)}
-    for rank, hit in enumerate(words, 1):
-        share = min(1, hit.reasons[0].score / full)
-        wanted[hit.id] = wanted.get(hit.id, 0) + 9 * 0.8 / 1.8 * share / (8 + rank)
-    hits = store.search("exception names", **asked)
-    assert [hit.score for hit in hits] == pytest.approx(sorted(wanted.values(), reverse=True)[:44])
+    shares = {hit.id: min(1, hit.score / full) for hit in words}
+    least = sorted(cosines.values(), reverse=True)[:MIN_DEPTH][-1]
+
+    def score(id):
+        share = shares.get(id, 0.0)
+        return (cosines.get(id, least) + 0.2 * max(0, share - 0.5) / 0.5) / 1.2
+
+    hits = store.search(text, **asked)
+    assert [hit.score for hit in hits] == pytest.approx(sorted(map(score, cosines), reverse=True)[:44], abs=1e-4)
     for hit in hits:
-        assert hit.score == pytest.approx(wanted[hit.id])
-        assert f"meaning {'' if hit.id in meaning else 'x'}" in hit.why
+        assert hit.score == pytest.approx(score(hit.id), abs=1e-4)
 
 
 FORKS = """
