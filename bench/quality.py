@@ -31,6 +31,7 @@ from bench import quality_sets
 from featurestore.search import embedders
 
 PAIRS = Path(__file__).parent / "data" / "demo_queries.tsv"
+PARAPHRASES = Path(__file__).parent / "data" / "paraphrases.tsv"
 DEPTH = 100
 COLUMNS = ("hit_at_1", "hit_at_10", "hit_at_50", "mrr")
 # Queries about nothing that the features of a language model stand for together; how weak answers look.
