@@ -3,8 +3,8 @@
 Each line of the file of pairs has a query and, after a tab, the ids of the features that answer it (any of them
 counts). The pairs in the project (bench/data/demo_queries.tsv) are of the demo store, and were written from features'
 examples and logits without looking at a ranking; another store needs another file. With --dictionary, an id may be an
-index alone. With --labels, sets of labels are measured instead, with queries held out by the rule that
-bench/quality_sets.py states, and with --paraphrases (bench/data/paraphrases.tsv) those of a .json file's whole labels.
+index alone. With --labels, sets of labels are measured instead, with queries by the rule that bench/quality_sets.py
+states, and with --paraphrases (bench/data/paraphrases.tsv) also these.
 
 Prints recall (hit) at 1, 10 and 50 and MRR (of the first 100), with the standard error over queries, of every way to
 search, for the queries that its weights may be chosen on and for those that are kept aside (by the parity of a hash),
@@ -95,11 +95,10 @@ def main() -> None:
 
 
 def label_sets(options: argparse.Namespace) -> Iterator[quality_sets.LabelSet]:
-    """Yield the label sets that are measured: each file's, and its whole labels where there are paraphrases of it."""
+    """Yield the label sets that are measured: what is held out of each file, and its whole labels."""
     for file in options.labels:
         yield quality_sets.read(file, options.most, options.queries)
-        if options.paraphrases and file.suffix == ".json":
-            yield quality_sets.read(file, options.most, options.queries, options.paraphrases)
+        yield quality_sets.read_whole(file, options.most, options.queries, options.paraphrases)
 
 
 def measure(name: str, store: featurestore.FeatureStore, queries: list[quality_sets.Asked]) -> dict[str, Any]:

@@ -8,8 +8,11 @@ rule by which queries are held out is the same for every label, and looks at no 
 * an annotator's notes of two words or more are held out, and the annotation stands in the store.
 
 What is held out is asked in three ways: as it is written (`text`), as a question, of which there are six forms in turn
-(`question`), and as its three rarest words (`words`). Beside a .json file, a table of paraphrases may be given, a line
-each of an index, a tab and a text: labels stand in the store whole then, and the paraphrases are asked (`paraphrase`).
+(`question`), and as its three rarest words (`words`).
+
+In a second set all labels stand in the store whole, and are asked for by two and by four of their words, which are no
+stop words, and by six words in a row (`two words`, `four words`, `six in a row`; a fixed seed chooses). Beside a .json
+file, a table of paraphrases may be given, a line each of an index, a tab and a text, to be asked too (`paraphrase`).
 
 A query is `chosen on` or `kept aside` by the parity of the SHA-256 of its text: weights and thresholds of a search may
 be chosen by the former alone.
@@ -33,6 +36,7 @@ from typing import Any, NamedTuple
 import pyarrow
 
 import featurestore
+from featurestore.search.words.word_forms import STOP_WORDS
 
 DICTIONARY = "labels/0-res"
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -69,12 +73,8 @@ def part_of(text: str) -> str:
     return PARTS[hashlib.sha256(text.encode()).digest()[-1] % 2]
 
 
-def read(path: Path, most: int, queries: int, paraphrases: Path | None = None) -> LabelSet:
+def read(path: Path, most: int, queries: int) -> LabelSet:
     """At most `most` labels of a file, and at most `queries` of what is held out, chosen by a fixed seed."""
-    name = path.stem if path.suffix == ".jsonl" else path.parent.name
-    if paraphrases is not None:
-        labels, asked = _read_whole(path, paraphrases, most)
-        return LabelSet(f"{name}, whole", labels, asked)
     entries = _entries(path)[:most]
     labels = [label for label, _ in entries]
     held_out = [(number, text) for number, (_, text) in enumerate(entries) if text]
@@ -86,7 +86,48 @@ def read(path: Path, most: int, queries: int, paraphrases: Path | None = None) -
         for number, text in held_out[:queries]
         for kind, query in _ask(text, number, words_of)
     ]
-    return LabelSet(name, labels, ways)
+    return LabelSet(_name(path), labels, ways)
+
+
+def read_whole(path: Path, most: int, queries: int, paraphrases: Path | None = None) -> LabelSet:
+    """At most `most` whole labels of a file, all that are paraphrased among them, and queries for `queries` of them."""
+    lines = paraphrases.read_text(encoding="utf-8").splitlines() if paraphrases and path.suffix == ".json" else []
+    pairs = [line.split("\t") for line in lines if line.strip() and not line.startswith("#")]
+    by_index = _whole(path)
+    labels = [by_index[index] for index in list(dict.fromkeys([index for index, _ in pairs] + list(by_index)))[:most]]
+    answers = _answers(labels)
+    asked = [Asked("paraphrase", query, answers[by_index[index]]) for index, query in pairs]
+    chooser = random.Random(1)
+    for label in chooser.sample(labels, min(queries, len(labels))):
+        asked += [Asked(kind, query, answers[label]) for kind, query in _take_words(label, chooser)]
+    return LabelSet(f"{_name(path)}, whole", labels, asked)
+
+
+def _name(path: Path) -> str:
+    return path.stem if path.suffix == ".jsonl" else path.parent.name
+
+
+def _whole(path: Path) -> dict[str, str]:
+    """The labels of a file by index, or by line."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".json":
+        labels: dict[str, str] = json.loads(text)
+    else:
+        rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+        labels = {str(number): (row.get("Annotation") or "").strip() for number, row in enumerate(rows)}
+    return {index: label for index, label in labels.items() if label.strip()}
+
+
+def _take_words(label: str, chooser: random.Random) -> Iterator[tuple[str, str]]:
+    """Yield the queries that are taken out of a whole label, each with its kind."""
+    words = list(dict.fromkeys(word for word in re.findall(r"[a-z]{3,}", label.lower()) if word not in STOP_WORDS))
+    for kind, count in (("two words", 2), ("four words", 4)):
+        if len(words) > count:
+            yield kind, " ".join(chooser.sample(words, count))
+    written = label.split()
+    if len(written) > 8:
+        start = chooser.randrange(len(written) - 6)
+        yield "six in a row", " ".join(written[start : start + 6])
 
 
 def _ask(text: str, number: int, words_of: collections.Counter[str]) -> Iterator[tuple[str, str]]:
@@ -107,17 +148,6 @@ def _answers(labels: Iterable[str]) -> dict[str, frozenset[str]]:
     for number, label in enumerate(labels):
         by_label.setdefault(label, set()).add(f"{DICTIONARY}/{number}")
     return {label: frozenset(ids) for label, ids in by_label.items()}
-
-
-def _read_whole(path: Path, paraphrases: Path, most: int) -> tuple[list[str], list[Asked]]:
-    """At most `most` whole labels, among them all that are paraphrased, and the paraphrases."""
-    labels: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-    lines = paraphrases.read_text(encoding="utf-8").splitlines()
-    pairs = [line.split("\t") for line in lines if line.strip() and not line.startswith("#")]
-    kept = list(dict.fromkeys([index for index, _ in pairs] + list(labels)))[:most]
-    answers = _answers(labels[index] for index in kept)
-    asked = [Asked("paraphrase", query, answers[labels[index]]) for index, query in pairs]
-    return [labels[index] for index in kept], asked
 
 
 def _entries(path: Path) -> list[tuple[str, str | None]]:

@@ -5,7 +5,6 @@ A feature with such a label is looked up here with all its labels, and no longer
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Sequence
 
@@ -58,6 +57,7 @@ class FreshLabels:
         self.explainers: list[str] = kept["explainer"].to_pylist()
         self._stems = [keyword.stem_words(label) for label in self.labels]
         self._folded = [keyword.stem_folded(label) for label in self.labels]
+        self._written = [keyword.split_words(label) for label in self.labels]
 
     def by_meaning(self, embedder: Embedder, vector: numpy.ndarray, k: int, mask: numpy.ndarray) -> Found:
         """The k labels of allowed features nearest to a vector, with their cosines. `mask` is by catalog number."""
@@ -80,12 +80,11 @@ class FreshLabels:
         scores = numpy.array([self._score(index, words, row) for row in rows.tolist()], numpy.float32)
         return rows[scores > 0], scores[scores > 0]
 
-    def rarity(self, words: Words) -> tuple[int, list[int]]:
-        """The number of labels, and of those with each word that is asked for, in its order."""
-        stems = [
-            stem for clause in words.positive_clauses for word in clause.words for stem in keyword.stem_words(word)
-        ]
-        return len(self._stems), [sum(stem in text for text in self._stems) for stem in stems]
+    def rarity(self, words: Words) -> keyword.Rarity:
+        """How rare the words are that are asked for."""
+        with_stem = (_count(self._stems, stem) for stem in words.positive_stems)
+        with_word = (_count(self._written, word) for word in words.positive_written)
+        return keyword.Rarity(len(self._stems), tuple(with_stem), tuple(with_word))
 
     def _score(self, index: KeywordIndex | None, words: Words, row: int) -> float:
         total = 0.0
@@ -101,6 +100,8 @@ class FreshLabels:
             return float(any(word.startswith(clause.words[0]) for word in keyword.split_words(self.labels[row])))
         score = self._score_phrase(index, clause.words, self._stems, row)
         score += keyword.FOLDED_WEIGHT * self._score_phrase(index, clause.parts, self._folded, row)
+        if clause.written is not None:
+            score += keyword.WRITTEN_WEIGHT * self._score_written(index, clause.written, row)
         if len(clause.parts) > 1 and not clause.sign and not clause.quoted:
             parts = (self._score_phrase(index, (part,), self._folded, row) for part in clause.parts)
             score += keyword.PART_WEIGHT * sum(parts)
@@ -113,16 +114,32 @@ class FreshLabels:
         count = sum(text[at : at + len(stems)] == stems for at in range(len(text) - len(stems) + 1)) if stems else 0
         if not count:
             return 0.0
-        mean = sum(map(len, texts)) / len(texts)
-        length = SATURATION * (1 - LENGTH_SHARE + LENGTH_SHARE * len(text) / mean)
-        weight = sum(self._weigh(index, stem) for stem in stems)
-        return weight * count * (SATURATION + 1) / (count + length)
+        return sum(self._weigh(index, stem) for stem in stems) * _saturate(count, texts, row)
+
+    def _score_written(self, index: KeywordIndex | None, word: str, row: int) -> float:
+        """A word's score in its own form; the index counts no repetition of it."""
+        if word not in self._written[row]:
+            return 0.0
+        texts = len(index) if index else len(self._written)
+        weight = keyword.weigh(texts, index.count_written(word) if index else _count(self._written, word))
+        return weight * _saturate(1, self._written, row)
 
     def _weigh(self, index: KeywordIndex | None, stem: str) -> float:
         """The inverse document frequency of a stem among the indexed labels, so that both are weighed alike."""
         texts = len(index) if index else len(self._stems)
-        count = index.count(stem) if index else sum(stem in text for text in self._stems)
-        return math.log(1 + (texts - count + 0.5) / (count + 0.5))
+        return keyword.weigh(texts, index.count(stem) if index else _count(self._stems, stem))
+
+
+def _count(texts: list[list[str]], word: str) -> int:
+    """How many texts have a word."""
+    return sum(word in text for text in texts)
+
+
+def _saturate(count: int, texts: list[list[str]], row: int) -> float:
+    """How much a word counts that a text has so many times, by BM25: less in a text that is longer than the others."""
+    mean = sum(map(len, texts)) / len(texts)
+    length = SATURATION * (1 - LENGTH_SHARE + LENGTH_SHARE * len(texts[row]) / mean)
+    return count * (SATURATION + 1) / (count + length)
 
 
 def merge(first: Found, second: Found, k: int) -> Found:

@@ -1,6 +1,6 @@
 """Rankings of features by text: one search alone, or several fused by the scores they give.
 
-Knows no words and no indexes.
+Knows no texts and no indexes.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from featurestore.search.cursor import Match
+from featurestore.search.keyword import MOST_SHARE
 
-# Scores are added, not ranks: who is first of many that are much alike keeps no lead over them. A cosine counts as it
-# is. Beside cosines, what is found by words counts from half of the asked words' weight on: a few words of a long
-# question mislead. Tokens count by the square of their score as a share of the best feature's. `python -m
-# bench.quality` measures it; docs/search.md has the figures by which these are chosen, and what was rejected.
-WEIGHTS = {"meaning": 1.0, "words": 0.2, "tokens": 0.4, "logits": 0.4}
-ENOUGH = 0.5
+# Scores are added, not ranks: the first of many that are much alike keeps no lead over them. A cosine counts as it is,
+# and what is found by words by a power of the share of what was asked that it has: a few words of a long question
+# mislead, and all words of a short one are what was meant. `python -m bench.quality` measures it; docs/search.md has
+# the figures by which these are chosen, and what was rejected.
+WEIGHTS = {"meaning": 1.0, "words": 0.8, "tokens": 0.4, "logits": 0.4}
+POWERS = {"words": 3, "tokens": 2, "logits": 2}
 # Each search that is fused looks this many times as deep as the answer. Deeper ones find no more; docs/search.md.
 DEPTH = 5
 MIN_DEPTH = 50
@@ -25,7 +26,7 @@ MIN_DEPTH = 50
 class Candidate(NamedTuple):
     """A feature that a search found: its catalog number, its score, and the row of the search's index.
 
-    `share` is how much of what was asked it has, 0 to 1.
+    `share` is how much of what was asked it has, see `keyword.share`.
     """
 
     number: int
@@ -44,7 +45,7 @@ LookUp = Callable[[Sequence[int]], list[Candidate]]
 class Evidence(NamedTuple):
     """What one search found of a feature: the row of its index, the score, and the rank, from 1.
 
-    None without fusion.
+    None without fusion, and where the search was asked about the feature and had not found it among its best.
     """
 
     row: int
@@ -55,8 +56,7 @@ class Evidence(NamedTuple):
 class TextRanking:
     """Ranks features by one search or several, and keeps what each search found, for the reasons of hits.
 
-    The score of a match is the search's own, or, of several, the mean of their scores by weight: 1 for what no text
-    could match better.
+    The score of a match is the search's own, or, of several, their sum as a share of what no text could exceed, 0 to 1.
     """
 
     def __init__(self, searches: Mapping[str, Search], look_ups: Mapping[str, LookUp] | None = None):
@@ -100,23 +100,28 @@ class TextRanking:
             absent["meaning"] = lists["meaning"][:MIN_DEPTH][-1].score
         for name, look_up in self._look_ups.items():
             if name in full:
-                lacking = _find_lacking(strengths, absent, full, name, n)
-                strengths[name] |= {
-                    match.number: _strength(name, match, "meaning" in lists) for match in look_up(lacking)
-                }
-        total = sum(WEIGHTS[name] for name in lists)
+                for match in look_up(_find_lacking(strengths, absent, full, name, n)):
+                    strengths[name][match.number] = _strength(name, match, "meaning" in lists)
+                    self._evidence[match.number].setdefault(name, Evidence(match.row, match.score, None))
+        total = sum(WEIGHTS[name] * _most(name, "meaning" in lists) for name in lists)
         scores = {number: score / total for number, score in _add(strengths, absent).items()}
         best = sorted(scores, key=lambda number: (-scores[number], number))[:n]
         return [Match(number, scores[number]) for number in best]
 
 
 def _strength(name: str, candidate: Candidate, beside_meaning: bool) -> float:
-    """How much a search speaks for a feature, at most 1, before it is weighted."""
-    if name == "meaning":
-        return candidate.score
-    if name == "words":
-        return max(0.0, candidate.share - ENOUGH) / (1 - ENOUGH) if beside_meaning else candidate.share
-    return candidate.share**2
+    """How much a search speaks for a feature, before it is weighted."""
+    return candidate.score if name == "meaning" else float(candidate.share ** _power(name, beside_meaning))
+
+
+def _most(name: str, beside_meaning: bool) -> float:
+    """The largest strength that a search may have."""
+    return 1.0 if name == "meaning" else float(MOST_SHARE ** _power(name, beside_meaning))
+
+
+def _power(name: str, beside_meaning: bool) -> int:
+    # Without cosines there is nothing that a few words could mislead from.
+    return 1 if name == "words" and not beside_meaning else POWERS[name]
 
 
 def _add(strengths: Mapping[str, Mapping[int, float]], absent: Mapping[str, float]) -> dict[int, float]:

@@ -37,8 +37,10 @@ LONGEST = 40
 
 NOTHING = numpy.empty(0, numpy.int64), numpy.empty(0, numpy.float32)
 
-# A folded form, and a part of a name, counts this share of a word that is found as it is written.
-FOLDED_WEIGHT, PART_WEIGHT = 0.25, 0.25
+# Beside a word's stem these count this share of it: its folded form, a part of a name, and the word as it is written.
+FOLDED_WEIGHT, PART_WEIGHT, WRITTEN_WEIGHT = 0.25, 0.25, 0.25
+# The most that a text may have of what was asked, see `share`: more comes of its being short, or repeating a word.
+MOST_SHARE = 1.3
 
 # Each text is kept four times: as stems, by which words and phrases are found; as stems of folded words; as words, by
 # which prefixes are found; and, where it is a list of tokens, as these tokens, for what is no word, such as "->".
@@ -83,6 +85,11 @@ class Clause(NamedTuple):
     quoted: bool
 
     @property
+    def written(self) -> str | None:
+        """The word that counts more where it is found as it is written; None for phrases and single CJK characters."""
+        return None if len(self.words) > 1 or self.prefix or is_cjk_character(self.words[0]) else self.words[0]
+
+    @property
     def is_stop_word(self) -> bool:
         """Whether it is an ordinary word that says nothing of what is looked for."""
         return not (self.sign or self.quoted or self.prefix) and self.words[0] in STOP_WORDS and len(self.words) == 1
@@ -115,6 +122,16 @@ class Words(NamedTuple):
     def positive_clauses(self) -> tuple[Clause, ...]:
         """The pieces that a text should have."""
         return tuple(clause for clause in self.clauses if clause.sign != "-")
+
+    @property
+    def positive_stems(self) -> tuple[str, ...]:
+        """The stems of the words that a text should have."""
+        return tuple(stem for clause in self.positive_clauses for word in clause.words for stem in _stems.analyze(word))
+
+    @property
+    def positive_written(self) -> tuple[str, ...]:
+        """The words that count more where they are found as they are written."""
+        return tuple(clause.written for clause in self.positive_clauses if clause.written is not None)
 
     def count_in(self, text: str) -> int:
         """How many of the pieces that are asked for are in a text, in all their words or parts."""
@@ -149,15 +166,35 @@ def _is_in(clause: Clause, written: set[str], folded: set[str]) -> bool:
     )
 
 
-def full_score(texts: int, with_word: Iterable[int]) -> float:
-    """The BM25 score of a text of average length that has each word once, from the numbers of texts with each."""
-    weights = (math.log(1 + (texts - count + 0.5) / (count + 0.5)) for count in with_word)
-    return sum(weights) * (1 + FOLDED_WEIGHT)
+class Rarity(NamedTuple):
+    """The number of texts, and of those with the stem of each word that is asked for, and with each word itself."""
+
+    texts: int
+    with_stem: tuple[int, ...]
+    with_word: tuple[int, ...]
+
+
+def full_score(*rarities: Rarity) -> float:
+    """The BM25 score of a text of average length that has each word once, from its rarity in every index."""
+    texts = sum(rarity.texts for rarity in rarities)
+    stems, words = (
+        sum(weigh(texts, sum(counts)) for counts in zip(*of_indexes, strict=True))
+        for of_indexes in ([rarity.with_stem for rarity in rarities], [rarity.with_word for rarity in rarities])
+    )
+    return stems * (1 + FOLDED_WEIGHT) + words * WRITTEN_WEIGHT
+
+
+def weigh(texts: int, count: int) -> float:
+    """The inverse document frequency of a word that `count` of the texts have, as BM25 takes it."""
+    return math.log(1 + (texts - count + 0.5) / (count + 0.5))
 
 
 def share(score: float, full: float) -> float:
-    """How much of the words' weight a text of this score has, 0 to 1; 1 where no words were asked for."""
-    return min(1.0, score / full) if full else 1.0
+    """How much of the words' weight a text of this score has: 1 for a text of average length with each word once.
+
+    From 0 to MOST_SHARE; 1 where no words were asked for.
+    """
+    return min(MOST_SHARE, score / full) if full else 1.0
 
 
 @functools.lru_cache(maxsize=8)
@@ -287,6 +324,11 @@ class KeywordIndex:
         with self._translate_errors():
             return int(self._searcher.doc_freq(STEMS.format(field), stem))
 
+    def count_written(self, word: str, field: str = "text") -> int:
+        """How many texts have a word in this very form in a field."""
+        with self._translate_errors():
+            return int(self._searcher.doc_freq(WORDS.format(field), word))
+
     def search(
         self,
         words: Words,
@@ -334,7 +376,9 @@ class KeywordIndex:
         """Those of these rows that match, with their BM25 scores, best first."""
         with self._translate_errors():
             query, matches = _query(self._schema, words, field, False), [NOTHING]
-            for start in range(0, len(rows) if query is not None else 0, FEW):
+            for start in range(0, len(rows), FEW):
+                if query is None:
+                    break
                 among = rows[start : start + FEW]
                 matches.append(self._hits(self._among(query, among), len(among)))
         numbers, scores = (numpy.concatenate(parts) for parts in zip(*matches, strict=True))
@@ -356,10 +400,11 @@ class KeywordIndex:
         rows = self._searcher.fast_field_values("row", [address for _, address in hits])
         return numpy.array(rows, dtype=numpy.int64), numpy.array([score for score, _ in hits], dtype=numpy.float32)
 
-    def rarity(self, words: Words, field: str = "text") -> tuple[int, list[int]]:
-        """The number of texts, and of those with each word that is asked for, in its order."""
-        stems = [stem for clause in words.positive_clauses for word in clause.words for stem in _stems.analyze(word)]
-        return len(self), [self.count(stem, field) for stem in stems]
+    def rarity(self, words: Words, field: str = "text") -> Rarity:
+        """How rare the words are that are asked for, in a field."""
+        with_stem = (self.count(stem, field) for stem in words.positive_stems)
+        with_word = (self.count_written(word, field) for word in words.positive_written)
+        return Rarity(len(self), tuple(with_stem), tuple(with_word))
 
     def texts(self, row: int) -> dict[str, str]:
         """The texts of a row by field, from an index that was built with `stored`; lists of tokens as JSON."""
@@ -409,6 +454,9 @@ def _query_of_clause(schema: tantivy.Schema, clause: Clause, field: str) -> tant
         _query_of_phrase(schema, STEMS.format(field), clause.words),
         tantivy.Query.boost_query(_query_of_phrase(schema, FOLDED.format(field), clause.parts), FOLDED_WEIGHT),
     ]
+    if clause.written is not None:
+        word = tantivy.Query.term_query(schema, WORDS.format(field), clause.written, index_option="basic")
+        forms.append(tantivy.Query.boost_query(word, WRITTEN_WEIGHT))
     if len(clause.parts) > 1 and not clause.sign and not clause.quoted:
         forms += [
             tantivy.Query.boost_query(_query_of_phrase(schema, FOLDED.format(field), (part,)), PART_WEIGHT)

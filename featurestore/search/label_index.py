@@ -72,6 +72,7 @@ class LabelIndex:
         self.missing = count if count > FEW else 0
         self._embed_once = functools.lru_cache(KEPT_TEXTS)(self._embed)
         self._files: _LabelFiles | None = None
+        self._in_order: Callable[[], tuple[numpy.ndarray, numpy.ndarray | None]] | None = None
         self.numbers: numpy.ndarray = numpy.empty(0, numpy.int64)
         if parts:
             part = parts[0]
@@ -79,7 +80,8 @@ class LabelIndex:
             numbering = tuple((dictionary.dictionary, dictionary.d_sae) for dictionary in catalog.dictionaries)
             of_rows = once((part.file, numbering), lambda: files.numbers(catalog))
             self._files, self.numbers = files, of_rows
-            self._in_order = lambda: once((part.file, numbering, "order"), lambda: _sort(of_rows))
+            order = (part.file, numbering, "order")
+            self._in_order = lambda: once(order, lambda: _sort(of_rows))
         self._indexed = len(self.numbers)
         self._fresh = FreshLabels(read(newer), catalog) if 0 < count <= FEW else None
         if self._fresh is not None:
@@ -165,7 +167,7 @@ class LabelIndex:
         matches = keyword.NOTHING
         if len(indexed):
             assert self._files is not None
-            cosines = self._files.matrix[indexed].astype(numpy.float32) @ vector.astype(numpy.float32)
+            cosines = self._files.vectors_of_labels[indexed].astype(numpy.float32) @ vector.astype(numpy.float32)
             matches = merge((indexed, cosines), keyword.NOTHING, len(indexed))
         if self._fresh is None or not len(fresh):
             return matches
@@ -189,6 +191,7 @@ class LabelIndex:
         fresh = numpy.flatnonzero(numpy.isin(self.numbers[self._indexed :], wanted)) + self._indexed
         if self._files is None:
             return fresh
+        assert self._in_order is not None
         in_order, order = self._in_order()
         low, high = (numpy.searchsorted(in_order, wanted, side=side) for side in ("left", "right"))
         rows = numpy.concatenate([numpy.arange(*run) for run in zip(low, high, strict=True)] or [fresh])
@@ -208,8 +211,8 @@ class LabelIndex:
     def full_score(self, words: keyword.Words) -> float:
         """The score of a label of average length with all words."""
         if self._files is not None:
-            return keyword.full_score(*self._files.keywords.rarity(words))
-        return keyword.full_score(*self._fresh.rarity(words)) if self._fresh is not None else 0.0
+            return keyword.full_score(self._files.keywords.rarity(words))
+        return keyword.full_score(self._fresh.rarity(words)) if self._fresh is not None else 0.0
 
     def label(self, row: int) -> tuple[str, str]:
         """A row's label and its explainer."""

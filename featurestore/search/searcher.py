@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import Protocol
 
 import numpy
 
@@ -14,6 +13,7 @@ from featurestore.search import cursor, embedders, keyword
 from featurestore.search.cursor import Match, Ranking
 from featurestore.search.decoder_index import DecoderIndex
 from featurestore.search.direction import VectorRanking, find_direction, space_of
+from featurestore.search.fresh_labels import Found
 from featurestore.search.fusion import Candidate, Search, TextRanking
 from featurestore.search.hit_reasons import Reasons, TextReasons, VectorReasons
 from featurestore.search.keyword import Words
@@ -128,9 +128,18 @@ class Searcher:
         by_meaning, by_words = self._modes(query, labels, words, notes)
         searches: dict[str, _ByLabel] = {}
         if by_meaning:
-            searches["meaning"] = _ByMeaning(labels, words.text, choice)
+            searches["meaning"] = _ByLabel(
+                labels,
+                lambda n: labels.by_meaning(words.text, n, choice),
+                lambda numbers: labels.meaning_of(words.text, numbers),
+            )
         if by_words:
-            searches["words"] = _ByWords(labels, words, choice)
+            searches["words"] = _ByLabel(
+                labels,
+                lambda n: labels.by_words(words, n, choice),
+                lambda numbers: labels.words_of(words, numbers),
+                labels.full_score(words),
+            )
         return searches
 
     @staticmethod
@@ -206,73 +215,46 @@ def _note_missing(count: int) -> str:
     )
 
 
-class _ByLabel(Protocol):
+class _ByLabel:
     """A search for features by their best label, which can also be asked of given features."""
 
-    def __call__(self, n: int) -> list[Candidate]: ...
-
-    def look_up(self, numbers: Sequence[int]) -> list[Candidate]:
-        """What it finds of these features."""
-        ...
-
-
-class _ByMeaning:
-    """Finds features by the cosine of a label and a text."""
-
-    def __init__(self, index: LabelIndex, text: str, choice: Choice):
+    def __init__(
+        self,
+        index: LabelIndex,
+        search: Callable[[int], Found],
+        among: Callable[[Sequence[int]], Found],
+        full: float | None = None,
+    ):
+        """`search(n)` finds the n best labels, `among(numbers)` what it would find of these features' labels; `full` is
+        the score of a text with all that is asked.
+        """
         self._index = index
-        self._text = text
-        self._choice = choice
+        self._search = search
+        self._among = among
+        self._full = full
 
     def __call__(self, n: int) -> list[Candidate]:
-        """Return the n best features, best first. Raises as `LabelIndex.by_meaning`."""
+        """Return the n best features, best first."""
         limit = n
         while True:
-            rows, cosines = self._index.by_meaning(self._text, limit, self._choice)
-            candidates = _best_labels(self._index, rows, cosines)
+            rows, scores = self._search(limit)
+            candidates = self._best(rows, scores)
             if len(candidates) >= n or len(rows) < limit:
                 return candidates[:n]
             limit *= 2  # several labels of one feature took places
 
     def look_up(self, numbers: Sequence[int]) -> list[Candidate]:
-        """The cosines of these features, of those with a label."""
-        return _best_labels(self._index, *self._index.meaning_of(self._text, numbers))
+        """What it finds of these features."""
+        return self._best(*self._among(numbers))
 
-
-class _ByWords:
-    """Finds features by the words of a label."""
-
-    def __init__(self, index: LabelIndex, words: Words, choice: Choice):
-        self._index = index
-        self._words = words
-        self._choice = choice
-        self._full = index.full_score(words)
-
-    def __call__(self, n: int) -> list[Candidate]:
-        """Return the n best features, best first. Raises as `LabelIndex.by_words`."""
-        limit = n
-        while True:
-            rows, scores = self._index.by_words(self._words, limit, self._choice)
-            candidates = _best_labels(self._index, rows, scores, self._full)
-            if len(candidates) >= n or len(rows) < limit:
-                return candidates[:n]
-            limit *= 2
-
-    def look_up(self, numbers: Sequence[int]) -> list[Candidate]:
-        """The scores of these features, of those with one of the words."""
-        return _best_labels(self._index, *self._index.words_of(self._words, numbers), self._full)
-
-
-def _best_labels(
-    index: LabelIndex, rows: numpy.ndarray, scores: numpy.ndarray, full: float | None = None
-) -> list[Candidate]:
-    """A candidate for each feature, of its first row. `full` is the score of a text with all that is asked."""
-    candidates: dict[int, Candidate] = {}
-    for row, score in zip(rows.tolist(), scores.tolist(), strict=True):
-        number = int(index.numbers[row])
-        share = 1.0 if full is None else keyword.share(score, full)
-        candidates.setdefault(number, Candidate(number, score, row, share))
-    return list(candidates.values())
+    def _best(self, rows: numpy.ndarray, scores: numpy.ndarray) -> list[Candidate]:
+        """A candidate for each feature, of its first row."""
+        candidates: dict[int, Candidate] = {}
+        for row, score in zip(rows.tolist(), scores.tolist(), strict=True):
+            number = int(self._index.numbers[row])
+            share = 1.0 if self._full is None else keyword.share(score, self._full)
+            candidates.setdefault(number, Candidate(number, score, row, share))
+        return list(candidates.values())
 
 
 def _by_token(index: TokenIndex, words: Words, choice: Choice, over: str) -> Search:
@@ -281,9 +263,9 @@ def _by_token(index: TokenIndex, words: Words, choice: Choice, over: str) -> Sea
     def best(n: int) -> list[Candidate]:
         """Return the n best features, best first."""
         numbers, scores = index.search(words, n, choice, over)
-        largest = float(scores[0]) if len(scores) else 0.0
+        full = index.full_score(words, over)
         return [
-            Candidate(number, score, number, keyword.share(score, largest))
+            Candidate(number, score, number, keyword.share(score, full))
             for number, score in zip(numbers.tolist(), scores.tolist(), strict=True)
         ]
 

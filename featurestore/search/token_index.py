@@ -85,6 +85,10 @@ class TokenIndex:
         order = numpy.lexsort((all_numbers, -all_scores))[:k]
         return all_numbers[order], all_scores[order]
 
+    def full_score(self, words: keyword.Words, over: str) -> float:
+        """The score of a feature whose words are as many as others' and that has each word once."""
+        return keyword.full_score(*(self._open(part).rarity(words, FIELDS[over]) for part in self._parts.values()))
+
     def windows(self, number: int) -> list[Window]:
         """What a feature fires on, one for each top example."""
         id = self._catalog.id(number)

@@ -7,7 +7,7 @@ import pytest
 
 from featurestore.search import keyword
 from featurestore.search.cursor import Match
-from featurestore.search.fusion import DEPTH, MIN_DEPTH, WEIGHTS, Candidate, Evidence, TextRanking
+from featurestore.search.fusion import DEPTH, MIN_DEPTH, Candidate, Evidence, TextRanking
 
 
 def search(*numbers, asked=None):
@@ -47,14 +47,14 @@ def test_several_searches_are_fused_by_their_scores():
             tokens={3: 1.0, 1: 0.5},
         )
     )
-    total = sum(WEIGHTS[name] for name in ("meaning", "words", "tokens"))
-    # Up to half of the words count nothing, and then ever more; tokens count by the square.
-    of_words = {1: 0.0, 2: 1.0, 3: 0.5}
+    # Words count by the third power of the share, tokens by the square; no text has more than 1.3.
+    total = 1 + 0.8 * 1.3**3 + 0.4 * 1.3**2
+    of_words = {1: 0.125, 2: 1.0, 3: 0.421875}
     of_tokens = {1: 0.25, 2: 0.0, 3: 1.0}
     cosines = {1: 0.6, 2: 0.55, 3: 0.4}
-    wanted = {n: (cosines[n] + 0.2 * of_words[n] + 0.4 * of_tokens[n]) / total for n in (1, 2, 3)}
+    wanted = {n: (cosines[n] + 0.8 * of_words[n] + 0.4 * of_tokens[n]) / total for n in (1, 2, 3)}
     matches = ranking(3)
-    assert [match.number for match in matches] == [3, 2, 1]
+    assert [match.number for match in matches] == [2, 3, 1]
     assert [match.score for match in matches] == pytest.approx([wanted[match.number] for match in matches])
     assert ranking.evidence(3) == {
         "meaning": Evidence(3, 0.4, 3),
@@ -70,18 +70,18 @@ def test_without_cosines_every_share_of_the_words_counts():
 
 def test_a_feature_without_a_label_counts_like_the_last_of_the_nearest():
     ranking = TextRanking(found(meaning={1: 0.5, 2: 0.3}, tokens={9: 1.0}))
-    scores = {match.number: match.score * 1.4 for match in ranking(3)}
+    scores = {match.number: match.score * (1 + 0.4 * 1.3**2) for match in ranking(3)}
     assert scores == pytest.approx({9: 0.3 + 0.4, 1: 0.5, 2: 0.3})
 
 
-def test_what_matches_in_full_has_a_score_of_1():
-    ranking = TextRanking(found(**{name: {7: 1.0} for name in ("meaning", "words", "tokens", "logits")}))
+def test_what_no_text_exceeds_has_a_score_of_1():
+    ranking = TextRanking(found(meaning={7: 1.0}, **{name: {7: 1.3} for name in ("words", "tokens", "logits")}))
     assert ranking(5) == [Match(7, pytest.approx(1.0))]
 
 
 def test_what_a_full_list_lacks_is_looked_up_where_it_may_be_among_the_best():
     cosines = {number: 0.9 - number / 1000 for number in range(MIN_DEPTH)} | {500: 0.2, 501: 0.7}
-    words = {500: 1.0, 501: 0.9} | {number: 0.9 - number / 100 for number in range(2)}
+    words = {0: 1.1, 500: 1.0, 501: 0.9}
     asked = []
 
     def look_up(numbers):
@@ -89,12 +89,12 @@ def test_what_a_full_list_lacks_is_looked_up_where_it_may_be_among_the_best():
         return [Candidate(number, cosines[number], number) for number in numbers]
 
     ranking = TextRanking(found(meaning=cosines, words=words), {"meaning": look_up})
-    scores = {match.number: match.score * 1.2 for match in ranking(5)}
+    scores = {match.number: match.score * (1 + 0.8 * 1.3**3) for match in ranking(5)}
     assert sorted(asked) == [500, 501]
-    strength = 0.8
-    assert scores[0] == pytest.approx(0.9 + 0.2 * strength)
-    assert 500 not in scores  # its cosine is far from that of the list's last
-    assert scores[501] == pytest.approx(0.7 + 0.2 * strength)
+    assert scores[0] == pytest.approx(0.9 + 0.8 * 1.1**3)
+    assert scores[500] == pytest.approx(0.2 + 0.8)
+    assert scores[501] == pytest.approx(0.7 + 0.8 * 0.9**3)
+    assert ranking.evidence(501) == {"words": Evidence(501, 0.9, 3), "meaning": Evidence(501, 0.7, None)}
     asked.clear()
     few = TextRanking(found(meaning=cosines, words={500: 0.01}), {"meaning": look_up})
     few(5)
@@ -102,7 +102,7 @@ def test_what_a_full_list_lacks_is_looked_up_where_it_may_be_among_the_best():
 
 
 def test_equal_scores_come_in_the_order_of_numbers():
-    ranking = TextRanking({"words": search(9), "tokens": search(3)})
+    ranking = TextRanking(found(tokens={9: 0.5}, logits={3: 0.5}))
     assert [match.number for match in ranking(2)] == [3, 9]
 
 
@@ -133,13 +133,17 @@ def test_hybrid_adds_the_cosine_and_the_share_of_words_of_every_label(store):
     cosines = {hit.id: hit.score for hit in store.search(text, mode="semantic", **asked | {"k": 10_000})}
     words = store.search(text, mode="keyword", **asked | {"k": 10_000})
     labels = store.sql("SELECT label FROM labels", max_rows=None)["label"].to_pylist()
-    full = keyword.full_score(len(labels), [sum(word in label for label in labels) for word in ("exception", "name")])
-    shares = {hit.id: min(1, hit.score / full) for hit in words}
+    stems, forms = (
+        tuple(sum(word in split(label) for label in labels) for word in split(text))
+        for split in (keyword.stem_words, keyword.split_words)
+    )
+    full = keyword.full_score(keyword.Rarity(len(labels), stems, forms))
+    shares = {hit.id: min(1.3, hit.score / full) for hit in words}
     least = sorted(cosines.values(), reverse=True)[:MIN_DEPTH][-1]
 
     def score(id):
         share = shares.get(id, 0.0)
-        return (cosines.get(id, least) + 0.2 * max(0, share - 0.5) / 0.5) / 1.2
+        return (cosines.get(id, least) + 0.8 * share**3) / (1 + 0.8 * 1.3**3)
 
     hits = store.search(text, **asked)
     assert [hit.score for hit in hits] == pytest.approx(sorted(map(score, cosines), reverse=True)[:44], abs=1e-4)

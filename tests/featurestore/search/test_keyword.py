@@ -194,6 +194,21 @@ def test_forms_of_words_and_parts_of_names(index, asked, wanted):
     assert others <= {"label:exception found", "try/except blocks", "except when they try"}, "except has this stem"
 
 
+def test_a_word_in_its_very_form_comes_before_its_other_forms(tmp_path):
+    texts = ["names of a loop", "naming of a loop", "name of a loop", "names of loops"]
+    keyword.build(tmp_path / "x", [{"text": text} for text in texts])
+    index = keyword.KeywordIndex(tmp_path / "x", len(texts))
+    for asked in texts[:3]:
+        rows, scores = index.search(keyword.Words.of(asked.split()[0]), 4)
+        assert texts[rows[0]].split()[0] == asked.split()[0]
+        assert len(rows) == 4, "stems are found all the same"
+    words = keyword.Words.of("loops named")
+    assert index.rarity(words) == keyword.Rarity(4, (4, 4), (1, 0))
+    _, scores = index.search(keyword.Words.of("loops names"), 1)
+    share = keyword.share(float(scores[0]), keyword.full_score(index.rarity(keyword.Words.of("loops names"))))
+    assert share == pytest.approx(1, abs=0.2), "a text with each word once has all that is asked"
+
+
 def test_one_character_is_found_anywhere(index):
     rows, _ = index.search(keyword.Words.of("本"), 5)
     assert {TEXTS[row] for row in rows} == {"日本語のテキスト", "中国の本"}
