@@ -339,8 +339,8 @@ class KeywordIndex:
     ) -> tuple[numpy.ndarray, numpy.ndarray]:
         """The `k` rows that match best by BM25 in a field: row numbers (int64) and scores (float32), best first.
 
-        With `tokens` also rows with a token that equals the query's text. With `allowed` only allowed rows. Raises
-        BadStore where the index is damaged.
+        With `tokens` also rows with a token that equals the query's text, and no form of a word counts more than its
+        other forms. With `allowed` only allowed rows. Raises BadStore where the index is damaged.
         """
         with self._translate_errors():
             return self._search(words, k, allowed, field, tokens)
@@ -400,10 +400,10 @@ class KeywordIndex:
         rows = self._searcher.fast_field_values("row", [address for _, address in hits])
         return numpy.array(rows, dtype=numpy.int64), numpy.array([score for score, _ in hits], dtype=numpy.float32)
 
-    def rarity(self, words: Words, field: str = "text") -> Rarity:
-        """How rare the words are that are asked for, in a field."""
+    def rarity(self, words: Words, field: str = "text", tokens: bool = False) -> Rarity:
+        """How rare the words are that are asked for, in a field; `tokens` as in `search`."""
         with_stem = (self.count(stem, field) for stem in words.positive_stems)
-        with_word = (self.count_written(word, field) for word in words.positive_written)
+        with_word = (self.count_written(word, field) for word in words.positive_written if not tokens)
         return Rarity(len(self), tuple(with_stem), tuple(with_word))
 
     def texts(self, row: int) -> dict[str, str]:
@@ -430,7 +430,7 @@ def _query(number: int, words: Words, field: str, tokens: bool) -> tantivy.Query
     pieces = []
     for clause in words.clauses:
         occur = {"+": tantivy.Occur.Must, "-": tantivy.Occur.MustNot}.get(clause.sign, tantivy.Occur.Should)
-        pieces.append((occur, _query_of_clause(schema, clause, field)))
+        pieces.append((occur, _query_of_clause(schema, clause, field, written=not tokens)))
     by_words = tantivy.Query.boolean_query(pieces) if pieces else None
     if not tokens:
         return by_words
@@ -446,15 +446,18 @@ def _query(number: int, words: Words, field: str, tokens: bool) -> tantivy.Query
     )
 
 
-def _query_of_clause(schema: tantivy.Schema, clause: Clause, field: str) -> tantivy.Query:
-    """Finds a piece of a query as it is written, folded, and, where it is a name that nobody quoted, by its parts."""
+def _query_of_clause(schema: tantivy.Schema, clause: Clause, field: str, written: bool) -> tantivy.Query:
+    """Finds a piece of a query by its stems, folded, and, where it is a name that nobody quoted, by its parts.
+
+    With `written` a word counts more in its very form.
+    """
     if clause.prefix:
         return tantivy.Query.regex_query(schema, WORDS.format(field), re.escape(clause.words[0]) + ".*")
     forms = [
         _query_of_phrase(schema, STEMS.format(field), clause.words),
         tantivy.Query.boost_query(_query_of_phrase(schema, FOLDED.format(field), clause.parts), FOLDED_WEIGHT),
     ]
-    if clause.written is not None:
+    if written and clause.written is not None:
         word = tantivy.Query.term_query(schema, WORDS.format(field), clause.written, index_option="basic")
         forms.append(tantivy.Query.boost_query(word, WRITTEN_WEIGHT))
     if len(clause.parts) > 1 and not clause.sign and not clause.quoted:

@@ -87,7 +87,8 @@ class TokenIndex:
 
     def full_score(self, words: keyword.Words, over: str) -> float:
         """The score of a feature whose words are as many as others' and that has each word once."""
-        return keyword.full_score(*(self._open(part).rarity(words, FIELDS[over]) for part in self._parts.values()))
+        parts = self._parts.values()
+        return keyword.full_score(*(self._open(part).rarity(words, FIELDS[over], tokens=True) for part in parts))
 
     def windows(self, number: int) -> list[Window]:
         """What a feature fires on, one for each top example."""
