@@ -339,7 +339,10 @@ def test_command_line_gives_the_same(local, url, tiny_store, invoke):
     for store in (str(tiny_store), url):
         done = invoke(main, ["search", "exception handling", "--store", store, "--json", "-k", "4"])
         wanted = [(hit.id, hit.score) for hit in local.search("exception handling", k=4)]
-        assert [(row["id"], row["score"]) for row in map(json.loads, done.stdout.splitlines())] == wanted
+        rows = list(map(json.loads, done.stdout.splitlines()))
+        assert [row["id"] for row in rows] == [id for id, _ in wanted]
+        # Products of vectors are rounded as the number of a process's threads has it.
+        assert [row["score"] for row in rows] == pytest.approx([score for _, score in wanted], abs=1e-6)
         done = invoke(main, ["nearest", "tiny/0-res/3", "--store", store, "--json"])
         wanted = [hit.id for hit in local.nearest("tiny/0-res/3")]
         assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == wanted
