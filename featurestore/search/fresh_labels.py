@@ -100,8 +100,8 @@ class FreshLabels:
             return float(any(word.startswith(clause.words[0]) for word in keyword.split_words(self.labels[row])))
         score = self._score_phrase(index, clause.words, self._stems, row)
         score += keyword.FOLDED_WEIGHT * self._score_phrase(index, clause.parts, self._folded, row)
-        if clause.written is not None:
-            score += keyword.WRITTEN_WEIGHT * self._score_written(index, clause.written, row)
+        if clause.exact_form is not None:
+            score += keyword.WRITTEN_WEIGHT * self._score_written(index, clause.exact_form, row)
         if len(clause.parts) > 1 and not clause.sign and not clause.quoted:
             parts = (self._score_phrase(index, (part,), self._folded, row) for part in clause.parts)
             score += keyword.PART_WEIGHT * sum(parts)

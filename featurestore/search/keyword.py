@@ -85,7 +85,7 @@ class Clause(NamedTuple):
     quoted: bool
 
     @property
-    def written(self) -> str | None:
+    def exact_form(self) -> str | None:
         """The word that counts more where it is found as it is written; None for phrases and single CJK characters."""
         return None if len(self.words) > 1 or self.prefix or is_cjk_character(self.words[0]) else self.words[0]
 
@@ -131,7 +131,7 @@ class Words(NamedTuple):
     @property
     def positive_written(self) -> tuple[str, ...]:
         """The words that count more where they are found as they are written."""
-        return tuple(clause.written for clause in self.positive_clauses if clause.written is not None)
+        return tuple(clause.exact_form for clause in self.positive_clauses if clause.exact_form is not None)
 
     def count_in(self, text: str) -> int:
         """How many of the pieces that are asked for are in a text, in all their words or parts."""
@@ -457,8 +457,8 @@ def _query_of_clause(schema: tantivy.Schema, clause: Clause, field: str, written
         _query_of_phrase(schema, STEMS.format(field), clause.words),
         tantivy.Query.boost_query(_query_of_phrase(schema, FOLDED.format(field), clause.parts), FOLDED_WEIGHT),
     ]
-    if written and clause.written is not None:
-        word = tantivy.Query.term_query(schema, WORDS.format(field), clause.written, index_option="basic")
+    if written and clause.exact_form is not None:
+        word = tantivy.Query.term_query(schema, WORDS.format(field), clause.exact_form, index_option="basic")
         forms.append(tantivy.Query.boost_query(word, WRITTEN_WEIGHT))
     if len(clause.parts) > 1 and not clause.sign and not clause.quoted:
         forms += [
