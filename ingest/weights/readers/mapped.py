@@ -176,6 +176,8 @@ def _choose_activation(tensors: Tensors, parts: dict[str, torch.Tensor], map: Te
         k = int(tensors.number(k)) if isinstance(k, str) else k
         if not 1 <= k <= len(parts["b_enc"]):
             raise BadRequest(f"{file}: k is {k}, of {len(parts['b_enc'])} features; {map.source} says so")
+        if activation == "groupmax" and len(parts["b_enc"]) % k:
+            raise BadRequest(f"{file}: groupmax of k {k} needs {len(parts['b_enc'])} features in k equal groups")
         fields |= {"promised_l0": (float(k), float(k)), "promised_by": f"its map: k {k}"}
         if activation in ("topk", "abstopk", "groupmax") or (activation == "batchtopk" and given == {"k"}):
             fields["k"] = k

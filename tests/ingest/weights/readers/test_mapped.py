@@ -6,6 +6,7 @@ import torch
 
 from featurestore import BadRequest
 from ingest import weights
+from tests.support import ROOT
 from tests.support.published_weights import (
     D,
     N,
@@ -172,3 +173,30 @@ def test_no_hook(tmp_path):
     file = bare(tmp_path / "x.pt", made())
     with pytest.raises(BadRequest, match="does not say what the dictionary reads"):
         weights.read(f"{file}?map={PRE_BIAS}")
+
+
+TABLE = (ROOT / "docs" / "weights.md").read_text("utf-8").split("| `activation` | no more |")[1].split("\n\n")[0]
+
+
+@pytest.mark.parametrize("line", [line for line in TABLE.splitlines()[2:] if line.startswith("|")])
+def test_the_table_of_activations(tmp_path, line):
+    """docs/weights.md: which activation goes with which numbers."""
+    name, *cells = (cell.strip().strip("`") for cell in line.strip("|").split("|"))
+    w = made()
+    file = bare(tmp_path / "x.pt", w, theta=w["threshold"], mag=w["b_enc"])
+    numbers = ["", ",threshold:theta", ",k:3", ",threshold:theta,k:3", ",r_mag:mag"]
+    for more, cell in zip(numbers, cells, strict=True):
+        left_out = ",".join(part for part in ("theta", "mag") if part not in more)
+        activation = "" if name == "not named" else f",activation:{name}"
+        location = f"{file}?{HOOK}&map={PRE_BIAS}{activation}{more}&ignore={left_out}"
+        if cell == "read":
+            assert encoded(weights.read(location), X).any()
+        else:
+            with pytest.raises(BadRequest, match="needs|no use for"):
+                weights.read(location)
+
+
+def test_groups_of_one_size(tmp_path):
+    file = bare(tmp_path / "x.pt", made())
+    with pytest.raises(BadRequest, match="equal groups"):
+        weights.read(f"{file}?{HOOK}&map={PRE_BIAS},activation:groupmax,k:5")
