@@ -29,6 +29,7 @@ MANIFEST = "manifest.json"
 TABLES = ("feature_statistics", "feature_tables", "activation_histograms", "logits_histograms", "logits_tables")
 ROWS = 16_384  # activations that are read at once
 DECIMALS = 3  # to which activation rows are rounded
+MOST_NUMBER = (1 << 31) - 1  # of a layer, of prompts or of their tokens
 PARENTS = 5  # directories above a batch in which the run's files are looked for
 NAMES = {  # ours: theirs in activation_rows, theirs in activation_copy_rows
     "feature": ("feature_index", "index"),
@@ -120,7 +121,9 @@ def _dictionary(path: Path, options: Mapping[str, Any]) -> tuple[str, dict[str, 
     )
     named = as_object(about.get("source_ids")) | as_object(ids.get("source_ids"))
     name = ids.get("source_set_id") or source_set.get("id") or settings.get("np_set_name") or settings.get("sae_set")
-    source = options.get("source") or named.get(str(layer)) or (f"{layer}-{name}" if name and layer is not None else "")
+    given = named.get(str(layer))
+    source = options.get("source") or (given if isinstance(given, str) else "")
+    source = source or (f"{layer}-{name}" if name and layer is not None else "")
     dictionary = options.get("dictionary") or (
         f"{clean(str(model).split('/')[-1])}/{clean(source)}" if model and source else ""
     )
@@ -137,7 +140,12 @@ def _dictionary(path: Path, options: Mapping[str, Any]) -> tuple[str, dict[str, 
     }
     hook = source_set.get("hook_point")
     facts["hook_point"] = hook if isinstance(hook, str) and "{" not in hook and "*" not in hook else None
-    return dictionary, {name: value for name, value in facts.items() if isinstance(value, str | int)}
+    return dictionary, {name: value for name, value in facts.items() if _is_fact(value)}
+
+
+def _is_fact(value: Any) -> bool:
+    """Return whether a value of a run's files can be one of the dictionary's row."""
+    return isinstance(value, str) or (type(value) is int and 0 <= value <= MOST_NUMBER)
 
 
 def _find_above(path: Path, name: str) -> dict[str, Any]:
@@ -177,7 +185,7 @@ def _read_table(folder: Path, manifest: Mapping[str, Any], name: str) -> pyarrow
     table = pyarrow.Table.from_batches(list(_batches(place))).sort_by("feature_index")
     promised = (manifest.get("row_counts") or {}).get(name)
     if promised is not None and promised != table.num_rows:
-        raise BadRequest(f"{place} has {table.num_rows:,} rows, its manifest says {promised:,}: fetch it again")
+        raise BadRequest(f"{place} has {table.num_rows:,} rows, its manifest says {promised!r:.40}: fetch it again")
     return table
 
 

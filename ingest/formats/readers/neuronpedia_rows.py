@@ -43,6 +43,7 @@ SCHEMAS = (
 )
 EXTRA = ("dfaValues", "dfaTargetIndex", "lossValues", "logitContributions")
 FEW_BYTES = 1 << 16  # of lines around a broken one that are read slowly
+_OBJECTS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 OTHER_DICTIONARY = "it is of another model or source"
 
 
@@ -203,8 +204,9 @@ def _parse_columns(content: bytes, schema: pyarrow.Schema) -> pyarrow.Table | No
     options = pyarrow.json.ReadOptions(use_threads=False, block_size=len(content) + 1)
     parse = pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
     try:
+        _OBJECTS.decode_lines(content)  # Arrow's reader crashes at a line that is null, and knows no limit of depth
         table = pyarrow.json.read_json(io.BytesIO(content), options, parse)
-    except pyarrow.ArrowException:
+    except (pyarrow.ArrowException, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     return table if table.num_rows == content.count(b"\n") else None
 

@@ -66,7 +66,7 @@ def parse(content: bytes, schema: pyarrow.Schema) -> pyarrow.Table | None:
         if tokens is None or values is None or not numpy.array_equal(tokens.length, values.length):
             return None
         columns = {name: _make_column(list(map(read, lines)), schema.field(name).type) for name, read in PLAIN.items()}
-    except (msgspec.MsgspecError, UnicodeDecodeError, pyarrow.ArrowException, TypeError, OverflowError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, pyarrow.ArrowException, TypeError, OverflowError, RecursionError):
         return None
     ends = pyarrow.array(numpy.append(0, numpy.cumsum(tokens.length)).astype(numpy.int32))
     columns |= {"tokens": pyarrow.ListArray.from_arrays(ends, tokens.items)}

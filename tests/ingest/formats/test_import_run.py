@@ -360,6 +360,43 @@ def test_a_torn_bundle_is_rejected(tmp_path):
         run_import(folder, store=tmp_path / "a.features")
 
 
+@pytest.mark.parametrize("line", ["null", "[1]", "7", '{"tokens": ' + "[" * 100_000, '{"tokens": 7}', '"\\ud800"'])
+def test_lines_that_are_no_activations_are_rejected(tmp_path, line):
+    folder = foreign_files.write_neuronpedia(tmp_path / "np")
+    foreign_files.write_lines(folder / "activations/batch-9.jsonl", [line])
+    report = run_import("neuronpedia", folder, store=tmp_path / "a.features")
+    assert sum(report["rejects"].values()) == 1
+    assert report["dictionaries"][0]["examples"] == 12
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("dashboards.json", {"prompt_corpus": {"n_prompts": 10**30, "hf_dataset_path": 7}}, None),
+        ("source_ids.json", {"model_name": "m/x", "source_set_id": "tc", "source_ids": {"5": 7}}, None),
+        ("layer_5/leaf/batch-0.columnar/feature_batch_0/manifest.json", {"row_counts": {"a": 1}}, "names no tables"),
+    ],
+)
+def test_a_bundle_whose_files_say_nonsense_is_read_or_refused(tmp_path, file, content, message):
+    folder = foreign_files.write_columnar(tmp_path / "col")
+    foreign_files.write_json(folder / file, content)
+    if message is None:
+        assert run_import("columnar", folder, store=tmp_path / "a.features")["dictionaries"][0]["features"] == 3
+    else:
+        with pytest.raises(BadRequest, match=message):
+            run_import("columnar", folder, store=tmp_path / "a.features")
+
+
+def test_a_row_count_that_is_no_number_is_refused(tmp_path):
+    folder = foreign_files.write_columnar(tmp_path / "col")
+    manifest = next(folder.rglob("feature_batch_0/manifest.json"))
+    said = json.loads(manifest.read_text())
+    said["row_counts"]["feature_statistics"] = {"a": 1}
+    foreign_files.write_json(manifest, said)
+    with pytest.raises(BadRequest, match="its manifest says {'a': 1}: fetch it again"):
+        run_import("columnar", folder, store=tmp_path / "a.features")
+
+
 def test_bundles_of_arrow_are_the_same(imported, tmp_path):
     store, _, _ = imported
     folder = foreign_files.write_columnar(tmp_path / "col", "arrow")
