@@ -10,6 +10,7 @@ import msgspec
 from featurestore.display import notebook
 from featurestore.display.characters import merge_activations
 from featurestore.display.text import quote_label
+from featurestore.values.kinds import Band
 from featurestore.values.tables import Tabular, arrow_fields
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class Example(msgspec.Struct, frozen=True):
     `extra` are of imported examples, see schema.sql.
     """
 
-    band: str
+    band: Band
     band_low: float | None
     band_high: float | None
     rank: int

@@ -17,6 +17,7 @@ from featurestore.ids import id_text as id_text
 from featurestore.ids import id_texts as id_texts
 from featurestore.ids import is_feature as is_feature
 from featurestore.values.examples import Example, Examples
+from featurestore.values.kinds import Explainer, Method, State
 from featurestore.values.tables import Listing, require
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Label(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     label: str
-    explainer: str
+    explainer: Explainer
     prompt: str | None
     examples: int | None
     tokens_in: int | None
@@ -100,8 +101,8 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     """How well a label predicts on which texts its feature is active; fields as in schema.sql, stored.scores."""
 
     label: str
-    explainer: str
-    method: str
+    explainer: Explainer
+    method: Method
     negatives: str | None
     value: float | None
     low: float | None
@@ -159,7 +160,7 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     dictionary: str
     feature: int
     layer: int | None
-    state: str
+    state: State
     structural: bool | None = None
     density: float | None
     active_tokens: int | None

@@ -10,6 +10,7 @@ import msgspec
 from featurestore.display import notebook
 from featurestore.display.text import quote_label
 from featurestore.query import Query
+from featurestore.values.kinds import Explainer, State
 from featurestore.values.tables import Tabular
 
 
@@ -42,10 +43,10 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
     score: float
     dictionary: str
     feature: int
-    explainer: str | None
+    explainer: Explainer | None
     density: float | None
     max_activation: float | None
-    state: str
+    state: State
     structural: bool | None = None
     why: str
     copies: tuple[str, ...] = ()

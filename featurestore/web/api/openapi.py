@@ -88,7 +88,7 @@ def document(questions: Iterable[Question[Any, Any]], version: str) -> dict[str,
 def _operation(question: Question[Any, Any], method: str, schemas: dict[str, Any]) -> dict[str, Any]:
     request = _request_schema(question, schemas)
     operation: dict[str, Any] = {
-        "operationId": f"{method.lower()}_{question.name}",
+        "operationId": question.name if method == question.methods[0] else f"{question.name}_{method.lower()}",
         "summary": question.summary,
         "tags": [question.scope],
         "parameters": [_path_parameter(name) for name in question.parts],

@@ -74,7 +74,7 @@ def list_routes(document: dict[str, Any]) -> list[Route]:
     routes: dict[str, Route] = {}
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            name = operation["operationId"].partition("_")[2]
+            name = operation["operationId"].removesuffix("_post")
             if name in routes:
                 routes[name] = routes[name]._replace(methods=f"{routes[name].methods}, {method.upper()}")
             else:
