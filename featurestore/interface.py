@@ -37,8 +37,7 @@ from featurestore.values.hits import Activating, Contrast, Duplicates, Hits, Nei
 from featurestore.values.jobs import Job, Jobs
 from featurestore.values.lists import FeatureList, FeatureLists, ListedFeature, is_list_name
 from featurestore.values.parameters import Parameters
-from featurestore.values.row_stream import RowStream
-from featurestore.values.row_table import RowTable
+from featurestore.values.row_stream import RowStream, RowTable
 from featurestore.values.tables import require
 from featurestore.weights import Weights, read_weights
 

@@ -35,8 +35,7 @@ from featurestore.values.hits import Activating, Hits
 from featurestore.values.jobs import Jobs
 from featurestore.values.lists import FeatureList, FeatureLists, ListedFeature, check_name, convert_features
 from featurestore.values.parameters import Parameters, normalize, to_json
-from featurestore.values.row_stream import RowStream
-from featurestore.values.row_table import RowTable
+from featurestore.values.row_stream import RowStream, RowTable
 from featurestore.wire import limits, questions, requests
 from featurestore.wire.question import Question
 

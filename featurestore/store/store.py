@@ -71,8 +71,7 @@ from featurestore.values.jobs import Job, Jobs
 from featurestore.values.lists import FeatureList, FeatureLists, ListedFeature, convert_features
 from featurestore.values.matrix import Matrix, check_vectors
 from featurestore.values.parameters import Parameters, normalize
-from featurestore.values.row_stream import RowStream
-from featurestore.values.row_table import RowTable
+from featurestore.values.row_stream import RowStream, RowTable
 from featurestore.weights import read_weights
 
 # How long a statement in a process of its own may take where its caller names no limit.
