@@ -4,7 +4,7 @@ import numpy
 import pytest
 
 import featurestore
-from featurestore.web import create_app
+from featurestore.web import Settings, create_app
 from tests.support.browser import find_violations, open_page
 from tests.support.servers import real_server
 
@@ -38,6 +38,18 @@ def test_axe_finds_nothing_serious(page, path, scheme):
     for label in ("values",) if "on-text" in path or path == PATH else ():
         page.get_by_label(label, exact=True).check()
     assert find_violations(page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_where_one_may_write(chromium, tiny_store, scheme):
+    with (
+        featurestore.connect(tiny_store) as store,
+        real_server.serving(create_app(store, Settings(writes=True))) as url,
+        open_page(chromium, url, color_scheme=scheme) as page,
+    ):
+        page.goto(PATH)
+        assert page.get_by_role("button", name="Take back").count() >= 1
+        assert find_violations(page) == []
 
 
 @pytest.mark.parametrize("path", [PATH, ON_TEXT])
