@@ -1,6 +1,7 @@
 # make demo   build the demo store and serve it          make test   run the tests
 # make check  lint, format, types                        make wheel  build the wheel
 # make docs   build the documentation into site/         make test-long  Ray, S3, the browser, the documentation's blocks
+# make screenshots  pictures of every page, in docs/screenshots/
 # make test-base  what needs no torch, in an             make test-crash kill real writers, again and again
 #                 environment of its own
 PYTHON ?= python3
@@ -16,7 +17,7 @@ $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' |
     { echo "featurestore needs Python 3.11 to 3.13; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12"; exit 1; }
 endef
 
-.PHONY: demo demo-store test test-base test-long test-crash test-cluster test-clients check format wheel docs clean
+.PHONY: demo demo-store test test-base test-long test-crash test-cluster test-clients check format wheel docs screenshots clean
 
 demo: .venv/demo
 	$(BIN)/featurestore demo --store $(STORE) --port $(PORT)
@@ -70,6 +71,10 @@ wheel: .venv/installed
 docs: .venv/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict --clean
 	@echo "open site/index.html, or look while you write: $(BIN)/python -m mkdocs serve"
+
+# Of a store of the demo with maps: make demo-store, then featurestore index --map.
+screenshots: .venv/installed
+	$(BIN)/python docs/screenshots.py $(STORE)
 
 # The environment is made anew when what it should hold changes.
 .venv/installed: pyproject.toml constraints.txt

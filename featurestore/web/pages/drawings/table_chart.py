@@ -147,6 +147,10 @@ def _scale(
 
 def _choose_ticks(low: float, high: float, log: bool) -> list[float]:
     """Return round numbers between two ends, some five of them; the ends of a logarithmic axis are exponents."""
+    if log and 1 <= high - low < 3:
+        powers = range(math.floor(low), math.floor(high) + 1)
+        numbers = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
+        return [number for number in numbers if low <= math.log10(number) <= high]
     if log and high - low >= 1:
         every = max(1, math.ceil((high - low) / 7))
         return [10.0**power for power in range(math.ceil(low), math.floor(high) + 1, every)]
