@@ -59,7 +59,7 @@ LONG = (
     "featurestore/test_absent_parts.py",
     "featurestore/web/test_browser_graphs.py",
     "featurestore/web/test_browser_sql.py",
-    "featurestore/web/test_browser_map.py",
+    "featurestore/web/pages/test_browser_map.py",
     "featurestore/web/test_responses.py",
     "labeler/llm/test_batch_api.py",
     "labeler/llm/test_budget.py",
