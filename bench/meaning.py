@@ -31,13 +31,14 @@ import featurestore
 from bench import synthetic
 from bench.basics import free_port, wait_for
 from featurestore.client import Client
+from featurestore.query import Mode
 from featurestore.search import embedders, vectors
 
 FAMILIES, QUERIES = 512, 60
 ROUNDS_BEFORE = 4  # of other texts, before the measurement
 DECODER_DIM = 8
 BLOCK = 100_000  # labels compared with the queries at once
-MODES = ("hybrid", "semantic", "keyword")
+MODES: tuple[Mode, ...] = ("hybrid", "semantic", "keyword")
 # In the order of the index's rows.
 SHOWN = """
 SELECT state NOT IN ('dead', 'always-on') AS shown FROM labels JOIN features USING (dictionary, feature)
@@ -155,7 +156,7 @@ def recall(path: Path, queries: numpy.ndarray) -> float:
     return float(numpy.mean([numpy.isin(*both).mean() for both in zip(nearest, rows, strict=True)]))
 
 
-def measure_mode(client: Client, mode: str, service: int, topic: str | None = None) -> dict[str, float]:
+def measure_mode(client: Client, mode: Mode, service: int, topic: str | None = None) -> dict[str, float]:
     """Latency of searches in a mode, and processor time per query of the service with this process id, in ms."""
     client.search("the first search opens the index", mode=mode)
     before = processor_ms(service)

@@ -96,7 +96,7 @@ class Place:
             return next((self.path / name for name in names if (self.path / name).is_file()), None)
         return next((self.path for name in names if self.path.match(name)), None)
 
-    def tensors(self, file: Path, promised_by: str = "", flat: bool = False, **sizes: int | None) -> Tensors:
+    def tensors(self, file: Path, promised_by: str = "", *, flat: bool = False, **sizes: int | None) -> Tensors:
         """Opens the tensors of a file; `sizes` are those that the file `promised_by` promises."""
         tensors = Tensors(file, promised_by, lean=self.lean, ignore=self.ignore, flat=flat, **sizes)
         self.opened.append(tensors)

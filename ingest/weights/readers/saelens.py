@@ -91,7 +91,7 @@ def read(place: Place) -> Sae:
     hook_point, hook_point_out = _hooks(place, config, transcoder)
     d_in = whole(config, "d_in", folder / CONFIG)
     sizes = {"d": d_in, "n": whole(config, "d_sae", folder / CONFIG), "o": int(config.get("d_out") or d_in)}
-    tensors = place.tensors(folder / WEIGHTS, CONFIG, **sizes)
+    tensors = place.tensors(folder / WEIGHTS, CONFIG, flat=False, **sizes)
     _check_scaling(place, tensors)
     processing = config.get("model_from_pretrained_kwargs") or {}
     promise, promised_by = _find_l0(config)
