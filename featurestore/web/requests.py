@@ -68,6 +68,8 @@ def _parse_url(type_: type[msgspec.Struct]) -> dict[str, Any]:
         if dict in kinds and len(values) == 1:
             fields[name] = _decode_json(name, values[0])
             continue
+        if values[-1].lower() == "null" and kinds & {int, float} and str not in kinds:
+            raise BadRequest(f"{name}: null is of JSON; in a URL, leave out what is not given")
         several = tuple in kinds or (list in kinds and dict not in kinds)
         if name in fields_of(type_) and len(values) > 1 and not several:
             raise BadRequest(f"{name}: given {len(values)} times, takes one value")

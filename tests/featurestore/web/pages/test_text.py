@@ -106,7 +106,11 @@ def test_two_texts_side_by_side(http):
 
 @pytest.mark.parametrize(
     ("query", "status", "message"),
-    [("text=d&token=1", 400, "token: 1 is not there; the text has 1 tokens"), ("text=d&k=0", 400, "k: 0")],
+    [
+        ("text=d&token=null", 400, "token: null is of JSON"),
+        ("text=d&token=1", 400, "token: 1 is not there; the text has 1 tokens"),
+        ("text=d&k=0", 400, "k: 0"),
+    ],
 )
 def test_mistakes_are_said_beside_the_form(http, query, status, message):
     answer = http.get(f"/text?{query}", headers=HTML)
