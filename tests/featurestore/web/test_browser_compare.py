@@ -1,4 +1,6 @@
-"""The page of a comparison in a real Chromium: from a search to it, on a phone, without scripts, in light and dark."""
+"""The pages of comparisons and neighbourhoods in a real Chromium: from a search to it, on a phone, without scripts, in light and dark."""
+
+import itertools
 
 import pytest
 
@@ -8,6 +10,7 @@ from tests.support.browser import find_violations, open_page
 from tests.support.servers import real_server
 
 FEATURES = "/compare?id=tiny/0-res/8&id=tiny/0-res/3&id=tiny/1-res/8"
+NEIGHBOURHOOD = "/neighbourhood/tiny/0-res/8?k=8"
 DICTIONARIES = "/compare?id=tiny/0-res&id=tiny/1-res"
 
 
@@ -61,3 +64,27 @@ def test_it_works_without_scripts(chromium, url):
     page.locator(".matches .cosine a").first.click()
     assert page.locator(".cosines .cell").count() == 4
     page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_neighbourhood_is_accessible_and_fits_its_window(chromium, url, scheme):
+    with open_page(chromium, url, color_scheme=scheme) as page:
+        page.goto(NEIGHBOURHOOD)
+        for opened in page.locator("details").all():
+            opened.locator("summary").click()
+        for width in (1200, 375):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert find_violations(page) == []
+            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), width
+
+
+def test_no_label_covers_another_as_it_is_drawn(chromium, url):
+    """By the browser's own fonts, which the layout only estimates."""
+    with open_page(chromium, url) as page:
+        page.goto(NEIGHBOURHOOD)
+        boxes = page.eval_on_selector_all(".graph .name", "all => all.map(e => e.getBoundingClientRect().toJSON())")
+        assert len(boxes) > 5
+        for one, other in itertools.combinations(boxes, 2):
+            across = min(one["right"], other["right"]) - max(one["left"], other["left"])
+            down = min(one["bottom"], other["bottom"]) - max(one["top"], other["top"])
+            assert across <= 1 or down <= 4, "lines of text may touch by what is empty above their letters"
