@@ -1,4 +1,4 @@
-"""The pages of comparisons and neighbourhoods in a real Chromium: from a search to it, on a phone, without scripts, in light and dark."""
+"""Comparisons and neighbourhoods in a real Chromium: from a search, on a phone, without scripts, light and dark."""
 
 import itertools
 
