@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -12,7 +12,9 @@ import featurestore
 from featurestore.extension.commands import build_index, complete_dictionaries, connect_local, json_option, store_option
 from featurestore.extension.output import print_json_lines, print_table
 from featurestore.extension.progress import show_progress
-from featurestore.maintenance.live_files import TableFiles
+
+if TYPE_CHECKING:  # the command needs no database to print its help
+    from featurestore.maintenance.live_files import TableFiles
 
 
 @click.command()

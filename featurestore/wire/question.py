@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from featurestore.ids import FeatureId, dictionary_texts
+from featurestore.ids import FeatureId, dictionary_texts, id_text
 
 Takes = TypeVar("Takes", bound=msgspec.Struct)
 Gives = TypeVar("Gives")
@@ -25,6 +25,7 @@ PARQUET = "application/vnd.apache.parquet"
 
 # The fields that take dictionaries, as text or as values that have the id of one.
 DICTIONARIES = ("dictionary", "within", "against")
+FEATURE = "feature"  # the field that takes one feature, likewise
 
 
 class Question(msgspec.Struct, Generic[Takes, Gives], frozen=True, kw_only=True):
@@ -84,6 +85,8 @@ class Question(msgspec.Struct, Generic[Takes, Gives], frozen=True, kw_only=True)
             if name in DICTIONARIES and value is not None and not isinstance(value, str):
                 names = dictionary_texts(value)
                 value = names[0] if tuple not in kinds_of(self.takes, name) and len(names) == 1 else names
+            if name == FEATURE and value is not None and tuple not in kinds_of(self.takes, name):
+                value = id_text(value)
             if tuple in kinds_of(self.takes, name) and value is not None:
                 if not isinstance(value, str):
                     value = tuple(value)

@@ -50,7 +50,7 @@ def test_the_files_are_there_with_the_bytes_they_are_said_to_have(store):
 
 
 def test_engines_read_them_and_no_column_comes_from_a_path(store):
-    expected = store.sql("SELECT dictionary, feature, density FROM stored.features ORDER BY ALL")
+    expected = store.sql("SELECT dictionary, feature, density FROM stored.features ORDER BY ALL").to_arrow()
     paths = store.files("features").paths
     columns = schema.arrow_schema("features").names
     by_duckdb = duckdb.sql(

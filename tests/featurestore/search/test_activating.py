@@ -107,13 +107,19 @@ def test_a_token_that_is_not_there(store, token):
     [
         ({"features": ["tiny/0-res/24"]}, NotFound, "no feature 24"),
         ({"features": ["nonsense"]}, BadRequest, "nonsense"),
-        ({"features": "tiny/0-res/3"}, BadRequest, "a list of ids"),
+        ({"features": 3}, BadRequest, "neither a feature nor several"),
         ({"features": ["tiny/0-res/3"], "dictionary": "tiny/1-res"}, BadRequest, "leave dictionary out"),
     ],
 )
 def test_what_is_no_choice_of_features_is_refused(store, options, error, words):
     with pytest.raises(error, match=words):
         store.activating("a b c", **options)
+
+
+def test_one_feature_may_stand_alone(store):
+    alone = store.activating("a b c", features="tiny/0-res/3")
+    assert [feature.id for feature in alone.features] == ["tiny/0-res/3"]
+    assert alone == store.activating("a b c", features=["tiny/0-res/3"])
 
 
 def test_no_features_are_no_answer(store):

@@ -127,7 +127,7 @@ def test_damaged_indexes_are_named_and_built_again(tmp_path, damaged, ask, built
     assert store.index() == [], "nothing is stale"
     _cut(next((tmp_path / "s").glob(damaged)))
     reopened = featurestore.connect(tmp_path / "s")
-    with pytest.raises(BadStore, match=r"run `featurestore (index|check --repair)`"):
+    with pytest.raises(BadStore, match=r"run `featurestore (index( --rebuild)?|check --repair)`"):
         ask(reopened)
     assert [line.startswith(built) for line in reopened.index() if "index" in line] == [True]
     assert [(hit.id, hit.score) for hit in ask(reopened)] == before

@@ -99,8 +99,8 @@ pool = Workers(sys.argv[1], 1)
 threading.Thread(target=pool.warm).start()
 while not pool._live:
     time.sleep(0.01)
-print("opening", flush=True)
 try:
+    print("opening", flush=True)
     time.sleep(60)
 except KeyboardInterrupt:
     pool.close()

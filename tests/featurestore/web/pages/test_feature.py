@@ -54,9 +54,9 @@ def test_a_link_to_a_silent_feature_shows_no_other(http, model):
     page = http.get("/features/tiny/0-res/3/on-text?text=hello+world", headers=HTML).text
     assert "It is silent on this text." in page
     page = http.get("/text?text=hello+world&feature=tiny/0-res/3", headers=HTML).text
-    assert '<h2 id="on-text"><a href="/features/tiny/0-res/3">' in page
+    assert '<h2 class="sub"><a href="/features/tiny/0-res/3"' in page
     page = http.get("/text?text=hello+world&feature=tiny@0-res:3&k=1", headers=HTML).text
-    assert '<h2 id="on-text"><a href="/features/tiny/0-res/3">' in page
+    assert '<h2 class="sub"><a href="/features/tiny/0-res/3"' in page
     assert http.get("/text?text=hello+world&feature=tiny/0-res/999999", headers=HTML).status_code == 404
 
 

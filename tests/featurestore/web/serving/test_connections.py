@@ -268,6 +268,6 @@ def test_without_file_numbers_the_acceptor_rests(serve, monkeypatch):
 
 
 def test_addresses_of_a_network_of_ipv6_are_one():
-    assert listener._find_network("2001:db8::1") == listener._find_network("2001:db8::ffff:2") == "2001:db8::/64"
-    assert listener._find_network("fe80::1%eth0") == "fe80::/64"
-    assert listener._find_network("192.0.2.1") == "192.0.2.1"
+    assert channel.find_network("2001:db8::1") == channel.find_network("2001:db8::ffff:2") == "2001:db8::/64"
+    assert channel.find_network("fe80::1%eth0") == "fe80::/64"
+    assert channel.find_network("192.0.2.1") == "192.0.2.1"
