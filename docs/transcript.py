@@ -51,18 +51,17 @@ def _join(lines: Sequence[str]) -> str:
 def ask(calls: Sequence[Call], server: Any) -> list[str]:
     """Return the text of each call's answer, asked in one session. Raises ValueError for a call that is refused."""
 
-    async def _ask() -> list[str]:
-        texts = []
+    async def _ask() -> list[Any]:
         async with Client(server) as client:
-            for call in calls:
-                result = await client.call_tool(call.tool, call.arguments)
-                text = result.content[0].text
-                if result.is_error:
-                    raise ValueError(f"{call.tool} {call.arguments}: {text}")
-                texts.append(text)
-        return texts
+            return [await client.call_tool(call.tool, call.arguments) for call in calls]
 
-    return anyio.run(_ask)
+    texts = []
+    for call, result in zip(calls, anyio.run(_ask), strict=True):
+        text = result.content[0].text
+        if result.is_error:
+            raise ValueError(f"{call.tool} {call.arguments}: {text}")
+        texts.append(text)
+    return texts
 
 
 def write_transcript(text: str, answers: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import msgspec
 
@@ -49,7 +50,11 @@ def list_files(directory: Directory, table: str | None = None) -> TableFiles:
         raise BadRequest(f"table: '{table:.80}' is not one of {', '.join(names)}{suggest(table, names)}")
     snapshot = directory.snapshot()
     return TableFiles(
-        TableFile(table=name, key=part.key, rows=part.rows, bytes=part.bytes, file=directory.sql_path(part))
+        TableFile(table=name, key=part.key, rows=part.rows, bytes=part.bytes, file=_absolute(directory.sql_path(part)))
         for name in (names if table is None else [table])
         for part in snapshot.parts(name)
     )
+
+
+def _absolute(file: str) -> str:
+    return file if "://" in file else str(Path(file).absolute())

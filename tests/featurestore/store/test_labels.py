@@ -153,7 +153,7 @@ def test_scores_are_read_the_same_through_every_door(store):
     ]
     assert store.feature(ID).scores == tuple(found)
     rows = store.sql(
-        "SELECT * EXCLUDE (dictionary, feature) FROM scores WHERE feature = 8 ORDER BY negatives, judge"
+        "SELECT * EXCLUDE (id, dictionary, feature) FROM scores WHERE feature = 8 ORDER BY negatives, judge"
     ).to_pylist()
     assert [featurestore.Score(**row) for row in rows] == found
     with Client("http://x", transport=httpx2.WSGITransport(app=create_app(store))) as client:

@@ -128,7 +128,7 @@ def test_links_of_another_site_open_pages_and_run_no_sql(page, other_site):
     page.locator("#sql").click()
     page.wait_for_url("**/sql?sql=*")
     assert page.get_by_label("SQL").input_value() == STATEMENT
-    assert "nothing was run" in page.get_by_role("status").inner_text()
+    assert "nothing was run" in page.locator(".notes[role=status]").inner_text()
     page.get_by_role("button", name="Run").click()
     page.wait_for_load_state()
     assert page.locator(".result td").all_inner_texts() == ["ran"]

@@ -72,7 +72,7 @@ def test_a_row_too_large_for_a_form_is_named_and_smaller_ones_come(http):
 def test_the_page_of_sql_shows_as_many_rows_as_fit(http):
     page = http.get("/sql", query_string={"sql": WIDE.format(500)}, headers={"Accept": "text/html"}).text
     assert "and there are more" in page
-    assert 50 < page.count("<tr>") < 110
+    assert page.count("<tr>") == 50  # a page of rows, or as many as fit: the downloads have all
 
 
 def test_pages_of_features_are_the_same_whole_and_streamed(http, store, monkeypatch):
