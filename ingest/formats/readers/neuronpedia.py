@@ -146,7 +146,7 @@ def read_source(path: Path) -> dict[str, Any]:
     if isinstance(record.get("modelId"), str) and isinstance(record.get("id"), str):
         about["id"] = f"{record['modelId']}/{record['id']}"
     prompts, length = record.get("num_prompts"), record.get("num_tokens_in_prompt")
-    if all(isinstance(count, int) and 0 < count < 1 << 31 for count in (prompts, length)):
+    if isinstance(prompts, int) and isinstance(length, int) and all(0 < count < 1 << 31 for count in (prompts, length)):
         about |= {"prompts": prompts, "context_size": length, "tokens": prompts * length}
         about["tokens_counted"] = prompts * length
     if isinstance(record.get("dataset"), str):
