@@ -13,7 +13,7 @@ from tests.support import tiny
 
 pytestmark = pytest.mark.clients
 STATEMENT = (
-    "SELECT dictionary, count(*) AS examples, max(max_activation) AS highest, sum(len(activations)) AS activations "
+    "SELECT dictionary, count(*) AS examples, max(activation) AS highest, sum(len(activations)) AS activations "
     "FROM {} GROUP BY dictionary ORDER BY dictionary"
 )
 
@@ -59,7 +59,7 @@ rows = {}
 for row in examples.iter_rows():
     counted = rows.setdefault(row["dictionary"], [row["dictionary"], 0, 0.0, 0])
     counted[1] += 1
-    counted[2] = max(counted[2], row["max_activation"])
+    counted[2] = max(counted[2], row["activation"])
     counted[3] += len(row["activations"])
 print(json.dumps([examples.schema().names, sorted(rows.values())]))
 """
