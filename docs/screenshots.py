@@ -48,7 +48,7 @@ PAGES = {
     "lists": "/lists",
     "list": "/lists/errors",
     "sql": f"/sql?sql={quote(STATEMENT)}&x=density&y=max_activation&log_x=true&log_y=true",
-    "docs": "/docs#get_search",
+    "docs": "/docs#search",
 }
 
 
@@ -86,8 +86,8 @@ def take(browser: Browser, url: str, name: str) -> None:
                 page.locator(".map[data-ready]").wait_for(timeout=60_000)
                 page.wait_for_timeout(500)
             if name == "docs":
-                page.locator("section:has(#get_search) summary").click()
-                page.locator("#get_search").evaluate("heading => heading.scrollIntoView()")
+                page.locator("section:has(#search) summary").click()
+                page.locator("#search").evaluate("heading => heading.scrollIntoView()")
             # Playwright itself knows no WebP, which takes a fifth of PNG.
             session = page.context.new_cdp_session(page)
             picture = session.send("Page.captureScreenshot", {"format": "webp", "quality": 78})

@@ -451,6 +451,8 @@ class FeatureStore(abc.ABC):
         given: Any = fields.pop("to")
         if not is_feature(given) and not isinstance(given, Iterable):
             raise BadRequest(f"to: {given!r:.100} is no feature, no list of features and no vector")
+        if isinstance(given, Iterator):
+            given = list(given)
         is_vector = not is_feature(given) and not any(is_feature(item) for item in given)
         return self.run(Query.of(fields | {"vector" if is_vector else "near": given}))
 
@@ -539,9 +541,14 @@ class FeatureStore(abc.ABC):
         """Returns a dictionary's weights as torch tensors, read on this machine; `to_sae_lens()` is sae_lens's object.
 
         They are read from where the store says, or from `weights`, and must have the hash that the store has. Raises
-        NotFound for another dictionary, Unavailable where the weights or torch are missing.
+        NotFound for another dictionary, Unavailable where the weights or torch are missing, and for a place that the
+        store names and that may not be opened: SECURITY.md says which may.
         """
-        return read_weights(self.dictionary(dictionary), weights)
+        return read_weights(self.dictionary(dictionary), self._may_open, weights)
+
+    def _may_open(self, location: str) -> bool:
+        """Returns whether a model or weights that the store names may be opened on this machine."""
+        return False
 
     def plot_density(self, dictionary: DictionaryLike, bins: int = 60) -> Picture:
         """Returns a figure of matplotlib: how many features of a dictionary fire how often; dead ones are counted.
@@ -594,7 +601,12 @@ class FeatureStore(abc.ABC):
                 raise BadRequest(f"column: '{column:.60}' is not a column of the view features, as density is")
         listed = ", ".join(columns)
         name = None if dictionary is None else self.dictionary(dictionary).dictionary
-        statement = f"SELECT {listed} FROM features WHERE ($name IS NULL OR dictionary = $name) AND (\n{where}\n)"
+        if not where.strip():
+            raise BadRequest("where: the condition is empty; leave it out to take all")
+        # The condition may close its bracket, and does not reach beyond this one.
+        statement = (
+            f"SELECT {listed} FROM (FROM features WHERE $name IS NULL OR dictionary = $name) WHERE (\n{where}\n)"
+        )
         rows = self.stream(statement, {"name": name}).to_arrow()
         for field in rows.schema:
             kinds = pyarrow.types

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -11,6 +12,10 @@ from featurestore.values.dictionary import Dictionary
 
 if TYPE_CHECKING:
     import torch
+
+
+LOCATIONS_VARIABLE = "FEATURESTORE_ALLOW_STORE_LOCATIONS"  # of the environment
+MayOpen = Callable[[str], bool]  # whether a model or weights at this place may be opened
 
 
 class Weights(Protocol):
@@ -41,11 +46,34 @@ class Weights(Protocol):
         ...
 
 
-def read_weights(dictionary: Dictionary, location: str | Path | None = None) -> Weights:
+def check_location(what: str, location: str | None, dictionary: Dictionary, may_open: MayOpen) -> None:
+    """Raise Unavailable for the place of a model or of weights that the store names and that may not be opened.
+
+    A store may come from anybody: whatever it names would be opened, or fetched, with the rights of the user. Whether
+    content has the hash that the store records is checked by what loads it.
+    """
+    if location is not None and not may_open(location):
+        raise Unavailable(
+            f"{location!r:.200} is where the store says that the {what} of {dictionary.dictionary} can be found, and "
+            "you have not harvested from there: if you trust the store, say --allow-store-locations (or set "
+            f"${LOCATIONS_VARIABLE}=1). Without that, a folder of this machine with nothing but safetensors, npz, JSON "
+            "and text is opened, though by no service"
+        )
+
+
+def allows_locations() -> bool:
+    """Return whether the environment says that whatever a store names may be opened."""
+    return os.environ.get(LOCATIONS_VARIABLE, "").lower() in ("1", "true", "yes", "on")
+
+
+def read_weights(dictionary: Dictionary, may_open: MayOpen, location: str | Path | None = None) -> Weights:
     """Return the weights of a dictionary, from where the store says they were read, or from `location`.
 
-    Raises Unavailable where they are not there, or are others than those that the store was made with.
+    Raises Unavailable where they may not be opened, are not there, or are others than those that the store was made
+    with.
     """
+    if location is None:
+        check_location("weights", dictionary.weights_location, dictionary, may_open)
     return cast(Weights, _find_reader()(location, dictionary))
 
 

@@ -178,12 +178,11 @@ def group(slug: str, cosine: float, take: bool, store: str, as_json: bool) -> No
 
     Example: featurestore graph group dallas --cosine 0.9
     """
-    from featurestore.graphs.analysis import propose_groups
+    from featurestore.graphs.analysis import propose_groups, read_vectors
 
     with featurestore.connect(store) as opened:
         graph = opened.graph(slug)
-        ids = sorted({node.id for node in graph.nodes if node.in_store and node.id is not None})
-        groups = propose_groups(graph, {id: opened.vector(id) for id in ids}, cosine)
+        groups = propose_groups(graph, read_vectors(graph, opened.vector), cosine)
         if take and groups:
             before = graph.view.get("supernodes") or []
             if not isinstance(before, list):

@@ -50,6 +50,9 @@ def mcp(
     """
     from featurestore.extension.assistants import serve_http, serve_stdio
 
+    given = click.get_current_context().get_parameter_source("store")
+    if url is not None and given == click.core.ParameterSource.COMMANDLINE:
+        raise featurestore.BadRequest("give the URL or --store, not both")
     store = url or store
     try:
         if transport == "stdio":

@@ -17,6 +17,7 @@ from featurestore.ids import DictionariesLike, DictionaryLike, FeaturesLike
 from featurestore.interface import FeatureStore
 from featurestore.progress import Progress, no_progress
 from featurestore.query import Query
+from featurestore.storage.user_files import holds_data, is_remembered
 from featurestore.values.comparisons import Comparison, are_dictionaries, list_thresholds, name_compared
 from featurestore.values.dictionary import Dictionaries, Dictionary
 from featurestore.values.examples import Examples, FeatureExample
@@ -36,6 +37,7 @@ from featurestore.values.jobs import Jobs
 from featurestore.values.lists import FeatureList, FeatureLists, ListedFeature, check_name, convert_features
 from featurestore.values.parameters import Parameters, normalize, to_json
 from featurestore.values.row_stream import RowStream, RowTable
+from featurestore.weights import allows_locations
 from featurestore.wire import limits, questions, requests
 from featurestore.wire.question import Question
 
@@ -99,6 +101,9 @@ class Client(FeatureStore):
     def __reduce__(self) -> tuple[Any, ...]:
         """A client is pickled as what it was made from: a key of its URL travels along, one of the environment not."""
         return type(self), self._given
+
+    def _may_open(self, location: str) -> bool:
+        return allows_locations() or is_remembered(location) or holds_data(location)
 
     info = ask(FeatureStore.info, questions.INFO)
     dictionaries = ask(

@@ -6,14 +6,15 @@ and logits count by their probability. Knows numbers and the values of graphs; k
 
 from __future__ import annotations
 
+import contextlib
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 import numpy
 
-from featurestore.errors import BadRequest
+from featurestore.errors import BadRequest, NotFound
 from featurestore.values.graphs import Graph, GraphLink
 
 MOST_STEPS = 200  # layers that influence is followed through
@@ -214,6 +215,15 @@ def _order(into: Sequence[Sequence[tuple[int, float]]], name: str) -> list[int]:
     if len(order) < len(into):
         raise BadRequest(f"the links of {name} run in a circle, so its paths have no end")
     return order
+
+
+def read_vectors(graph: Graph, vector_of: Callable[[str], numpy.ndarray]) -> dict[str, numpy.ndarray]:
+    """Return the decoder vectors of those of the graph's features that have one in the store, by id."""
+    vectors = {}
+    for id in sorted({node.id for node in graph.nodes if node.in_store and node.id is not None}):
+        with contextlib.suppress(NotFound):  # of an import without weights
+            vectors[id] = vector_of(id)
+    return vectors
 
 
 def propose_groups(graph: Graph, vectors: Mapping[str, numpy.ndarray], cosine: float = 0.8) -> list[NodeGroup]:

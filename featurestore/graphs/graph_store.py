@@ -11,7 +11,7 @@ import msgspec
 import numpy
 import pyarrow
 
-from featurestore.errors import BadRequest, Conflict, NotFound
+from featurestore.errors import BadRequest, BadStore, Conflict, NotFound
 from featurestore.graphs import dictionary_names, file_format
 from featurestore.graphs.dictionary_names import DictionaryNames
 from featurestore.graphs.file_format import GraphFile
@@ -180,7 +180,10 @@ class GraphReader:
         )
 
     def _summary(self, part: Part) -> GraphSummary:
-        return msgspec.convert(self._rows.all(part, SUMMARY_COLUMNS).to_pylist()[0], GraphSummary)
+        try:
+            return msgspec.convert(self._rows.one(part, SUMMARY_COLUMNS), GraphSummary)
+        except msgspec.ValidationError as exc:
+            raise BadStore(f"{part.file} does not hold a graph: {exc}") from None
 
     def _features(self, part: Part) -> dict[str, _FeatureRows]:
         """The rows of features in a part of graph_nodes, by dictionary."""
@@ -232,14 +235,14 @@ class GraphReader:
     def row(self, slug: str) -> Row:
         """The row of stored.graphs. Raises NotFound."""
         _check_exists(self._snapshot, slug)
-        row: Row = self._rows.all(self._snapshot.parts("graphs", slug)[0]).to_pylist()[0]
-        return row
+        return self._rows.one(self._snapshot.parts("graphs", slug)[0])
 
     def _read(self, slug: str) -> tuple[Row, list[Row], list[tuple[int, int, float]]]:
         _check_exists(self._snapshot, slug)
-        row, nodes, links = (self._rows.all(self._snapshot.parts(table, slug)[0]) for table in OF_A_GRAPH)
+        graph_part, *parts = (self._snapshot.parts(table, slug)[0] for table in OF_A_GRAPH)
+        nodes, links = (self._rows.all(part) for part in parts)
         columns = [links[name].to_pylist() for name in ("source", "target", "weight")]
-        return row.to_pylist()[0], nodes.to_pylist(), list(zip(*columns, strict=True))
+        return self._rows.one(graph_part), nodes.to_pylist(), list(zip(*columns, strict=True))
 
 
 def _labels(catalog: Catalog, pages: FeaturePages, nodes: Sequence[Row]) -> dict[int, str | None]:

@@ -96,8 +96,7 @@ def _list_paths(function: str, graph: Graph, values: Mapping[str, Any], vector_o
 
 def _list_groups(function: str, graph: Graph, values: Mapping[str, Any], vector_of: VectorOf) -> pyarrow.Table:
     fields = _read(function, values, _GroupArguments)
-    ids = sorted({node.id for node in graph.nodes if node.in_store and node.id is not None})
-    groups = analysis.propose_groups(graph, {id: vector_of(id) for id in ids}, fields.cosine)
+    groups = analysis.propose_groups(graph, analysis.read_vectors(graph, vector_of), fields.cosine)
     rows = [(group.name, node_id) for group in groups for node_id in group.nodes]
     names = pyarrow.array([name for name, _ in rows], pyarrow.string())
     return _make(graph, name=names, node_id=pyarrow.array([id for _, id in rows], pyarrow.string()))

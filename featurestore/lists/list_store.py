@@ -55,8 +55,7 @@ class ListReader:
         name = check_name(name)
         if not self._snapshot.has(TABLE, name):
             raise _missing(self._snapshot, name)
-        row: Row = self._rows.all(self._snapshot.parts(TABLE, name)[0]).to_pylist()[0]
-        return row
+        return self._rows.one(self._snapshot.parts(TABLE, name)[0])
 
     def ids(self, name: str) -> list[FeatureId]:
         """The features of a list, in order. Raises NotFound."""

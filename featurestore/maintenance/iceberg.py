@@ -74,7 +74,7 @@ def _list_properties(folder: Path) -> dict[str, str]:
         raise BadRequest(f"{folder} cannot hold a catalog: {exc.strerror}") from None
     if present and CATALOG not in present:
         raise BadRequest(f"{folder} holds other files: name a new folder, or one that has a catalog already")
-    properties = {"uri": f"sqlite:///{folder / CATALOG}", "warehouse": folder.as_uri()}
+    properties = {"uri": f"sqlite:///{folder / CATALOG}", "warehouse": _as_url(str(folder))}
     # pyiceberg does not read this variable by itself; keys and region it does.
     if endpoint := os.environ.get("AWS_ENDPOINT_URL"):
         properties["s3.endpoint"] = endpoint
@@ -100,4 +100,9 @@ def _replace_files(table: Table, name: str, paths: list[str]) -> bool:
 
 
 def _as_url(file: str) -> str:
-    return file if "://" in file else Path(file).as_uri()
+    """Return a location as pyiceberg reads it: a path is not escaped there, and ends at "?" and "#"."""
+    if "://" in file:
+        return file
+    if "?" in file or "#" in file:
+        raise BadRequest(f"{file}: Iceberg's paths have neither ? nor #; move it, or name another folder")
+    return f"file://{file}"

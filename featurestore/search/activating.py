@@ -17,8 +17,8 @@ from featurestore.storage.user_files import is_remembered
 from featurestore.values.dictionary import Dictionary
 from featurestore.values.feature import id_texts
 from featurestore.values.hits import Activating, ActiveFeature, Contrast, ContrastFeature
+from featurestore.weights import MayOpen, check_location
 
-LOCATIONS_VARIABLE = "FEATURESTORE_ALLOW_STORE_LOCATIONS"  # of the environment
 ORDERS = ("specific", "activation")
 MOST_K = 1000
 EMPTY = "dictionary is an empty list, which matches nothing"
@@ -26,7 +26,6 @@ MOST_TEXTS = 200  # of a contrast, on either side
 
 # By dictionary the features, tokens and activations of every non-zero activation, three arrays of one length.
 Active = dict[str, tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]]
-MayOpen = Callable[[str], bool]  # whether a model or weights at this place may be opened
 # run(dictionaries, text) returns the text's tokens and what fires on them.
 ModelRunner = Callable[[Sequence[Dictionary], str], tuple[list[str], Active]]
 
@@ -232,20 +231,10 @@ def _choose_dictionaries(catalog: Catalog, names: DictionariesLike | None) -> li
 
 
 def _check_locations(dictionaries: Sequence[Dictionary], may_open: MayOpen) -> None:
-    """Raise Unavailable for a model or weights that the store names and that may not be opened.
-
-    A store may come from anybody: whatever it names would be opened, or fetched, with the rights of the user. Whether
-    content has the hash that the store records is checked by what loads it.
-    """
+    """Raise Unavailable for a model or weights that the store names and that may not be opened."""
     for dictionary in dictionaries:
-        for what, location in (("model", dictionary.model_location), ("weights", dictionary.weights_location)):
-            if location is not None and not may_open(location):
-                raise Unavailable(
-                    f"{location!r:.200} is where the store says that the {what} of {dictionary.dictionary} can be "
-                    "found, and you have not harvested from there: if you trust the store, say --allow-store-locations "
-                    f"(or set ${LOCATIONS_VARIABLE}=1). Without that, a folder of this machine with nothing but "
-                    "safetensors, npz, JSON and text is opened, though by no service"
-                )
+        check_location("model", dictionary.model_location, dictionary, may_open)
+        check_location("weights", dictionary.weights_location, dictionary, may_open)
 
 
 def _model_runner() -> ModelRunner:

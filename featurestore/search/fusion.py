@@ -142,11 +142,11 @@ def _find_lacking(
 ) -> list[int]:
     """The features that a search's full list lacks, and that may be among the n best of all.
 
-    `full` has the last strength of each full list: what it lacks has no more.
+    `full` has the last strength of each full list: what it lacks has no more, or counts as `absent` says.
     """
     least = {other: -1.0 if other == "meaning" else 0.0 for other in full}
     enough = sorted(_add(strengths, {**absent, **least}).values(), reverse=True)[:n][-1]
-    at_most = _add(strengths, {**absent, **full})
+    at_most = _add(strengths, {of: max(value, full.get(of, value)) for of, value in absent.items()})
     return [number for number, most in at_most.items() if number not in strengths[name] and most >= enough]
 
 

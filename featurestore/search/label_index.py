@@ -119,6 +119,8 @@ class LabelIndex:
         Raises Unavailable where the labels were not embedded, or the embedder is missing here or another one.
         """
         embedder = self._open_embedder()
+        if not texts:
+            return embedder(["nothing"])[:0]
         known = {} if self._files is None else self._files.places()
         new = [text for text in dict.fromkeys(texts) if text not in known]
         places = {text: at for at, text in enumerate(new)}

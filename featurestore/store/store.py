@@ -6,6 +6,7 @@ view. A view is immutable, so any number of threads share it.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import gc
@@ -20,7 +21,7 @@ from typing import Any
 import msgspec
 import numpy
 
-from featurestore.errors import BadRequest, Unavailable
+from featurestore.errors import BadRequest, NotFound, Unavailable
 from featurestore.graphs import analysis, file_format, graph_store, view_edit
 from featurestore.ids import DictionariesLike, DictionaryLike, FeaturesLike, dictionary_text, dictionary_texts
 from featurestore.interface import FeatureStore
@@ -56,7 +57,6 @@ from featurestore.values.dictionary import Coverage, Dictionaries, Dictionary, S
 from featurestore.values.examples import Examples
 from featurestore.values.feature import (
     Feature,
-    FeatureId,
     FeatureLike,
     Features,
     GivenLabel,
@@ -72,7 +72,7 @@ from featurestore.values.lists import FeatureList, FeatureLists, ListedFeature, 
 from featurestore.values.matrix import Matrix, check_vectors
 from featurestore.values.parameters import Parameters, normalize
 from featurestore.values.row_stream import RowStream, RowTable
-from featurestore.weights import read_weights
+from featurestore.weights import allows_locations, read_weights
 
 # How long a statement in a process of its own may take where its caller names no limit.
 ISOLATED_SECONDS = 600.0
@@ -108,8 +108,7 @@ class Store(FeatureStore):
         no readable store at `path`.
         """
         self._named = embedder or os.environ.get(embedders.VARIABLE) or None
-        stated = os.environ.get(activating.LOCATIONS_VARIABLE, "")
-        self._allows_locations = allow_store_locations or stated.lower() in ("1", "true", "yes", "on")
+        self._allows_locations = allow_store_locations or allows_locations()
         self.location = str(path)
         self._forked = False
         self._directory = Directory(path)
@@ -304,7 +303,7 @@ class Store(FeatureStore):
         stored = view.catalog.dictionary(dictionary)
         if not encoder:
             return view.matrix(stored.dictionary, target)
-        W_enc = read_weights(stored).W_enc
+        W_enc = read_weights(stored, self._may_open).W_enc
         return Matrix([W_enc.detach().float().cpu().numpy().T])
 
     def vectors(
@@ -417,8 +416,13 @@ class Store(FeatureStore):
         return view.comparer.compare(named, cosine, k, progress)
 
     def graphs(self, feature: FeatureLike | None = None) -> Graphs:
-        graphs = self._current_view.graphs
-        return graphs.all() if feature is None else graphs.of_feature(FeatureId.parse(id_text(feature)))
+        view = self._current_view
+        if feature is None:
+            return view.graphs.all()
+        id = view.catalog.parse(feature)
+        with contextlib.suppress(NotFound):  # a graph may have features that the store lacks
+            id = view.catalog.feature_id(id)
+        return view.graphs.of_feature(id)
 
     def graph(self, slug: str, node_threshold: float | None = None, edge_threshold: float | None = None) -> Graph:
         graph = self._current_view.graphs.graph(slug)

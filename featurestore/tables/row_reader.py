@@ -152,6 +152,14 @@ class Rows:
         """Return every row of a Parquet part. Raises BadStore when the file cannot be read, or has other types."""
         return conform(self.as_written(part, columns), part.table, self._place(part), columns)
 
+    def one(self, part: Part, columns: Sequence[str] | None = None) -> dict[str, Any]:
+        """Return the one row of a part that has one. Raises BadStore as `all`, and for another number of rows."""
+        rows = self.all(part, columns)
+        if rows.num_rows != 1:
+            raise BadStore(f"{self._place(part)} has {rows.num_rows:,} rows, where one is wanted; {REMEDY}")
+        row: dict[str, Any] = rows.to_pylist()[0]
+        return row
+
     def as_written(self, part: Part, columns: Sequence[str] | None = None) -> pyarrow.Table:
         """Return every row of a Parquet part with the columns and types of the file. Raises BadStore as `all`."""
         try:

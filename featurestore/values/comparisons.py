@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -10,8 +10,8 @@ import msgspec
 from featurestore.display import notebook
 from featurestore.display.numbers import format_value
 from featurestore.errors import BadRequest
+from featurestore.ids import FeatureLike, id_text, is_feature
 from featurestore.values.dictionary import Dictionary
-from featurestore.values.feature import FeatureLike, id_text
 from featurestore.values.tables import Tabular
 
 MOST_FEATURES = 8  # side by side
@@ -185,16 +185,16 @@ Comparison = FeatureComparison | DictionaryComparison
 
 
 def name_compared(given: Sequence[FeatureLike | Dictionary | Sequence[FeatureLike | Dictionary]]) -> tuple[str, ...]:
-    """Return the ids of what is compared, given one by one or as one list, in any form that `id_text` takes."""
+    """Return the ids of what is compared, given one by one or as one list, in any form that `id_text` takes.
+
+    Raises BadRequest for what is neither.
+    """
     items: Sequence[Any] = given
-    if len(given) == 1 and not _is_one(given[0]):
-        items = given[0]  # type: ignore[assignment]
+    if len(given) == 1 and not (isinstance(given[0], Dictionary) or is_feature(given[0])):
+        if not isinstance(given[0], Iterable):
+            raise BadRequest(f"id: {given[0]!r:.100} is nothing to compare: {WANTED}")
+        items = tuple(given[0])
     return tuple(item.dictionary if isinstance(item, Dictionary) else id_text(item) for item in items)
-
-
-def _is_one(given: object) -> bool:
-    is_pair = isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], int)
-    return is_pair or isinstance(given, str | Dictionary) or hasattr(given, "feature") or hasattr(given, "id")
 
 
 def is_dictionary_id(id: str) -> bool:

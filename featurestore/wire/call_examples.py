@@ -70,16 +70,12 @@ EXAMPLES: dict[str, CallExample] = {
     ),
     "features": CallExample({"ids": [FEATURE, OTHER], "examples": 0}, f"features({[FEATURE, OTHER]}, examples=0)"),
     "examples": CallExample(
-        {"ids": [FEATURE], "band": "top", "examples": 1}, f"feature({FEATURE!r}, examples=1).examples"
+        {"ids": [FEATURE], "band": "top", "examples": 1}, f"examples([{FEATURE!r}], examples=1, band='top')"
     ),
     "vectors": CallExample({"ids": [FEATURE, OTHER]}, f"vectors({[FEATURE, OTHER]})"),
     "matrix": CallExample({}, f"vectors(dictionary={DICTIONARY!r})", DICTIONARY),
     "compare": CallExample({"id": [FEATURE, OTHER], "examples": 1}, f"compare({FEATURE!r}, {OTHER!r}, examples=1)"),
-    "label": CallExample(
-        {"label": "opens a try block"},
-        f"add_labels([featurestore.GivenLabel(id={FEATURE!r}, label='opens a try block')])",
-        FEATURE,
-    ),
+    "label": CallExample({"label": "opens a try block"}, _write_label(FEATURE, "opens a try block"), FEATURE),
     "label_many": CallExample(
         {"labels": [{"id": OTHER, "label": "a note on errors", "explainer": "human"}]},
         _write_label(OTHER, "a note on errors"),

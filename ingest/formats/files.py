@@ -112,11 +112,13 @@ def _read_chunk(file: IO[bytes]) -> tuple[bytes, str]:
 
 
 def read_first_lines(path: str | Path) -> Iterator[bytes]:
-    """Yield the first lines of a file that are not blank, until one is damaged or too long."""
+    """Yield the first lines of a file that are not blank, until one is damaged or they are too long together."""
+    left = MOST_LINE
     with open_file(path) as file, contextlib.suppress(EOFError, zlib.error, gzip.BadGzipFile):
         for _ in range(FIRST_LINES):
-            line = file.readline(MOST_LINE)
-            if not line:
+            line = file.readline(left)
+            left -= len(line)
+            if not line or (left <= 0 and not line.endswith(b"\n")):
                 return
             if line.strip():
                 yield line

@@ -163,7 +163,8 @@ class _Readers:
             with self._lock:
                 if self._is_stopped:
                     raise Unavailable("reading was stopped")
-                command = [sys.executable, "-m", "ingest.formats.reading_process"]
+                # -P: no code of the directory in which the command is run, which may hold what was downloaded.
+                command = [sys.executable, "-P", "-m", "ingest.formats.reading_process"]
                 environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
                 process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
                 self._processes.append(process)

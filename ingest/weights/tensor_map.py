@@ -96,6 +96,10 @@ def read_file(file: Path) -> TensorMap:
     return dataclasses.replace(_make(entries, str(file)), file=file.absolute())
 
 
+# Options that are looked for before a map is read, or that say what of the file is meant.
+ELSEWHERE = ("map", "drop_bad", "layer")
+
+
 def _make(entries: Mapping[str, Any], source: str) -> TensorMap:
     parts: dict[str, TensorPath] = {}
     settings: dict[str, Any] = {}
@@ -104,10 +108,12 @@ def _make(entries: Mapping[str, Any], source: str) -> TensorMap:
             if not isinstance(value, str) or not value:
                 raise BadRequest(f"{source}: {name} is {value!r:.100}; the name of a tensor is wanted")
             parts[name] = parse_path(value)
-        elif name in (*SETTINGS, "threshold") or (name in OPTIONS and name != "map"):
+        elif name in ELSEWHERE:
+            raise BadRequest(f"{source}: {name} does not stand in a map: write it behind the location, as ?{name}=...")
+        elif name in (*SETTINGS, "threshold") or name in OPTIONS:
             settings[name] = _convert(name, value, source)
         else:
-            known = ", ".join([*PARTS, *SETTINGS, *(option for option in OPTIONS if option not in ("map", "k"))])
+            known = ", ".join([*PARTS, *SETTINGS, *(option for option in OPTIONS if option not in (*ELSEWHERE, "k"))])
             raise BadRequest(f"{source}: there is no '{name}' in a map; there are {known}")
     if not {"W_enc", "W_dec"} & parts.keys():
         raise BadRequest(f"{source}: neither W_enc nor W_dec is named; there is no dictionary without either")

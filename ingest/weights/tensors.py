@@ -29,6 +29,9 @@ def all_finite(tensor: torch.Tensor) -> bool:
     return all(bool(torch.isfinite(part).all()) for part in torch.split(flat, BLOCK if flat.ndim == 1 else 1024))
 
 
+MOST_DEPTH, MOST_VALUES = 12, 100_000  # of mappings and lists in a file whose values are named by their paths
+
+
 class Tensors:
     """The tensors of a .safetensors, .npz, .pt or .pth file.
 
@@ -165,7 +168,10 @@ class Tensors:
         value = self._numbers(name)
         if isinstance(value, torch.Tensor) and value.numel() != 1:
             raise BadRequest(f"{self.file}: {name} has shape {tuple(value.shape)}; one number is wanted")
-        return float(value)
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            raise BadRequest(f"{self.file}: {name} is {value!r:.100}; one number is wanted") from None
 
     def _numbers(self, name: str) -> Any:
         """Returns the value of that name. Raises BadRequest for a tensor without numbers of its own."""
@@ -209,7 +215,9 @@ def _open(file: Path, flat: bool = False) -> Mapping[str, Any]:
             return _Npz(file)
         values = _unpickle(file)
         if flat:
-            return _flatten(values)
+            flat_values: dict[str, Any] = {}
+            _flatten(values, "", file, flat_values)
+            return flat_values
         if not isinstance(values, Mapping):
             raise BadRequest(f"{file} holds a {type(values).__name__}; a mapping of names to tensors is wanted")
         return values
@@ -263,15 +271,20 @@ class _Npz(Mapping[str, Any]):
         return len(self._names)
 
 
-def _flatten(values: Any, prefix: str = "") -> dict[str, Any]:
-    """Returns the values in mappings and lists by their paths."""
+def _flatten(values: Any, prefix: str, file: Path, found: dict[str, Any], depth: int = 0) -> None:
+    """Puts the values in mappings and lists into `found` by their paths. Raises BadRequest for too many or too deep."""
     if isinstance(values, Mapping):
         inner = [(str(name), value) for name, value in values.items()]
     elif isinstance(values, list | tuple):
         inner = [(str(at), value) for at, value in enumerate(values)]
     else:
-        return {prefix.removesuffix("."): values}
-    return {name: value for key, inside in inner for name, value in _flatten(inside, f"{prefix}{key}.").items()}
+        found[prefix.removesuffix(".")] = values
+        return
+    # A list may hold itself, or the same list many times: a small file, and no end of values.
+    if depth == MOST_DEPTH or len(found) + len(inner) > MOST_VALUES:
+        raise BadRequest(f"{file}: its values are nested more than {MOST_DEPTH} deep, or are more than {MOST_VALUES:,}")
+    for key, inside in inner:
+        _flatten(inside, f"{prefix}{key}.", file, found, depth + 1)
 
 
 def _unpickle(file: Path) -> Any:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from labeler.explainers.character_names import join_names
 from labeler.explainers.contexts import BRACKETS, DOCSTRING, IMPLIED_AFTER, IMPLIED_BEFORE, PROSE, SORTS, find_sort
 from labeler.explainers.firings import IN_PROSE, NEXT_LINE, Background, FiringShares
 from labeler.explainers.words import has_letters, rank, show_all, show_token, sum_shares
@@ -146,13 +147,7 @@ def _describe_following(
     breaks = shares.kinds.get("line breaks and indentation", 0.0) >= 0.5  # then what follows is there anyway
     later = not breaks and all(token.startswith(NEXT_LINE) for token in tokens)
     said = frozenset(token.removeprefix(NEXT_LINE) for token in tokens)
-    return show_names(names) + (" on the next line" if later else ""), said
-
-
-def show_names(names: Sequence[str]) -> str:
-    """Return names as alternatives, each once."""
-    distinct = list(dict.fromkeys(names))
-    return " or ".join(distinct)
+    return join_names(list(dict.fromkeys(names)), "or") + (" on the next line" if later else ""), said
 
 
 def _select_around(shares: Mapping[str, float], usual: Mapping[str, float]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import pytest
 
+import featurestore
 from featurestore import BadRequest, FeatureId, GivenLabel, Query
 from featurestore.ids import dictionary_texts, id_texts, is_feature
 from featurestore.web import create_app
@@ -101,3 +102,10 @@ def test_what_is_no_feature():
         id_texts(3)
     with pytest.raises(BadRequest, match="3 is neither a dictionary nor several"):
         dictionary_texts(3)
+
+
+def test_features_that_are_yielded_are_all_asked_for(tiny_store):
+    with featurestore.connect(tiny_store) as store:
+        ids = ["tiny/0-res/1", "tiny/1-res/3"]
+        assert store.nearest(iter(ids), k=5) == store.nearest(ids, k=5)
+        assert store.nearest(iter(ids[:1]), k=5) == store.nearest(ids[:1], k=5)

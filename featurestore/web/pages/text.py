@@ -94,14 +94,16 @@ def _activate(store: FeatureStore, fields: TextFields) -> dict[str, Any]:
     chosen = _choose(store, answer, fields.feature)
     asked = {name: getattr(fields, name) for name in ("text", "dictionary", "order", "k", "token")}
     at = None if fields.token is None else find_first(answer.tokens, fields.token)
+    # Cells are characters, and a character may have several tokens.
+    reading, silent = list_cells(answer.tokens, chosen), list_cells(answer.tokens, None)
     columns = _choose_columns(answer.tokens, at if at is not None else chosen.token if chosen else 0)
     return {
         "answer": answer,
         "chosen": chosen,
         "token": at,
-        "reading": list_cells(answer.tokens, chosen)[:MOST_CHOSEN],
-        "rest": "".join(answer.tokens[MOST_CHOSEN:]),
-        "columns": [list_cells(answer.tokens, None)[n] for n in columns],
+        "reading": reading[:MOST_CHOSEN],
+        "rest": "".join(answer.tokens[reading[MOST_CHOSEN].number :]) if len(reading) > MOST_CHOSEN else "",
+        "columns": [silent[n] for n in columns],
         "matrix": [
             MatrixRow(feature, [cells[n] for n in columns])
             for feature in answer.features[:MOST_ROWS]

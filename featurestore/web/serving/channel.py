@@ -107,11 +107,6 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         super().__init__(*arguments, **named)
         self.network = find_network(self.addr[0])
 
-    @property
-    def resting(self) -> bool:
-        """Whether no request of it is being answered: it may be closed in favour of others."""
-        return not self.requests and not self.doomed
-
     def readable(self) -> bool:
         """Return whether the listener is to wait for bytes to receive. Asked of every connection at every event."""
         return not (

@@ -14,7 +14,7 @@ import pyarrow.compute
 import pyarrow.ipc
 import pyarrow.parquet
 
-from featurestore import BadRequest
+from featurestore import BadRequest, Unavailable
 from ingest.formats import files
 from ingest.formats.batches import Batch, Windows
 from ingest.formats.readers.labels import clean
@@ -86,16 +86,22 @@ def read(path: str, rejects: Rejects, options: Mapping[str, Any]) -> Iterator[Ba
             table = table.filter(pyarrow.array(keep))
         windows, dropped = drop_filler(activation_tables.make_windows(table))
         if prompts_file is not None and windows.size:
-            windows, unknown = _name_prompts(windows, prompts_file)
-            dropped = dropped | {f"windows whose prompt is not in {prompts_file.name}": unknown}
+            windows, unknown, reason = _name_prompts(windows, prompts_file)
+            dropped = dropped | {reason: unknown}
         yield Batch(dictionary, windows=windows, dropped=dropped)
 
 
-def _name_prompts(windows: Windows, file: Path) -> tuple[Windows, int]:
-    """Return the windows with the number of their prompt among what else is known, and how many have none."""
-    numbers = prompts.match_prompts(windows, file).tolist()
+def _name_prompts(windows: Windows, file: Path) -> tuple[Windows, int, str]:
+    """Return the windows with the number of their prompt among what else is known, how many have none, and why.
+
+    A file of prompts that cannot be read here leaves all without: nothing else needs it.
+    """
+    try:
+        numbers = prompts.match_prompts(windows, file).tolist()
+    except (BadRequest, Unavailable) as exc:
+        return windows, windows.size, f"windows without the number of their prompt: {exc}"
     extra = [f'{{"prompt":{number}}}' if number >= 0 else None for number in numbers]
-    return windows._replace(extra=extra), numbers.count(-1)
+    return windows._replace(extra=extra), numbers.count(-1), f"windows whose prompt is not in {file.name}"
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -40,6 +40,9 @@ def read_prompts(path: Path) -> numpy.ndarray:
         raise BadRequest(f"{path} cannot be read: {first_line(exc)}") from None
     if not isinstance(tokens, torch.Tensor) or tokens.ndim != 2 or tokens.is_floating_point():
         raise BadRequest(f"{path} is no table of token ids")
+    # A view may promise any number of rows, and has those of its storage.
+    if tokens.layout != torch.strided or tokens.is_meta or not 0 < tokens.nbytes <= tokens.untyped_storage().nbytes():
+        raise BadRequest(f"{path} holds fewer token ids than its shape {tuple(tokens.shape)} says, or none")
     ids: numpy.ndarray = tokens.to(torch.int64).numpy()
     return ids
 

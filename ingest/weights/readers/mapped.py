@@ -103,7 +103,7 @@ def read(place: Place) -> Sae:
     return apply_options(sae, {name: value for name, value in settings.items() if name not in place.options})
 
 
-_TAKEN = ("activation", "k", "file", "threshold", "ignore", "drop_bad")
+_TAKEN = ("activation", "k", "file", "threshold", "ignore")
 
 
 def _find_file(place: Place, map: TensorMap) -> Path:
@@ -173,7 +173,11 @@ def _choose_activation(tensors: Tensors, parts: dict[str, torch.Tensor], map: Te
     fields: dict[str, Any] = {"architecture": activation if activation != "relu" else "standard"}
     if "k" in given:
         k = map.settings["k"]
-        k = int(tensors.number(k)) if isinstance(k, str) else k
+        if isinstance(k, str):
+            named = tensors.number(k)
+            if not named.is_integer() or named < 1:
+                raise BadRequest(f"{file}: {k} is {named:g}; k is a whole number of features, as 32 is")
+            k = int(named)
         if not 1 <= k <= len(parts["b_enc"]):
             raise BadRequest(f"{file}: k is {k}, of {len(parts['b_enc'])} features; {map.source} says so")
         if activation == "groupmax" and len(parts["b_enc"]) % k:

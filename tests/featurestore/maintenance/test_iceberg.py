@@ -26,7 +26,7 @@ def read(folder, table):
 
 
 def test_every_table_is_read_by_name_and_is_the_same_after_a_change(tmp_path):
-    path, folder = tmp_path / "tiny.features", tmp_path / "catalog"
+    path, folder = tmp_path / "j\u00f6rg 100%" / "tiny.features", tmp_path / "my catalog"
     tiny.write_tiny_store(path).close()
     assert "featurestore.features: rows 48, files 2" in write(path, folder)
     before = load(folder).load_table("featurestore.features").scan()
@@ -58,6 +58,12 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path):
     assert sorted(file.name for file in path.iterdir()) == names
     (tmp_path / "file").write_text("x")
     assert "cannot hold a catalog" in write(path, tmp_path / "file" / "below", exit_code=2)
+
+
+def test_a_path_that_iceberg_cannot_name_is_refused(tmp_path):
+    path = tmp_path / "what?" / "tiny.features"
+    tiny.write_tiny_store(path).close()
+    assert "neither ? nor #" in write(path, tmp_path / "catalog", exit_code=2)
 
 
 def test_a_damaged_catalog_is_said_in_one_line(tmp_path):

@@ -168,3 +168,14 @@ print(len(before) > 0, os.waitpid(child, 0)[1])
 def test_a_forked_process_searches_in_several_ways_at_once(tiny_store):
     command = [sys.executable, "-W", "ignore", "-c", FORKS, str(tiny_store)]
     assert subprocess.run(command, capture_output=True, text=True).stdout == "True 0\n"
+
+
+@pytest.mark.parametrize("n", [10, 20])
+def test_a_feature_that_few_words_found_counts_with_its_cosine_however_long_the_answer(n):
+    cosines = dict.fromkeys(range(20), 0.7) | dict.fromkeys(range(20, 50), 0.62) | dict.fromkeys(range(50, 250), 0.55)
+    look_up = {500: 0.05}
+    ranking = TextRanking(
+        found(meaning=cosines, words={500: 0.5}),
+        {"meaning": lambda numbers: [Candidate(number, look_up[number], number) for number in numbers]},
+    )
+    assert [match.number for match in ranking(n)] == list(range(n))

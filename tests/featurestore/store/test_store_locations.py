@@ -5,15 +5,19 @@ import pickle
 import shutil
 from pathlib import Path
 
+import httpx2
 import pyarrow
 import pytest
 
 import featurestore
+import featurestore.weights
 from featurestore import BadRequest, Unavailable
 from featurestore.cli.main import main
+from featurestore.client import Client
 from featurestore.extension.locations import remember_locations
 from featurestore.search import activating
 from featurestore.storage.user_files import holds_data, is_remembered
+from featurestore.web import create_app
 from tests.support import tiny
 
 NAME = "tiny/0-res"
@@ -72,6 +76,33 @@ def test_what_the_user_has_harvested_from_is_opened(folder, opened, ask):
         remember_locations("their/weights", None)
         ask(store)
     assert set(opened) == {("/their/model", "their/weights")}
+
+
+def read_weights_of(store):
+    store.sae(NAME)
+
+
+def read_encoder_of(store):
+    store.vectors(dictionary=NAME, encoder=True)
+
+
+@pytest.mark.parametrize("ask", [read_weights_of, read_encoder_of])
+def test_weights_that_only_the_store_names_are_read_by_no_door(folder, monkeypatch, ask):
+    read = []
+    monkeypatch.setattr(featurestore.weights, "_find_reader", lambda: lambda *asked: read.append(asked) or 1 / 0)
+    with featurestore.connect(folder) as store, Client("http://x", transport=wsgi(store)) as client:
+        for door in (store, client):
+            with pytest.raises(Unavailable, match="their/weights.*--allow-store-locations"):
+                ask(door)
+        assert read == []
+        remember_locations("their/weights")
+        with pytest.raises(ZeroDivisionError):
+            ask(store)
+        assert len(read) == 1
+
+
+def wsgi(store):
+    return httpx2.WSGITransport(app=create_app(store))
 
 
 def test_a_user_who_trusts_the_store_says_so(folder, opened, monkeypatch, invoke):

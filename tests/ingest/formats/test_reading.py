@@ -1,5 +1,10 @@
 """Files read in several processes: the same rows, an error that stops all, and a next time that goes on."""
 
+import os
+import subprocess
+import sys
+
+import msgspec
 import pytest
 
 import featurestore
@@ -79,3 +84,18 @@ def test_a_process_that_ends_is_said(export, processes, monkeypatch, tmp_path):
     ended = pytest.raises(Unavailable, match="the process that read it has ended")
     with featurestore.create(tmp_path / "s.features") as store, ended:
         run(store, plan_of(export))
+
+
+def test_a_process_ends_with_its_import_in_the_middle_of_a_file(tmp_path):
+    os.mkfifo(tmp_path / "batch-0.jsonl")  # a file that never comes to its end
+    command = [sys.executable, "-P", "-m", "ingest.formats.reading_process"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment) as process:
+        fields = {name: str(tmp_path / name) for name in ("path", "folder", "place")}
+        fields |= {"path": str(tmp_path / "batch-0.jsonl")}
+        task = reading.Task(format="neuronpedia", name="batch-0", options={}, strict=False, **fields)
+        reading.write_message(process.stdin, msgspec.msgpack.encode(task))
+        with open(tmp_path / "batch-0.jsonl", "wb"):  # it is being read now
+            process.stdin.close()
+            assert process.wait(timeout=60) == 1

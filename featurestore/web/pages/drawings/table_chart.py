@@ -134,7 +134,8 @@ def _scale(
     lengths = [math.log10(value) for value in values] if log else list(values)
     low, high = min(lengths), max(lengths)
     if high - low < LEAST:
-        low, high = low - 0.5, high + 0.5
+        room = max(0.5, abs(low) * 1e-6)  # 0.5 is nothing beside a large number
+        low, high = low - room, high + room
     margin = (high - low) * 0.03
     low, high = low - margin, high + margin
 

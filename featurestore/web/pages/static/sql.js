@@ -59,7 +59,7 @@ function loadDictionaries() {
 // What may follow, and how many characters before the cursor it replaces.
 function suggest() {
   const end = area.selectionStart, whole = area.value, before = whole.slice(0, end);
-  const quoted = before.match(/^(?:[^'-]|-(?!-)|--[^\n]*(?:\n|$)|'(?:[^']|'')*')*'([^'\n]*)$/);
+  const quoted = before.match(/^(?:[^'-]|-(?!-)|--[^\n]*(?:\n|$)|'(?:[^']|'')*'(?!'))*'([^'\n]*)$/);
   if (quoted) {
     if (!dictionaries) loadDictionaries();
     return { typed: quoted[1], offered: [...dictionaries, ...["live", "dead", "always-on", "unharvested"].map((text) => ({ text, note: "state" }))] };

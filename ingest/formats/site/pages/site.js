@@ -31,8 +31,14 @@ async function unpack(text) {
   return JSON.parse(await new Response(stream).text());
 }
 
+// What failed once is asked for again the next time.
+function forgetFailure(kept, key, promise) {
+  promise.catch(() => kept.delete(key));
+  return promise;
+}
+
 const loadWhole = (known => name => {
-  if (!known.has(name)) known.set(name, loadScript(name).then(unpack));
+  if (!known.has(name)) known.set(name, forgetFailure(known, name, loadScript(name).then(unpack)));
   return known.get(name);
 })(new Map());
 
@@ -43,7 +49,7 @@ async function readBlock(file, number) {
   const key = `${file.name}/${number}`;
   if (!blocks.has(key)) {
     if (blocks.size > 40) blocks.delete(blocks.keys().next().value);
-    blocks.set(key, readBytes(file, file.places[number], file.places[number + 1]).then(unpack));
+    blocks.set(key, forgetFailure(blocks, key, readBytes(file, file.places[number], file.places[number + 1]).then(unpack)));
   }
   return blocks.get(key);
 }
@@ -72,10 +78,23 @@ function findBlock(dictionary, feature) {
   return null;
 }
 
+// The first feature behind a block. A site may have chosen features, whose numbers have gaps.
+function findNext(dictionary, [file, number]) {
+  return file.first[number + 1] ?? dictionary.files[dictionary.files.indexOf(file) + 1]?.first[0];
+}
+
+// The record of a feature, and the features of the site before and after it; undefined where there is none.
 async function readFeature(dictionary, feature) {
   const place = findBlock(dictionary, feature);
   const records = place ? await readBlock(...place) : [];
-  return records.find(record => record.feature === feature) ?? null;
+  const at = records.findIndex(record => record.feature === feature);
+  if (at < 0) return { record: null };
+  const earlier = at ? null : findBlock(dictionary, feature - 1);
+  return {
+    record: records[at],
+    before: at ? records[at - 1].feature : earlier ? (await readBlock(...earlier)).at(-1).feature : undefined,
+    after: records[at + 1]?.feature ?? findNext(dictionary, place),
+  };
 }
 
 // Elements: no HTML is ever made from texts.
@@ -120,7 +139,7 @@ function linkFeature(dictionary, feature, text) {
 
 // A feature's page.
 async function showFeature(dictionary, feature) {
-  const record = await readFeature(dictionary, feature);
+  const { record, before, after } = await readFeature(dictionary, feature);
   const id = `${dictionary.dictionary}/${feature}`;
   if (!record) return page(id, make("p", {}, `This site has no feature ${id}.`));
   const parts = [make("h1", {}, record.label ?? "no label"), make("p", { class: "id" }, id)];
@@ -138,7 +157,7 @@ async function showFeature(dictionary, feature) {
   parts.push(charts, effects, ...makeExamples(record.examples ?? []));
   const more = await makeAlike(dictionary, feature);
   if (more) parts.push(make("h2", {}, "Labels that mean the like"), more);
-  parts.push(make("p", {}, feature > 0 ? linkFeature(dictionary, feature - 1, "previous") : null, " ", linkFeature(dictionary, feature + 1, "next"), " ", make("a", { href: `#${encodeURI(dictionary.dictionary)}` }, "all of the dictionary")));
+  parts.push(make("p", {}, before !== undefined ? linkFeature(dictionary, before, "previous") : null, " ", after !== undefined ? linkFeature(dictionary, after, "next") : null, " ", make("a", { href: `#${encodeURI(dictionary.dictionary)}` }, "all of the dictionary")));
   return page(record.label ?? id, ...parts);
 }
 
@@ -168,8 +187,8 @@ async function showDictionary(dictionary, from) {
   if (place[0]) {
     const records = await readBlock(...place);
     parts.push(makeTable(["feature", "label", "density"], records.map(record => [linkFeature(dictionary, record.feature, `${record.feature}`), linkFeature(dictionary, record.feature, record.label ?? "no label"), record.density])));
-    const next = records.at(-1).feature + 1;
-    if (findBlock(dictionary, next)?.join() !== place.join() || place[1] + 1 < place[0].first.length) {
+    const next = findNext(dictionary, place);
+    if (next !== undefined) {
       parts.push(make("p", {}, make("a", { href: `#${encodeURI(dictionary.dictionary)}?from=${next}` }, "more")));
     }
   }
@@ -180,7 +199,7 @@ async function showDictionary(dictionary, from) {
 const split = text => text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [];
 const stem = word => word.length > 3 && word.endsWith("s") && !word.endsWith("ss") ? word.slice(0, -1) : word;
 
-const loadLabels = (known => () => known ??= loadWhole("labels").then(labels => {
+const loadLabels = (known => () => known ??= loadWhole("labels").catch(error => { known = null; throw error; }).then(labels => {
   const postings = new Map();
   let total = 0;
   const lengths = labels.label.map((label, row) => {
@@ -196,7 +215,7 @@ const loadLabels = (known => () => known ??= loadWhole("labels").then(labels => 
   return { ...labels, postings, lengths, mean: total / Math.max(1, lengths.length) };
 }))(null);
 
-const loadMeaning = (known => () => known ??= loadWhole("meaning").then(meaning => ({
+const loadMeaning = (known => () => known ??= loadWhole("meaning").catch(error => { known = null; throw error; }).then(meaning => ({
   ...meaning,
   places: new Map(meaning.words.map((word, at) => [word, at])),
   of_words: new Int8Array(fromBase64(meaning.of_words).buffer),

@@ -152,3 +152,10 @@ def test_features_are_named_in_any_form(store):
     assert store.compare(("tiny@0-res:0", B)) == wanted
     assert wanted.to_arrow().column_names == list(featurestore.ComparedPair.__struct_fields__)
     assert "cosine to 2" in wanted._repr_html_() and A in repr(wanted)
+
+
+def test_what_is_no_feature_is_refused(store):
+    with pytest.raises(BadRequest, match="id: 5 is nothing to compare"):
+        store.compare(5)
+    with pytest.raises(BadRequest, match="compare two to eight"):
+        store.compare(("tiny/0-res", numpy.int64(3)))

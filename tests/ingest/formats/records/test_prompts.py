@@ -43,3 +43,18 @@ def test_a_file_of_something_else_is_refused(tmp_path):
     torch.save({"a": torch.zeros(2)}, tmp_path / "tokens_2.pt")
     with pytest.raises(BadRequest, match="is no table of token ids"):
         match_prompts(make_windows([["a"] * 20]), tmp_path / "tokens_2.pt")
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        torch.zeros(1, dtype=torch.int64).expand(10**10, 64),
+        torch.zeros((0, 64), dtype=torch.int64),
+        torch.zeros((4, 4), dtype=torch.int64).to_sparse(),
+    ],
+    ids=["a view", "nothing", "sparse"],
+)
+def test_a_table_that_promises_more_than_it_has_is_refused(tmp_path, tokens):
+    torch.save(tokens, tmp_path / "tokens_1.pt")
+    with pytest.raises(BadRequest, match="fewer token ids than its shape"):
+        match_prompts(make_windows([["a"] * 20]), tmp_path / "tokens_1.pt")

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 import featurestore
 from ingest.cli.export_files import export_files
+from ingest.formats.site import data_files
 from tests.support.browser import CHROMIUM, MISSING, find_violations, open_browser, open_page
 
 
@@ -118,3 +119,31 @@ def test_what_is_not_there_is_said(chromium, url):
         page.get_by_text("This site has no tiny/none.").wait_for()
         page.goto(f"{url}#?text=zzzz&mode=words")
         page.get_by_text("No label has these words.").wait_for()
+
+
+def test_chosen_features_are_all_reached_across_their_gaps(chromium, tiny_store, tmp_path, monkeypatch):
+    monkeypatch.setattr(data_files, "BLOCK_FEATURES", 2)
+    chosen = [0, 3, 8, 9, 17]
+    where = f"dictionary = 'tiny/0-res' AND feature IN ({', '.join(map(str, chosen))})"
+    command = ["site", str(tmp_path / "site"), "--store", str(tiny_store), "--where", where]
+    assert CliRunner().invoke(export_files, command, catch_exceptions=False).exit_code == 0
+    address = f"{(tmp_path / 'site').as_uri()}/index.html"
+    with open_page(chromium, address.rpartition("/")[0]) as page:
+        seen = []
+        page.goto(f"{address}#tiny/0-res")
+        while True:
+            page.get_by_role("link", name=str(chosen[len(seen)]), exact=True).wait_for()
+            seen += [int(text) for text in page.locator("tbody tr td:first-child").all_inner_texts()]
+            if not page.get_by_role("link", name="more").count():
+                break
+            page.get_by_role("link", name="more").click()
+        assert seen == chosen
+        page.goto(f"{address}#tiny/0-res/0")
+        for feature in chosen[1:]:
+            page.get_by_role("link", name="next").click()
+            page.get_by_text(f"tiny/0-res/{feature}", exact=True).wait_for()
+        assert page.get_by_role("link", name="next").count() == 0
+        for feature in reversed(chosen[:-1]):
+            page.get_by_role("link", name="previous").click()
+            page.get_by_text(f"tiny/0-res/{feature}", exact=True).wait_for()
+        assert page.get_by_role("link", name="previous").count() == 0

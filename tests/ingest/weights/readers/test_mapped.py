@@ -200,3 +200,36 @@ def test_groups_of_one_size(tmp_path):
     file = bare(tmp_path / "x.pt", made())
     with pytest.raises(BadRequest, match="equal groups"):
         weights.read(f"{file}?{HOOK}&map={PRE_BIAS},activation:groupmax,k:5")
+
+
+def test_lists_that_hold_themselves_or_each_other_are_refused(tmp_path):
+    inner = [torch.zeros(2, 3)]
+    inner.append(inner)
+    torch.save({"a": inner}, tmp_path / "self.pt")
+    many = [torch.zeros(2)] * 10
+    for _ in range(6):
+        many = [many] * 10
+    torch.save({"a": many}, tmp_path / "many.pt")
+    for name in ("self", "many"):
+        with pytest.raises(BadRequest, match="nested more than"):
+            weights.read(f"{tmp_path / name}.pt?map=W_dec:a.0&{HOOK}")
+        with pytest.raises(BadRequest, match="of no known format"):
+            weights.read(f"{tmp_path / name}.pt")
+
+
+@pytest.mark.parametrize("k", ["x", 16.7, {"k": 1}, float("nan"), 0])
+def test_a_k_of_the_file_is_a_whole_number(tmp_path, k):
+    file = tmp_path / "x.pt"
+    torch.save(
+        tensors(**{name: made()[name] for name in ("W_enc", "b_enc", "W_dec", "b_dec")}) | {"cfg": {"k": k}}, file
+    )
+    with pytest.raises(BadRequest, match=r"number|no 'cfg|cfg\.k"):
+        weights.read(f"{file}?map=W_enc:W_enc,b_enc:b_enc,W_dec:W_dec,b_dec:b_dec,k:cfg.k&{HOOK}")
+
+
+@pytest.mark.parametrize("line", ["drop_bad = true", "layer = 3"])
+def test_options_that_a_map_comes_too_late_for_are_refused(tmp_path, line):
+    file = bare(tmp_path / "x.pt", made())
+    (tmp_path / "x.pt.map.toml").write_text(f'W_dec = "decoder_weights"\n{line}\n')
+    with pytest.raises(BadRequest, match="behind the location"):
+        weights.read(f"{file}?{HOOK}")

@@ -75,3 +75,9 @@ def test_any_numbers_stay_inside_the_drawing(values, kind, log):
 def test_the_kind_that_fits():
     assert choose_kind([1, None, 2.5]) == "points"
     assert choose_kind(["a", 1]) == choose_kind([None]) == choose_kind([]) == "bars"
+
+
+@pytest.mark.parametrize("value", [10**17, -(10**17), 1.5e200, 3])
+def test_a_column_of_one_value_has_an_axis(value):
+    for xs, ys in (([1, 2], [value, value]), ([value, value], [1, 2])):
+        assert len(draw_table(xs, ys, "points").marks) == 2
