@@ -221,7 +221,7 @@ def show_hits(hits: featurestore.Hits, as_json: bool) -> None:
                 row["label"] = f"{hit.label} (and {len(hit.copies)} alike)"
         print_table(rows, columns)
     for note in hits.notes:
-        click.echo(note, err=True)
+        click.echo(note.replace("all=true shows", "--all shows"), err=True)
     if hits.next:
         click.echo(f"more: --cursor {hits.next}", err=True)
 

@@ -407,7 +407,7 @@ def test_a_vector_file_of_the_wrong_width(tiny_store, invoke, tmp_path):
 def test_tables_for_people(tiny_store, invoke):
     done = invoke(main, ["search", "exception handling", "--store", str(tiny_store), "-k", "2"])
     assert done.stdout.splitlines()[0].split() == ["feature", "score", "label", "density", "why"]
-    assert "left out: 2 dead and 2 always-on" in done.stderr
+    assert "left out: 2 dead and 2 always-on features (--all shows them)" in done.stderr
     done = invoke(main, ["feature", "tiny/0-res/8", "--store", str(tiny_store)])
     assert "exception handling" in done.stdout
     assert "def<< x>>(<< self>>):⏎" in done.stdout
