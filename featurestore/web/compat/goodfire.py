@@ -165,16 +165,23 @@ def list_features(store: FeatureStore, body: Any) -> dict[str, Any]:
     return {"features": [_describe(page) for page in pages]}
 
 
-NO_CHAT = (
-    "a store answers about features: it runs no chat, and steers no model. /v1/activating and /v1/contrast take texts"
-)
+NO_MODEL = "a store answers about features: it runs no chat, and steers no model"
+# Of the routes that a store does not answer, those for which it has something else.
+INSTEAD = {
+    "/chat-attribution/compute-features": "POST /v1/activating says which features fire on a text, and on which tokens",
+    "/chat-attribution/contrast": "POST /v1/contrast finds features that fire more on some texts than on others",
+    "/attributions/compute-logit-attribution": "attribution graphs that other tools made are at /v1/graphs",
+    "/features/auto-edits": "/features/search finds features by what their labels say",
+    "/features/auto-conditional": "/features/search finds features by what their labels say",
+}
 ROUTES = (
     ForeignRoute("/features/search", search, "GET", lane="search"),
     ForeignRoute("/attributions/neighbors", find_neighbors, lane="search"),
     ForeignRoute("/features/rerank", rerank, lane="search"),
     ForeignRoute("/features/lookup", lookup, lane="search"),
     ForeignRoute("/features/", list_features, "GET", lane="search"),
-    *(ForeignRoute("/<path:rest>", refuse(NO_CHAT), method) for method in ("GET", "POST")),
+    *(ForeignRoute(path, refuse(f"{NO_MODEL}; {instead}")) for path, instead in INSTEAD.items()),
+    *(ForeignRoute("/<path:rest>", refuse(NO_MODEL), method) for method in ("GET", "POST")),
 )
 
 
