@@ -50,7 +50,7 @@ HEAVY = {
     "duckdb": ["featurestore/sql", "featurestore/tables/schema.py"],
     "faiss": ["featurestore/search/vectors"],
     "openTSNE": ["featurestore/search/vectors/plane.py"],
-    "tantivy": ["featurestore/search/keyword.py"],
+    "tantivy": ["featurestore/search/keyword.py", "featurestore/search/words/word_query.py"],
     "httpx2": ["featurestore/client/transport.py"],
     "flask": ["featurestore/web"],
     "matplotlib": ["featurestore/display/plots.py"],

@@ -20,7 +20,7 @@ CONDITION = "a condition that its caller writes in SQL, checked to be one"
 OURS = "a name or an order of the schema's own"
 ALLOWED = {
     "featurestore/maintenance/compact.py": {"LAYOUTS[table].order": OURS, "schema.OPTIONS": OURS},
-    "featurestore/interface.py": {
+    "featurestore/interface/feature_store.py": {
         "listed": "names of columns, of letters and underscores alone",
         "where": "a condition that its caller writes in SQL",
     },

@@ -13,7 +13,9 @@ import pyarrow
 
 from featurestore.search import keyword
 from featurestore.search.embedders import Embedder
-from featurestore.search.keyword import Clause, KeywordIndex, Words
+from featurestore.search.keyword import KeywordIndex
+from featurestore.search.words import rarity, word_query
+from featurestore.search.words.word_query import Clause, Words
 from featurestore.snapshot.catalog import Catalog
 from featurestore.sql.engine import Engine
 from featurestore.storage.log_files import Part
@@ -55,9 +57,9 @@ class FreshLabels:
         kept = table.filter(pyarrow.array(labelled))
         self.labels: list[str] = kept["label"].to_pylist()
         self.explainers: list[str] = kept["explainer"].to_pylist()
-        self._stems = [keyword.stem_words(label) for label in self.labels]
-        self._folded = [keyword.stem_folded(label) for label in self.labels]
-        self._written = [keyword.split_words(label) for label in self.labels]
+        self._stems = [word_query.stem_words(label) for label in self.labels]
+        self._folded = [word_query.stem_folded(label) for label in self.labels]
+        self._written = [word_query.split_words(label) for label in self.labels]
 
     def by_meaning(self, embedder: Embedder, vector: numpy.ndarray, k: int, mask: numpy.ndarray) -> Found:
         """The k labels of allowed features nearest to a vector, with their cosines. `mask` is by catalog number."""
@@ -80,11 +82,11 @@ class FreshLabels:
         scores = numpy.array([self._score(index, words, row) for row in rows.tolist()], numpy.float32)
         return rows[scores > 0], scores[scores > 0]
 
-    def rarity(self, words: Words) -> keyword.Rarity:
+    def rarity(self, words: Words) -> rarity.Rarity:
         """How rare the words are that are asked for."""
         with_stem = (_count(self._stems, stem) for stem in words.positive_stems)
         with_word = (_count(self._written, word) for word in words.positive_written)
-        return keyword.Rarity(len(self._stems), tuple(with_stem), tuple(with_word))
+        return rarity.Rarity(len(self._stems), tuple(with_stem), tuple(with_word))
 
     def _score(self, index: KeywordIndex | None, words: Words, row: int) -> float:
         total = 0.0
@@ -97,20 +99,20 @@ class FreshLabels:
 
     def _score_clause(self, index: KeywordIndex | None, clause: Clause, row: int) -> float:
         if clause.prefix:
-            return float(any(word.startswith(clause.words[0]) for word in keyword.split_words(self.labels[row])))
+            return float(any(word.startswith(clause.words[0]) for word in word_query.split_words(self.labels[row])))
         score = self._score_phrase(index, clause.words, self._stems, row)
-        score += keyword.FOLDED_WEIGHT * self._score_phrase(index, clause.parts, self._folded, row)
+        score += rarity.FOLDED_WEIGHT * self._score_phrase(index, clause.parts, self._folded, row)
         if clause.exact_form is not None:
-            score += keyword.WRITTEN_WEIGHT * self._score_written(index, clause.exact_form, row)
+            score += rarity.WRITTEN_WEIGHT * self._score_written(index, clause.exact_form, row)
         if len(clause.parts) > 1 and not clause.sign and not clause.quoted:
             parts = (self._score_phrase(index, (part,), self._folded, row) for part in clause.parts)
-            score += keyword.PART_WEIGHT * sum(parts)
+            score += rarity.PART_WEIGHT * sum(parts)
         return score
 
     def _score_phrase(
         self, index: KeywordIndex | None, words: Sequence[str], texts: list[list[str]], row: int
     ) -> float:
-        stems, text = [stem for word in words for stem in keyword.stem_words(word)], texts[row]
+        stems, text = [stem for word in words for stem in word_query.stem_words(word)], texts[row]
         count = sum(text[at : at + len(stems)] == stems for at in range(len(text) - len(stems) + 1)) if stems else 0
         if not count:
             return 0.0
@@ -121,13 +123,13 @@ class FreshLabels:
         if word not in self._written[row]:
             return 0.0
         texts = len(index) if index else len(self._written)
-        weight = keyword.weigh(texts, index.count_written(word) if index else _count(self._written, word))
+        weight = rarity.weigh(texts, index.count_written(word) if index else _count(self._written, word))
         return weight * _saturate(1, self._written, row)
 
     def _weigh(self, index: KeywordIndex | None, stem: str) -> float:
         """The inverse document frequency of a stem among the indexed labels, so that both are weighed alike."""
         texts = len(index) if index else len(self._stems)
-        return keyword.weigh(texts, index.count(stem) if index else _count(self._stems, stem))
+        return rarity.weigh(texts, index.count(stem) if index else _count(self._stems, stem))
 
 
 def _count(texts: list[list[str]], word: str) -> int:

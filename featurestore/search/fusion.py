@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from featurestore.search.cursor import Match
-from featurestore.search.keyword import MOST_SHARE
+from featurestore.search.words.rarity import MOST_SHARE
 
 # Scores are added, not ranks: the first of many that are much alike keeps no lead over them. A cosine counts as it is,
 # and what is found by words by a power of the share of what was asked that it has: a few words of a long question
@@ -26,7 +26,7 @@ MIN_DEPTH = 50
 class Candidate(NamedTuple):
     """A feature that a search found: its catalog number, its score, and the row of the search's index.
 
-    `share` is how much of what was asked it has, see `keyword.share`.
+    `share` is how much of what was asked it has, see `rarity.share`.
     """
 
     number: int

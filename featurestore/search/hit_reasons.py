@@ -9,10 +9,10 @@ from featurestore.display.text import shorten
 from featurestore.search.cursor import Match
 from featurestore.search.direction import VectorRanking
 from featurestore.search.fusion import Evidence, TextRanking
-from featurestore.search.keyword import Words
 from featurestore.search.label_index import LabelIndex
 from featurestore.search.token_index import TokenIndex
 from featurestore.search.words.word_forms import normalise
+from featurestore.search.words.word_query import Words
 from featurestore.snapshot.catalog import Catalog
 from featurestore.snapshot.feature_page import Card, FeaturePages
 from featurestore.values.hits import Hit, Reason

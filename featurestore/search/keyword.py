@@ -1,4 +1,4 @@
-"""Keyword search over numbered texts: stemming, "phrases", prefix*, +must and -not.
+"""Keyword search over numbered texts, by BM25: an index of tantivy, written and asked.
 
 A word counts as it is written, and less where only its folded form or a part of a name is found; see
 words/word_forms.py. Knows rows and words; knows nothing of features.
@@ -17,14 +17,16 @@ import tempfile
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy
 import tantivy
 
 from featurestore.display.text import first_line
-from featurestore.errors import BadRequest, BadStore, FeatureStoreError
-from featurestore.search.words.word_forms import STOP_WORDS, compose, fold, is_cjk_character, normalise
+from featurestore.errors import BadStore, FeatureStoreError
+from featurestore.search.words.rarity import FOLDED_WEIGHT, PART_WEIGHT, WRITTEN_WEIGHT, Rarity
+from featurestore.search.words.word_forms import fold, is_cjk_character, normalise
+from featurestore.search.words.word_query import Clause, Words, list_stems
 
 # At most this many allowed rows, and at most this share of all, go into the query itself; with more, hits are looked
 # through. Two thousand rows in a query take it 3 ms.
@@ -32,169 +34,12 @@ FEW = 4096
 FEW_SHARE = 0.05
 # Under a filter that allows a share of the rows, this many times k over that share are looked through at first.
 SPARE = 1.2
-# Longer words are left out, as tantivy's own analysers do.
-LONGEST = 40
 
 NOTHING = numpy.empty(0, numpy.int64), numpy.empty(0, numpy.float32)
-
-# Beside a word's stem these count this share of it: its folded form, a part of a name, and the word as it is written.
-FOLDED_WEIGHT, PART_WEIGHT, WRITTEN_WEIGHT = 0.25, 0.25, 0.25
-# The most that a text may have of what was asked, see `share`: more comes of its being short, or repeating a word.
-MOST_SHARE = 1.3
 
 # Each text is kept four times: as stems, by which words and phrases are found; as stems of folded words; as words, by
 # which prefixes are found; and, where it is a list of tokens, as these tokens, for what is no word, such as "->".
 STEMS, FOLDED, WORDS, TOKENS, STORED = "{}", "{}_folded", "{}_words", "{}_tokens", "{}_stored"
-
-
-def _analyser(stemmed: bool) -> tantivy.TextAnalyzer:
-    builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
-    builder = builder.filter(tantivy.Filter.remove_long(LONGEST)).filter(tantivy.Filter.lowercase())
-    return (builder.filter(tantivy.Filter.stemmer("English")) if stemmed else builder).build()
-
-
-_stems, _words = _analyser(stemmed=True), _analyser(stemmed=False)
-_spelled = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple()).build()
-
-
-def stem_words(text: str) -> list[str]:
-    """The stems of a text's words, in order, as the index has them."""
-    return list(_stems.analyze(normalise(text)))
-
-
-def stem_folded(text: str) -> list[str]:
-    """The stems of a text's folded words, in order, as the index has them."""
-    return list(_stems.analyze(fold(text)))
-
-
-def split_words(text: str) -> list[str]:
-    """The words of a text in lower case, in order."""
-    return list(_words.analyze(normalise(text)))
-
-
-class Clause(NamedTuple):
-    """One piece of a query: `sign` is "", "+" or "-"; several `words` are a phrase.
-
-    `parts` are its folded words; where they are not `quoted` as a phrase, each counts alone too.
-    """
-
-    sign: str
-    words: tuple[str, ...]
-    parts: tuple[str, ...]
-    prefix: bool
-    quoted: bool
-
-    @property
-    def exact_form(self) -> str | None:
-        """The word that counts more where it is found as it is written; None for phrases and single CJK characters."""
-        return None if len(self.words) > 1 or self.prefix or is_cjk_character(self.words[0]) else self.words[0]
-
-    @property
-    def is_stop_word(self) -> bool:
-        """Whether it is an ordinary word that says nothing of what is looked for."""
-        return not (self.sign or self.quoted or self.prefix) and self.words[0] in STOP_WORDS and len(self.words) == 1
-
-
-class Words(NamedTuple):
-    """A query: its text, and what the text was parsed into."""
-
-    text: str
-    clauses: tuple[Clause, ...]
-
-    @classmethod
-    def of(cls, text: str) -> Words:
-        """Parse a query; any text is one. Raises BadRequest when it only says what must not be there."""
-        clauses = []
-        # A minus or plus before a space is an ordinary character.
-        for sign, phrase, word in re.findall(r'(?<!\S)([+-]?)(?:"([^"]*)"|(\S+))', text):
-            piece = phrase or word
-            # What the analyser splits, such as what's or os.path, is a phrase.
-            words = tuple(_words.analyze(normalise(piece)))
-            if words:
-                parts = tuple(_words.analyze(fold(piece, asked=True)))
-                clauses.append(Clause(sign, words, parts, piece.endswith("*") and len(words) == 1, bool(phrase)))
-        if clauses and all(clause.sign == "-" for clause in clauses):
-            raise BadRequest(f"text: {text!r} only says what must not be there; add a word that should")
-        telling = tuple(clause for clause in clauses if not clause.is_stop_word)
-        return cls(text, telling if any(clause.sign != "-" for clause in telling) else tuple(clauses))
-
-    @property
-    def positive_clauses(self) -> tuple[Clause, ...]:
-        """The pieces that a text should have."""
-        return tuple(clause for clause in self.clauses if clause.sign != "-")
-
-    @property
-    def positive_stems(self) -> tuple[str, ...]:
-        """The stems of the words that a text should have."""
-        return tuple(stem for clause in self.positive_clauses for word in clause.words for stem in _stems.analyze(word))
-
-    @property
-    def positive_written(self) -> tuple[str, ...]:
-        """The words that count more where they are found as they are written."""
-        return tuple(clause.exact_form for clause in self.positive_clauses if clause.exact_form is not None)
-
-    def count_in(self, text: str) -> int:
-        """How many of the pieces that are asked for are in a text, in all their words or parts."""
-        written = set(_stems.analyze(normalise(text)))
-        folded = set(_stems.analyze(fold(text)))
-        return sum(_is_in(clause, written, folded) for clause in self.positive_clauses)
-
-    def find_in(self, text: str) -> list[str]:
-        """The words of `text` that the query asks for, normalised, each once."""
-        written = {stem for clause in self.positive_clauses for word in clause.words for stem in _stems.analyze(word)}
-        folded = {stem for clause in self.positive_clauses for word in clause.parts for stem in _stems.analyze(word)}
-        starts = tuple(clause.words[0] for clause in self.positive_clauses if clause.prefix)
-        characters = [clause.words[0] for clause in self.positive_clauses if is_cjk_character(clause.words[0])]
-        words: list[str] = []
-        for spelling in _spelled.analyze(compose(text)):
-            word = normalise(spelling)
-            if word not in words and (
-                not written.isdisjoint(_stems.analyze(word))
-                or not folded.isdisjoint(_stems.analyze(fold(spelling)))
-                or word.startswith(starts)
-                or any(character in word for character in characters)
-            ):
-                words.append(word)
-        return words
-
-
-def _is_in(clause: Clause, written: set[str], folded: set[str]) -> bool:
-    if clause.prefix or is_cjk_character(clause.words[0]):
-        return any(stem.startswith(clause.words[0]) for stem in written | folded)
-    return written.issuperset(stem for word in clause.words for stem in _stems.analyze(word)) or folded.issuperset(
-        stem for word in clause.parts for stem in _stems.analyze(word)
-    )
-
-
-class Rarity(NamedTuple):
-    """The number of texts, and of those with the stem of each word that is asked for, and with each word itself."""
-
-    texts: int
-    with_stem: tuple[int, ...]
-    with_word: tuple[int, ...]
-
-
-def full_score(*rarities: Rarity) -> float:
-    """The BM25 score of a text of average length that has each word once, from its rarity in every index."""
-    texts = sum(rarity.texts for rarity in rarities)
-    stems, words = (
-        sum(weigh(texts, sum(counts)) for counts in zip(*of_indexes, strict=True))
-        for of_indexes in ([rarity.with_stem for rarity in rarities], [rarity.with_word for rarity in rarities])
-    )
-    return stems * (1 + FOLDED_WEIGHT) + words * WRITTEN_WEIGHT
-
-
-def weigh(texts: int, count: int) -> float:
-    """The inverse document frequency of a word that `count` of the texts have, as BM25 takes it."""
-    return math.log(1 + (texts - count + 0.5) / (count + 0.5))
-
-
-def share(score: float, full: float) -> float:
-    """How much of the words' weight a text of this score has: 1 for a text of average length with each word once.
-
-    From 0 to MOST_SHARE; 1 where no words were asked for.
-    """
-    return min(MOST_SHARE, score / full) if full else 1.0
 
 
 @functools.lru_cache(maxsize=8)
@@ -472,7 +317,7 @@ def _query_of_phrase(schema: tantivy.Schema, field: str, words: tuple[str, ...])
     """Finds words that follow one another; one CJK character also begins longer words."""
     if len(words) == 1 and is_cjk_character(words[0]):
         return tantivy.Query.regex_query(schema, field, re.escape(words[0]) + ".*")
-    stems = [stem for word in words for stem in _stems.analyze(word)]
+    stems = [stem for word in words for stem in list_stems(word)]
     if len(stems) == 1:
         return tantivy.Query.term_query(schema, field, stems[0], index_option="position")
     return tantivy.Query.phrase_query(schema, field, stems)  # type: ignore[arg-type]

@@ -20,6 +20,8 @@ from featurestore.search.decoder_index import Once
 from featurestore.search.embedders import Embedder
 from featurestore.search.fresh_labels import FEW, Found, FreshLabels, ReadLabels, merge
 from featurestore.search.label_vectors import LabelVectors
+from featurestore.search.words import rarity
+from featurestore.search.words.word_query import Words
 from featurestore.snapshot.catalog import Catalog, Choice
 from featurestore.sql.engine import Engine
 from featurestore.storage import numpy_files
@@ -152,7 +154,7 @@ class LabelIndex:
             )
         return embedder
 
-    def by_words(self, words: keyword.Words, k: int, choice: Choice) -> tuple[numpy.ndarray, numpy.ndarray]:
+    def by_words(self, words: Words, k: int, choice: Choice) -> tuple[numpy.ndarray, numpy.ndarray]:
         """The k labels of allowed features that match best by words: row numbers and BM25 scores, best first."""
         keywords, matches = None if self._files is None else self._files.keywords, keyword.NOTHING
         if keywords is not None:
@@ -176,7 +178,7 @@ class LabelIndex:
         embedder = embedders.open_embedder(embedders.choose(self.embedder_setting, self._named()))
         return self._merge(matches, self._fresh.meaning_of(embedder, vector, fresh), len(rows))
 
-    def words_of(self, words: keyword.Words, numbers: Sequence[int]) -> tuple[numpy.ndarray, numpy.ndarray]:
+    def words_of(self, words: Words, numbers: Sequence[int]) -> tuple[numpy.ndarray, numpy.ndarray]:
         """The labels of these features that have one of the words: row numbers and BM25 scores, best first."""
         rows = self._rows_of(numbers)
         indexed, fresh = rows[rows < self._indexed], rows[rows >= self._indexed] - self._indexed
@@ -210,11 +212,11 @@ class LabelIndex:
         """The k best of both; fresh rows are numbered after the index's."""
         return merge(indexed, (fresh[0] + self._indexed, fresh[1]), k)
 
-    def full_score(self, words: keyword.Words) -> float:
+    def full_score(self, words: Words) -> float:
         """The score of a label of average length with all words."""
         if self._files is not None:
-            return keyword.full_score(self._files.keywords.rarity(words))
-        return keyword.full_score(self._fresh.rarity(words)) if self._fresh is not None else 0.0
+            return rarity.full_score(self._files.keywords.rarity(words))
+        return rarity.full_score(self._fresh.rarity(words)) if self._fresh is not None else 0.0
 
     def label(self, row: int) -> tuple[str, str]:
         """A row's label and its explainer."""

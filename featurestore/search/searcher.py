@@ -9,17 +9,18 @@ import numpy
 
 from featurestore.errors import BadRequest, Unavailable
 from featurestore.query import Query
-from featurestore.search import cursor, embedders, keyword
+from featurestore.search import cursor, embedders
 from featurestore.search.cursor import Match, Ranking
 from featurestore.search.decoder_index import DecoderIndex
 from featurestore.search.direction import VectorRanking, find_direction, space_of
 from featurestore.search.fresh_labels import Found
 from featurestore.search.fusion import Candidate, Search, TextRanking
 from featurestore.search.hit_reasons import Reasons, TextReasons, VectorReasons
-from featurestore.search.keyword import Words
 from featurestore.search.label_index import LabelIndex
 from featurestore.search.near_duplicates import Groups
 from featurestore.search.token_index import TokenIndex
+from featurestore.search.words import rarity
+from featurestore.search.words.word_query import Words
 from featurestore.snapshot.catalog import Catalog, Choice
 from featurestore.snapshot.feature_page import Card, FeaturePages
 from featurestore.values.feature import FeatureId
@@ -252,7 +253,7 @@ class _ByLabel:
         candidates: dict[int, Candidate] = {}
         for row, score in zip(rows.tolist(), scores.tolist(), strict=True):
             number = int(self._index.numbers[row])
-            share = 1.0 if self._full is None else keyword.share(score, self._full)
+            share = 1.0 if self._full is None else rarity.share(score, self._full)
             candidates.setdefault(number, Candidate(number, score, row, share))
         return list(candidates.values())
 
@@ -265,7 +266,7 @@ def _by_token(index: TokenIndex, words: Words, choice: Choice, over: str) -> Sea
         numbers, scores = index.search(words, n, choice, over)
         full = index.full_score(words, over)
         return [
-            Candidate(number, score, number, keyword.share(score, full))
+            Candidate(number, score, number, rarity.share(score, full))
             for number, score in zip(numbers.tolist(), scores.tolist(), strict=True)
         ]
 

@@ -20,6 +20,8 @@ import pyarrow.compute
 from featurestore.progress import Progress, Stage
 from featurestore.search import keyword
 from featurestore.search.decoder_index import Once
+from featurestore.search.words import rarity
+from featurestore.search.words.word_query import Words
 from featurestore.snapshot.catalog import Catalog, Choice
 from featurestore.snapshot.shard import Shards
 from featurestore.storage.directory import Directory
@@ -65,7 +67,7 @@ class TokenIndex:
             (part.file, "keywords"), lambda: keyword.KeywordIndex(self._directory.open_index(part), part.rows)
         )
 
-    def search(self, words: keyword.Words, k: int, choice: Choice, over: str) -> tuple[numpy.ndarray, numpy.ndarray]:
+    def search(self, words: Words, k: int, choice: Choice, over: str) -> tuple[numpy.ndarray, numpy.ndarray]:
         """The k allowed features that match best: catalog numbers (int64) and BM25 scores (float32), best first.
 
         `over` is "tokens" or "logits". Raises BadStore where an index is damaged.
@@ -85,10 +87,10 @@ class TokenIndex:
         order = numpy.lexsort((all_numbers, -all_scores))[:k]
         return all_numbers[order], all_scores[order]
 
-    def full_score(self, words: keyword.Words, over: str) -> float:
+    def full_score(self, words: Words, over: str) -> float:
         """The score of a feature whose words are as many as others' and that has each word once."""
         parts = self._parts.values()
-        return keyword.full_score(*(self._open(part).rarity(words, FIELDS[over], tokens=True) for part in parts))
+        return rarity.full_score(*(self._open(part).rarity(words, FIELDS[over], tokens=True) for part in parts))
 
     def windows(self, number: int) -> list[Window]:
         """What a feature fires on, one for each top example."""

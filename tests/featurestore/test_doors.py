@@ -58,7 +58,15 @@ def remote(request, url, local):
 
 
 def public(cls):
-    return {name: inspect.signature(f) for name, f in vars(cls).items() if callable(f) and not name.startswith("_")}
+    """The public methods of a class and of the classes that it is made of in its own folder, by name."""
+    folder = cls.__module__.rsplit(".", 1)[0]
+    methods = {
+        name: f
+        for each in reversed(cls.__mro__)
+        if each.__module__.startswith(folder)
+        for name, f in vars(each).items()
+    }
+    return {name: inspect.signature(f) for name, f in methods.items() if callable(f) and not name.startswith("_")}
 
 
 def test_local_and_remote_are_one_interface():

@@ -36,13 +36,13 @@ def test_the_signature_is_the_declaration(kind, name):
 @pytest.mark.parametrize("name", WITHOUT)
 def test_the_types_are_those_of_the_declaration(name):
     """Truth values, numbers, texts and choices are of the types of Query's fields."""
-    from featurestore import interface
+    from featurestore.interface import feature_store
 
     declared = typing.get_type_hints(Query)
     written = inspect.signature(getattr(FeatureStore, name)).parameters
     for field in ("mode", "where", "k", "all", "structural", "group", "cursor", "opposite", "space"):
         if field in written and (name, field) not in OF_ITS_OWN:
-            assert eval(written[field].annotation, vars(interface)) == declared[field], (name, field)
+            assert eval(written[field].annotation, vars(feature_store)) == declared[field], (name, field)
 
 
 @pytest.fixture(scope="module")

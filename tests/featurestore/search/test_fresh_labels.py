@@ -72,7 +72,7 @@ def test_the_first_label_of_a_store_needs_no_index(tmp_path):
 
 
 def test_many_labels_wait_for_the_index(store, monkeypatch):
-    for module in ("search.label_index", "store.store"):
+    for module in ("search.label_index", "store.reader"):
         monkeypatch.setattr(f"featurestore.{module}.FEW", 5)
     given = [GivenLabel(id=f"tiny/1-res/{n}", label="windmills", explainer="ben") for n in range(6)]
     store.add_labels(given)

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from featurestore.search import keyword
 from featurestore.search.cursor import Match
 from featurestore.search.fusion import DEPTH, MIN_DEPTH, Candidate, Evidence, TextRanking
+from featurestore.search.words import rarity, word_query
 
 
 def search(*numbers, asked=None):
@@ -135,9 +135,9 @@ def test_hybrid_adds_the_cosine_and_the_share_of_words_of_every_label(store):
     labels = store.sql("SELECT label FROM labels", max_rows=None)["label"].to_pylist()
     stems, forms = (
         tuple(sum(word in split(label) for label in labels) for word in split(text))
-        for split in (keyword.stem_words, keyword.split_words)
+        for split in (word_query.stem_words, word_query.split_words)
     )
-    full = keyword.full_score(keyword.Rarity(len(labels), stems, forms))
+    full = rarity.full_score(rarity.Rarity(len(labels), stems, forms))
     shares = {hit.id: min(1.3, hit.score / full) for hit in words}
     least = sorted(cosines.values(), reverse=True)[:MIN_DEPTH][-1]
 

@@ -5,8 +5,8 @@ import pytest
 from featurestore.search.cursor import Match
 from featurestore.search.fusion import Candidate, TextRanking
 from featurestore.search.hit_reasons import TextReasons, VectorReasons
-from featurestore.search.keyword import Words
 from featurestore.search.token_index import Window
+from featurestore.search.words.word_query import Words
 from featurestore.snapshot.feature_page import Card
 from featurestore.values.feature import LogitEffect
 from featurestore.values.hits import Reason

@@ -5,6 +5,8 @@ import pytest
 
 from featurestore import BadRequest, BadStore
 from featurestore.search import keyword
+from featurestore.search.words import rarity
+from featurestore.search.words.word_query import Words
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,7 @@ def test_keyword_index_with_many_allowed_rows(tmp_path, monkeypatch):
     keyword.build(tmp_path / "x", [{"text": f"common word{n}"} for n in range(500)])
     index = keyword.KeywordIndex(tmp_path / "x", 500)
     allowed = keyword.Allowed(numpy.arange(500) >= 480)
-    rows, _ = index.search(keyword.Words.of("common"), 30, allowed)
+    rows, _ = index.search(Words.of("common"), 30, allowed)
     assert sorted(rows) == list(range(480, 500)), "allowed rows are found however many others match"
 
 
@@ -51,7 +53,7 @@ def test_prefixes_and_tokens_that_are_no_words(tmp_path):
     index = keyword.KeywordIndex(tmp_path / "x", 3)
 
     def found(words, **more):
-        return sorted(index.search(keyword.Words.of(words), 5, **more)[0].tolist())
+        return sorted(index.search(Words.of(words), 5, **more)[0].tolist())
 
     assert found("exceptio*") == [0]
     assert found("ex*") == [0, 1]
@@ -89,7 +91,7 @@ def test_a_panic_of_the_library_is_a_damaged_index(written):
     index = keyword.KeywordIndex(written, 3)
     index._searcher = Panicking()
     for ask in (
-        lambda: index.search(keyword.Words.of("exception"), 3),
+        lambda: index.search(Words.of("exception"), 3),
         lambda: index.texts(0),
         lambda: index.count("exception"),
     ):
@@ -111,7 +113,7 @@ def test_an_index_that_cannot_be_written_beside_is_searched_all_the_same(written
     before = sorted(path.name for path in written.iterdir())
     monkeypatch.setattr(keyword.os, "access", lambda path, mode: False)
     index = keyword.KeywordIndex(written, 3)
-    assert index.search(keyword.Words.of("exception"), 3)[0].tolist() == [0, 2]
+    assert index.search(Words.of("exception"), 3)[0].tolist() == [0, 2]
     assert index.texts(1) == {"text": "closing brackets"}
     assert sorted(path.name for path in written.iterdir()) == before
     links = index._writable(written)
@@ -182,7 +184,7 @@ def index(tmp_path_factory):
     ],
 )
 def test_forms_of_words_and_parts_of_names(index, asked, wanted):
-    words = keyword.Words.of(asked)
+    words = Words.of(asked)
     rows, scores = index.search(words, 5)
     texts = [TEXTS[row] for row in rows]
     assert texts[: len(wanted)] == wanted
@@ -199,28 +201,22 @@ def test_a_word_in_its_very_form_comes_before_its_other_forms(tmp_path):
     keyword.build(tmp_path / "x", [{"text": text} for text in texts])
     index = keyword.KeywordIndex(tmp_path / "x", len(texts))
     for asked in texts[:3]:
-        rows, scores = index.search(keyword.Words.of(asked.split()[0]), 4)
+        rows, scores = index.search(Words.of(asked.split()[0]), 4)
         assert texts[rows[0]].split()[0] == asked.split()[0]
         assert len(rows) == 4, "stems are found all the same"
-    words = keyword.Words.of("loops named")
-    assert index.rarity(words) == keyword.Rarity(4, (4, 4), (1, 0))
-    _, scores = index.search(keyword.Words.of("loops names"), 1)
-    share = keyword.share(float(scores[0]), keyword.full_score(index.rarity(keyword.Words.of("loops names"))))
+    words = Words.of("loops named")
+    assert index.rarity(words) == rarity.Rarity(4, (4, 4), (1, 0))
+    _, scores = index.search(Words.of("loops names"), 1)
+    share = rarity.share(float(scores[0]), rarity.full_score(index.rarity(Words.of("loops names"))))
     assert share == pytest.approx(1, abs=0.2), "a text with each word once has all that is asked"
 
 
 def test_one_character_is_found_anywhere(index):
-    rows, _ = index.search(keyword.Words.of("本"), 5)
+    rows, _ = index.search(Words.of("本"), 5)
     assert {TEXTS[row] for row in rows} == {"日本語のテキスト", "中国の本"}
 
 
 def test_tokens_are_found_in_every_form(index):
     for asked in ("ПРИВЕТ, мир", "привет, мир", " привет, мир"):
-        rows, _ = index.search(keyword.Words.of(asked), 1, tokens=True)
+        rows, _ = index.search(Words.of(asked), 1, tokens=True)
         assert TEXTS[rows[0]] == "ПРИВЕТ, мир"
-
-
-def test_words_that_say_nothing_count_only_alone():
-    assert [clause.words for clause in keyword.Words.of("what is the snake").clauses] == [("snake",)]
-    assert [clause.words for clause in keyword.Words.of("to be").clauses] == [("to",), ("be",)]
-    assert [clause.words for clause in keyword.Words.of("+the snake").clauses] == [("the",), ("snake",)]
