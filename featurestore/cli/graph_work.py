@@ -148,8 +148,8 @@ def paths(slug: str, start: str | None, k: int, store: str, as_json: bool) -> No
     from featurestore.graphs.analysis import find_paths
 
     with featurestore.connect(store) as opened:
-        graph = opened.graph(slug)
-    ways = find_paths(graph, k, start)
+        graph, dictionaries = opened.graph(slug), opened.dictionaries()
+    ways = find_paths(graph, k, start, dictionaries)
     rows = [{"influence": way.influence, "nodes": [graph.nodes[place].node_id for place in way.nodes]} for way in ways]
     if as_json:
         print_json_lines(rows)

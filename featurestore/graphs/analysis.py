@@ -15,6 +15,8 @@ import msgspec
 import numpy
 
 from featurestore.errors import BadRequest, NotFound
+from featurestore.graphs.nodes import find_places
+from featurestore.values.dictionary import Dictionary
 from featurestore.values.graphs import Graph, GraphLink
 
 MOST_STEPS = 200  # layers that influence is followed through
@@ -165,14 +167,17 @@ def prune(graph: Graph, node_threshold: float | None = None, edge_threshold: flo
     return msgspec.structs.replace(graph, nodes=nodes, links=links)
 
 
-def find_paths(graph: Graph, k: int = 10, start: str | None = None) -> list[Path]:
+def find_paths(
+    graph: Graph, k: int = 10, start: str | None = None, dictionaries: Sequence[Dictionary] = ()
+) -> list[Path]:
     """Return the k paths of most influence to logits; from the node `start`, or from any node that no link leads to.
 
-    Raises BadRequest for a node that the graph does not have, and for a graph whose links run in a circle.
+    `start` is a node's id or its feature's; `dictionaries` are the store's, for their names on Neuronpedia. Raises
+    BadRequest for a node that the graph does not have, and for a graph whose links run in a circle.
     """
     if k < 1:
         raise BadRequest(f"k: {k} is not a number of paths")
-    starts = [n for n, node in enumerate(graph.nodes) if start in (node.node_id, node.id)]
+    starts = find_places(graph, start, dictionaries) if start is not None else []
     if start is not None and not starts:
         raise BadRequest(f"start: {start!r:.80} is no node of {graph.graph}")
     into: list[list[tuple[int, float]]] = [[] for _ in graph.nodes]

@@ -6,6 +6,7 @@ Reads no store and no network.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -28,10 +29,12 @@ class DictionaryNames(NamedTuple):
 def name(file: GraphFile, dictionaries: Sequence[Dictionary], mappings: Sequence[str]) -> DictionaryNames:
     """Name the dictionaries of a graph's features.
 
-    `mappings` are texts such as 12=model/source, or model/{layer}-source for every layer. Raises BadRequest for any
-    other text, and for one that names a dictionary of the store with fewer features than the graph needs.
+    `mappings` are texts such as 12=model/source, or model/{layer}-source for every layer. They, and the file, may call
+    a dictionary as Neuronpedia does. Raises BadRequest for any other text, and for one that names a dictionary of the
+    store with fewer features than the graph needs.
     """
     known = {dictionary.dictionary: dictionary for dictionary in dictionaries}
+    elsewhere = _name_elsewhere(dictionaries)
     largest: dict[Place, int] = {}
     for node in file.nodes:
         if node.kind == "feature" and node.layer is not None and node.feature is not None:
@@ -43,6 +46,7 @@ def name(file: GraphFile, dictionaries: Sequence[Dictionary], mappings: Sequence
         id = mapped.get(place) or mapped.get((place[0], -1), "").replace("{layer}", str(place[1]))
         by_owner = bool(id)
         id = id or _guess(file, place, dictionaries)
+        id = id if id in known else elsewhere.get(id, id)
         if id in known and known[id].d_sae <= largest[place]:
             d_sae, feature = known[id].d_sae, largest[place]
             conflict = f"{id} has {d_sae:,} features, but the graph has feature {feature:,} of layer {place[1]}"
@@ -52,6 +56,16 @@ def name(file: GraphFile, dictionaries: Sequence[Dictionary], mappings: Sequence
         elif id:
             by_place[place] = id
     return DictionaryNames(by_place, list(_notes(largest, by_place, known, too_small)))
+
+
+def _name_elsewhere(dictionaries: Sequence[Dictionary]) -> dict[str, str]:
+    """The dictionary of each name on Neuronpedia that only one has."""
+    named = Counter(dictionary.neuronpedia_id for dictionary in dictionaries)
+    return {
+        each.neuronpedia_id: each.dictionary
+        for each in dictionaries
+        if each.neuronpedia_id and named[each.neuronpedia_id] == 1
+    }
 
 
 def _notes(

@@ -12,7 +12,7 @@ import numpy
 import pyarrow
 
 from featurestore.errors import BadRequest, BadStore, Conflict, NotFound
-from featurestore.graphs import dictionary_names, file_format
+from featurestore.graphs import dictionary_names, file_format, view_edit
 from featurestore.graphs.dictionary_names import DictionaryNames
 from featurestore.graphs.file_format import GraphFile
 from featurestore.snapshot.catalog import Catalog
@@ -231,6 +231,11 @@ class GraphReader:
         raw_nodes = [msgspec.json.decode(node["said"]) for node in nodes]
         shown = [raw | {"clerp": labels[n]} if labels.get(n) else raw for n, raw in enumerate(raw_nodes)]
         return file_format.as_file(msgspec.json.decode(row["document"]), shown, links)
+
+    def numbers(self, slug: str) -> view_edit.Numbers:
+        """What the file of a graph calls the features of its nodes, by the nodes' ids. Raises NotFound."""
+        _, nodes, _ = self._read(slug)
+        return view_edit.number_features(msgspec.json.decode(node["said"]) for node in nodes)
 
     def row(self, slug: str) -> Row:
         """The row of stored.graphs. Raises NotFound."""

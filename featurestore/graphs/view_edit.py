@@ -5,14 +5,18 @@ Front ends save some fields as JSON and some as its text: what is written here h
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from featurestore.errors import BadRequest, NotFound
-from featurestore.values.feature import id_text
+from featurestore.graphs.file_format import KINDS
+from featurestore.graphs.nodes import find_places
+from featurestore.values.dictionary import Dictionary
 from featurestore.values.graphs import Graph, NodeLike, node_texts
+
+Numbers = Mapping[str, str]  # what the file calls the features of nodes, as text, by the nodes' ids
 
 
 def edit(
@@ -22,39 +26,83 @@ def edit(
     group: Mapping[str, NodeLike | Sequence[NodeLike]] | None = None,
     ungroup: Sequence[str] = (),
     name: Mapping[str, str | None] | None = None,
+    dictionaries: Sequence[Dictionary] = (),
+    numbers: Numbers | None = None,
 ) -> dict[str, Any]:
     """Return the view of a graph after an edit.
 
     Nodes are given by their `node_id` or by the id of their feature, and then all nodes of that feature are meant.
     `group` gives a supernode of each name these nodes, in place of those that it had; a node is in one supernode only.
-    `name` gives nodes a text, None takes it back. Raises NotFound for a node or a supernode that is not there.
+    `name` gives nodes a text, None takes it back. `dictionaries` are the store's, for their names on Neuronpedia;
+    `numbers` is what `number_features` returns. Raises NotFound for a node or a supernode that is not there.
     """
-    pins, groups, names = read_pins(graph.view), read_groups(graph.view), read_names(graph.view)
-    for node_id in _find_nodes(graph, unpin):
+    pins, groups = read_pins(graph.view), read_groups(graph.view)
+    for node_id in _find_nodes(graph, unpin, dictionaries):
         pins = [other for other in pins if other != node_id]
-    pins += [node_id for node_id in _find_nodes(graph, pin) if node_id not in pins]
+    pins += [node_id for node_id in _find_nodes(graph, pin, dictionaries) if node_id not in pins]
     for title in ungroup:
         if title not in groups:
             known = ", ".join(groups) or "none"
             raise NotFound(f"{graph.graph} has no supernode {title!r:.80}; there are: {known}"[:400])
         del groups[title]
     for title, given in (group or {}).items():
-        members = _find_nodes(graph, given)
+        members = _find_nodes(graph, given, dictionaries)
         if not title.strip() or not members:
             raise BadRequest(f"group: a supernode has a name and nodes, {title!r:.80} has {len(members)} nodes")
         groups = {other: [id for id in ids if id not in members] for other, ids in groups.items() if other != title}
         groups = {other: ids for other, ids in groups.items() if ids} | {title: members}
-    for given_node, text in (name or {}).items():
-        for node_id in _find_nodes(graph, [given_node]):
-            names.pop(node_id, None)
-            if text is not None:
-                names[node_id] = text
+    named = {
+        node_id: text
+        for given_node, text in (name or {}).items()
+        for node_id in _find_nodes(graph, [given_node], dictionaries)
+    }
     supernodes = [[title, *ids] for title, ids in groups.items()]
     return graph.view | {
         "pinnedIds": _as_before(graph.view.get("pinnedIds"), pins, ",".join(pins)),
         "supernodes": _as_before(graph.view.get("supernodes"), supernodes),
-        "clerps": _as_before(graph.view.get("clerps"), [list(pair) for pair in names.items()]),
+        "clerps": _as_before(graph.view.get("clerps"), _name(graph.view, named, numbers or {})),
     }
+
+
+def _name(view: Mapping[str, Any], named: Mapping[str, str | None], numbers: Numbers) -> list[list[str]]:
+    """Return the pairs of `clerps` after nodes were named; None takes a name back.
+
+    Where a front end named features by their numbers, so does this: all nodes of a feature then have its name.
+    """
+    names = read_names(view, numbers)
+    by_number = any(key in numbers.values() for key, _ in _list_pairs(view))
+    for node_id, text in named.items():
+        number = numbers.get(node_id) if by_number else None
+        for other in (other for other in numbers if numbers[other] == number) if number else (node_id,):
+            names.pop(other, None)
+            if text is not None:
+                names[other] = text
+    keys = {(numbers.get(node_id, node_id) if by_number else node_id): text for node_id, text in names.items()}
+    return [list(pair) for pair in keys.items()]
+
+
+def keep_names(before: Mapping[str, Any], view: Mapping[str, Any], numbers: Numbers) -> dict[str, Any]:
+    """Return a view that a front end saves, with the names that nodes had before beside those that it gives.
+
+    circuit-tracer's page sends the names alone that were given in this browser.
+    """
+    names = read_names(view, numbers)
+    kept = {node_id: text for node_id, text in read_names(before, numbers).items() if node_id not in names}
+    if not kept:
+        return dict(view)
+    keys = {numbers.get(node_id, node_id): text for node_id, text in kept.items()}
+    pairs = [*map(list, _list_pairs(view)), *([key, text] for key, text in keys.items())]
+    text = view.get("clerps")
+    return dict(view) | {"clerps": _as_before("" if text is None else text, pairs)}
+
+
+def number_features(nodes: Iterable[Mapping[str, Any]]) -> Numbers:
+    """Return what a file calls the feature of each node that is one, as text, by the node's id.
+
+    `nodes` are as in the file.
+    """
+    features = (node for node in nodes if KINDS.get(node.get("feature_type") or "") == "feature")
+    return {node["node_id"]: str(node.get("feature")) for node in features}
 
 
 def read_pins(view: Mapping[str, Any]) -> list[str]:
@@ -74,12 +122,27 @@ def read_groups(view: Mapping[str, Any]) -> dict[str, list[str]]:
     return groups
 
 
-def read_names(view: Mapping[str, Any]) -> dict[str, str]:
-    """Return the texts that a person gave to nodes, by the nodes' ids."""
-    pairs = _read_list(view.get("clerps"))
-    return {
-        pair[0]: pair[1] for pair in pairs if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[1], str)
-    }
+def read_names(view: Mapping[str, Any], numbers: Numbers | None = None) -> dict[str, str]:
+    """Return the texts that a person gave to nodes, by the nodes' ids.
+
+    Front ends name a node by its id, or its feature by the number that the file gives it. With `numbers`, which
+    `number_features` returns, the second name all nodes of the feature, but not those that have a name of their own.
+    """
+    nodes_of: dict[str, list[str]] = {}
+    for node_id, number in (numbers or {}).items():
+        nodes_of.setdefault(number, []).append(node_id)
+    pairs = _list_pairs(view)
+    own = {key: text for key, text in pairs if key not in nodes_of}
+    return {node_id: text for key, text in pairs for node_id in nodes_of.get(key, ())} | own
+
+
+def _list_pairs(view: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the pairs of `clerps`: what is named, a node's id or a feature's number as text, and its name."""
+    return [
+        (str(pair[0]), pair[1])
+        for pair in _read_list(view.get("clerps"))
+        if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str | int) and isinstance(pair[1], str)
+    ]
 
 
 def _read_list(value: Any) -> list[Any]:
@@ -98,13 +161,12 @@ def _as_before(before: Any, value: list[Any], text: str | None = None) -> Any:
     return msgspec.json.encode(value).decode() if text is None else text
 
 
-def _find_nodes(graph: Graph, given: NodeLike | Sequence[NodeLike]) -> list[str]:
+def _find_nodes(graph: Graph, given: NodeLike | Sequence[NodeLike], dictionaries: Sequence[Dictionary]) -> list[str]:
     """Return the ids of nodes, each once. Raises NotFound for one that the graph does not have."""
-    node_ids: list[str] = []
+    node_ids: dict[str, None] = {}
     for text in node_texts(given):
-        id = id_text(text)
-        ids = [node.node_id for node in graph.nodes if text == node.node_id or id == node.id]
-        if not ids:
+        places = find_places(graph, text, dictionaries)
+        if not places:
             raise NotFound(f"{graph.graph} has no node {text!r:.80}: name a node_id, or a feature's id")
-        node_ids += [id for id in ids if id not in node_ids]
-    return node_ids
+        node_ids |= dict.fromkeys(graph.nodes[place].node_id for place in places)
+    return list(node_ids)

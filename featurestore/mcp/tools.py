@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from featurestore.errors import BadRequest
+from featurestore.graphs.nodes import find_places
 from featurestore.interface import FeatureStore
 from featurestore.mcp import answers, descriptions
 from featurestore.mcp.answers import Place
@@ -224,7 +225,7 @@ class Tools:
             nodes = sorted(content.nodes, key=lambda each: (each.influence is not None, each.influence or 0.0))
             rows = [descriptions.describe_node(each, content) for each in nodes[page.start :]]
             return answers.fit(head, "nodes", rows, arguments, page, limit)
-        numbers = [n for n, each in enumerate(content.nodes) if node in (each.node_id, each.id)]
+        numbers = find_places(content, node, self._store.dictionaries())
         if not numbers:
             raise BadRequest(
                 f"node: {node!r:.100} is no node of {graph}; its nodes have ids as in {_an_id(content.nodes)}"

@@ -62,7 +62,10 @@ class Store(StoreReader):
         name: Mapping[str, str | None] | None = None,
         tool: str | None = None,
     ) -> dict[str, Any]:
-        view = view_edit.edit(self.graph(slug), pin, unpin, group, ungroup, name)
+        current = self._current_view
+        graph, numbers = current.graphs.graph(slug), current.graphs.numbers(slug)
+        dictionaries = current.catalog.dictionaries
+        view = view_edit.edit(graph, pin, unpin, group, ungroup, name, dictionaries, numbers)
         self.save_graph(slug, view, tool or "featurestore graph edit")
         return view
 

@@ -117,7 +117,8 @@ class View:
 
     def describe_graph(self, function: str, slug: str, values: Mapping[str, Any]) -> pyarrow.Table:
         """Return what a function of SQL gives of a graph. Raises NotFound, and BadRequest for wrong arguments."""
-        return sql_tables.make_table(function, self.graphs.graph(slug), values, self.vector)
+        around = sql_tables.AroundGraph(self.vector, self.catalog.dictionaries)
+        return sql_tables.make_table(function, self.graphs.graph(slug), values, around)
 
     def matrix(self, dictionary: str, target: int | None = None) -> Matrix:
         """All decoder vectors of a dictionary, (d_sae, d_out) float16, into layer `target` (default: the first)."""

@@ -16,7 +16,7 @@ from flask import Blueprint, Response, request
 from featurestore.errors import BadRequest, NotFound
 from featurestore.graphs import feature_files
 from featurestore.graphs.feature_files import SLOT
-from featurestore.graphs.view_edit import read_names
+from featurestore.graphs.view_edit import keep_names, number_features, read_names
 from featurestore.interface import FeatureStore
 from featurestore.values.dictionary import Dictionary
 from featurestore.web import responses
@@ -39,26 +39,30 @@ def list_graphs(store: FeatureStore, body: Any) -> dict[str, Any]:
 
 
 def get_graph(store: FeatureStore, body: Any, slug: str) -> dict[str, Any]:
-    """Return a graph's file, with our labels in `clerp` and a link to our page in `vis_link` of its features."""
+    """Return a graph's file, with our labels in `clerp` and a link to our page in `vis_link` of its features.
+
+    What a person named has that name in `clerp`.
+    """
     document, graph = store.graph_file(slug), store.graph(slug)
+    view = dict(document.get("qParams") or {})
+    numbers = number_features(document["nodes"])
+    names = read_names(view, numbers)
     for raw, node in zip(document["nodes"], graph.nodes, strict=True):
         if node.in_store and node.id is not None:
             raw["vis_link"] = f"{request.host_url}features/{quote(node.id)}"
-        elif raw.get("feature_type") == "logit" and raw.get("clerp") and "(p=" not in raw["clerp"]:
+        if raw.get("feature_type") == "logit":
             # circuit-tracer's page reads the probability from the text, and stops where it is not there.
-            raw["clerp"] = f"{raw['clerp']} (p={raw.get('token_prob') or 0:.3f})"
+            if raw.get("clerp") and "(p=" not in raw["clerp"]:
+                raw["clerp"] = f"{raw['clerp']} (p={raw.get('token_prob') or 0:.3f})"
+        elif node.kind != "error" and node.node_id in names:
+            raw["clerp"] = names[node.node_id]
     known = any(node.in_store for node in graph.nodes)
     metadata = _describe_metadata(document["metadata"], slug, known)
-    return document | {"metadata": metadata, "qParams": _describe_view(document)}
-
-
-def _describe_view(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was pinned, grouped and named, as pages read it: names as text, by node and by number of feature."""
-    view = dict(document.get("qParams") or {})
-    names = read_names(view)
-    numbers = {raw["node_id"]: str(raw["feature"]) for raw in document["nodes"]}
-    by_number = {numbers[id]: text for id, text in names.items() if id in numbers}
-    return view | {"clerps": msgspec.json.encode(list((by_number | names).items())).decode()}
+    logits = {str(raw.get("feature")) for raw in document["nodes"] if raw.get("feature_type") == "logit"}
+    by_number = {numbers[id]: text for id, text in names.items() if id in numbers and numbers[id] not in logits}
+    # Pages read names as text, some by node and some by number of feature; the second rename logits of that number too.
+    clerps = msgspec.json.encode(list((by_number | names).items())).decode()
+    return document | {"metadata": metadata, "qParams": view | {"clerps": clerps}}
 
 
 def _describe_metadata(metadata: Mapping[str, Any], slug: str, known: bool = True) -> dict[str, Any]:
@@ -176,11 +180,16 @@ def get_hub_bin(store: FeatureStore, body: Any, owner: str, name: str, rest: str
 
 
 def save_graph(store: FeatureStore, body: Any, slug: str) -> Response:
-    """Keep what a person pinned, grouped and named in a graph. Raises BadRequest for what is no such thing."""
+    """Keep what a person pinned, grouped and named in a graph. Raises BadRequest for what is no such thing.
+
+    Names that nodes have already stay unless the request gives them others.
+    """
     view = body.get("qParams") if isinstance(body, dict) else None
     if not isinstance(view, dict):
         raise BadRequest("qParams: an object is wanted, with pinnedIds, supernodes, clerps and the like")
-    store.save_graph(slug, view, name_writer(store))
+    before = store.graph_file(slug)
+    kept = keep_names(before.get("qParams") or {}, view, number_features(before["nodes"]))
+    store.save_graph(slug, kept, name_writer(store))
     return responses.json({"saved": slug})
 
 

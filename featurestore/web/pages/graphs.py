@@ -11,7 +11,8 @@ from flask.typing import ResponseReturnValue
 
 from featurestore.display.tokens import Run, split_characters
 from featurestore.errors import BadRequest, FeatureStoreError, NotFound
-from featurestore.graphs.view_edit import read_groups, read_names, read_pins
+from featurestore.graphs.nodes import find_places
+from featurestore.graphs.view_edit import number_features, read_groups, read_names, read_pins
 from featurestore.interface import FeatureStore
 from featurestore.values.examples import Example
 from featurestore.values.feature import Feature, FeatureId
@@ -91,8 +92,8 @@ def _render(
     share = share or whole.node_threshold or SHARE
     # A graph whose file has no influences, or whose links lead nowhere, is shown whole.
     graph = store.graph(slug, node_threshold=share) if whole.links and share < 1 else whole
-    chosen = _choose(graph, whole, fields.node)
-    names, groups = read_names(whole.view), read_groups(whole.view)
+    chosen = _choose(store, graph, whole, fields.node)
+    names, groups = _read_names(store, whole), read_groups(whole.view)
     before, after = _list_links(graph, chosen, names, slug, share)
     page = store.feature(chosen.id, EXAMPLES) if chosen and chosen.in_store and chosen.id else None
     answer = render_template(
@@ -116,14 +117,21 @@ def _render(
     return answer, error.status if error else 200
 
 
-def _choose(graph: Graph, whole: Graph, given: str | None) -> GraphNode | None:
+def _read_names(store: FeatureStore, graph: Graph) -> dict[str, str]:
+    """Return the names of nodes; the numbers of features are read where a front end may have named some by these."""
+    names, ids = read_names(graph.view), {node.node_id for node in graph.nodes}
+    if names.keys() <= ids:
+        return names
+    return read_names(graph.view, number_features(store.graph_file(graph.graph)["nodes"]))
+
+
+def _choose(store: FeatureStore, graph: Graph, whole: Graph, given: str | None) -> GraphNode | None:
     """Return the node of an id, of its own or of its feature. Raises NotFound."""
     if given is None:
         return None
-    for nodes in (graph.nodes, whole.nodes):
-        chosen = next((node for node in nodes if given in (node.node_id, node.id)), None)
-        if chosen is not None:
-            return chosen
+    for each in (graph, whole):
+        if places := find_places(each, given, store.dictionaries()):
+            return each.nodes[places[0]]
     raise NotFound(f"{whole.graph} has no node {given!r:.100}")
 
 

@@ -7,6 +7,8 @@ import pytest
 from featurestore import BadRequest, NotFound
 from featurestore.cli.main import main
 from featurestore.graphs import analysis
+from featurestore.graphs.view_edit import keep_names, number_features, read_names
+from featurestore.web import create_app
 from tests.support import attribution_graphs, tiny
 
 
@@ -82,3 +84,41 @@ def test_the_command_line(store, invoke):
     assert refused.exit_code == 2 and "write NAME=NODE,NODE" in refused.stderr
     shown = invoke(main, ["graph", "show", "colons", "--node-threshold", "0.5", "--store", store.location, "--json"])
     assert len(json.loads(shown.output)["nodes"]) == len(analysis.prune(store.graph("colons"), 0.5).nodes)
+
+
+NUMBER = str(attribution_graphs.pair(1, 3))
+
+
+def test_names_that_a_front_end_gave_by_a_features_number(store):
+    document = attribution_graphs.graph("by-number")
+    document["nodes"].insert(1, attribution_graphs.feature(1, 3, 0))  # the feature once more, on another token
+    store.add_graph(document, map=["tiny/{layer}-res"])
+    saved = json.dumps([[NUMBER, "theirs"], ["0_8_2", "by node"], ["99", "of no node"]])
+    store.save_graph("by-number", {"clerps": saved})
+    numbers = number_features(store.graph_file("by-number")["nodes"])
+    view = store.graph("by-number").view
+    assert read_names(view, numbers) == {"1_3_0": "theirs", "1_3_2": "theirs", "0_8_2": "by node", "99": "of no node"}
+    assert "theirs" in create_app(store).test_client().get("/graphs/by-number?node=1_3_2").text
+    # What is named then has the form that was there: one name for all nodes of a feature.
+    changed = store.edit_graph("by-number", name={"1_3_2": "ours"})
+    eight = str(attribution_graphs.pair(0, 8))
+    assert dict(json.loads(changed["clerps"])) == {NUMBER: "ours", eight: "by node", "99": "of no node"}
+    gone = store.edit_graph("by-number", name={"tiny/1-res/3": None, "E_0_0": "the first"})
+    assert dict(json.loads(gone["clerps"])) == {eight: "by node", "99": "of no node", "E_0_0": "the first"}
+
+
+def test_a_node_of_its_own_name_keeps_it(store):
+    numbers = {"1_3_0": NUMBER, "1_3_2": NUMBER}
+    view = {"clerps": [[NUMBER, "all"], ["1_3_2", "this one"], [int(NUMBER), "as a number"], 3, ["x"], ["y", 1]]}
+    assert read_names(view, numbers) == {"1_3_0": "as a number", "1_3_2": "this one"}
+
+
+def test_what_a_front_end_saves_keeps_names_that_it_does_not_know():
+    numbers = {"1_3_0": NUMBER, "0_8_2": "44"}
+    before = {"clerps": [["1_3_0", "a"], ["0_8_2", "b"]]}
+    assert keep_names(before, {"clerps": f'[["{NUMBER}","new"]]', "pinnedIds": ""}, numbers) == {
+        "clerps": f'[["{NUMBER}","new"],["44","b"]]',
+        "pinnedIds": "",
+    }
+    assert keep_names(before, {"clerps": None}, numbers) == {"clerps": f'[["{NUMBER}","a"],["44","b"]]'}
+    assert keep_names({}, {"clerps": None}, numbers) == {"clerps": None}

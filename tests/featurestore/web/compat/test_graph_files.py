@@ -149,5 +149,17 @@ def test_what_pages_read_from_a_graph_is_as_they_write_it(store, http):
     (number,) = {node["feature"] for node in document["nodes"] if node["node_id"] == "0_3_1"}
     assert dict(json.loads(document["qParams"]["clerps"])) == {"0_3_1": "mine", str(number): "mine"}
     assert [node["clerp"] for node in document["nodes"] if node["feature_type"] == "logit"] == ['Output ":" (p=0.750)']
+    assert [node["clerp"] for node in document["nodes"] if node["node_id"] == "0_3_1"] == ["mine"]
+    # What the page saves has only the names that were given in it.
+    assert http.post("/save_graph/colons", json={"qParams": {"clerps": '[["44","other"]]'}}).status_code == 200
+    assert dict(json.loads(store.graph("colons").view["clerps"])) == {"44": "other", str(number): "mine"}
     store.edit_graph("colons", name={"0_3_1": None})
-    assert json.loads(http.get("/graph_data/colons.json").json["qParams"]["clerps"]) == []
+    names = dict(json.loads(http.get("/graph_data/colons.json").json["qParams"]["clerps"]))
+    assert names == {"44": "other", "0_8_2": "other"} and attribution_graphs.pair(0, 8) == 44
+    # A name by number would rename the logit of that number, whose probability pages read from its text.
+    nodes = [attribution_graphs.feature(1, 1, 0), attribution_graphs.node("L", "logit", 2, 0, 4, clerp='Output ":"')]
+    store.add_graph(attribution_graphs.graph("alike", nodes=nodes), map=["tiny/{layer}-res"])
+    store.edit_graph("alike", name={"1_1_0": "a feature", "L": "a logit"})
+    document = http.get("/graph_data/alike.json").json
+    assert [node["clerp"] for node in document["nodes"]] == ["a feature", 'Output ":" (p=0.000)']
+    assert dict(json.loads(document["qParams"]["clerps"])) == {"1_1_0": "a feature", "L": "a logit"}
