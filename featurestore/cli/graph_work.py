@@ -32,9 +32,9 @@ GROUP BY ALL ORDER BY graphs DESC, nodes DESC, id LIMIT $k
 
 @click.command()
 @click.argument("path", type=click.Path())
-@click.option("--output", "-o", type=click.Path(), help="Write here: a file, or for a directory a directory.")
+@click.option("--output", "-o", type=click.Path(), help="Write here: a file, or a directory.")
 @click.option("--in-place", is_flag=True, help="Replace each file by its annotated form.")
-@click.option("--overwrite", is_flag=True, help="Replace what nodes say in `clerp` already.")
+@click.option("--overwrite", is_flag=True, help="Replace words that nodes have already.")
 @click.option("--pages", metavar="URL", help="Link nodes to the features' pages of this service.")
 @click.option(
     "--map", "map_", multiple=True, metavar="DICTIONARIES", help="Dictionaries of the nodes, as for `graph add`."
@@ -53,8 +53,9 @@ def annotate(
 ) -> None:
     """Write the store's labels into attribution graphs: the file at PATH, or every JSON file of a directory.
 
-    Labels go into `clerp`, where the tools show them; words that a person wrote there stay unless --overwrite is given.
-    Nothing is fetched, and the store is not changed. Files of a directory that hold no graph are named and left.
+    Labels go into `clerp`, where the tools show them. Words that a person wrote there, and names that a person gave in
+    a front end, stay unless --overwrite is given. Nothing is fetched, and the store is not changed. Files of a
+    directory that hold no graph are named and left.
 
     Example: featurestore graph annotate dallas.json --output dallas-labelled.json --pages http://127.0.0.1:8000
     """
@@ -78,7 +79,8 @@ def annotate(
                     raise
                 click.echo(f"left as it is: {file.name}: {exc}", err=True)
                 continue
-            target = file if output is None else Path(output) / file.name if source.is_dir() else Path(output)
+            into = output is not None and (source.is_dir() or Path(output).is_dir())
+            target = file if output is None else Path(output) / file.name if into else Path(output)
             _write(target, result.document)
             counts = {"features": result.features, "labelled": result.labelled, "kept": result.kept}
             rows.append({"file": str(target), **counts})
@@ -169,32 +171,33 @@ def _describe(node: featurestore.GraphNode) -> str:
 @click.argument("slug")
 @click.option("--cosine", type=float, default=0.8, show_default=True, help="Cosine from which directions are the same.")
 @click.option("--take", is_flag=True, help="Keep the groups as the graph's supernodes, beside those that it has.")
+@click.option("--only", multiple=True, metavar="NAME", help="Take this group alone. Repeatable.")
 @store_option
 @json_option
-def group(slug: str, cosine: float, take: bool, store: str, as_json: bool) -> None:
+def group(slug: str, cosine: float, take: bool, only: tuple[str, ...], store: str, as_json: bool) -> None:
     """Propose groups of a graph's nodes: features with the same label, or nearly the same decoder direction.
 
-    Nothing is kept unless --take is given.
+    Nothing is kept unless --take or --only is given. Nodes that are in a supernode already stay in it.
 
     Example: featurestore graph group dallas --cosine 0.9
     """
     from featurestore.graphs.analysis import propose_groups, read_vectors
+    from featurestore.graphs.view_edit import choose_groups
 
     with featurestore.connect(store) as opened:
         graph = opened.graph(slug)
         groups = propose_groups(graph, read_vectors(graph, opened.vector), cosine)
-        if take and groups:
-            before = graph.view.get("supernodes") or []
-            if not isinstance(before, list):
-                raise featurestore.Conflict("the graph's supernodes are kept as text by a front end: remove them there")
-            names = {tuple(each) for each in before}
-            added = [[each.name, *each.nodes] for each in groups if (each.name, *each.nodes) not in names]
-            opened.save_graph(slug, graph.view | {"supernodes": before + added})
+        taken = choose_groups(graph.view, groups, only) if take or only else {}
+        if taken:
+            opened.edit_graph(slug, group=taken)
     rows = [{"name": each.name, "nodes": list(each.nodes)} for each in groups]
     if as_json:
         print_json_lines(rows)
         return
     print_table([{"name": row["name"], "nodes": ", ".join(row["nodes"])} for row in rows])
+    if take or only:
+        names = ", ".join(taken) or "none: their nodes are in supernodes already"
+        click.echo(f"supernodes taken: {names}", err=True)
 
 
 @click.command()

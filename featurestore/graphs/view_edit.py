@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from featurestore.errors import BadRequest, NotFound
+from featurestore.graphs.analysis import NodeGroup
 from featurestore.graphs.file_format import KINDS
 from featurestore.graphs.nodes import find_places
 from featurestore.values.dictionary import Dictionary
@@ -57,15 +58,14 @@ def edit(
         for node_id in _find_nodes(graph, [given_node], dictionaries)
     }
     supernodes = [[title, *ids] for title, ids in groups.items()]
-    return graph.view | {
+    return name_nodes(graph.view, named, numbers or {}) | {
         "pinnedIds": _as_before(graph.view.get("pinnedIds"), pins, ",".join(pins)),
         "supernodes": _as_before(graph.view.get("supernodes"), supernodes),
-        "clerps": _as_before(graph.view.get("clerps"), _name(graph.view, named, numbers or {})),
     }
 
 
-def _name(view: Mapping[str, Any], named: Mapping[str, str | None], numbers: Numbers) -> list[list[str]]:
-    """Return the pairs of `clerps` after nodes were named; None takes a name back.
+def name_nodes(view: Mapping[str, Any], named: Mapping[str, str | None], numbers: Numbers) -> dict[str, Any]:
+    """Return a view in which nodes, by their ids, have these names; None takes a name back.
 
     Where a front end named features by their numbers, so does this: all nodes of a feature then have its name.
     """
@@ -78,7 +78,33 @@ def _name(view: Mapping[str, Any], named: Mapping[str, str | None], numbers: Num
             if text is not None:
                 names[other] = text
     keys = {(numbers.get(node_id, node_id) if by_number else node_id): text for node_id, text in names.items()}
-    return [list(pair) for pair in keys.items()]
+    return dict(view) | {"clerps": _as_before(view.get("clerps"), [list(pair) for pair in keys.items()])}
+
+
+def choose_groups(
+    view: Mapping[str, Any], proposed: Sequence[NodeGroup], only: Sequence[str] = ()
+) -> dict[str, list[str]]:
+    """Return the nodes of new supernodes by name, of proposed groups: all, or those of the names in `only`.
+
+    Nodes that are in a supernode already stay in it, and what is then alone is left out. Groups of the same name are
+    numbered. Raises NotFound for a name that no proposed group has.
+    """
+    for title in only:
+        if title not in {group.name for group in proposed}:
+            known = ", ".join(dict.fromkeys(group.name for group in proposed)) or "none"
+            raise NotFound(f"no proposed group is called {title!r:.80}; there are: {known}"[:400])
+    before = read_groups(view)
+    grouped = {node_id for node_ids in before.values() for node_id in node_ids}
+    chosen: dict[str, list[str]] = {}
+    for group in proposed:
+        node_ids = [node_id for node_id in group.nodes if node_id not in grouped]
+        if (only and group.name not in only) or len(node_ids) < 2:
+            continue
+        number, title = 2, group.name
+        while title in before or title in chosen:
+            number, title = number + 1, f"{group.name} ({number})"
+        chosen[title] = node_ids
+    return chosen
 
 
 def keep_names(before: Mapping[str, Any], view: Mapping[str, Any], numbers: Numbers) -> dict[str, Any]:

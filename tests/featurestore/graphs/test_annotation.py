@@ -82,10 +82,33 @@ def test_graphs_about_a_text_paths_and_groups(path, invoke):
     assert run("paths", "colons", "-k", "2")[0]["nodes"] == ["0_1_2", "2_4_2"]
     (group,) = run("group", "colons")
     assert group == {"name": "import statements 3", "nodes": ["0_3_1", "1_3_2"]}
+    # A node that a person has grouped stays where it is, and one alone is no group.
+    run("group", "colons", "--take")
+    with featurestore.connect(path) as store:
+        assert store.graph("colons").view["supernodes"] == [["a group", "0_3_1"]]
+        store.edit_graph("colons", ungroup=["a group"])
     run("group", "colons", "--take")
     run("group", "colons", "--take")
     with featurestore.connect(path) as store:
-        assert store.graph("colons").view["supernodes"] == [
-            ["a group", "0_3_1"],
-            ["import statements 3", "0_3_1", "1_3_2"],
-        ]
+        assert store.graph("colons").view["supernodes"] == [["import statements 3", "0_3_1", "1_3_2"]]
+        # Taken by name, in the form in which a front end has saved the others.
+        store.save_graph("colons", {"supernodes": '[["mine","0_8_2"]]'})
+    refused = invoke(main, ["graph", "group", "colons", "--only", "none", "--store", str(path)])
+    assert refused.exit_code == 3 and "there are: import statements 3" in refused.stderr
+    run("group", "colons", "--only", "import statements 3")
+    with featurestore.connect(path) as store:
+        assert store.graph("colons").view["supernodes"] == '[["mine","0_8_2"],["import statements 3","0_3_1","1_3_2"]]'
+
+
+def test_names_given_in_a_front_end_are_words_too(either):
+    content = attribution_graphs.graph()
+    number = str(attribution_graphs.pair(0, 3))
+    content["qParams"]["clerps"] = json.dumps([[number, "theirs"], ["1_3_2", "by node"]])
+    result = annotate(either, content, [MAP])
+    assert (result.labelled, result.kept) == (1, 3)
+    assert words(result.document) == words(content) | {"1_5_2": either.feature("tiny/1-res/5").label}
+    assert result.document["qParams"] == content["qParams"]
+    again = annotate(either, content, [MAP], overwrite=True)
+    assert (again.labelled, again.kept) == (4, 0)
+    assert words(again.document)["0_3_1"] == either.feature("tiny/0-res/3").label
+    assert again.document["qParams"]["clerps"] == "[]"

@@ -7,7 +7,8 @@ import pytest
 from featurestore import BadRequest, NotFound
 from featurestore.cli.main import main
 from featurestore.graphs import analysis
-from featurestore.graphs.view_edit import keep_names, number_features, read_names
+from featurestore.graphs.analysis import NodeGroup
+from featurestore.graphs.view_edit import choose_groups, keep_names, number_features, read_names
 from featurestore.web import create_app
 from tests.support import attribution_graphs, tiny
 
@@ -122,3 +123,13 @@ def test_what_a_front_end_saves_keeps_names_that_it_does_not_know():
     }
     assert keep_names(before, {"clerps": None}, numbers) == {"clerps": f'[["{NUMBER}","a"],["44","b"]]'}
     assert keep_names({}, {"clerps": None}, numbers) == {"clerps": None}
+
+
+def test_proposed_groups_are_taken_beside_those_that_are_there():
+    proposed = [NodeGroup("x", ("a", "b")), NodeGroup("x", ("c", "d", "e")), NodeGroup("y", ("f", "g"))]
+    assert choose_groups({}, proposed) == {"x": ["a", "b"], "x (2)": ["c", "d", "e"], "y": ["f", "g"]}
+    view = {"supernodes": [["x", "a"], ["z", "c"]]}
+    assert choose_groups(view, proposed) == {"x (2)": ["d", "e"], "y": ["f", "g"]}
+    assert choose_groups(view, proposed, ["y"]) == {"y": ["f", "g"]}
+    with pytest.raises(NotFound, match="called 'w'; there are: x, y"):
+        choose_groups(view, proposed, ["w"])
