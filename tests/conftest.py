@@ -75,16 +75,37 @@ LONG = (
     "featurestore/web/api/test_batches.py",
     "bench/test_search.py",
     "bench/test_harvest.py",
+    "featurestore/web/test_browser_compare.py",
+    "featurestore/web/test_browser_feature.py",
+    "featurestore/web/test_browser_text.py",
+    "featurestore/store/test_damaged_indexes.py",
+    "featurestore/test_id_forms.py",
+    "featurestore/tables/test_stored_types.py",
+    "featurestore/web/serving/test_workers.py",
+    "featurestore/maintenance/test_feature_maps.py",
+    "featurestore/maintenance/test_iceberg.py",
 )
+
+
+PLACES = {ROOT / "tests" / module: place for place, module in enumerate(LONG)}
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Modules that a run leaves out as a whole are not imported: all of them take a worker half a minute."""
+    if collection_path.name == "clients" and "not clients" in config.option.markexpr:
+        return True
+    if collection_path.suffix != ".py" or not collection_path.name.startswith("test_"):
+        return None
+    first = config.option.markexpr.split(" and ")[0]
+    return {"not long": collection_path in PLACES, "long": collection_path not in PLACES}.get(first) or None
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    places = {ROOT / "tests" / module: place for place, module in enumerate(LONG)}
     for item in items:
-        if item.path in places:
+        if item.path in PLACES:
             item.add_marker("long")
-    items.sort(key=lambda item: places.get(item.path, len(places)))
+    items.sort(key=lambda item: PLACES.get(item.path, len(PLACES)))
 
 
 @pytest.fixture(autouse=True, scope="session")

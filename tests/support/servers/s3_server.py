@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
 from featurestore.storage.base import Storage
@@ -21,6 +20,9 @@ from featurestore.storage.locations import storage_at
 @contextlib.contextmanager
 def serve_bucket(cache: Path) -> Iterator[str]:
     """Serve an empty bucket; its URL. AWS_... variables say where it is, FEATURESTORE_CACHE where `cache` is."""
+    # Takes seconds to import, of each process that collects tests.
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     app = put_in_one_step(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)
