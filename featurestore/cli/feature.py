@@ -12,6 +12,7 @@ from featurestore.cli.example_line import draw_example
 from featurestore.extension.commands import complete_features, connect_local, json_option, store_option
 from featurestore.extension.output import format_cell, open_console, print_json_lines, print_table
 
+LOGITS = 10  # tokens raised and lowered most that are named; --json has all
 INDENT = " " * 10  # the width of an activation before its example
 
 
@@ -62,7 +63,9 @@ def show_feature(page: featurestore.Feature) -> None:
         )
     for title, logits in (("raises", page.top_logits), ("lowers", page.bottom_logits)):
         if logits:
-            out.print(Text(f"{title}  " + "  ".join(f"{effect.token!r} {effect.value:+.2f}" for effect in logits)))
+            tokens = [f"{effect.token!r} {effect.value:+.2f}" for effect in logits[:LOGITS]]
+            more = [f"({len(logits) - LOGITS} more with --json)"] if len(logits) > LOGITS else []
+            out.print(Text(f"{title}  " + "  ".join(tokens + more)))
     if page.histogram and any(page.histogram):
         out.print(Text("activations  " + spark(page.histogram, page.histogram_edges or ())))
     band = None

@@ -36,6 +36,7 @@ FIELDS = {"tokens": "fires", "logits": "raises"}  # fields of the index, by the 
 SHARE = 0.5  # a token counts from this share of its example's largest activation
 REACH = 4  # a word reaches at most this many tokens to either side
 GAP = "\x1f"  # between words that are no neighbours; two of them between examples
+RAISED = 10  # tokens whose logits a feature raises most that count: those farther down say less of it
 STEP = 4096  # features read at a time
 LAYOUT = 2  # version of the index's documents; an index of another one is built again
 
@@ -266,7 +267,7 @@ class _Reader:
         rows = self._rows.of_features(part, numpy.arange(start, stop), ["feature", "top_logits"])
         by_feature = dict(zip(rows["feature"].to_pylist(), rows["top_logits"].to_pylist(), strict=True))
         return [
-            [effect["token"] for effect in by_feature.get(feature) or [] if effect["token"] is not None]
+            [effect["token"] for effect in (by_feature.get(feature) or [])[:RAISED] if effect["token"] is not None]
             for feature in range(start, stop)
         ]
 

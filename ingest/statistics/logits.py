@@ -10,7 +10,7 @@ import torch
 
 from ingest.sae import Sae
 
-LOGITS = 10  # tokens kept at each end, raised and lowered most
+LOGITS = 20  # tokens kept at each end, raised and lowered most; a page folds those after the tenth
 BINS = 40  # of the histogram of effects
 BLOCK_ELEMENTS = 32_000_000  # features times tokens whose effects are held at once: 128 MB
 ROWS_ELEMENTS = 3_000_000  # of these, so many are summarised at once: they stay in the processor's cache
@@ -21,7 +21,7 @@ CHUNKS = 1024  # of a row, see _find_extremes
 class LogitEffects(NamedTuple):
     """Effects of n features on the logits of all tokens.
 
-    `ids` int64 and `values` float32 (n, 10) are the tokens raised most, strongest first; `low_ids` and `low_values`
+    `ids` int64 and `values` float32 (n, 20) are the tokens raised most, strongest first; `low_ids` and `low_values`
     those lowered most. Mean, standard deviation, skewness and kurtosis are (n,) float32, the last two NaN where all
     effects are equal. `histogram` (n, 40) int32 counts tokens in bins of equal width from the lowest to the highest
     effect.
@@ -79,7 +79,7 @@ def _summarise(logits: torch.Tensor, scratch: _Scratch) -> tuple[torch.Tensor, .
 
 
 def _find_extremes(logits: torch.Tensor, largest: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return ids and values (n, 10) of the largest or smallest numbers of each row, several times faster than topk.
+    """Return ids and values (n, 20) of the largest or smallest numbers of each row, several times faster than topk.
 
     The largest of all are in the chunks with the largest maxima, so topk looks only at those.
     """

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from featurestore import Example, Feature, LogitEffect
 
+EFFECTS = 10  # tokens raised and lowered most that a site names
 NUMBERS = (
     "density",
     "active_tokens",
@@ -50,7 +51,7 @@ def _histogram(counts: Sequence[int] | None, edges: Sequence[float] | None) -> l
 
 
 def _effects(effects: Sequence[LogitEffect]) -> list[list[Any]]:
-    return [[effect.token, shorten(effect.value)] for effect in effects]
+    return [[effect.token, shorten(effect.value)] for effect in effects[:EFFECTS]]
 
 
 def _example(example: Example) -> list[Any]:

@@ -311,7 +311,7 @@ def test_weights_alone_say_norms_and_logits(world, tmp_path):
     assert harvested.sql(statement).equals(bare.sql(statement))
     page = alone.feature("small/1-res/0")
     assert (page.state, page.density, page.examples, page.coactive) == ("unharvested", None, (), ())
-    assert len(page.top_logits) == 10
+    assert len(page.top_logits) == 20
     assert bare.feature("small/1-res/0").top_logits == ()
     for store in (alone, bare):
         store.index()
