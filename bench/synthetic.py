@@ -26,19 +26,24 @@ NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 
 def build(
-    path: Path, features: int, dim: int, advance: Callable[[int], None], examples: bool = True
+    path: Path,
+    features: int,
+    dim: int,
+    advance: Callable[[int], None],
+    examples: bool = True,
+    of_dictionary: int = D_SAE,
 ) -> featurestore.Store:
     """Write a store of `features` features with decoder vectors of `dim` numbers, in one commit a dictionary.
 
-    Continues a store whose writing was interrupted.
+    A dictionary has at most `of_dictionary` features. Continues a store whose writing was interrupted.
     """
     store = featurestore.Store(path) if path.exists() else featurestore.create(path)
     names = {dictionary.dictionary for dictionary in store.dictionaries()}
     if not names:
         with store.writer("bench") as writer:
             _write_corpus(writer, numpy.random.default_rng(0))
-    for number, first in enumerate(range(0, features, D_SAE)):
-        d_sae = min(D_SAE, features - first)
+    for number, first in enumerate(range(0, features, of_dictionary)):
+        d_sae = min(of_dictionary, features - first)
         name = f"synthetic/{number}-res"
         if name in names:
             continue
