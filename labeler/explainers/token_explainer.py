@@ -43,7 +43,7 @@ OUTSTANDING = 1.35  # times the tenth largest logit
 def select_outstanding(effects: Sequence[tuple[str, float]]) -> list[str]:
     """Return those of the promoted tokens (largest logit first) that stand out from the last of them.
 
-    `effects` are the ten largest. Every decoder vector has these. For most vectors of early layers they are noise, all about as large.
+    `effects` are the ten largest. For most vectors of early layers they are noise, all about as large.
     """
     return [token for token, value in effects if value >= OUTSTANDING * effects[-1][1]]
 

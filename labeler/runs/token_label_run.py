@@ -45,7 +45,8 @@ def _write_labels(store: Store, dictionary: str, progress: Progress) -> Iterator
             [(effect["token"], effect["value"]) for effect in row["top_logits"] or []]
         )
         for row in store.sql(
-            "SELECT feature, top_logits[1:10] AS top_logits FROM stored.features WHERE dictionary = $name", {"name": dictionary}
+            "SELECT feature, top_logits[1:10] AS top_logits FROM stored.features WHERE dictionary = $name",
+            {"name": dictionary},
         ).to_pylist()
     }
     shares: dict[int, FiringShares] = {}

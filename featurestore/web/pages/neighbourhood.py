@@ -9,7 +9,7 @@ from flask import render_template
 from flask.typing import ResponseReturnValue
 
 from featurestore.interface import FeatureStore
-from featurestore.web.pages.drawings.neighbourhood_layout import SHAPES, choose_shapes, lay_out
+from featurestore.web.pages.drawings.neighbourhood_layout import PHONE, SCREEN, SHAPES, choose_shapes, lay_out
 from featurestore.web.pages.page import Page
 from featurestore.web.requests import read
 from featurestore.wire.requests import Request
@@ -32,7 +32,7 @@ def show_neighbourhood(store: FeatureStore, model: str, source: str, index: str)
     return render_template(
         "neighbourhood.html",
         neighbourhood=neighbourhood,
-        drawing=lay_out(neighbourhood),
+        drawings={"screen": lay_out(neighbourhood, SCREEN), "phone": lay_out(neighbourhood, PHONE)},
         k=k,
         chance=chance,
         near=[pair for pair in others if chance is None or pair[1].score >= chance.cosine],

@@ -82,9 +82,13 @@ def test_no_label_covers_another_as_it_is_drawn(chromium, url):
     """By the browser's own fonts, which the layout only estimates."""
     with open_page(chromium, url) as page:
         page.goto(NEIGHBOURHOOD)
-        boxes = page.eval_on_selector_all(".graph .name", "all => all.map(e => e.getBoundingClientRect().toJSON())")
-        assert len(boxes) > 5
-        for one, other in itertools.combinations(boxes, 2):
-            across = min(one["right"], other["right"]) - max(one["left"], other["left"])
-            down = min(one["bottom"], other["bottom"]) - max(one["top"], other["top"])
-            assert across <= 1 or down <= 4, "lines of text may touch by what is empty above their letters"
+        for width in (1200, 375):
+            page.set_viewport_size({"width": width, "height": 800})
+            drawn = page.eval_on_selector_all(".graph .name", "all => all.map(e => e.getBoundingClientRect().toJSON())")
+            boxes = [box for box in drawn if box["width"]]  # only the drawing for this width is shown
+            assert 2 < len(boxes) < len(drawn)
+            assert all(box["left"] >= 0 and box["right"] <= width for box in boxes)
+            for one, other in itertools.combinations(boxes, 2):
+                across = min(one["right"], other["right"]) - max(one["left"], other["left"])
+                down = min(one["bottom"], other["bottom"]) - max(one["top"], other["top"])
+                assert across <= 1 or down <= 4, "lines of text may touch by what is empty above their letters"

@@ -8,10 +8,25 @@ from typing import NamedTuple
 from featurestore.values.hits import Neighbourhood
 from featurestore.web.pages.drawings.label_places import LabelPlace, place_labels
 
-WIDTH, HEIGHT = 1120, 720
-RINGS = ((0.0, 0.0), (250.0, 165.0), (430.0, 300.0))  # radii across and down
-RADII = (13.0, 10.0, 8.0)  # of nodes, by ring
-FONTS = (14.0, 12.0, 10.5)
+
+class Sheet(NamedTuple):
+    """What is drawn on: its size, and for each ring its radii across and down, those of nodes, and the font's size.
+
+    Rings up to `named` have labels.
+    """
+
+    width: int
+    height: int
+    rings: tuple[tuple[float, float], ...]
+    radii: tuple[float, ...]
+    fonts: tuple[float, ...]
+    named: int
+
+
+SCREEN = Sheet(1120, 720, ((0, 0), (250, 165), (430, 300)), (13, 10, 8), (14, 12, 10.5), 2)
+# The second ring of a phone has numbers alone: the list says their labels.
+PHONE = Sheet(360, 600, ((0, 0), (112, 185), (166, 286)), (13, 11, 8.5), (13, 11.5, 10.5), 1)
+READABLE = 7.5  # radius of a node that has room for its number
 # Outlines of nodes within a square from -1 to 1; a dictionary has one of them.
 SHAPES = {
     "circle": "M1 0A1 1 0 1 1-1 0A1 1 0 1 1 1 0Z",
@@ -26,7 +41,8 @@ SHAPES = {
 class PlacedNode(NamedTuple):
     """A feature at its place; `ring` is 0 in the middle, 1 or 2.
 
-    `number` is its place in the list of neighbours, from 1; 0 in the middle. `shape` is its dictionary's.
+    `number` is its place in the list of neighbours, from 1; 0 in the middle, and where a node is too small for it.
+    `shape` is its dictionary's.
     """
 
     id: str
@@ -66,32 +82,39 @@ def choose_shapes(neighbourhood: Neighbourhood) -> dict[str, str]:
     return {name: list(SHAPES)[n % len(SHAPES)] for n, name in enumerate(names)}
 
 
-def lay_out(neighbourhood: Neighbourhood) -> Drawing:
+def lay_out(neighbourhood: Neighbourhood, sheet: Sheet = SCREEN) -> Drawing:
     """Return the graph with features of the second ring placed near those of the first that they are nearest to.
 
     Labels have places where they cover nothing, the nearest features' first; one that has none is in the list alone.
     """
     places = _place(neighbourhood)
-    points = {id: _point(ring, angle) for id, (ring, angle) in places.items()}
+    points = {id: _point(sheet, ring, angle) for id, (ring, angle) in places.items()}
     shapes = choose_shapes(neighbourhood)
     order = sorted(enumerate(neighbourhood.nodes), key=lambda pair: (places[pair[1].id][0], pair[0]))
     rings = [places[hit.id][0] for _, hit in order]
+    radii = [_fit(sheet, ring, rings.count(ring)) for ring in range(len(sheet.rings))]
     texts = [
-        (*points[hit.id], RADII[ring] * 1.25, hit.label or "no label", FONTS[ring])
+        (
+            *points[hit.id],
+            radii[ring] * 1.25,
+            (hit.label or "no label") if ring <= sheet.named else "",
+            sheet.fonts[ring],
+        )
         for (_, hit), ring in zip(order, rings, strict=True)
     ]
+    places_of_labels = place_labels(texts, sheet.width, sheet.height)
     nodes = [
         PlacedNode(
             hit.id,
             *points[hit.id],
             ring,
-            RADII[ring],
-            number,
+            radii[ring],
+            number if radii[ring] >= READABLE else 0,
             shapes[hit.dictionary],
             label,
             f"{hit.id}: {hit.label or 'no label'} (cosine {hit.score:.3f})",
         )
-        for (number, hit), ring, label in zip(order, rings, place_labels(texts, WIDTH, HEIGHT), strict=True)
+        for (number, hit), ring, label in zip(order, rings, places_of_labels, strict=True)
     ]
     lines = [
         EdgeLine(
@@ -102,7 +125,7 @@ def lay_out(neighbourhood: Neighbourhood) -> Drawing:
         )
         for edge in neighbourhood.edges
     ]
-    return Drawing(WIDTH, HEIGHT, lines, nodes)
+    return Drawing(sheet.width, sheet.height, lines, nodes)
 
 
 def _place(neighbourhood: Neighbourhood) -> dict[str, tuple[int, float]]:
@@ -141,6 +164,13 @@ def _mean(angles: list[float]) -> float:
     return (mean + math.pi / 2) % (2 * math.pi)
 
 
-def _point(ring: int, angle: float) -> tuple[float, float]:
-    across, down = RINGS[ring]
-    return round(WIDTH / 2 + across * math.cos(angle), 1), round(HEIGHT / 2 + down * math.sin(angle), 1)
+def _fit(sheet: Sheet, ring: int, count: int) -> float:
+    """Return the radius of a ring's nodes: the sheet's, or a smaller one where so many would cover each other."""
+    across, down = sheet.rings[ring]
+    length = 2 * math.pi * math.sqrt((across**2 + down**2) / 2)
+    return round(min(sheet.radii[ring], length / (2.5 * count)), 1) if ring and count else sheet.radii[ring]
+
+
+def _point(sheet: Sheet, ring: int, angle: float) -> tuple[float, float]:
+    across, down = sheet.rings[ring]
+    return round(sheet.width / 2 + across * math.cos(angle), 1), round(sheet.height / 2 + down * math.sin(angle), 1)

@@ -33,11 +33,15 @@ class Value(NamedTuple):
 
 
 class Facet(NamedTuple):
-    """A facet with its values, most matches first; `field` is its name in the URL."""
+    """A facet with its values, most matches first; `field` is its name in the URL.
+
+    `shared` says that all hits have its one value: there is nothing to filter by.
+    """
 
     field: str
     title: str
     values: list[Value]
+    shared: bool
 
 
 FIELDS = ("layer", "kind", "density", "explainer", "labelled", "scored")
@@ -76,12 +80,12 @@ def _check(field: str, value: str, choices: Sequence[str]) -> None:
 
 
 def count_facets(
-    hits: Iterable[Hit],
+    hits: Sequence[Hit],
     dictionaries: Mapping[str, Dictionary],
     scores: Mapping[str, float],
     chosen: Mapping[str, str],
 ) -> list[Facet]:
-    """Return the facets of these hits; one whose hits all have the same value is left out, unless it is chosen.
+    """Return the facets of these hits; one of which no hit has a value is left out, unless it is chosen.
 
     `scores` are those of labels by the feature's id, `chosen` the values that are filtered by field.
     """
@@ -109,8 +113,9 @@ def count_facets(
         ]
         if picked and not any(value.chosen for value in values):
             values.append(Value(picked, titles[field][picked][0] if field in titles else picked, 0, True))
-        if len(values) > 1 or picked:
-            facets.append(Facet(field, title, values))
+        if values:
+            shared = [value.matches for value in values] == [len(hits)] and not picked
+            facets.append(Facet(field, title, values, shared))
     return facets
 
 

@@ -23,10 +23,12 @@ def test_a_facet_counts_what_its_filter_leaves(store):
     dictionaries = {dictionary.dictionary: dictionary for dictionary in store.dictionaries()}
     hits = store.nearest("tiny/0-res/3", k=1000, all=True).hits
     counted = facets.count_facets(hits, dictionaries, {}, {})
-    assert [facet.field for facet in counted] == ["dictionary", "layer", "density", "explainer", "labelled"]
+    fields = ["model", "dictionary", "layer", "kind", "density", "explainer", "labelled"]
+    assert [facet.field for facet in counted] == fields
+    assert [facet.field for facet in counted if facet.shared] == ["model", "kind"]
     for facet in counted:
         for value in facet.values:
-            if facet.field == "dictionary":
+            if facet.field in ("model", "dictionary"):
                 rest = store.nearest("tiny/0-res/3", k=1000, all=True, within=value.value)
             else:
                 where = facets.write_condition({facet.field: value.value}, None, explainers)
