@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy
 
-from bench import synthetic
+from bench.support import synthetic
 from labeler.llm.journal import Journal, hash_request
 
 ANSWER = {

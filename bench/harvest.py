@@ -30,8 +30,8 @@ import numpy
 import torch
 
 import featurestore
-from bench.apart import PROCESSES, apart
-from bench.harvest_inputs import count_heads, read_corpus, write_inputs
+from bench.support.apart import PROCESSES, apart
+from bench.support.harvest_inputs import count_heads, read_corpus, write_inputs
 from ingest import weights
 from ingest.harvest.forward_pass import TILE_TOKENS, ForwardPass
 from ingest.harvest.harvest import harvest

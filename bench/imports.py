@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 
 import featurestore
-from bench.apart import PROCESSES, apart
+from bench.support.apart import PROCESSES, apart
 from featurestore.extension.without_pandas import block_pandas
 from ingest.formats.import_run import ImportPlan, local_sources, run
 from ingest.formats.readers import neuronpedia

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import featurestore
-from bench import synthetic
-from bench.apart import PROCESSES, apart
+from bench.support import synthetic
+from bench.support.apart import PROCESSES, apart
 from labeler.llm.asker import Asker
 from labeler.llm.completions import Answer
 from labeler.llm.endpoint import Endpoint

@@ -1,11 +1,11 @@
 """Searching labels over HTTP, end to end: `python -m bench.meaning [--features N] [--data PATH] [--json]`.
 
-Builds a store of N labelled features (bench/synthetic.py; no examples), serves it on a loopback port, and searches by
-a different text each time: parsing, embedding the query on the CPU, both label indexes, fusion, labels of the hits,
-JSON. Prints beside it the time of embedding the query alone, and the service's processor time per query, to which
-other work on the machine adds little. The service has answered other texts before, like one that has run for a while;
-the latency of the first of them is printed too. The labels' vectors are drawn, in clusters, instead of embedded, which
-would take hours for millions; the work of the index is the same. With --data the store is kept there, and an
+Builds a store of N labelled features (bench/support/synthetic.py; no examples), serves it on a loopback port, and
+searches by a different text each time: parsing, embedding the query on the CPU, both label indexes, fusion, labels of
+the hits, JSON. Prints beside it the time of embedding the query alone, and the service's processor time per query, to
+which other work on the machine adds little. The service has answered other texts before, like one that has run for a
+while; the latency of the first of them is printed too. The labels' vectors are drawn, in clusters, instead of embedded,
+which would take hours for millions; the work of the index is the same. With --data the store is kept there, and an
 interrupted build is continued. With --json the last line is one object.
 """
 
@@ -28,8 +28,8 @@ import numpy
 from faiss.contrib import exhaustive_search
 
 import featurestore
-from bench import synthetic
 from bench.basics import free_port, wait_for
+from bench.support import synthetic
 from featurestore.client import Client
 from featurestore.query import Mode
 from featurestore.search import embedders, vectors

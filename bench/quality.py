@@ -3,8 +3,8 @@
 Each line of the file of pairs has a query and, after a tab, the ids of the features that answer it (any of them
 counts). The pairs in the project (bench/data/demo_queries.tsv) are of the demo store, and were written from features'
 examples and logits without looking at a ranking; another store needs another file. With --dictionary, an id may be an
-index alone. With --labels, sets of labels are measured instead, with queries by the rule that bench/quality_sets.py
-states, and with --paraphrases (bench/data/paraphrases.tsv) also these.
+index alone. With --labels, sets of labels are measured instead, with queries by the rule that
+bench/support/quality_sets.py states, and with --paraphrases (bench/data/paraphrases.tsv) also these.
 
 Prints recall (hit) at 1, 10 and 50 and MRR (of the first 100), with the standard error over queries, of every way to
 search, for the queries that its weights may be chosen on and for those that are kept aside (by the parity of a hash),
@@ -27,7 +27,7 @@ from typing import Any
 import numpy
 
 import featurestore
-from bench import quality_sets
+from bench.support import quality_sets
 from featurestore.search import embedders
 
 PAIRS = Path(__file__).parent / "data" / "demo_queries.tsv"

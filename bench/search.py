@@ -1,7 +1,7 @@
 """Nearest vectors side by side: `python -m bench.search [--features N] [--dim D] [--json]`.
 
-Builds clustered vectors shaped like decoder directions (bench/decoders.py), then runs our index and each peer that
-is installed on the same files and queries, each in a new process, peers at the least effort that reaches our
+Builds clustered vectors shaped like decoder directions (bench/support/decoders.py), then runs our index and each peer
+that is installed on the same files and queries, each in a new process, peers at the least effort that reaches our
 recall. Prints build time, memory, latency and recall, without filters and with random ones. `--sizes 100000,1000000`
 runs our index at several sizes and extrapolates the growth to larger ones. With --json the last line is one object.
 
@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy
 
-from bench.engines import ENGINES, Engine, StoreIndex
-from bench.search_measure import measure
-from bench.search_task import Task, make_task
+from bench.support.engines import ENGINES, Engine, StoreIndex
+from bench.support.search_measure import measure
+from bench.support.search_task import Task, make_task
 
 
 def main() -> None:

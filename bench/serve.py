@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from bench import synthetic
-from bench.hostile import format_flood, measure_flood
-from bench.load import CONNECTIONS, SAMPLES, get_status, put_load, put_mixed_load
+from bench.support import synthetic
+from bench.support.hostile import format_flood, measure_flood
+from bench.support.load import CONNECTIONS, SAMPLES, get_status, put_load, put_mixed_load
 
 DIM = 64
 TURNS = 8  # of the bare route and the page: a machine's speed changes from one second to the next
@@ -45,7 +45,7 @@ server.run()
 """
 WRITER = """
 import sys, time, numpy, featurestore
-from bench import synthetic
+from bench.support import synthetic
 store, rng = featurestore.connect(sys.argv[1]), numpy.random.default_rng()
 name = store.dictionaries()[0].dictionary
 while True:

@@ -1,7 +1,7 @@
 """python -m bench.site: a static site of many features without examples, and its bytes a feature.
 
-The store is bench.synthetic's. Its labels have no embedder here: vectors drawn at random stand for those of labels and
-words, which are as large as real ones.
+The store is bench.support.synthetic's. Its labels have no embedder here: vectors drawn at random stand for those of
+labels and words, which are as large as real ones.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy
 
-from bench import synthetic
+from bench.support import synthetic
 from ingest.formats.site import write_site
 
 TARGET_BYTES = 1500

@@ -1,9 +1,9 @@
 """python -m bench.store: costs of a store of millions of features, in milliseconds and bytes.
 
-Builds a synthetic store (bench/synthetic.py) of --features and one of 100,000 features, and prints for both: latency of
-one feature's whole page; aggregates over all features beside the same ones over a native DuckDB table; bytes per
-feature; time from opening to the first answer, in a new process; and speed of writing. With --features 0 it measures
-the view `examples` over a vocabulary of 262,144 alone.
+Builds a synthetic store (bench/support/synthetic.py) of --features and one of 100,000 features, and prints for both:
+latency of one feature's whole page; aggregates over all features beside the same ones over a native DuckDB table; bytes
+per feature; time from opening to the first answer, in a new process; and speed of writing. With --features 0 it
+measures the view `examples` over a vocabulary of 262,144 alone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import duckdb
 import pyarrow
 
 import featurestore
-from bench import synthetic
+from bench.support import synthetic
 from featurestore.extension.progress import show_progress
 
 AGGREGATES = {

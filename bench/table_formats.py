@@ -20,7 +20,7 @@ import numpy
 import pyarrow
 
 import featurestore
-from bench import synthetic
+from bench.support import synthetic
 
 ROWS = 50  # labels in each commit, as a labeller writes them
 

@@ -6,9 +6,9 @@ import sys
 
 import numpy
 
-from bench import decoders
-from bench.engines import draws
-from bench.search_task import SELECTIVITIES, Task, find_true_neighbours
+from bench.support import decoders
+from bench.support.engines import draws
+from bench.support.search_task import SELECTIVITIES, Task, find_true_neighbours
 from featurestore.search import vectors
 
 

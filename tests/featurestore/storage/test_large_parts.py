@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 
 import featurestore
-from bench import synthetic
+from bench.support import synthetic
 from tests.support.servers import s3_server
 
 FEATURES = 34_000  # more than a row group of features, and 150 of examples

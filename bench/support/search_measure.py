@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy
 
-from bench.engines import Engine
-from bench.search_task import SELECTIVITIES, STREAM, K, Task, compute_cosines
+from bench.support.engines import Engine
+from bench.support.search_task import SELECTIVITIES, STREAM, K, Task, compute_cosines
 from featurestore.search import vectors
 
 REMOVED = (1_000, 10_000)  # nearest rows that the hardest filters forbid, a filter for each query

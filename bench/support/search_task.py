@@ -11,8 +11,8 @@ from pathlib import Path
 import faiss
 import numpy
 
-from bench import decoders
-from bench.engines import draws, unit_blocks
+from bench.support import decoders
+from bench.support.engines import draws, unit_blocks
 from featurestore.search import vectors
 
 K = 10

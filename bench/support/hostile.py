@@ -1,7 +1,7 @@
 """A feature page under a flood of hostile requests: conditions that take long, half-sent requests, SQL bombs.
 
-The flood comes from a process of its own, `python -m bench.hostile PORT`: its threads must not delay the requests whose
-time is taken. It prints the answers that it got when its standard input ends.
+The flood comes from a process of its own, `python -m bench.support.hostile PORT`: its threads must not delay the
+requests whose time is taken. It prints the answers that it got when its standard input ends.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from bench.load import find_descendants, put_load
+from bench.support.load import find_descendants, put_load
 
 HALF_SENT = 1010  # connections
 RATE = 20.0  # feature pages a second
@@ -50,7 +50,7 @@ def measure_flood(process: int, port: int, pages: Iterator[str], seconds: float)
     put_load(port, pages, 1.0)
     before = read_processor_seconds(process)
     alone = put_load(port, pages, seconds, 1, RATE) | subtract(read_processor_seconds(process), before)
-    command = [sys.executable, "-m", "bench.hostile", str(port)]
+    command = [sys.executable, "-m", "bench.support.hostile", str(port)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as flood:
         time.sleep(2.0)
         before = read_processor_seconds(process)
