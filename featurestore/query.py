@@ -119,7 +119,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         # `over="tokens"` reads better than a tuple of one, so both are taken.
         values |= {name: (values[name],) for name in MANY if isinstance(values.get(name), str)}
         if hasattr(values.get("vector"), "tolist"):  # an array of NumPy or torch
-            values["vector"] = values["vector"].tolist()
+            values["vector"] = _list_numbers(values["vector"])
         try:
             query = msgspec.convert(values, cls, strict=strict)
         except msgspec.ValidationError as exc:
@@ -246,3 +246,12 @@ def _literals(kind: msgspec.inspect.Type) -> list[str]:
         case msgspec.inspect.VarTupleType() | msgspec.inspect.ListType():
             return _literals(kind.item_type)
     return []
+
+
+def _list_numbers(vector: Any) -> list[Any]:
+    """Return an array as a list, of 32-bit numbers with the digits that they have: a request is half as long."""
+    if str(getattr(vector, "dtype", "")).rpartition(".")[2] == "float32" and vector.ndim == 1:
+        from featurestore.display.float32 import round_floats32  # not with the module: it loads pyarrow
+
+        return round_floats32(vector.tolist())
+    return vector.tolist()  # type: ignore[no-any-return]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy
 
 from featurestore.display.characters import find_first
+from featurestore.display.float32 import round_float32, round_floats32
 from featurestore.display.text import quote_label
 from featurestore.errors import BadRequest, Unavailable
 from featurestore.ids import DictionariesLike, FeaturesLike, dictionary_texts
@@ -188,10 +189,10 @@ def _compare(
             feature=feature,
             label=label,
             density=density,
-            max_activation=largest,
-            score=float(difference[feature] / max(abs(largest), texts[:, feature].max())),
-            mean=float(texts[:, feature].mean()),
-            mean_against=float(against[:, feature].mean()),
+            max_activation=round_float32(largest),
+            score=round_float32(difference[feature] / max(abs(largest), texts[:, feature].max())),
+            mean=round_float32(texts[:, feature].mean()),
+            mean_against=round_float32(against[:, feature].mean()),
             fires=float((texts[:, feature] > 0).mean()),
             fires_against=float((against[:, feature] > 0).mean()),
         )
@@ -314,14 +315,15 @@ def _describe(
         dense = numpy.zeros(tokens, dtype=numpy.float32)
         dense[positions[of_feature]] = values[of_feature]
         token = int(numpy.abs(dense).argmax())
+        values = round_floats32(dense)
         yield ActiveFeature(
             id=f"{dictionary}/{feature}",
             dictionary=dictionary,
             feature=feature,
             label=label,
             density=density,
-            max_activation=largest,
-            activation=float(dense[token]),
+            max_activation=round_float32(largest),
+            activation=values[token],
             token=token,
-            activations=tuple(float(x) for x in dense),
+            activations=tuple(values),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from featurestore.display.float32 import round_float32
 from featurestore.display.text import shorten
 from featurestore.search.cursor import Match
 from featurestore.search.direction import VectorRanking
@@ -65,7 +66,7 @@ class VectorReasons:
         """The cosine, such as "cosine 0.913 into layer 3"."""
         layer = self._ranking.layer(match.number)
         why = f"cosine {match.score:.3f}" + ("" if layer is None else f" into layer {layer}")
-        return Explanation(why, (Reason(kind="vectors", score=match.score),), False, 0)
+        return Explanation(why, (Reason(kind="vectors", score=round_float32(match.score)),), False, 0)
 
 
 class TextReasons:
@@ -127,10 +128,10 @@ class TextReasons:
         matched = self._words.count_in(label)
         if name == "meaning":
             place = f", #{evidence.rank}" if evidence.rank else ""
-            reason = Reason(kind="meaning", score=evidence.score, rank=evidence.rank)
+            reason = Reason(kind="meaning", score=round_float32(evidence.score), rank=evidence.rank)
             return _Explained(f"close in meaning (cosine {evidence.score:.2f}{place}){other}", reason, matched)
         words = tuple(self._words.find_in(label))
-        reason = Reason(kind="words", score=evidence.score, rank=evidence.rank, words=words)
+        reason = Reason(kind="words", score=round_float32(evidence.score), rank=evidence.rank, words=words)
         found = f"has the word{'s' if len(words) > 1 else ''} {' '.join(words)}" if words else "has parts of words"
         return _Explained(f"{found}{_place(evidence)}{other}", reason, matched)
 
@@ -146,7 +147,7 @@ class TextReasons:
         count = sum(map(bool, words_by_window))
         reason = Reason(
             kind="tokens",
-            score=evidence.score,
+            score=round_float32(evidence.score),
             rank=evidence.rank,
             words=words,
             examples=count,
@@ -167,9 +168,11 @@ class TextReasons:
         for place, logit in enumerate(self._pages.top_logits(self._catalog.id(number)), 1):
             if _is_same(logit.token, text) or self._words.find_in(logit.token):
                 sentence = f"raises {logit.token!r} {logit.value:+.2f} (its #{place}){_place(evidence)}"
-                reason = Reason(kind="logits", score=evidence.score, rank=evidence.rank, words=(logit.token,))
+                reason = Reason(
+                    kind="logits", score=round_float32(evidence.score), rank=evidence.rank, words=(logit.token,)
+                )
                 return _Explained(sentence, reason, self._words.count_in(logit.token))
-        reason = Reason(kind="logits", score=evidence.score, rank=evidence.rank)
+        reason = Reason(kind="logits", score=round_float32(evidence.score), rank=evidence.rank)
         return _Explained(f"raises {text!r}{_place(evidence)}", reason, 0)
 
 

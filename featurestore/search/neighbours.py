@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 import numpy
 
+from featurestore.display.float32 import round_float32
 from featurestore.errors import BadRequest, NotFound, Unavailable
 from featurestore.ids import DictionariesLike, dictionary_texts
 from featurestore.progress import Progress, Stage
@@ -78,7 +79,7 @@ def neighbourhood(
 
 
 def _score(hit: Hit, direction: numpy.ndarray, vector: Callable[[str], numpy.ndarray]) -> Hit:
-    cosine = float(vectors.unit(vector(hit.id)[None])[0] @ direction)
+    cosine = round_float32(vectors.unit(vector(hit.id)[None])[0] @ direction)
     return msgspec.structs.replace(hit, score=cosine, why=f"cosine {cosine:.3f}")
 
 
@@ -174,5 +175,9 @@ def _duplicates(catalog: Catalog, pages: FeaturePages, pairs: Sequence[_Pair]) -
     for pair in pairs:
         id, other = catalog.id(pair.first), catalog.id(pair.second)
         yield Duplicate(
-            id=str(id), label=cards[id].label, other=str(other), other_label=cards[other].label, cosine=pair.cosine
+            id=str(id),
+            label=cards[id].label,
+            other=str(other),
+            other_label=cards[other].label,
+            cosine=round_float32(pair.cosine),
         )

@@ -7,6 +7,7 @@ from itertools import islice
 
 import numpy
 
+from featurestore.display.float32 import round_float32
 from featurestore.errors import BadRequest, Unavailable
 from featurestore.query import Query
 from featurestore.search import cursor, embedders
@@ -200,7 +201,7 @@ def _hit(id: FeatureId, match: Match, reasons: Reasons, card: Card, copies: tupl
         id=str(id),
         dictionary=id.dictionary,
         feature=id.feature,
-        score=match.score,
+        score=round_float32(match.score),
         why=explanation.why,
         copies=copies,
         reasons=explanation.reasons,

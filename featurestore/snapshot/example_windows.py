@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy
 
+from featurestore.display.float32 import round_floats32
 from featurestore.errors import BadStore
 from featurestore.storage.log import Snapshot
 from featurestore.storage.log_files import Part
@@ -109,7 +110,7 @@ def _dense(cut: Cut, lengths: numpy.ndarray) -> list[tuple[float, ...]]:
     _, values = cut.lists("activations")
     ends = numpy.cumsum(lengths)
     dense = numpy.zeros(int(ends[-1]))
-    dense[numpy.repeat(ends - lengths, counts) + offsets] = values
+    dense[numpy.repeat(ends - lengths, counts) + offsets] = round_floats32(values)
     whole = dense.tolist()
     stops = ends.tolist()
     return [tuple(whole[start:stop]) for start, stop in zip([0, *stops], stops, strict=False)]

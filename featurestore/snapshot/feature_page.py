@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from featurestore.conventions import list_edges
+from featurestore.display.float32 import list_rows, round_float32
 from featurestore.errors import BadStore
 from featurestore.snapshot.catalog import Catalog
 from featurestore.snapshot.example_windows import ExampleWindows
@@ -130,7 +131,8 @@ class FeaturePages:
                 "WHERE (dictionary, feature) IN (SELECT unnest(?), unnest(?))",
                 [[id.dictionary for id in ids], [id.feature for id in ids]],
             )
-            return {FeatureId(*row[:2]): Card(*row[2:]) for row in rows}
+            cards = (Card(*row[2:])._replace(max_activation=round_float32(row[5])) for row in rows)
+            return {FeatureId(*row[:2]): card for row, card in zip(rows, cards, strict=True)}
         cards = {}
         stale = self._labels.of([id for id in ids if self._is_stale(id)], RANKED_BY)
         for id in ids:
@@ -213,7 +215,7 @@ class FeaturePages:
             return row
         wanted = ["feature", *columns] if columns else None
         part = shard.features
-        rows: list[Row] = self._rows.of_feature(part, id.feature, wanted).to_pylist() if part else []
+        rows: list[Row] = list_rows(self._rows.of_feature(part, id.feature, wanted)) if part else []
         if len(rows) != 1:
             raise BadStore(f"the store has {len(rows)} rows of {id}, not one; run `featurestore check`")
         return rows[0]

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow
 import pyarrow.compute
 
+from featurestore.display.float32 import round_column
 from featurestore.errors import BadRequest
 
 # By DuckDB's names. A type that is not listed, also one that a newer DuckDB adds, has to be cast.
@@ -60,9 +61,10 @@ def plain_rows(batch: pyarrow.RecordBatch | pyarrow.Table) -> list[dict[str, Any
 
 
 def plain_values(column: pyarrow.Array | pyarrow.ChunkedArray) -> list[Any]:
-    """Return the values of a column as `plain_rows` does."""
+    """Return the values of a column as `plain_rows` does; numbers of 32 bits have the digits that they have."""
     plain = _without_nanoseconds(column.type)
-    values: list[Any] = (column if plain is column.type or plain == column.type else column.cast(plain)).to_pylist()
+    column = column if plain is column.type or plain == column.type else column.cast(plain)
+    values: list[Any] = round_column(column).to_pylist()
     return values
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy
 import pyarrow
 
+from featurestore.display.float32 import round_floats32
 from featurestore.tables.arrow_file import FEW, MICROSECONDS, OFFSETS, Batch, Numbers
 
 Read = Callable[[Batch, int, int], list[Any]]  # the values of rows from low to high
@@ -88,6 +89,7 @@ def _mask(values: list[Any], batch: Batch, first: int, low: int, high: int) -> l
 def _numbers(numbers: Numbers, first: int) -> Read:
     """Return a reader of numbers and nulls in one step: most cells of a page are numbers."""
     few, size, data = numbers.few, numbers.size, first + 1
+    is_float32 = numbers.dtype == numpy.float32
 
     def read_numbers(batch: Batch, low: int, high: int) -> list[Any]:
         """Return numbers, None for null."""
@@ -96,6 +98,8 @@ def _numbers(numbers: Numbers, first: int) -> Read:
             values = list(few[high - low](batch.memory, places[data] + low * size))
         else:
             values = batch.numbers(data, numbers.dtype, low, high).tolist()
+        if is_float32:
+            values = round_floats32(values)
         if places[first] < 0:
             return values
         return _mask(values, batch, first, low, high)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy
 
+from featurestore.display.float32 import round_float32
 from featurestore.errors import BadRequest
 from featurestore.progress import Progress
 from featurestore.query import Query
@@ -159,7 +160,7 @@ class Comparer:
                         label=cards[id].label,
                         other=str(other),
                         other_label=cards[other].label,
-                        cosine=float(matches.cosines[row]),
+                        cosine=round_float32(matches.cosines[row]),
                         mutual=bool(mutual[row]),
                     )
                 )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy
 
+from featurestore.display.float32 import round_float32
 from featurestore.errors import BadRequest, NotFound
 from featurestore.search import vectors
 from featurestore.search.comparison.places import Firing, merge_windows, share
@@ -95,7 +96,7 @@ def _compare_vectors(
         row: list[float | None] = []
         for second, other in zip(directions, spaces, strict=True):
             comparable = first is not None and second is not None and space == other and first.shape == second.shape
-            row.append(float(numpy.clip(first @ second, -1, 1)) if comparable else None)  # type: ignore[operator]
+            row.append(round_float32(numpy.clip(first @ second, -1, 1)) if comparable else None)  # type: ignore[operator]
         rows.append(tuple(row))
     return tuple(rows), notes
 

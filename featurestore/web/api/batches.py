@@ -12,6 +12,7 @@ import numpy
 import pyarrow
 from flask import Response, request
 
+from featurestore.display.float32 import round_floats32
 from featurestore.errors import BadRequest
 from featurestore.ids import id_texts
 from featurestore.interface import FeatureStore
@@ -61,7 +62,7 @@ def vectors(store: FeatureStore, selection: VectorsRequest) -> VectorsAnswer | R
     """Returns decoder vectors, as JSON or as one Arrow table."""
     rows, ids = store.vectors(selection.ids), id_texts(selection.ids)
     if ARROW not in request.accept_mimetypes.values():
-        values = (VectorAnswer(id, row.tolist()) for id, row in zip(ids, rows, strict=True))
+        values = (VectorAnswer(id, round_floats32(row)) for id, row in zip(ids, rows, strict=True))
         return responses.whole_or_stream(responses.json_list("vectors", [values]), JSON)
     numbers = pyarrow.array(numpy.ascontiguousarray(rows).reshape(-1), pyarrow.float32())
     lists = pyarrow.FixedSizeListArray.from_arrays(numbers, rows.shape[1] or 1)

@@ -6,6 +6,7 @@ import re
 
 import msgspec
 
+from featurestore.display.float32 import round_floats32
 from featurestore.ids import id_text
 from featurestore.interface import FeatureStore
 from featurestore.values.dictionary import StoreInfo
@@ -26,4 +27,4 @@ def info(store: FeatureStore, request: Nothing) -> StoreInfo:
 @answers(questions.VECTOR)
 def vector(store: FeatureStore, request: VectorRequest, id: str) -> VectorAnswer:
     """Returns a feature's decoder vector as a list of numbers."""
-    return VectorAnswer(id_text(id), store.vector(id, request.target).tolist())
+    return VectorAnswer(id_text(id), round_floats32(store.vector(id, request.target)))
