@@ -18,6 +18,7 @@ from featurestore.storage.user_files import is_remembered
 from featurestore.values.dictionary import Dictionary
 from featurestore.values.feature import id_texts
 from featurestore.values.hits import Activating, ActiveFeature, Contrast, ContrastFeature
+from featurestore.values.notes import Notes
 from featurestore.weights import MayOpen, check_location
 
 ORDERS = ("specific", "activation")
@@ -53,7 +54,7 @@ def activating(
         raise BadRequest(f"order: '{order}' is not one of {', '.join(ORDERS)}")
     _check_k(k)
     if _is_empty(dictionary):
-        return Activating(text=text, tokens=(), features=(), notes=(EMPTY,))
+        return Activating(text=text, tokens=(), features=(), **Notes().add("empty_list", EMPTY).fields())
     dictionaries = _choose_dictionaries(catalog, dictionary)
     run = _model_runner()
     _check_locations(dictionaries, may_open)
@@ -66,13 +67,14 @@ def activating(
         else "activation over the feature's maximum; dense features and those seen rarely count less"
     )
     on = "" if token is None else f" on {quote_label(tokens[place.start])}"
-    notes = (f"{len(features):,} features fire{on}; ordered by {measure}",)
+    sentence = f"{len(features):,} features fire{on}; ordered by {measure}"
+    notes = Notes().add("fired", sentence, features=len(features))
     return Activating(
         text=text,
         tokens=tuple(tokens),
         token_ids=tuple(getattr(tokens, "ids", ())),
         features=tuple(features[:k]),
-        notes=notes,
+        **notes.fields(),
     )
 
 
@@ -96,7 +98,8 @@ def activating_of(
         raise BadRequest(f"features: {len(ids):,} were given; {MOST_K:,} at most are taken")
     if not ids or _is_empty(dictionary):
         empty = "features is an empty list, which matches nothing"
-        return Activating(text=text, tokens=(), features=(), notes=(EMPTY if ids else empty,))
+        notes = Notes().add("empty_list", EMPTY if ids else empty)
+        return Activating(text=text, tokens=(), features=(), **notes.fields())
     names = list(dict.fromkeys(id.dictionary for id in ids))
     if dictionary is not None:
         within = {chosen.dictionary for chosen in _choose_dictionaries(catalog, dictionary)}
@@ -119,12 +122,14 @@ def activating_of(
     }
     ordered = tuple(by_id[str(id)] for id in ids)
     firing = sum(feature.activation != 0 for feature in ordered)
+    sentence = f"{firing:,} of {len(ordered):,} given features fire; in the order given"
+    notes = Notes().add("given_fired", sentence, firing=firing, features=len(ordered))
     return Activating(
         text=text,
         tokens=tuple(tokens),
         token_ids=tuple(getattr(tokens, "ids", ())),
         features=ordered,
-        notes=(f"{firing:,} of {len(ordered):,} given features fire; in the order given",),
+        **notes.fields(),
     )
 
 
@@ -145,7 +150,9 @@ def contrast(
     _check_texts("against", against)
     _check_k(k)
     if _is_empty(dictionary):
-        return Contrast(texts=len(texts), against=len(against), features=(), notes=(EMPTY,))
+        return Contrast(
+            texts=len(texts), against=len(against), features=(), **Notes().add("empty_list", EMPTY).fields()
+        )
     dictionaries = _choose_dictionaries(catalog, dictionary)
     run = _model_runner()
     _check_locations(dictionaries, may_open)
@@ -158,8 +165,9 @@ def contrast(
         features += _compare(engine, name, *sides)
     features.sort(key=lambda feature: (-feature.score, feature.id))
     measure = "score: difference of the mean strongest activations of a text, as a share of the feature's largest"
-    notes = (f"{len(features):,} features fire more on the first texts; {measure}",)
-    return Contrast(texts=len(texts), against=len(against), features=tuple(features[:k]), notes=notes)
+    sentence = f"{len(features):,} features fire more on the first texts; {measure}"
+    notes = Notes().add("fired_more", sentence, features=len(features))
+    return Contrast(texts=len(texts), against=len(against), features=tuple(features[:k]), **notes.fields())
 
 
 def _check_texts(name: str, texts: Sequence[str]) -> None:

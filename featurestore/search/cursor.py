@@ -12,6 +12,7 @@ import msgspec
 
 from featurestore.errors import BadRequest
 from featurestore.query import Query
+from featurestore.values.notes import Notes
 
 # Pages end after this many hits. For more there is SQL: `FROM semantic('...', k := 10000)`, or all of `features`.
 DEEPEST = 100_000
@@ -54,7 +55,7 @@ class _Cursor(msgspec.Struct, array_like=True):
     start: int
 
 
-def start_of(query: Query, commit: int, notes: list[str]) -> int:
+def start_of(query: Query, commit: int, notes: Notes) -> int:
     """The number of hits before the page that a query asks for.
 
     Raises BadRequest when its cursor belongs to another query. A cursor of an older commit is taken, with a note added
@@ -71,7 +72,8 @@ def start_of(query: Query, commit: int, notes: list[str]) -> int:
     if not 0 <= cursor.start < DEEPEST:
         raise BadRequest(f"cursor: pages end after {DEEPEST:,} hits; narrow the query, or ask by SQL")
     if cursor.commit != commit:
-        notes.append("the store has changed since the page before, so hits may be missing here or come twice")
+        sentence = "the store has changed since the page before, so hits may be missing here or come twice"
+        notes.add("store_changed", sentence)
     return cursor.start
 
 

@@ -21,6 +21,7 @@ from featurestore.snapshot.catalog import Catalog, Choice
 from featurestore.snapshot.feature_page import FeaturePages
 from featurestore.values.feature import Feature, LabelledNeighbour
 from featurestore.values.hits import Duplicate, Duplicates, Edge, Hit, Neighbourhood
+from featurestore.values.notes import Notes
 
 MOST_NEAR, MOST_PAIRS = 50, 10_000
 EMPTY = "{} is an empty list, which matches nothing"
@@ -75,6 +76,7 @@ def neighbourhood(
         nodes=(centre[0], *others),
         edges=tuple(Edge(source, target, cosine) for (source, target), cosine in edges.items()),
         notes=near.notes,
+        note_codes=near.note_codes,
     )
 
 
@@ -102,7 +104,8 @@ def duplicates(
     space = space_of(catalog, dictionary)
     others = _others(catalog, dictionary, against)
     if against is not None and not others:
-        return Duplicates(dictionary=dictionary, compared=0, pairs=(), notes=(EMPTY.format("against"),))
+        empty = Notes().add("empty_list", EMPTY.format("against"))
+        return Duplicates(dictionary=dictionary, compared=0, pairs=(), **empty.fields())
     if not others:
         raise BadRequest(f"against: no other dictionary of the store lives in {space}; name {dictionary} itself")
     choice = catalog.choice(Query.of({"text": "-", "within": (dictionary,)}))
@@ -118,11 +121,13 @@ def duplicates(
                 # A pair within one dictionary may be found from both ends.
                 pairs[frozenset((pair.first, pair.second))] = pair
     best = sorted(pairs.values(), key=lambda pair: (-pair.cosine, pair.first, pair.second))
+    sentence = f"{len(best):,} of {compared:,} features have one of cosine {cosine:g} or more"
+    notes = Notes().add("paired", sentence, paired=len(best), compared=compared, cosine=cosine)
     return Duplicates(
         dictionary=dictionary,
         compared=compared,
         pairs=tuple(_duplicates(catalog, pages, best[:k])),
-        notes=(f"{len(best):,} of {compared:,} features have one of cosine {cosine:g} or more", *choice.notes),
+        **notes.extend(choice.notes).fields(),
     )
 
 

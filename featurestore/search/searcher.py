@@ -26,7 +26,9 @@ from featurestore.snapshot.catalog import Catalog, Choice
 from featurestore.snapshot.feature_page import Card, FeaturePages
 from featurestore.values.feature import FeatureId
 from featurestore.values.hits import Hit, Hits
+from featurestore.values.notes import Notes
 
+WORDS_ONLY = "searched by words only: "
 FEW_LABELLED = 0.5  # a smaller share of features with a label is noted
 
 
@@ -60,11 +62,11 @@ class Searcher:
         for id in (*query.near, *query.unlike):
             self._catalog.feature_id(id)
         choice = self._catalog.choice(query)
-        notes = list(choice.notes)
+        notes = Notes(choice.notes)
         start = cursor.start_of(query, self._commit, notes)
         if not choice.count:
-            notes.append("no feature is left by the filter")
-            return Hits(query, (), tuple(notes))
+            notes.add("nothing_left", "no feature is left by the filter")
+            return Hits(query, (), **notes.fields())
         ranking: Ranking
         if query.text is not None:
             ranking, reasons = self._rank_by_text(query, choice, notes)
@@ -76,11 +78,21 @@ class Searcher:
         full = len(page) == query.k and start + query.k < choice.count
         next_page = cursor.cursor_at(query, self._commit, start + query.k) if full else None
         if not isinstance(reasons, TextReasons):
-            return Hits(query, page, tuple(notes), next_page)
+            return Hits(query, page, next=next_page, **notes.fields())
         quality = reasons.quality(page)
         if quality.weak:
-            notes.append(quality.note)
-        return Hits(query, page, tuple(notes), next_page, quality.weak, quality.cosine, quality.matched, quality.asked)
+            words = {"words_matched": quality.matched, "words_asked": quality.asked} if quality.asked else {}
+            notes.add("weak", quality.note, cosine=quality.cosine, **words)
+        return Hits(
+            query,
+            page,
+            next=next_page,
+            weak=quality.weak,
+            cosine=quality.cosine,
+            words_matched=quality.matched,
+            words_asked=quality.asked,
+            **notes.fields(),
+        )
 
     def space_of(self, id: str) -> str:
         """The space a feature's decoder vector lives in."""
@@ -97,7 +109,7 @@ class Searcher:
         ranking = VectorRanking(index, direction, choice, named, bool(query.opposite))
         return ranking, VectorReasons(ranking)
 
-    def _rank_by_text(self, query: Query, choice: Choice, notes: list[str]) -> tuple[Ranking, Reasons]:
+    def _rank_by_text(self, query: Query, choice: Choice, notes: Notes) -> tuple[Ranking, Reasons]:
         assert query.text is not None
         words = Words.of(query.text) if query.mode != "semantic" else Words(query.text, ())
         over = query.over or (("labels",) if query.mode in ("semantic", "keyword") else ("labels", "tokens"))
@@ -108,23 +120,25 @@ class Searcher:
             if query.over or "tokens" not in over or not self._token_index():
                 raise
             labels, over = None, ("tokens",)
-            notes.append(f"searched the tokens that top examples fire on only: {exc}")
+            notes.add("tokens_only", f"searched the tokens that top examples fire on only: {exc}")
         if labels and (count := labels.count_labelled(choice)) < FEW_LABELLED * choice.count:
-            notes.append(f"{count:,} of {choice.count:,} features that may be found have a label")
+            sentence = f"{count:,} of {choice.count:,} features that may be found have a label"
+            notes.add("few_labelled", sentence, labelled=count, features=choice.count)
         by_label = self._searches_of_labels(query, labels, words, choice, notes) if labels else {}
         searches: dict[str, Search] = {**by_label}
         tokens = self._token_index() if set(over) - {"labels"} else None
         if tokens:
             if tokens.missing and query.over:
-                notes.append(_note_missing(len(tokens.missing)))
+                count = len(tokens.missing)
+                notes.add("tokens_not_indexed", _note_missing(count), dictionaries=count)
             searches |= {name: _by_token(tokens, words, choice, name) for name in over if name != "labels"}
         if not words.clauses and "meaning" not in searches and searches.keys() <= {"words"}:
-            notes.append("the text has no words to look for")
+            notes.add("no_words", "the text has no words to look for")
         ranking = TextRanking(searches, {name: search.look_up for name, search in by_label.items()})
         return ranking, TextReasons(ranking, words, self._catalog, self._pages, labels, tokens)
 
     def _searches_of_labels(
-        self, query: Query, labels: LabelIndex, words: Words, choice: Choice, notes: list[str]
+        self, query: Query, labels: LabelIndex, words: Words, choice: Choice, notes: Notes
     ) -> dict[str, _ByLabel]:
         """Searches of labels by meaning, by words or both, by their names."""
         by_meaning, by_words = self._modes(query, labels, words, notes)
@@ -145,22 +159,25 @@ class Searcher:
         return searches
 
     @staticmethod
-    def _modes(query: Query, index: LabelIndex, words: Words, notes: list[str]) -> tuple[bool, bool]:
+    def _modes(query: Query, index: LabelIndex, words: Words, notes: Notes) -> tuple[bool, bool]:
         """Whether labels are searched by meaning, and whether by words."""
         if index.missing:
-            notes.append(f"{index.missing:,} labels are newer than the index: run `featurestore index`")
+            sentence = f"{index.missing:,} labels are newer than the index: run `featurestore index`"
+            notes.add("labels_not_indexed", sentence, labels=index.missing)
         if query.mode == "semantic":
             return True, False
         if query.mode == "keyword":
             return False, True
         if any(clause.sign for clause in words.clauses):
-            notes.append("searched by words only: + and - say which words a label must and must not have")
+            notes.add("words_only_signs", WORDS_ONLY + "+ and - say which words a label must and must not have")
         elif query.mode is None and index.refusal:
-            notes.append(f"searched by words only: {index.refusal}")
+            notes.add("words_only_embedder_refused", f"{WORDS_ONLY}{index.refusal}")
         elif query.mode is None and not embedders.available(index.embedder_setting or embedders.DEFAULT):
-            notes.append("searched by words only: searching by meaning needs pip install 'featurestore[embed]'")
+            needs = "searching by meaning needs pip install 'featurestore[embed]'"
+            notes.add("words_only_embedder_missing", WORDS_ONLY + needs)
         elif query.mode is None and not index.semantic:
-            notes.append("searched by words only: the labels are not embedded yet, run `featurestore index`")
+            not_yet = "the labels are not embedded yet, run `featurestore index`"
+            notes.add("words_only_not_embedded", WORDS_ONLY + not_yet)
         else:
             return True, True
         return False, True

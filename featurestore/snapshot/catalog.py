@@ -22,6 +22,7 @@ from featurestore.sql.conditions import Selection, subqueries_allowed
 from featurestore.values.dictionary import Dictionary, pick_dictionary
 from featurestore.values.feature import FeatureId, FeatureLike, id_text
 from featurestore.values.lists import is_list_name
+from featurestore.values.notes import Notes
 
 T = TypeVar("T")
 WHERE_SECONDS = 30.0
@@ -32,12 +33,12 @@ KEPT_CHOICES = 16  # each takes a megabyte for a million features
 class Choice:
     """The features that a query may return. Never changes; keeps what others derive from it as long as it lives."""
 
-    def __init__(self, mask: numpy.ndarray, notes: Sequence[str] = ()):
+    def __init__(self, mask: numpy.ndarray, notes: Notes | None = None):
         """`mask` has a boolean for each feature of the catalog; `notes` tell the reader which features are left out."""
         mask.flags.writeable = False
         self.mask = mask
         self.count = int(numpy.count_nonzero(mask))
-        self.notes = tuple(notes)
+        self.notes = notes or Notes()
         self._derived: dict[Hashable, Any] = {}
 
     def once(self, key: Hashable, derive: Callable[[], T]) -> T:
@@ -192,31 +193,33 @@ class Catalog:
 
     def _choose(self, query: Query) -> Choice:
         mask = self._within(query.within)
-        notes: list[str] = []
+        notes = Notes()
         if query.among is not None:
             mask &= self._among(query.among, notes)
         if query.where is not None:
             mask &= self._where(query.where)
         for name in ("within", "among"):
             if getattr(query, name) == ():
-                return Choice(mask, [f"{name} is an empty list, which matches nothing"])
+                return Choice(mask, Notes().add("empty_list", f"{name} is an empty list, which matches nothing"))
         if query.structural is not None:
             mask, structural_notes = self._choose_structural(mask, query.structural)
-            notes += structural_notes
+            notes.extend(structural_notes)
         if query.all:
             return Choice(mask, notes)
-        hidden_counts = []
+        hidden_counts: dict[str, int] = {}
         for state, in_state in self._states.items():
             hidden = int(numpy.count_nonzero(mask & in_state))
             if hidden:
-                hidden_counts.append(f"{hidden:,} {state}")
+                hidden_counts[state] = hidden
         for in_state in self._states.values():
             mask &= ~in_state
         if hidden_counts:
-            notes.append(f"left out: {' and '.join(hidden_counts)} features (all=true shows them)")
+            counted = " and ".join(f"{hidden:,} {state}" for state, hidden in hidden_counts.items())
+            numbers = {state.replace("-", "_"): hidden for state, hidden in hidden_counts.items()}
+            notes.add("left_out", f"left out: {counted} features (all=true shows them)", **numbers)
         return Choice(mask, notes)
 
-    def _among(self, given: Sequence[str], notes: list[str]) -> numpy.ndarray:
+    def _among(self, given: Sequence[str], notes: Notes) -> numpy.ndarray:
         """The features of these ids, and of the lists that `@name` stands for; what is left out is noted."""
         mask = numpy.zeros(self.size, dtype=bool)
         for id in given:
@@ -227,20 +230,25 @@ class Catalog:
             present = [self.number(listed) for listed in ids if self.holds(listed)]
             mask[present] = True
             if not ids:
-                notes.append(f"the list {id} is empty")
+                notes.add("list_empty", f"the list {id} is empty")
             elif len(present) < len(ids):
-                notes.append(f"{len(ids) - len(present):,} of the {len(ids):,} features of {id} are not in the store")
+                missing = len(ids) - len(present)
+                sentence = f"{missing:,} of the {len(ids):,} features of {id} are not in the store"
+                notes.add("list_features_missing", sentence, missing=missing, features=len(ids))
         return mask
 
-    def _choose_structural(self, mask: numpy.ndarray, wanted: bool) -> tuple[numpy.ndarray, list[str]]:
+    def _choose_structural(self, mask: numpy.ndarray, wanted: bool) -> tuple[numpy.ndarray, Notes]:
         """The mask without structural features, or with these alone, and what to say of it."""
         structural, unknown = self._structural
         not_known = int(numpy.count_nonzero(mask & unknown))
-        notes = [f"whether they are structural is not known of {not_known:,} features"] if not_known else []
-        if wanted:
-            return mask & structural, notes
-        hidden = int(numpy.count_nonzero(mask & structural))
-        return mask & ~structural, [f"left out: {hidden:,} structural features", *notes] if hidden else notes
+        notes = Notes()
+        hidden = 0 if wanted else int(numpy.count_nonzero(mask & structural))
+        if hidden:
+            notes.add("left_out", f"left out: {hidden:,} structural features", structural=hidden)
+        if not_known:
+            sentence = f"whether they are structural is not known of {not_known:,} features"
+            notes.add("structural_unknown", sentence, features=not_known)
+        return mask & (structural if wanted else ~structural), notes
 
     def _within(self, names: Sequence[str] | None) -> numpy.ndarray:
         mask = numpy.full(self.size, names is None)

@@ -47,6 +47,7 @@ from featurestore.values.hits import Activating, Contrast, Duplicates, Hits, Nei
 from featurestore.values.jobs import Job, Jobs
 from featurestore.values.lists import FeatureList, FeatureLists
 from featurestore.values.matrix import Matrix, check_vectors
+from featurestore.values.notes import Notes
 from featurestore.values.parameters import Parameters, normalize
 from featurestore.values.row_stream import RowStream, RowTable
 from featurestore.weights import read_weights
@@ -77,7 +78,7 @@ class StoreReader(StoreConnection):
             embedder=index[0].about["embedder_id"] if index else None,
             label_rule=label_rule(view.snapshot),
             structural_rule=structural_rule(view.snapshot),
-            notes=tuple(_notes(view.snapshot)),
+            **_notes(view.snapshot).fields(),
         )
 
     def coverage(self) -> tuple[Coverage, ...]:
@@ -320,14 +321,17 @@ def _check_examples(examples: int | None) -> None:
         raise BadRequest(f"examples: {examples} is not a number of examples")
 
 
-def _notes(snapshot: Snapshot) -> Iterator[str]:
-    """Yield what the store's owner should do, such as building an index."""
+def _notes(snapshot: Snapshot) -> Notes:
+    """Returns what the store's owner should do, such as building an index."""
+    notes = Notes()
     index = snapshot.parts("label_index")
     newer = sum(part.rows for part in (not_covered(snapshot, index[0]) if index else snapshot.parts("labels")))
     if newer > FEW:
         are = "newer than the index" if index else "not indexed yet"
-        yield f"{newer:,} labels are {are}: run `featurestore index`"
+        notes.add("labels_not_indexed", f"{newer:,} labels are {are}: run `featurestore index`", labels=newer)
     stale = stale_features(snapshot)
     if stale:
         count = sum(part.rows for part in stale)
-        yield f"the best labels of {count:,} features are looked up each time: run `featurestore compact`"
+        sentence = f"the best labels of {count:,} features are looked up each time: run `featurestore compact`"
+        notes.add("best_labels_not_copied", sentence, features=count)
+    return notes

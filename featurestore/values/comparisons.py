@@ -12,6 +12,7 @@ from featurestore.display.numbers import format_value
 from featurestore.errors import BadRequest
 from featurestore.ids import FeatureLike, id_text, is_feature
 from featurestore.values.dictionary import Dictionary
+from featurestore.values.notes import NoteCode
 from featurestore.values.tables import Tabular
 
 MOST_FEATURES = 8  # side by side
@@ -94,6 +95,7 @@ class FeatureComparison(Tabular, msgspec.Struct, frozen=True, kw_only=True, tag_
     pairs: tuple[ComparedPair, ...]
     examples: tuple[ComparedExample, ...]
     notes: tuple[str, ...] = ()
+    note_codes: tuple[NoteCode, ...] = ()
 
     def _list_rows(self) -> tuple[type[msgspec.Struct], Sequence[msgspec.Struct]]:
         return ComparedPair, self.pairs
@@ -156,6 +158,7 @@ class DictionaryComparison(Tabular, msgspec.Struct, frozen=True, kw_only=True, t
     other_unmatched: tuple[MatchedFeature, ...]
     exact: bool = True
     notes: tuple[str, ...] = ()
+    note_codes: tuple[NoteCode, ...] = ()
 
     def _list_rows(self) -> tuple[type[msgspec.Struct], Sequence[msgspec.Struct]]:
         return MatchedFeature, self.matches

@@ -12,6 +12,7 @@ from featurestore.display import notebook
 from featurestore.display.text import suggest
 from featurestore.errors import NotFound
 from featurestore.ids import DictionaryLike, dictionary_text
+from featurestore.values.notes import NoteCode
 from featurestore.values.tables import Listing
 
 NEURONPEDIA = "https://www.neuronpedia.org"
@@ -108,7 +109,7 @@ class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What a store holds: rows, bytes and parts (files) of each table, its age, and the embedder of its label index.
 
     `label_rule` is the SQL expression by which the best label of a feature is chosen, `structural_rule` the one that
-    says which features are structural.
+    says which features are structural. `note_codes` are the notes for programs, in the same order.
     """
 
     location: str
@@ -126,6 +127,7 @@ class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
     label_rule: str
     structural_rule: str | None = None
     notes: tuple[str, ...] = ()
+    note_codes: tuple[NoteCode, ...] = ()
 
     def __repr__(self) -> str:
         counts = f"{self.dictionaries} dictionaries, {self.features:,} features, {self.labels:,} labels"

@@ -11,6 +11,7 @@ from featurestore.display import notebook
 from featurestore.display.text import quote_label
 from featurestore.query import Query
 from featurestore.values.kinds import Explainer, State
+from featurestore.values.notes import NoteCode
 from featurestore.values.tables import Tabular
 
 
@@ -59,7 +60,7 @@ class Hits(Tabular, msgspec.Struct, frozen=True):
 
     `next` is the cursor of the next page, which may turn out to be empty; None at the end. Of a query by text, `cosine`
     is the largest of the page by meaning, and `words_matched` the most of the `words_asked` that one hit has; the
-    answer is `weak` where all its hits are.
+    answer is `weak` where all its hits are. `note_codes` are the notes for programs, in the same order.
     """
 
     query: Query
@@ -70,6 +71,7 @@ class Hits(Tabular, msgspec.Struct, frozen=True):
     cosine: float | None = None
     words_matched: int | None = None
     words_asked: int | None = None
+    note_codes: tuple[NoteCode, ...] = ()
 
     def __len__(self) -> int:
         return len(self.hits)
@@ -133,6 +135,7 @@ class Activating(Tabular, msgspec.Struct, frozen=True, kw_only=True):
     features: tuple[ActiveFeature, ...]
     notes: tuple[str, ...] = ()
     token_ids: tuple[int, ...] = ()
+    note_codes: tuple[NoteCode, ...] = ()
 
     def _list_rows(self) -> tuple[type[msgspec.Struct], Sequence[msgspec.Struct]]:
         return ActiveFeature, self.features
@@ -186,6 +189,7 @@ class Contrast(Tabular, msgspec.Struct, frozen=True, kw_only=True):
     against: int
     features: tuple[ContrastFeature, ...]
     notes: tuple[str, ...] = ()
+    note_codes: tuple[NoteCode, ...] = ()
 
     def _list_rows(self) -> tuple[type[msgspec.Struct], Sequence[msgspec.Struct]]:
         return ContrastFeature, self.features
@@ -229,6 +233,7 @@ class Neighbourhood(Tabular, msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[Hit, ...]
     edges: tuple[Edge, ...]
     notes: tuple[str, ...] = ()
+    note_codes: tuple[NoteCode, ...] = ()
 
     def _list_rows(self) -> tuple[type[msgspec.Struct], Sequence[msgspec.Struct]]:
         return Edge, self.edges
@@ -259,6 +264,7 @@ class Duplicates(Tabular, msgspec.Struct, frozen=True, kw_only=True):
     compared: int
     pairs: tuple[Duplicate, ...]
     notes: tuple[str, ...] = ()
+    note_codes: tuple[NoteCode, ...] = ()
 
     def _list_rows(self) -> tuple[type[msgspec.Struct], Sequence[msgspec.Struct]]:
         return Duplicate, self.pairs

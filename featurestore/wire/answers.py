@@ -14,6 +14,7 @@ from featurestore.values.graphs import GraphSummary
 from featurestore.values.hits import Hit
 from featurestore.values.jobs import Job
 from featurestore.values.lists import ListSummary
+from featurestore.values.notes import NoteCode
 
 
 class DictionariesAnswer(msgspec.Struct, frozen=True):
@@ -37,7 +38,8 @@ class VectorAnswer(msgspec.Struct, frozen=True):
 
 
 class SearchAnswer(msgspec.Struct, frozen=True):
-    """Hits, best first, and the query as it was understood; notes say what the reader should know.
+    """Hits, best first, and the query as it was understood; notes say what the reader should know, and
+    note_codes the same for programs.
 
     Of a query by text: `weak` where no hit is better than what a meaningless query finds, the largest `cosine` by
     meaning, and the most of the words asked that one hit has.
@@ -51,6 +53,7 @@ class SearchAnswer(msgspec.Struct, frozen=True):
     cosine: float | None = None
     words_matched: int | None = None
     words_asked: int | None = None
+    note_codes: tuple[NoteCode, ...] = ()
 
 
 class ColumnOfRows(msgspec.Struct, frozen=True):

@@ -18,6 +18,7 @@ from featurestore.snapshot.catalog import Catalog, Choice
 from featurestore.snapshot.feature_page import FeaturePages
 from featurestore.values.comparisons import DictionaryComparison, MatchCount, MatchedFeature, list_thresholds
 from featurestore.values.matrix import Matrix
+from featurestore.values.notes import Notes
 
 # Products of numbers above which the index is asked instead: 65,536 features with as many, of width 4,608.
 MOST_EXACT = 2 * 10**13
@@ -98,7 +99,7 @@ class Comparer:
             unmatched=unmatched,
             other_unmatched=other_unmatched,
             exact=exact,
-            notes=tuple(_notes(mine, theirs, exact)),
+            **_notes(mine, theirs, exact).fields(),
         )
 
     def _read(self, name: str) -> Side:
@@ -208,13 +209,15 @@ def _histogram(side: Side, matches: Matches) -> tuple[int, ...]:
     return tuple(numpy.bincount(bins, minlength=BINS).tolist())
 
 
-def _notes(mine: Side, theirs: Side, exact: bool) -> list[str]:
-    notes = []
+def _notes(mine: Side, theirs: Side, exact: bool) -> Notes:
+    notes = Notes()
     for side in (mine, theirs):
         hidden = side.matrix.shape[0] - len(side.rows) - side.zero
         left_out = [f"{hidden:,} dead or always-on features"] if hidden else []
         left_out += [f"{side.zero:,} whose decoder vector is zero"] if side.zero else []
-        notes += [f"{side.name}: left out: {' and '.join(left_out)}"] if left_out else []
+        if left_out:
+            numbers = {"dead_or_always_on": hidden or None, "zero_vector": side.zero or None}
+            notes.add("left_out", f"{side.name}: left out: {' and '.join(left_out)}", **numbers)
     if not exact:
-        notes.append("matches are those that the index found: some may have a nearer one")
+        notes.add("index_is_approximate", "matches are those that the index found: some may have a nearer one")
     return notes

@@ -16,6 +16,7 @@ from featurestore.snapshot.feature_page import FeaturePages
 from featurestore.values.comparisons import ComparedExample, ComparedFeature, ComparedPair, FeatureComparison
 from featurestore.values.examples import Example
 from featurestore.values.feature import Feature, FeatureId, LogitEffect
+from featurestore.values.notes import Notes
 
 MOST_EXAMPLES = 100
 MOST_TOKENS = 20
@@ -47,13 +48,14 @@ def compare_features(
     ]
     unfired = [page.id for page, firing in zip(shown, firings, strict=True) if not firing.examples]
     if unfired:
-        notes.append(f"no examples of {', '.join(unfired)} are stored, so where it fires is not known")
+        sentence = f"no examples of {', '.join(unfired)} are stored, so where it fires is not known"
+        notes.add("no_examples", sentence, features=len(unfired))
     return FeatureComparison(
         features=tuple(_describe(page, firing) for page, firing in zip(shown, firings, strict=True)),
         cosines=cosines,
         pairs=tuple(pairs),
         examples=tuple(_interleave([page.id for page in shown], firings, examples)),
-        notes=tuple(notes),
+        **notes.fields(),
     )
 
 
@@ -73,24 +75,25 @@ def _describe(page: Feature, firing: Firing) -> ComparedFeature:
 
 def _compare_vectors(
     catalog: Catalog, ids: Sequence[FeatureId], read_vector: Callable[[str], numpy.ndarray]
-) -> tuple[tuple[tuple[float | None, ...], ...], list[str]]:
+) -> tuple[tuple[tuple[float | None, ...], ...], Notes]:
     """Return the matrix of cosines, and notes that say of which features it does not know them."""
     spaces = [catalog.dictionary(id.dictionary).space for id in ids]
     directions: list[numpy.ndarray | None] = []
-    notes = []
+    notes = Notes()
     for id in ids:
         try:
             vector = read_vector(str(id))
         except NotFound as exc:
-            notes.append(f"no cosines of {id}: {exc}")
+            notes.add("cosine_unknown", f"no cosines of {id}: {exc}")
             directions.append(None)
             continue
         if not vector.any():
-            notes.append(f"no cosines of {id}: its decoder vector is zero")
+            notes.add("cosine_unknown", f"no cosines of {id}: its decoder vector is zero")
         directions.append(vectors.unit(vector[None])[0] if vector.any() else None)
     known = list(dict.fromkeys(space for space in spaces if space is not None))
     if len(known) > 1:
-        notes.append(f"features of different spaces ({', '.join(known)}) have no cosine")
+        sentence = f"features of different spaces ({', '.join(known)}) have no cosine"
+        notes.add("spaces_differ", sentence, spaces=len(known))
     rows = []
     for first, space in zip(directions, spaces, strict=True):
         row: list[float | None] = []

@@ -4,6 +4,7 @@ import pytest
 
 from featurestore import BadRequest, Query
 from featurestore.search.cursor import DEEPEST, Match, cursor_at, in_order, start_of
+from featurestore.values.notes import NoteCode, Notes
 from tests.support import tiny
 
 
@@ -39,13 +40,16 @@ def test_no_ranking_is_asked_before_it_is_needed():
 
 
 def test_a_cursor_says_where_its_page_begins():
-    notes = []
+    notes = Notes()
     assert start_of(QUERY, 3, notes) == 0
     cursor = cursor_at(QUERY, 3, 40)
     assert start_of(Query.of({"text": "self", "k": 2, "cursor": cursor}), 3, notes) == 40
-    assert notes == []
+    assert notes.sentences == ()
     assert start_of(Query.of({"text": "self", "k": 2, "cursor": cursor}), 4, notes) == 40
-    assert notes == ["the store has changed since the page before, so hits may be missing here or come twice"]
+    assert notes.fields() == {
+        "notes": ("the store has changed since the page before, so hits may be missing here or come twice",),
+        "note_codes": (NoteCode("store_changed"),),
+    }
 
 
 def test_pages_end():
@@ -63,7 +67,7 @@ def test_pages_end():
 )
 def test_other_cursors_are_refused(cursor, words):
     with pytest.raises(BadRequest, match=words):
-        start_of(Query.of({"text": "self", "k": 2, "cursor": cursor}), 3, [])
+        start_of(Query.of({"text": "self", "k": 2, "cursor": cursor}), 3, Notes())
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pyarrow.parquet
 import pytest
 
 import featurestore
+from featurestore.display.float32 import list_rows
 from featurestore.storage.directory import Directory
 from featurestore.tables import grouped_rows
 from tests.support import tiny
@@ -180,9 +181,7 @@ def test_a_feature_is_cut_from_any_batch(tmp_path, monkeypatch):
     for source in (tmp_path / "rows.arrow", pyarrow.OSFile(str(tmp_path / "rows.arrow"))):
         found = grouped_rows.GroupedRows(source, 100)
         for feature in [*range(100, 140), *rng.integers(100, 130, 50).tolist()]:
-            wanted = (
-                table.filter(pyarrow.array(features == feature)).drop_columns(["dictionary", "feature"]).to_pylist()
-            )
+            wanted = list_rows(table.filter(pyarrow.array(features == feature)).drop_columns(["dictionary", "feature"]))
             cut = found.of_feature(feature)
             assert (cut.rows() if cut else []) == wanted
         assert found.table().equals(table.drop_columns(["dictionary"]))
