@@ -323,7 +323,7 @@ def _describe(
         dense = numpy.zeros(tokens, dtype=numpy.float32)
         dense[positions[of_feature]] = values[of_feature]
         token = int(numpy.abs(dense).argmax())
-        values = round_floats32(dense)
+        on_tokens = round_floats32(dense)
         yield ActiveFeature(
             id=f"{dictionary}/{feature}",
             dictionary=dictionary,
@@ -331,7 +331,7 @@ def _describe(
             label=label,
             density=density,
             max_activation=round_float32(largest),
-            activation=values[token],
+            activation=on_tokens[token],
             token=token,
-            activations=tuple(values),
+            activations=tuple(on_tokens),
         )

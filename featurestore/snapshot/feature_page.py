@@ -131,8 +131,7 @@ class FeaturePages:
                 "WHERE (dictionary, feature) IN (SELECT unnest(?), unnest(?))",
                 [[id.dictionary for id in ids], [id.feature for id in ids]],
             )
-            cards = (Card(*row[2:])._replace(max_activation=round_float32(row[5])) for row in rows)
-            return {FeatureId(*row[:2]): card for row, card in zip(rows, cards, strict=True)}
+            return {FeatureId(*row[:2]): Card(*row[2:])._replace(max_activation=round_float32(row[5])) for row in rows}
         cards = {}
         stale = self._labels.of([id for id in ids if self._is_stale(id)], RANKED_BY)
         for id in ids:

@@ -9,6 +9,7 @@ from featurestore import BadRequest, NotFound, Query
 from featurestore.snapshot.catalog import KEPT_CHOICES, Catalog, Choice
 from featurestore.values.dictionary import Dictionary
 from featurestore.values.feature import FeatureId
+from featurestore.values.notes import NoteCode
 from tests.support import tiny
 
 DEAD, ALWAYS_ON = 22, 23
@@ -70,9 +71,12 @@ def test_a_choice_leaves_out_dead_and_always_on_features(catalog):
     choice = catalog.choice(Query.of({"text": "x"}))
     assert choice.count == 26
     assert not choice.mask[[DEAD, ALWAYS_ON]].any()
-    assert choice.notes == ("left out: 1 dead and 1 always-on features (all=true shows them)",)
+    assert choice.notes.fields() == {
+        "notes": ("left out: 1 dead and 1 always-on features (all=true shows them)",),
+        "note_codes": (NoteCode("left_out", {"dead": 1, "always_on": 1}),),
+    }
     assert catalog.choice(Query.of({"text": "x", "all": True})).count == 28
-    assert catalog.choice(Query.of({"text": "x", "within": ("tiny/b",)})).notes == ()
+    assert catalog.choice(Query.of({"text": "x", "within": ("tiny/b",)})).notes.sentences == ()
 
 
 def test_every_part_of_a_filter_counts(catalog):
