@@ -32,7 +32,7 @@ FLOORS = {
         ["values"],
         ["query"],
         ["display", "progress", "ids"],
-        ["conventions", "errors", "retry_after"],
+        ["conventions", "errors", "notes", "retry_after"],
     ],
     "ingest": [
         ["cli"],

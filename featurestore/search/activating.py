@@ -12,13 +12,13 @@ from featurestore.display.float32 import round_float32, round_floats32
 from featurestore.display.text import quote_label
 from featurestore.errors import BadRequest, Unavailable
 from featurestore.ids import DictionariesLike, FeaturesLike, dictionary_texts
+from featurestore.notes import Notes
 from featurestore.snapshot.catalog import Catalog
 from featurestore.sql.engine import Engine
 from featurestore.storage.user_files import is_remembered
 from featurestore.values.dictionary import Dictionary
 from featurestore.values.feature import id_texts
 from featurestore.values.hits import Activating, ActiveFeature, Contrast, ContrastFeature
-from featurestore.values.notes import Notes
 from featurestore.weights import MayOpen, check_location
 
 ORDERS = ("specific", "activation")

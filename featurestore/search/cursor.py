@@ -11,8 +11,8 @@ from typing import NamedTuple
 import msgspec
 
 from featurestore.errors import BadRequest
+from featurestore.notes import Notes
 from featurestore.query import Query
-from featurestore.values.notes import Notes
 
 # Pages end after this many hits. For more there is SQL: `FROM semantic('...', k := 10000)`, or all of `features`.
 DEEPEST = 100_000

@@ -11,6 +11,7 @@ import numpy
 from featurestore.display.float32 import round_float32
 from featurestore.errors import BadRequest, NotFound, Unavailable
 from featurestore.ids import DictionariesLike, dictionary_texts
+from featurestore.notes import Notes
 from featurestore.progress import Progress, Stage
 from featurestore.query import Query
 from featurestore.search import vectors
@@ -21,7 +22,6 @@ from featurestore.snapshot.catalog import Catalog, Choice
 from featurestore.snapshot.feature_page import FeaturePages
 from featurestore.values.feature import Feature, LabelledNeighbour
 from featurestore.values.hits import Duplicate, Duplicates, Edge, Hit, Neighbourhood
-from featurestore.values.notes import Notes
 
 MOST_NEAR, MOST_PAIRS = 50, 10_000
 EMPTY = "{} is an empty list, which matches nothing"

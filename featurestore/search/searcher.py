@@ -9,6 +9,7 @@ import numpy
 
 from featurestore.display.float32 import round_float32
 from featurestore.errors import BadRequest, Unavailable
+from featurestore.notes import Notes
 from featurestore.query import Query
 from featurestore.search import cursor, embedders
 from featurestore.search.cursor import Match, Ranking
@@ -26,7 +27,6 @@ from featurestore.snapshot.catalog import Catalog, Choice
 from featurestore.snapshot.feature_page import Card, FeaturePages
 from featurestore.values.feature import FeatureId
 from featurestore.values.hits import Hit, Hits
-from featurestore.values.notes import Notes
 
 WORDS_ONLY = "searched by words only: "
 FEW_LABELLED = 0.5  # a smaller share of features with a label is noted

@@ -17,12 +17,12 @@ import pyarrow
 from featurestore.display.text import suggest
 from featurestore.errors import BadRequest, BadStore, NotFound
 from featurestore.ids import DictionaryLike, dictionary_text
+from featurestore.notes import Notes
 from featurestore.query import Query
 from featurestore.sql.conditions import Selection, subqueries_allowed
 from featurestore.values.dictionary import Dictionary, pick_dictionary
 from featurestore.values.feature import FeatureId, FeatureLike, id_text
 from featurestore.values.lists import is_list_name
-from featurestore.values.notes import Notes
 
 T = TypeVar("T")
 WHERE_SECONDS = 30.0

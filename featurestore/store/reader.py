@@ -14,6 +14,7 @@ from featurestore.graphs import analysis
 from featurestore.ids import DictionariesLike, DictionaryLike, FeaturesLike, dictionary_text, dictionary_texts
 from featurestore.maintenance import job_files, live_files
 from featurestore.maintenance.live_files import TableFiles
+from featurestore.notes import Notes
 from featurestore.progress import Progress, no_progress
 from featurestore.query import Query
 from featurestore.search import activating, embedders, neighbours
@@ -47,7 +48,6 @@ from featurestore.values.hits import Activating, Contrast, Duplicates, Hits, Nei
 from featurestore.values.jobs import Job, Jobs
 from featurestore.values.lists import FeatureList, FeatureLists
 from featurestore.values.matrix import Matrix, check_vectors
-from featurestore.values.notes import Notes
 from featurestore.values.parameters import Parameters, normalize
 from featurestore.values.row_stream import RowStream, RowTable
 from featurestore.weights import read_weights

@@ -11,8 +11,8 @@ from featurestore.display import notebook
 from featurestore.display.numbers import format_value
 from featurestore.errors import BadRequest
 from featurestore.ids import FeatureLike, id_text, is_feature
+from featurestore.notes import NoteCode
 from featurestore.values.dictionary import Dictionary
-from featurestore.values.notes import NoteCode
 from featurestore.values.tables import Tabular
 
 MOST_FEATURES = 8  # side by side

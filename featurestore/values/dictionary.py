@@ -12,7 +12,7 @@ from featurestore.display import notebook
 from featurestore.display.text import suggest
 from featurestore.errors import NotFound
 from featurestore.ids import DictionaryLike, dictionary_text
-from featurestore.values.notes import NoteCode
+from featurestore.notes import NoteCode
 from featurestore.values.tables import Listing
 
 NEURONPEDIA = "https://www.neuronpedia.org"

@@ -9,9 +9,9 @@ import msgspec
 
 from featurestore.display import notebook
 from featurestore.display.text import quote_label
+from featurestore.notes import NoteCode
 from featurestore.query import Query
 from featurestore.values.kinds import Explainer, State
-from featurestore.values.notes import NoteCode
 from featurestore.values.tables import Tabular
 
 

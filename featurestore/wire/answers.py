@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from featurestore.notes import NoteCode
 from featurestore.query import Query
 from featurestore.values.dictionary import Coverage, Dictionary
 from featurestore.values.examples import Example
@@ -14,7 +15,6 @@ from featurestore.values.graphs import GraphSummary
 from featurestore.values.hits import Hit
 from featurestore.values.jobs import Job
 from featurestore.values.lists import ListSummary
-from featurestore.values.notes import NoteCode
 
 
 class DictionariesAnswer(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ import numpy
 
 from featurestore.display.float32 import round_float32
 from featurestore.errors import BadRequest
+from featurestore.notes import Notes
 from featurestore.progress import Progress
 from featurestore.query import Query
 from featurestore.search.comparison.matching import Matches, match_rows
@@ -18,7 +19,6 @@ from featurestore.snapshot.catalog import Catalog, Choice
 from featurestore.snapshot.feature_page import FeaturePages
 from featurestore.values.comparisons import DictionaryComparison, MatchCount, MatchedFeature, list_thresholds
 from featurestore.values.matrix import Matrix
-from featurestore.values.notes import Notes
 
 # Products of numbers above which the index is asked instead: 65,536 features with as many, of width 4,608.
 MOST_EXACT = 2 * 10**13

@@ -9,6 +9,7 @@ import numpy
 
 from featurestore.display.float32 import round_float32
 from featurestore.errors import BadRequest, NotFound
+from featurestore.notes import Notes
 from featurestore.search import vectors
 from featurestore.search.comparison.places import Firing, merge_windows, share
 from featurestore.snapshot.catalog import Catalog
@@ -16,7 +17,6 @@ from featurestore.snapshot.feature_page import FeaturePages
 from featurestore.values.comparisons import ComparedExample, ComparedFeature, ComparedPair, FeatureComparison
 from featurestore.values.examples import Example
 from featurestore.values.feature import Feature, FeatureId, LogitEffect
-from featurestore.values.notes import Notes
 
 MOST_EXAMPLES = 100
 MOST_TOKENS = 20

@@ -3,8 +3,8 @@
 import pytest
 
 from featurestore import BadRequest, Query
+from featurestore.notes import NoteCode, Notes
 from featurestore.search.cursor import DEEPEST, Match, cursor_at, in_order, start_of
-from featurestore.values.notes import NoteCode, Notes
 from tests.support import tiny
 
 

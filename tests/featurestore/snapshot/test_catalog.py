@@ -6,10 +6,10 @@ import pyarrow
 import pytest
 
 from featurestore import BadRequest, NotFound, Query
+from featurestore.notes import NoteCode
 from featurestore.snapshot.catalog import KEPT_CHOICES, Catalog, Choice
 from featurestore.values.dictionary import Dictionary
 from featurestore.values.feature import FeatureId
-from featurestore.values.notes import NoteCode
 from tests.support import tiny
 
 DEAD, ALWAYS_ON = 22, 23

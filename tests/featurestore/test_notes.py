@@ -7,7 +7,7 @@ import numpy
 import pytest
 
 import featurestore
-from featurestore.values.notes import CODES, NoteCode, Notes
+from featurestore.notes import CODES, NoteCode, Notes
 from featurestore.web import create_app
 from featurestore.wire.answers import SearchAnswer
 from tests.support import ROOT
