@@ -24,6 +24,8 @@ MOST_PROCESSES = 4  # what they read joins in one process
 # So much, or so many files of elsewhere, are read here: a process takes half a second to start.
 FEW_BYTES, FEW_FILES = 8 << 20, 8
 REJECTS = "rejects.jsonl"
+# glibc keeps the memory of one batch's arrays for the next: new memory costs a tenth of the time.
+KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
 ERRORS: tuple[type[FeatureStoreError], ...] = (BadRequest, NotFound, Conflict, Unavailable)
 
 
@@ -165,7 +167,7 @@ class _Readers:
                     raise Unavailable("reading was stopped")
                 # -P: no code of the directory in which the command is run, which may hold what was downloaded.
                 command = [sys.executable, "-P", "-m", "ingest.formats.reading_process"]
-                environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+                environment = os.environ | KEEP_MEMORY | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
                 process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
                 self._processes.append(process)
             self._here.process = process

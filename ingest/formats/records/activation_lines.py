@@ -7,7 +7,7 @@ it is left to slower readers, which can say what is wrong.
 
 from __future__ import annotations
 
-import operator
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,13 +15,13 @@ import numpy
 import pyarrow
 import pyarrow.compute
 
+from ingest.formats.files import count_lines
 from ingest.formats.records.short_texts import Texts
 
-QUOTE, COMMA = ord('"'), ord(",")
+QUOTE, COMMA, ZERO, POINT, BREAK = b'",0.\n'
 # What may stand between two tokens but a comma, from the quote that ends one: in a list, and between two lists.
-BETWEEN = (b'", ', b'"][')
+SPACED, BETWEEN_LISTS = b'", ', b'"]['
 OF_NUMBERS = b"0123456789+-.eE,"
-ZEROS = (b",0.0", b",0")  # how nine in ten values are written, after the comma before them
 
 
 class _Line(msgspec.Struct, gc=False):
@@ -50,7 +50,7 @@ class _Lists(NamedTuple):
 
 
 _DECODER = msgspec.json.Decoder(_Line)
-PLAIN = {name: operator.attrgetter(name) for name in _Line.__struct_fields__ if name not in ("tokens", "values")}
+LISTS = ("tokens", "values")
 
 
 def parse(content: bytes, schema: pyarrow.Schema) -> pyarrow.Table | None:
@@ -60,12 +60,13 @@ def parse(content: bytes, schema: pyarrow.Schema) -> pyarrow.Table | None:
     """
     try:
         lines = _DECODER.decode_lines(content)
-        if not lines or len(lines) != content.count(b"\n"):
+        if not lines or len(lines) != count_lines(content):
             return None
         tokens, values = _read_tokens(lines), _read_values(lines)
         if tokens is None or values is None or not numpy.array_equal(tokens.length, values.length):
             return None
-        columns = {name: _make_column(list(map(read, lines)), schema.field(name).type) for name, read in PLAIN.items()}
+        cells = zip(_Line.__struct_fields__, zip(*map(msgspec.structs.astuple, lines), strict=True), strict=True)
+        columns = {name: _make_column(column, schema.field(name).type) for name, column in cells if name not in LISTS}
     except (msgspec.MsgspecError, UnicodeDecodeError, pyarrow.ArrowException, TypeError, OverflowError, RecursionError):
         return None
     ends = pyarrow.array(numpy.append(0, numpy.cumsum(tokens.length)).astype(numpy.int32))
@@ -74,62 +75,79 @@ def parse(content: bytes, schema: pyarrow.Schema) -> pyarrow.Table | None:
     return pyarrow.table({name: columns[name] for name in schema.names})
 
 
-def _make_column(cells: list[Any], type_: pyarrow.DataType) -> pyarrow.Array:
-    if cells.count(None) == len(cells):
+def _make_column(cells: Sequence[Any], type_: pyarrow.DataType) -> pyarrow.Array:
+    first = cells[0]
+    if first is None and cells.count(None) == len(cells):
         return pyarrow.nulls(len(cells), type_)
+    if isinstance(first, str) and pyarrow.types.is_string(type_) and cells.count(first) == len(cells):
+        return pyarrow.repeat(pyarrow.scalar(first), len(cells))
     return pyarrow.array(cells, type_)
 
 
 def _read_tokens(lines: list[_Line]) -> _Lists | None:
     """Return the tokens of all lines, as a dictionary of texts; None where the lists are no plain lists of texts."""
-    parts = [bytes(line.tokens) for line in lines]
+    content = b"".join([line.tokens for line in lines])
     # Escapes with a quote or a backslash are written out, so that every quote begins or ends a token.
-    content = b"".join(parts)
     if b"\\" in content:
-        parts = [part.replace(b"\\\\", b"\\u005c").replace(b'\\"', b"\\u0022") for part in parts]
-        content = b"".join(parts)
+        parts = [bytes(line.tokens) for line in lines]
+        content = b"".join([part.replace(b"\\\\", b"\\u005c").replace(b'\\"', b"\\u0022") for part in parts])
     if content[:2] != b'["' or content[-2:] != b'"]':
         return None
     quotes = numpy.flatnonzero(numpy.frombuffer(content, numpy.uint8) == QUOTE)
     if len(quotes) % 2:
         return None
     texts = Texts(content)
-    begin, size = quotes[1:-1:2], quotes[2::2] - quotes[1:-1:2]
-    unusual = size != 2  # one letter between two texts is a comma, or a colon in an object, which has a brace before
-    if not texts.match(begin[unusual], size[unusual], BETWEEN).all():
+    opening, closing = quotes[::2], quotes[1::2]
+    gap = opening[1:] - closing[:-1]
+    unusual = numpy.flatnonzero(gap != 2)  # one letter between two texts is a comma, or a colon after a brace
+    places, sizes = closing[:-1][unusual], gap[unusual]
+    is_end = texts.match(places, sizes, (BETWEEN_LISTS,))
+    if int(is_end.sum()) != len(lines) - 1 or not (is_end | texts.match(places, sizes, (SPACED,))).all():
         return None
-    coded = texts.encode(quotes[::2] + 1, quotes[1::2] - quotes[::2] - 1)
+    coded = texts.encode(opening + 1, closing - opening - 1)
     if coded is None:
         return None
     codes, first = coded
-    firsts = zip(quotes[::2][first].tolist(), quotes[1::2][first].tolist(), strict=True)
+    firsts = zip(opening[first].tolist(), closing[first].tolist(), strict=True)
     listed = b"[" + b",".join([content[low : high + 1] for low, high in firsts]) + b"]"
     names = pyarrow.array(msgspec.json.decode(listed, type=list[str]), pyarrow.string())
-    length = numpy.diff(numpy.searchsorted(quotes, numpy.cumsum([0, *map(len, parts)]))) // 2
+    length = numpy.diff(unusual[is_end] + 1, prepend=0, append=len(opening))
     return _Lists(pyarrow.DictionaryArray.from_arrays(codes, names), length)
 
 
 def _read_values(lines: list[_Line]) -> _Lists | None:
     """Return the values of all lines as float32; None where the lists are no plain lists of finite numbers."""
-    parts = [bytes(line.values)[1:-1] for line in lines]
-    content = b",".join(parts)
+    content = b"\n".join([line.values for line in lines])
     if b" " in content:
-        parts = [part.replace(b" ", b"") for part in parts]
-        content = b",".join(parts)
-    if content.translate(None, OF_NUMBERS):
+        content = content.replace(b" ", b"")
+    flat = content.replace(b"]\n[", b",")
+    # So many are gone that every list began and ended here, and what is left has no other one within it.
+    is_plain = len(content) - len(flat) == 2 * (len(lines) - 1) and flat[:1] == b"[" and flat[-1:] == b"]"
+    flat = b"," + flat[1:-1]
+    if not is_plain or flat.translate(None, OF_NUMBERS):
         return None
-    content = b"," + content
-    commas = numpy.flatnonzero(numpy.frombuffer(content, numpy.uint8) == COMMA)  # one before each number
-    ends = numpy.append(commas, len(content))
+    commas = numpy.flatnonzero(numpy.frombuffer(flat, numpy.uint8) == COMMA)  # one before each number
+    ends = numpy.append(commas, len(flat))
     size = numpy.diff(ends)
     if size.min() < 2:
         return None  # a list without numbers
-    cells = numpy.flatnonzero(~Texts(content).match(commas, size, ZEROS))
-    numbers = pyarrow.LargeStringArray.from_buffers(len(commas), pyarrow.py_buffer(ends), pyarrow.py_buffer(content))
+    cells = numpy.flatnonzero(~_are_zeros(flat, commas, size))
+    numbers = pyarrow.LargeStringArray.from_buffers(len(commas), pyarrow.py_buffer(ends), pyarrow.py_buffer(flat))
     listed = pyarrow.compute.ascii_ltrim(numbers.take(pyarrow.array(cells)), ",")
     values = numpy.zeros(len(commas), numpy.float32)
     values[cells] = listed.cast(pyarrow.float32()).to_numpy()
     if not numpy.isfinite(values).all():
         return None
-    length = numpy.diff(numpy.searchsorted(commas, numpy.cumsum([0, *(len(part) + 1 for part in parts)])))
+    breaks = numpy.flatnonzero(numpy.frombuffer(content, numpy.uint8) == BREAK)
+    starts = breaks - 2 * numpy.arange(len(breaks)) - 1  # the comma of each list but the first, among those of `flat`
+    length = numpy.diff(numpy.searchsorted(commas, starts), prepend=0, append=len(commas))
     return _Lists(pyarrow.array(values), length)
+
+
+def _are_zeros(content: bytes, commas: numpy.ndarray, size: numpy.ndarray) -> numpy.ndarray:
+    """Return which numbers are written as 0 or 0.0, as nine in ten are, (n,) bool. Each begins with its comma."""
+    codes = numpy.frombuffer(content + b"   ", numpy.uint8)
+    is_zero = codes[1:-2] == ZERO
+    is_zero_point_zero = is_zero & (codes[2:-1] == POINT) & (codes[3:] == ZERO)
+    zeros: numpy.ndarray = (size == 2) & is_zero[commas] | (size == 4) & is_zero_point_zero[commas]
+    return zeros
