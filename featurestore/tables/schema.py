@@ -55,26 +55,38 @@ def tables() -> tuple[str, ...]:
     return tuple(match[1] for match in matches if match)
 
 
+class _Stored(NamedTuple):
+    """What DuckDB says of the stored tables."""
+
+    schemas: dict[str, pyarrow.Schema]
+    types: dict[tuple[str, str], str]  # by table or view, and column
+    required: dict[str, frozenset[str]]
+
+
 @functools.cache
-def _arrow_schemas() -> dict[str, pyarrow.Schema]:
-    # All tables at once: making them takes longer than reading their schemas.
-    with _fresh() as con:
-        return {table: con.sql(f"FROM stored.{table} LIMIT 0").to_arrow_table().schema for table in tables()}
+def _read_stored() -> _Stored:
+    # All at once, and nothing but the stored tables: making them takes longer than reading what they are.
+    with _fresh(only_stored=True) as con:
+        schemas = {table: con.sql(f"FROM stored.{table} LIMIT 0").to_arrow_table().schema for table in tables()}
+        rows = con.execute(
+            "SELECT table_name, column_name, data_type, is_nullable FROM duckdb_columns() WHERE schema_name = 'stored'"
+        ).fetchall()
+    required = {(table, column) for table, column, _, is_nullable in rows if not is_nullable}
+    return _Stored(
+        schemas,
+        {(table, column): type_ for table, column, type_, _ in rows},
+        {table: frozenset(column for owner, column in required if owner == table) for table in tables()},
+    )
 
 
 def arrow_schema(table: str) -> pyarrow.Schema:
     """Return the Arrow schema of a stored table."""
-    return _arrow_schemas()[table]
+    return _read_stored().schemas[table]
 
 
-@functools.cache
 def list_required_columns() -> dict[str, frozenset[str]]:
     """Return the columns of each stored table that have a value in every row."""
-    with _fresh() as con:
-        rows = con.execute(
-            "SELECT table_name, column_name FROM duckdb_columns() WHERE schema_name = 'stored' AND NOT is_nullable"
-        ).fetchall()
-    return {table: frozenset(column for owner, column in rows if owner == table) for table in tables()}
+    return _read_stored().required
 
 
 @functools.cache
@@ -176,7 +188,7 @@ def _create_view(con: duckdb.DuckDBPyConnection, name: str, files: list[str]) ->
 def find_foreign_type(con: duckdb.DuckDBPyConnection) -> str | None:
     """Return a sentence on a column of the stored views whose type is not that of the schema, or None."""
     rows = con.execute(_TYPES).fetchall()
-    types = _read_stored_types()
+    types = _read_stored().types
     for view, column, type_ in rows:
         table = view if view in tables() else view.rpartition("_")[2]
         wanted = types.get((table, column), type_)
@@ -190,19 +202,13 @@ def find_foreign_type(con: duckdb.DuckDBPyConnection) -> str | None:
 _TYPES = "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE schema_name = 'stored'"
 
 
-@functools.cache
-def _read_stored_types() -> dict[tuple[str, str], str]:
-    with _fresh() as con:
-        return {(table, column): type_ for table, column, type_ in con.execute(_TYPES).fetchall()}
-
-
 def _reading(name: str, files: list[str], held: Collection[str] | None = None) -> str:
     """Return the SELECT over the files of a table; columns that are not `held` are null, where they may be."""
     table = name if name in tables() else name.rpartition("_")[2]  # labelled_features are features
     columns_read = arrow_schema(table).names
     if held is not None:
         missing = set(columns_read).difference(held, list_required_columns()[table])
-        types = _read_stored_types()
+        types = _read_stored().types
         columns_read = [f"NULL::{types[table, n]} AS {n}" if n in missing else n for n in columns_read]
     names = ", ".join(columns_read)
     if not files:
@@ -231,7 +237,7 @@ class Gate:
     def find_foreign_type(self, table: str, rows: pyarrow.Table) -> str | None:
         """Return a sentence on a column of rows whose type is not the schema's, or None."""
         self._con.register("batch", rows)
-        types = _read_stored_types()
+        types = _read_stored().types
         try:
             for column, type_, *_ in self._con.execute("DESCRIBE batch").fetchall():
                 wanted = types.get((table, column), type_)
@@ -285,11 +291,12 @@ def _check_fields(table: str, given: pyarrow.Schema) -> None:
 
 
 @contextmanager
-def _fresh() -> Iterator[duckdb.DuckDBPyConnection]:
+def _fresh(only_stored: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
     con = duckdb.connect()
     try:
         for statement in statements():
-            con.execute(statement).fetchall()
+            if not only_stored or re.match(r"\s*CREATE \w+ stored\b", statement):
+                con.execute(statement).fetchall()
         yield con
     finally:
         con.close()

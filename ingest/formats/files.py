@@ -10,7 +10,7 @@ import gzip
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 import msgspec
 import numpy
@@ -26,6 +26,8 @@ FIRST_LINES = 1000  # that are looked at to tell what a file holds
 MOST_DOCUMENT = 4 << 30  # bytes of a JSON file that is read whole
 # JSON of activations, which are mostly zeros, shrinks 10 to 50 times; a file that grows more only fills memory.
 MOST_RATIO, FREE_RATIO = 300, 256 << 20
+# What is raised for damaged gzip data. The library's stubs have its class as an instance.
+DAMAGE: tuple[type[Exception], ...] = (EOFError, cast(type[Exception], isal_zlib.error), gzip.BadGzipFile)
 
 
 class Lines(NamedTuple):
@@ -65,7 +67,7 @@ def open_file(path: str | Path) -> Iterator[IO[bytes]]:
                 yield file
                 return
             with igzip.open(file) as unpacked:
-                yield unpacked  # type: ignore[misc]
+                yield unpacked
     except OSError as exc:
         if isinstance(exc, gzip.BadGzipFile):
             raise BadRequest(f"{path}: its gzip data are damaged: {exc}") from None
@@ -106,7 +108,7 @@ def _read_chunk(file: IO[bytes]) -> tuple[bytes, str]:
     while size < CHUNK:
         try:
             piece: bytes = file.read1(PIECE)  # type: ignore[attr-defined]
-        except (EOFError, isal_zlib.error, gzip.BadGzipFile) as exc:
+        except DAMAGE as exc:
             return b"".join(pieces), str(exc) or type(exc).__name__
         if not piece:
             break
@@ -123,7 +125,7 @@ def count_lines(content: bytes) -> int:
 def read_first_lines(path: str | Path) -> Iterator[bytes]:
     """Yield the first lines of a file that are not blank, until one is damaged or they are too long together."""
     left = MOST_LINE
-    with open_file(path) as file, contextlib.suppress(EOFError, isal_zlib.error, gzip.BadGzipFile):
+    with open_file(path) as file, contextlib.suppressDAMAGE:
         for _ in range(FIRST_LINES):
             line = file.readline(left)
             left -= len(line)
@@ -139,7 +141,7 @@ def read_all(path: str | Path) -> bytes:
     with open_file(path) as file:
         try:
             content = file.read(limit + 1)
-        except (EOFError, isal_zlib.error, gzip.BadGzipFile) as exc:
+        except DAMAGE as exc:
             raise BadRequest(f"{path}: its compressed data are damaged or cut short ({exc}): fetch it again") from None
     if len(content) > limit:
         raise BadRequest(f"{path} has more than {limit:,} bytes when unpacked: it is refused")

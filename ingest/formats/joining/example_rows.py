@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from featurestore import Writer
 
 SHARD_FEATURES = 65_536
+COPIED_WINDOWS = 65_536  # whose tokens are copied at once
 COPIED = ("band_low", "band_high", "band_share", "repeated", "extra", "length", "activation", "offsets", "activations")
 
 
@@ -57,33 +58,59 @@ class ExcerptCorpus(NamedTuple):
 def collect_corpus(spool: DictionarySpool, folder: Path) -> ExcerptCorpus:
     """Return the corpus of all windows; its tokens are kept in a file in `folder`. Equal windows are one document."""
     pieces = pyarrow.array([], pyarrow.binary())
-    known: dict[bytes, int] = {}
-    lengths: list[numpy.ndarray] = []
-    documents: list[numpy.ndarray] = []
-    digest = hashlib.sha256()
+    lengths, hashes = [numpy.zeros(0, numpy.int64)], [numpy.zeros((0, 2), numpy.uint64)]
     path = folder / "tokens.i4"
     with open(path, "wb") as file:
         for packed, numbers, known_pieces in _number_pieces(spool):
             pieces = known_pieces
-            ids = numbers[packed.rows["tokens"].combine_chunks().values.to_numpy()]
-            length = packed.rows["length"].to_numpy().astype(numpy.int64)
-            keys: list[bytes] = numpy.ascontiguousarray(hash_windows(ids, length)).view("V16").ravel().tolist()
-            first = len(known)
-            number = numpy.array([known.setdefault(key, len(known)) for key in keys], dtype=numpy.int32)
-            _, fresh = numpy.unique(number, return_index=True)
-            fresh = fresh[number[fresh] >= first]
-            is_fresh = numpy.zeros(len(length), bool)
-            is_fresh[fresh] = True
-            chosen = ids[numpy.repeat(is_fresh, length)]
-            chosen.tofile(file)
-            digest.update(chosen)
-            lengths.append(length[is_fresh].astype(numpy.int32))
-            documents.append(number)
+            ids = numbers.take(packed.rows["tokens"].combine_chunks().values.to_numpy())
+            lengths.append(packed.rows["length"].to_numpy().astype(numpy.int64))
+            hashes.append(hash_windows(ids, lengths[-1]))
+            ids.tofile(file)
     listed = pieces.to_pylist()
     tokenizer = hashlib.sha256(b"".join(_frame(piece) for piece in listed)).hexdigest()[:16]
-    all_lengths = numpy.concatenate(lengths) if lengths else numpy.zeros(0, numpy.int32)
-    corpus = hashlib.sha256(tokenizer.encode() + all_lengths.tobytes() + digest.digest()).hexdigest()[:16]
-    return ExcerptCorpus(corpus, tokenizer, listed, all_lengths, numpy.memmap(path, numpy.int32, "r"), documents)
+    length = numpy.concatenate(lengths)
+    documents, firsts = number_windows(numpy.concatenate(hashes))
+    stream = numpy.memmap(path, numpy.int32, "r")
+    if len(firsts) < len(length):
+        path = _copy_windows(stream, length, firsts, folder / "documents.i4")
+        stream, length = numpy.memmap(path, numpy.int32, "r"), length[firsts]
+    length = length.astype(numpy.int32)
+    digest = hashlib.sha256(stream.data).digest()
+    corpus = hashlib.sha256(tokenizer.encode() + length.tobytes() + digest).hexdigest()[:16]
+    parts = numpy.split(documents, numpy.cumsum([len(part) for part in lengths[1:]])[:-1])
+    return ExcerptCorpus(corpus, tokenizer, listed, length, stream, parts)
+
+
+def number_windows(hashes: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Return the number of each window by its hash (n, 2), (n,) int32, and the first window of each number, ascending.
+
+    Equal windows have one number; numbers are in the order of their first windows.
+    """
+    order = numpy.lexsort((hashes[:, 1], hashes[:, 0]))  # stable: the first of equal ones comes first
+    ordered = hashes[order]
+    starts = numpy.ones(len(order), bool)
+    starts[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    first = numpy.empty(len(order), numpy.int64)
+    first[order] = order[starts][numpy.cumsum(starts) - 1]
+    firsts = numpy.flatnonzero(first == numpy.arange(len(first)))
+    numbers = numpy.empty(len(order), numpy.int32)
+    numbers[firsts] = numpy.arange(len(firsts), dtype=numpy.int32)
+    return numbers[first], firsts
+
+
+def _copy_windows(stream: numpy.ndarray, length: numpy.ndarray, windows: numpy.ndarray, path: Path) -> Path:
+    """Write the tokens of the windows with these numbers, ascending, to a file, and return its path."""
+    ends = numpy.cumsum(length)
+    is_kept = numpy.zeros(len(length), bool)
+    is_kept[windows] = True
+    with open(path, "wb") as file:
+        for first in range(0, len(length), COPIED_WINDOWS):
+            part = slice(first, first + COPIED_WINDOWS)
+            begin = int(ends[first] - length[first])
+            tokens = stream[begin : begin + int(length[part].sum())]
+            tokens[numpy.repeat(is_kept[part], length[part])].tofile(file)
+    return path
 
 
 def _number_pieces(spool: DictionarySpool) -> Iterator[tuple[Packed, numpy.ndarray, pyarrow.Array]]:
