@@ -125,7 +125,7 @@ def count_lines(content: bytes) -> int:
 def read_first_lines(path: str | Path) -> Iterator[bytes]:
     """Yield the first lines of a file that are not blank, until one is damaged or they are too long together."""
     left = MOST_LINE
-    with open_file(path) as file, contextlib.suppressDAMAGE:
+    with open_file(path) as file, contextlib.suppress(*DAMAGE):
         for _ in range(FIRST_LINES):
             line = file.readline(left)
             left -= len(line)
