@@ -1,6 +1,6 @@
 """Pages in Chromium: `python -m bench.pages [--json] [--features N] [--pages N]`.
 
-Builds a synthetic store of one dictionary (bench/synthetic.py) with a map of its features, serves it with
+Builds a synthetic store of one dictionary (bench/support/synthetic.py) with a map of its features, serves it with
 `featurestore serve --workers 1`, and opens it in Chromium. Prints the first paint of feature pages drawn at random; how
 long a map takes until it is drawn; its frames while it is zoomed and moved, whole and near; and how long it takes to
 find the feature under the pointer. Needs Chromium, and Playwright of the extra `test`.
@@ -23,8 +23,8 @@ import numpy
 import pyarrow
 from playwright.sync_api import Page, sync_playwright
 
-from bench import synthetic
 from bench.serve import serve
+from bench.support import synthetic
 from featurestore.extension.progress import show_progress
 from featurestore.search.decoder_index import build_decoder_index
 

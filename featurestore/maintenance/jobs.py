@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -26,10 +25,10 @@ from featurestore.maintenance.job_files import (
 )
 from featurestore.storage.base import JOBS, Storage
 from featurestore.storage.local import LocalStorage
+from featurestore.storage.python_process import start_python
 from featurestore.values.jobs import KINDS, Job
 
 PATIENCE = 3.0  # seconds in which a cancelled job can end by itself
-start_process = subprocess.Popen
 
 
 def start(storage: Storage, kind: str) -> Job:
@@ -55,8 +54,10 @@ def start(storage: Storage, kind: str) -> Job:
         locks.append(lock(storage, f"{job.id}.lock"))
         save(storage, StoredJob(job, 0, True))
         # The process inherits both locks and holds them until it ends, in whatever way.
-        process = start_process(
-            [sys.executable, "-m", "featurestore.store.job_process", storage.location, job.id],
+        process = start_python(
+            "featurestore.store.job_process",
+            storage.location,
+            job.id,
             pass_fds=locks,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -165,7 +165,7 @@ def build_decoder_index(
     wanted = recall or (old[0].about if old else {}).get("recall", vectors.RECALL)
     if not parts or (old and not rebuild and _is_current(directory, old[0], covers, wanted)):
         return ""
-    reuse = directory.local(old[0]) if old and not rebuild and directory.is_intact(old[0]) else None
+    reuse = directory.find_index(old[0]) if old and not rebuild else None
     mapped = [open_vectors(directory, part) for part in parts]
     counts = [part.rows for part in parts]
     about: dict[str, Any] = {"covers": covers, "rows": counts, "dim": mapped[0].shape[1], "format": vectors.FORMAT}

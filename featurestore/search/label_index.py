@@ -318,7 +318,9 @@ def build(
     lines = [f"label index: {rows.num_rows:,} labels"]
     reuse = None
     if embedder and intact and old[0].about["embedder_id"] == embedder_id:
-        reuse = _Reuse(directory.local(old[0]), old[0].about.get("layout", 0) >= AS_WRITTEN)
+        old_files = directory.find_index(old[0])
+        if old_files is not None:
+            reuse = _Reuse(old_files, old[0].about.get("layout", 0) >= AS_WRITTEN)
 
     def write(path: Path) -> int:
         """Write the index into a new directory. Returns the number of its rows."""

@@ -15,7 +15,6 @@ import select
 import signal
 import struct
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Generator, Iterator, Mapping
@@ -28,6 +27,7 @@ from featurestore.errors import BadRequest, Unavailable, error_of
 from featurestore.sql.conditions import Selection
 from featurestore.sql.engine import memory_error, timeout_error
 from featurestore.sql.search_functions import SearchPlan
+from featurestore.storage.python_process import start_python
 from featurestore.values.parameters import to_json
 from featurestore.values.row_stream import RowStream
 
@@ -184,9 +184,9 @@ class _Worker:
     def __init__(self, location: str, memory: int):
         self.idle = True
         self._ready = False
-        command = [sys.executable, "-m", "featurestore.sql.worker_process", location, str(memory)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         # Ctrl-C goes to the terminal's process group: of its own, this process is ended by the service alone.
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0)
+        self._process = start_python("featurestore.sql.worker_process", location, str(memory), process_group=0, **pipes)
         assert self._process.stdout is not None
         self._poll = select.poll()  # select() knows no file numbers beyond 1023
         self._poll.register(self._process.stdout, select.POLLIN)

@@ -103,6 +103,13 @@ class Directory:
             )
         return self.local(part)
 
+    def find_index(self, part: Part) -> Path | None:
+        """Return what `open_index` does, or None where the files of the index are not as they were written."""
+        try:
+            return self.open_index(part) if self.is_intact(part) else None
+        except BadStore:
+            return None
+
     def is_intact(self, part: Part) -> bool:
         """Return whether an index's files have the size and, on this machine, the content they were written with."""
         return self.is_whole(part) and not (isinstance(self.storage, LocalStorage) and self._find_changed(part))

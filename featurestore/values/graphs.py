@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from featurestore.display import notebook
+from featurestore.errors import BadRequest
 from featurestore.values import tables
 from featurestore.values.feature import FeatureLike, id_text, is_feature
 from featurestore.values.tables import Listing, Tabular
@@ -84,7 +85,10 @@ NodeLike = FeatureLike | GraphNode
 def node_texts(given: NodeLike | Sequence[NodeLike]) -> list[str]:
     """Return what names nodes of a graph: the `node_id` of a node, the id of a feature, a text as it is."""
     several = (given,) if isinstance(given, GraphNode) or is_feature(given) else given
-    return [_node_text(each) for each in cast("Sequence[NodeLike]", several)]
+    try:
+        return [_node_text(each) for each in cast("Sequence[NodeLike]", several)]
+    except TypeError:
+        raise BadRequest(f"nodes: {given!r:.100} is neither a node nor several; name one by its node_id") from None
 
 
 def _node_text(given: NodeLike) -> str:

@@ -101,10 +101,14 @@ def check_name(name: str) -> str:
 def convert_features(features: FeatureLike | Iterable[FeatureLike | ListedFeature]) -> tuple[ListedFeature, ...]:
     """Return features, given in any form that `id_text` takes, as ListedFeature; one given twice counts once.
 
-    Of one given twice the last note counts. Raises BadRequest for more than 10,000.
+    Of one given twice the last note counts. Raises BadRequest for what is no feature, and for more than 10,000.
     """
     by_id: dict[str, ListedFeature] = {}
     several: Iterable[Any] = (features,) if is_feature(features) else cast("Iterable[Any]", features)
+    if not isinstance(several, Iterable):
+        raise BadRequest(
+            f"features: {features!r:.100} is neither a feature nor several; name one as model/source/index"
+        )
     for given in several:
         id = id_text(given)
         note = given.note if isinstance(given, ListedFeature) else None

@@ -6,7 +6,6 @@ import concurrent.futures
 import contextlib
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import IO, Any, NamedTuple
 import msgspec
 
 from featurestore import BadRequest, Conflict, FeatureStoreError, NotFound, Progress, Unavailable
+from featurestore.extension.processes import start_python
 from ingest.formats import registry
 from ingest.formats.batches import SourceFile
 from ingest.formats.joining.spool import Spool
@@ -165,10 +165,8 @@ class _Readers:
             with self._lock:
                 if self._is_stopped:
                     raise Unavailable("reading was stopped")
-                # -P: no code of the directory in which the command is run, which may hold what was downloaded.
-                command = [sys.executable, "-P", "-m", "ingest.formats.reading_process"]
-                environment = os.environ | KEEP_MEMORY | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-                process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+                pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+                process = start_python("ingest.formats.reading_process", environment=KEEP_MEMORY, **pipes)
                 self._processes.append(process)
             self._here.process = process
         return process

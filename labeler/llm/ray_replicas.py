@@ -27,6 +27,7 @@ from typing import Any
 from featurestore import BadRequest, Unavailable
 from featurestore.extension.ray_cluster import connect_cluster
 from featurestore.extension.text import first_line
+from labeler.llm import supervise
 from labeler.llm.completions import Answer, Messages
 from labeler.llm.endpoint import CONCURRENCY, Endpoint
 
@@ -57,7 +58,8 @@ class Server:
         self._words = [word.replace("{host}", host).replace("{port}", str(port)) for word in self._command]
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the actor
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "labeler.llm.supervise", *self._words],
+            # By its path, so that no code of the current directory is run; what it starts may be of another Python.
+            [sys.executable, "-P", supervise.__file__, *self._words],
             stdin=subprocess.PIPE,
             stdout=self._output,
             stderr=subprocess.STDOUT,

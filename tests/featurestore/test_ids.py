@@ -5,6 +5,8 @@ import pytest
 import featurestore
 from featurestore import BadRequest
 from featurestore.ids import dictionary_texts, id_texts, is_feature
+from featurestore.values.graphs import node_texts
+from featurestore.values.lists import convert_features
 from featurestore.web import create_app
 from tests.support import tiny
 
@@ -47,6 +49,10 @@ def test_what_is_no_feature():
     ]
     with pytest.raises(BadRequest, match="ids: 3 is neither a feature nor several"):
         id_texts(3)
+    with pytest.raises(BadRequest, match="features: 3 is neither a feature nor several"):
+        convert_features(3)
+    with pytest.raises(BadRequest, match="nodes: 3 is neither a node nor several"):
+        node_texts(3)
     with pytest.raises(BadRequest, match="3 is neither a dictionary nor several"):
         dictionary_texts(3)
 

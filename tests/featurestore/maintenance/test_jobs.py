@@ -162,13 +162,13 @@ def test_cancelling_ends_the_process(door, store, stubborn, monkeypatch):
     code = f"import signal, time; {wait}print('ready', flush=True); time.sleep(600)"
     real, begun = subprocess.Popen, []
 
-    def waiting(command, **options):
-        process = real([sys.executable, "-c", code, *command[3:]], **options | {"stdout": subprocess.PIPE})
+    def waiting(module, *words, **options):
+        process = real([sys.executable, "-c", code, *words], **options | {"stdout": subprocess.PIPE})
         assert process.stdout.readline() == b"ready\n"
         begun.append(process)
         return process
 
-    monkeypatch.setattr("featurestore.maintenance.jobs.start_process", waiting)
+    monkeypatch.setattr("featurestore.maintenance.jobs.start_python", waiting)
     started = door.start_job("index")
     with pytest.raises(Conflict, match=f"one index at a time: {started.id} runs already"):
         door.start_job("index")

@@ -95,6 +95,31 @@ def test_the_cache_holds_what_is_mapped_and_is_used(stored, fresh_cache):
         assert store.check().problems == (), "what is checked is what is stored, not the cache"
 
 
+def test_a_damaged_copy_of_an_index_is_not_built_upon(s3, fresh_cache):
+    """What a new index takes over of the old one is what was stored, and not what became of it in the cache."""
+    with tiny.write_tiny_store(f"{s3}/copied") as store:
+        store.search("exceptions", mode="semantic")
+        store.nearest("tiny/0-res/3")
+        copies = [path for path in fresh_cache.rglob("*_index/**/*") if path.is_file()]
+        assert any(path.suffix == ".faiss" for path in copies)
+        for path in copies:
+            path.write_bytes(path.read_bytes()[:-64] + bytes(64))
+        store.set_label("tiny/0-res/3", "names of suspension bridges")
+        assert any("label index" in line for line in store.index())
+        built_upon = score_all(store)
+        store.index(rebuild=True)
+        assert built_upon == pytest.approx(score_all(store), abs=1e-5)
+
+
+def score_all(store):
+    """The score of each feature in a search by meaning and in one by vectors."""
+    answers = {
+        "meaning": store.search("exceptions", mode="semantic", k=48, all=True, group=False),
+        "vectors": store.nearest("tiny/0-res/3", k=48, all=True, group=False),
+    }
+    return {f"{name} {hit.id}": hit.score for name, hits in answers.items() for hit in hits}
+
+
 def test_it_is_harvested_into_labelled_compacted_and_emptied_there(s3, tmp_path, fresh_cache):
     location, local = f"{s3}/life", str(tmp_path / "life")
     writer_jobs.make_world(tmp_path / "world")

@@ -80,7 +80,7 @@ def test_after_an_interruption_what_was_read_is_not_read_again(export, processes
 
 
 def test_a_process_that_ends_is_said(export, processes, monkeypatch, tmp_path):
-    monkeypatch.setattr(reading.sys, "executable", "/bin/false")
+    monkeypatch.setattr("sys.executable", "/bin/false")
     ended = pytest.raises(Unavailable, match="the process that read it has ended")
     with featurestore.create(tmp_path / "s.features") as store, ended:
         run(store, plan_of(export))

@@ -20,7 +20,7 @@ from tests.support import attribution_graphs, tiny
 MEANT = {"positive_data_acceptance"}
 
 
-def no_process(command, pass_fds, **options):
+def no_process(*words, pass_fds, **options):
     """What is started ends at once: the work of a job is tried elsewhere."""
     return subprocess.Popen([sys.executable, "-c", ""], pass_fds=pass_fds)
 
@@ -44,7 +44,7 @@ def app(tiny_store):
 def writable(tmp_path_factory):
     place = tmp_path_factory.mktemp("store") / "tiny.features"
     with tiny.write_tiny_store(place, index=False) as store, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("featurestore.maintenance.jobs.start_process", no_process)
+        patch.setattr("featurestore.maintenance.jobs.start_python", no_process)
         yield create_app(store, Settings(writes=True))
 
 

@@ -29,7 +29,7 @@ HERE = {
 }
 
 
-def no_process(command, pass_fds, **options):
+def no_process(*words, pass_fds, **options):
     """What is started ends at once."""
     return subprocess.Popen([sys.executable, "-c", ""], pass_fds=pass_fds)
 
@@ -46,7 +46,7 @@ def activations(dictionaries, text):
 def http(tmp_path_factory):
     place = tmp_path_factory.mktemp("store") / "tiny.features"
     with tiny.write_tiny_store(place) as store, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("featurestore.maintenance.jobs.start_process", no_process)
+        patch.setattr("featurestore.maintenance.jobs.start_python", no_process)
         patch.setattr("featurestore.search.activating._model_runner", lambda: activations)
         app = create_app(store, Settings(writes=True))
         app.where = place.parent

@@ -1,0 +1,21 @@
+"""How a process of our own Python is started: with the modules of this one, and none of the current directory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+
+def start_python(
+    module: str, *words: str, environment: Mapping[str, str] | None = None, **options: Any
+) -> subprocess.Popen[bytes]:
+    """Start `python -m module words...`; `environment` has variables beside those of this process, `options`
+    are Popen's. Raises OSError where none can be started.
+
+    -P: the directory in which a command is run may hold what was downloaded, and no code of it is run.
+    """
+    variables = os.environ | (environment or {}) | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return subprocess.Popen([sys.executable, "-P", "-m", module, *words], env=variables, **options)
