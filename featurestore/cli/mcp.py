@@ -42,7 +42,7 @@ def mcp(
 ) -> None:
     """Let an assistant ask the store, by the Model Context Protocol: tools that read, and nothing that writes.
 
-    The tools are search, nearest, feature, activating, contrast, sql, dictionaries and graph. URL is that of a
+    The tools are search, nearest, feature, activating, contrast, compare, sql, dictionaries and graph. URL is that of a
     service, as --store may be too; its key is taken from $FEATURESTORE_KEY, its limits hold, and what it refuses is an
     error of the tool.
 

@@ -6,7 +6,10 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from featurestore.graphs.feature_files import find_peak
+from featurestore.values.comparisons import ComparedPair, Comparison, FeatureComparison, MatchedFeature
 from featurestore.values.dictionary import Dictionary
 from featurestore.values.examples import Example
 from featurestore.values.feature import Feature, LogitEffect
@@ -112,6 +115,32 @@ def describe_contrast(feature: ContrastFeature) -> dict[str, Any]:
         "mean": feature.mean,
         "mean_against": feature.mean_against,
     }
+
+
+def describe_comparison(comparison: Comparison) -> dict[str, Any]:
+    """Return what is compared: the features with what they fire on, or counts of two dictionaries' matches."""
+    if isinstance(comparison, FeatureComparison):
+        names = ("id", "label", "state", "density", "max_activation", "examples")
+        features = [
+            {name: getattr(feature, name) for name in names} | {"fires_on": list(feature.tokens[:LOGITS])}
+            for feature in comparison.features
+        ]
+        return {"features": features, "notes": comparison.notes}
+    facts = ("dictionary", "other", "compared", "other_compared", "mutual", "exact", "notes")
+    counts = [[count.cosine, count.matched, count.other_matched] for count in comparison.counts]
+    columns = ["cosine", "matched", "other_matched"]
+    return {name: getattr(comparison, name) for name in facts} | {"counts": {"columns": columns, "rows": counts}}
+
+
+def describe_pair(pair: ComparedPair) -> dict[str, Any]:
+    """Return what two features have in common, of texts the first few."""
+    texts = {name: list(getattr(pair, name)[:LOGITS]) for name in ("tokens", "raised", "lowered", "opposed")}
+    return msgspec.structs.asdict(pair) | texts
+
+
+def describe_match(match: MatchedFeature) -> dict[str, Any]:
+    """Return a feature and its best match in the other dictionary."""
+    return msgspec.structs.asdict(match)
 
 
 def describe_graph(graph: GraphSummary) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,7 @@ from featurestore.mcp import answers, descriptions
 from featurestore.mcp.answers import Place
 from featurestore.query import Query
 from featurestore.sql.conditions import check_condition, subqueries_allowed
+from featurestore.values.comparisons import FeatureComparison
 from featurestore.values.graphs import GraphNode
 from featurestore.values.hits import Hits
 from featurestore.wire.limits import MOST_SQL, MOST_TEXT, SQL_SECONDS
@@ -57,6 +58,7 @@ class Tools:
             self.feature,
             self.activating,
             self.contrast,
+            self.compare,
             self.sql,
             self.dictionaries,
             self.graph,
@@ -149,6 +151,33 @@ class Tools:
         rows = [descriptions.describe_contrast(feature) for feature in result.features[page.start :]]
         head = {} if page.start else {"notes": result.notes}
         return answers.fit(head, "features", rows, arguments, page, answers.check_budget(budget, self._budget))
+
+    def compare(
+        self,
+        ids: Annotated[
+            list[str],
+            Field(description="Two to eight features, or two dictionaries (model/source).", min_length=2, max_length=8),
+        ],
+        show: Annotated[
+            Literal["matches", "unmatched", "other_unmatched"],
+            Field(description="Of dictionaries: best matches by cosine, or features of one that the other lacks."),
+        ] = "matches",
+        k: HitCount = 20,
+        cursor: Cursor = None,
+        budget: Budget = None,
+    ) -> str:
+        """Compare features (cosine, how often they fire together, shared tokens and logits, for each pair), or two
+        dictionaries: how many features of each have a match in the other, and which.
+        """
+        arguments = {"ids": ids, "show": show, "k": k}
+        page, limit = answers.read_cursor(cursor, arguments), answers.check_budget(budget, self._budget)
+        result = self._store.compare(ids, k=k)
+        head = {} if page.start else descriptions.describe_comparison(result)
+        if isinstance(result, FeatureComparison):
+            pairs = [descriptions.describe_pair(pair) for pair in result.pairs[page.start :]]
+            return answers.fit(head, "pairs", pairs, arguments, page, limit)
+        matches = [descriptions.describe_match(match) for match in getattr(result, show)[page.start :]]
+        return answers.fit(head, show, matches, arguments, page, limit)
 
     def sql(
         self,

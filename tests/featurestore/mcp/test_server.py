@@ -21,7 +21,7 @@ from featurestore.mcp.server import create_server
 from featurestore.web.security import keys
 from tests.support import ROOT, attribution_graphs
 
-TOOLS = ["search", "nearest", "feature", "activating", "contrast", "sql", "dictionaries", "graph"]
+TOOLS = ["search", "nearest", "feature", "activating", "contrast", "compare", "sql", "dictionaries", "graph"]
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +89,37 @@ def test_answers_are_those_of_the_store(store):
     assert names == ["tiny/0-res", "tiny/1-res"]
     assert call(server, "dictionaries", id="tiny/1-res")["dictionaries"][0]["d_sae"] == 24
     assert call(server, "graph") == {"graphs": []}
+
+
+def test_features_and_dictionaries_are_compared(store):
+    server = create_server(store)
+    ids = ["tiny/0-res/3", "tiny/1-res/3", "tiny/0-res/4"]
+    answer = call(server, "compare", ids=ids)
+    wanted = store.compare(ids)
+    assert [feature["id"] for feature in answer["features"]] == ids
+    assert answer["features"][0]["label"] == wanted.features[0].label
+    assert [(pair["id"], pair["other"], pair["cosine"]) for pair in answer["pairs"]] == [
+        (pair.id, pair.other, pytest.approx(pair.cosine, rel=1e-3)) for pair in wanted.pairs
+    ]
+    both = store.compare("tiny/0-res", "tiny/1-res", k=5)
+    answer = call(server, "compare", ids=["tiny/0-res", "tiny/1-res"], k=5)
+    assert (answer["compared"], answer["mutual"]) == (both.compared, both.mutual)
+    assert answer["counts"]["rows"] == [[count.cosine, count.matched, count.other_matched] for count in both.counts]
+    assert [(match["id"], match["other"]) for match in answer["matches"]] == [(m.id, m.other) for m in both.matches]
+    lacking = call(server, "compare", ids=["tiny/0-res", "tiny/1-res"], show="other_unmatched", k=5)
+    assert [match["id"] for match in lacking["other_unmatched"]] == [match.id for match in both.other_unmatched]
+    # A cursor leads through the rows; what is compared is told once.
+    short = call(server, "compare", ids=["tiny/0-res", "tiny/1-res"], k=20, budget=300)
+    ids = [match["id"] for match in short["matches"]]
+    while "next" in short:
+        more = {"k": 20, "budget": 300, "cursor": short["next"]}
+        short = call(server, "compare", ids=["tiny/0-res", "tiny/1-res"], **more)
+        assert "compared" not in short
+        ids += [match["id"] for match in short["matches"]]
+    assert ids == [match.id for match in store.compare("tiny/0-res", "tiny/1-res", k=20).matches]
+    assert "is a dictionary and" in refuse(server, "compare", ids=["tiny/0-res", "tiny/0-res/3"])
+    assert "no dictionary" in refuse(server, "compare", ids=["tiny/0-res", "tiny/9-res"])
+    assert "at least 2" in refuse(server, "compare", ids=["tiny/0-res"])
 
 
 def test_cursors_lead_through_a_whole_ranking(store):
