@@ -22,8 +22,8 @@ from featurestore.mcp.tools import Tools
 INSTRUCTIONS = (
     "A store of features of sparse autoencoders and transcoders: directions in a language model's activations, with "
     "labels, examples and statistics. Begin with `dictionaries`; find features with `search` (by words), `nearest` (by "
-    "geometry), `activating` and `contrast` (by running the model on texts); read one with `feature`, `compare` several "
-    "or two dictionaries, count and join with `sql` (columns: featurestore://schema). Ids are model/source/index. A "
+    "geometry), `activating` and `contrast` (by running the model on texts); read one with `feature`, several with "
+    "`compare`; count and join with `sql` (columns: featurestore://schema). Ids are model/source/index. A "
     "label is somebody's guess: check it against the feature's examples and scores before you rely on it. Answers are "
     "short: where `next` is given, repeat the call with it as `cursor` for more."
 )
