@@ -66,7 +66,12 @@ def show_home(store: FeatureStore) -> ResponseReturnValue:
         asked = _read_fields(store, fields, typed)
         hits = store.run(asked.query)
         cards = make_cards(store, hits.hits)
-        answer = {"hits": hits, "cards": cards, **_count(store, asked, hits, dictionaries)}
+        answer = {
+            "hits": hits,
+            "cards": cards,
+            "runnable": _list_runnable(hits),
+            **_count(store, asked, hits, dictionaries),
+        }
     except FeatureStoreError as exc:
         return render_template("home.html", **context | {"error": str(exc)}), exc.status
     return render_template("home.html", **context | answer, **_links(asked, hits))
@@ -88,6 +93,12 @@ def _read_fields(store: FeatureStore, fields: Fields, typed: Typed) -> Asked:
         for name in ("mode", "over"):
             texts.pop(name, None)
     return Asked(Query.from_text(texts), fields, chosen)
+
+
+def _list_runnable(hits: Hits) -> list[str]:
+    """Return the ids of the hits, if one model can run them all on a text."""
+    models = {hit.dictionary.partition("/")[0] for hit in hits}
+    return [hit.id for hit in hits] if len(models) == 1 else []
 
 
 def _list_explainers(store: FeatureStore) -> set[str]:

@@ -14,6 +14,8 @@ from featurestore.web.pages.page import Page
 from featurestore.web.requests import read
 from featurestore.wire.requests import Request
 
+MOST_NEAREST = 12  # of each feature that is drawn: more cannot be told apart, and make the page heavy
+
 
 class NeighbourhoodFields(Request, frozen=True):
     """The fields of the page: how many nearest features each feature has."""
@@ -24,7 +26,7 @@ class NeighbourhoodFields(Request, frozen=True):
 def show_neighbourhood(store: FeatureStore, model: str, source: str, index: str) -> ResponseReturnValue:
     """Return the page of what is near a feature."""
     k = read(NeighbourhoodFields).k
-    neighbourhood = store.neighbourhood(f"{model}/{source}/{index}", k)
+    neighbourhood = store.neighbourhood(f"{model}/{source}/{index}", min(k, MOST_NEAREST))
     chance = estimate_chance(store, neighbourhood.nodes[0].dictionary)
     others = list(enumerate(neighbourhood.nodes[1:], 1))
     dictionaries = {dictionary.dictionary: dictionary for dictionary in store.dictionaries()}
@@ -33,7 +35,8 @@ def show_neighbourhood(store: FeatureStore, model: str, source: str, index: str)
         "neighbourhood.html",
         neighbourhood=neighbourhood,
         drawings={"screen": lay_out(neighbourhood, SCREEN), "phone": lay_out(neighbourhood, PHONE)},
-        k=k,
+        k=min(k, MOST_NEAREST),
+        asked=k,
         chance=chance,
         near=[pair for pair in others if chance is None or pair[1].score >= chance.cosine],
         far=[pair for pair in others if chance is not None and pair[1].score < chance.cosine],

@@ -30,7 +30,8 @@ class TextFields(Request, frozen=True):
     """The fields of the page.
 
     `feature` is the one whose activations are shown on the text, `token` the place of the token whose features are
-    listed, `against` another text that is laid beside the first.
+    listed, `against` another text that is laid beside the first. `only` are features that are listed alone, such as
+    those that a search found.
     """
 
     text: str = ""
@@ -40,6 +41,7 @@ class TextFields(Request, frozen=True):
     feature: str | None = None
     token: int | None = None
     against: str = ""
+    only: tuple[str, ...] = ()
 
 
 class TokenCell(NamedTuple):
@@ -90,12 +92,15 @@ def show_text(store: FeatureStore) -> ResponseReturnValue:
 
 def _activate(store: FeatureStore, fields: TextFields) -> dict[str, Any]:
     """Return what the template shows of one text."""
-    answer = store.activating(fields.text, fields.dictionary or None, fields.k, fields.order, token=fields.token)
+    answer = _run(store, fields)
     chosen = _choose(store, answer, fields.feature)
-    asked = {name: getattr(fields, name) for name in ("text", "dictionary", "order", "k", "token")}
+    names = ("text",) if fields.only else ("text", "dictionary", "order", "k", "token")
+    asked = [(name, value) for name, value in list_hidden(fields) if name in names]
+    asked += [("feature", id) for id in dict.fromkeys(fields.only)]
     at = None if fields.token is None else find_first(answer.tokens, fields.token)
     # Cells are characters, and a character may have several tokens.
     reading, silent = list_cells(answer.tokens, chosen), list_cells(answer.tokens, None)
+    full = len(answer.features) == fields.k < MOST_FEATURES and not fields.only
     columns = _choose_columns(answer.tokens, at if at is not None else chosen.token if chosen else 0)
     return {
         "answer": answer,
@@ -110,9 +115,19 @@ def _activate(store: FeatureStore, fields: TextFields) -> dict[str, Any]:
             for cells in [list_cells(answer.tokens, feature)]
         ],
         "on_token": lambda feature: merge_activations(answer.tokens, feature.activations)[at or 0],
-        "more": min(fields.k * 2, MOST_FEATURES) if len(answer.features) == fields.k < MOST_FEATURES else None,
-        "json": f"/v1/activating?{urlencode({name: value for name, value in asked.items() if value is not None})}",
+        "more": min(fields.k * 2, MOST_FEATURES) if full else None,
+        "firing": sum(feature.activation != 0 for feature in answer.features),
+        "json": f"/v1/activating?{urlencode(asked)}",
     }
+
+
+def _run(store: FeatureStore, fields: TextFields) -> Activating:
+    """Return the features that fire on the text; those of `only` by the share of their largest activation."""
+    if not fields.only:
+        return store.activating(fields.text, fields.dictionary or None, fields.k, fields.order, token=fields.token)
+    answer = store.activating(fields.text, features=list(dict.fromkeys(fields.only)))
+    ordered = sorted(answer.features, key=lambda each: -abs(each.activation) / (each.max_activation or 1.0))
+    return msgspec.structs.replace(answer, features=tuple(ordered))
 
 
 def list_cells(tokens: tuple[str, ...], feature: ActiveFeature | None) -> list[TokenCell]:
@@ -173,7 +188,11 @@ def _contrast(store: FeatureStore, fields: TextFields) -> dict[str, Any]:
 
 def list_hidden(fields: TextFields, *without: str) -> list[tuple[str, str]]:
     """Return names and values of the fields that a button of the page sends along."""
-    values = msgspec.structs.asdict(fields).items()
+    values = [
+        (name, value)
+        for name, given in msgspec.structs.asdict(fields).items()
+        for value in (given if isinstance(given, tuple) else (given,))
+    ]
     return [(name, str(value)) for name, value in values if value not in (None, "") and name not in without]
 
 

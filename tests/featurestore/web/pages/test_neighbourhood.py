@@ -38,3 +38,10 @@ def test_the_list_stops_and_says_why(store, monkeypatch):
     assert 0 < len(near) < len(nodes)
     assert shown.count('class="place"') == len(near) and hidden.count('class="place"') == len(nodes) - len(near)
     assert f"{len(nodes) - len(near)} below it" in hidden
+
+
+def test_a_drawing_has_a_limit_and_says_where_the_rest_is(store, monkeypatch):
+    monkeypatch.setattr(neighbourhood, "MOST_NEAREST", 2)
+    page = create_app(store).test_client().get("/neighbourhood/tiny/0-res/8?k=5", headers=HTML).text
+    assert page.count('class="ring1"') == 2 * 2, "two nearest in the drawing for screens and in that for phones"
+    assert 'This page draws 2 nearest at most; <a href="/v1/neighbourhood/tiny/0-res/8?k=5">' in page

@@ -121,3 +121,16 @@ def test_a_character_of_several_tokens_is_one_button():
     cells = list_cells(("a", "é", "", "\n\n  "), None)
     assert [cell[:4] for cell in cells] == [(0, "a", 0, ""), (1, "é", 0, ""), (3, "⏎⏎", 2, "  ")]
     assert list_cells(("\u202ex",), None)[0].text != "\u202ex"
+
+
+def test_given_features_are_listed_alone_those_that_fire_first(http):
+    ids = [f"tiny/0-res/{n}" for n in (9, 5, 3, 5)]
+    page = read(http, "text=a+b%0Ac&" + "&".join(f"only={id}" for id in ids))
+    shares = {3: 4.0, 5: 2.0, 9: 0.0}
+    largest = {n: http.get(f"/v1/features/tiny/0-res/{n}").json["max_activation"] for n in shares}
+    wanted = sorted(shares, key=lambda n: -shares[n] / largest[n])
+    assert features_of(page) == [f"tiny/0-res/{n}" for n in wanted]
+    assert "2 of 3 fire on it" in page and page.count("silent on it") == 1 and "More features" not in page
+    json = html.unescape(re.search(r'href="(/v1/activating[^"]+)"', page)[1])
+    assert [each["id"] for each in http.get(json).json["features"]] == ["tiny/0-res/9", "tiny/0-res/5", "tiny/0-res/3"]
+    assert page.count('<input type="hidden" name="only"') >= 4
