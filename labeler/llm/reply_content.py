@@ -12,7 +12,7 @@ from typing import Any
 # Control characters that no text needs: C0 but tab and line breaks, DEL, C1 but the line break NEL.
 _CONTROLS = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_THINKING_BLOCKS = frozenset({"thinking", "reasoning", "redacted_thinking", "thought", "analysis"})
+_THINKING_BLOCK = re.compile(r"(redacted_)?(thinking|reasoning|thought|analysis|summary_text)", re.IGNORECASE)
 MAX_DEPTH = 8  # of blocks in blocks
 
 
@@ -37,11 +37,15 @@ def flatten_content(content: Any, depth: int = 0) -> str:
     if isinstance(content, bool | int | float):
         return "" if depth else json.dumps(content)
     kind = get_field(content, "type")
-    if isinstance(kind, str) and kind.lower() in _THINKING_BLOCKS:
+    if (isinstance(kind, str) and _THINKING_BLOCK.match(kind)) or get_field(content, "thought") is True:
         return ""
-    for name in ("text", "content", "output_text", "value"):
+    for name in ("text", "content", "output_text", "value", "parts"):
         inner = get_field(content, name)
-        if isinstance(inner, str | list | tuple):
+        if isinstance(inner, str | list | tuple) or (isinstance(inner, dict) and kind is not None):
+            return flatten_content(inner, depth + 1)
+    for name in ("json", "output_json", "input", "arguments", "parsed"):  # an answer that was parsed already
+        inner = get_field(content, name)
+        if kind is not None and isinstance(inner, str | dict):
             return flatten_content(inner, depth + 1)
     return (
         clean_text(json.dumps(content, default=str)) if content and isinstance(content, dict) and kind is None else ""
@@ -59,9 +63,10 @@ def find_refusal(message: Any) -> str | None:
 
 
 def find_tool_arguments(message: Any) -> str:
-    """Return the arguments of the last tool call, where a server answers a schema in that way; else ""."""
+    """Return the arguments of the last tool call, where a server answers a schema in that way, or the object that it
+    parsed; else ""."""
     calls = get_field(message, "tool_calls")
-    arguments: Any = None
+    arguments: Any = get_field(get_field(message, "function_call"), "arguments") or get_field(message, "parsed")
     for call in calls if isinstance(calls, list) else ():
         arguments = get_field(get_field(call, "function"), "arguments")
     return flatten_content(arguments) if isinstance(arguments, str | dict) else ""

@@ -6,43 +6,62 @@ import re
 
 from featurestore.extension.text import find_problem
 from labeler.llm.completions import UnreadableReply
+from labeler.replies.refusals import is_refusal
 
 MAX_LABEL = 300  # characters; a longer reply is no label
 EMPTY_LABEL, PLACEHOLDER, SEVERAL_LINES = "empty label", "the form without an answer", "several lines without a label"
 _BLANKS = re.compile("[ \t\n\r\v\f\x1c-\x1f\x85\u2028\u2029]+")  # no-break and ideographic spaces are text
-_PAIRS = {'"': '"', "'": "'", "`": "`", "“": "”", "‘": "’", "«": "»", "„": "“", "「": "」", "『": "』", "《": "》"}
-_REFUSAL = re.compile(
-    r"^\W*(i['’]?m (really |very )?sorry|i am (really |very )?sorry|sorry\b[,.!]|i apologi[sz]e|apologies\b|"
-    r"(unfortunately,? )?i (cannot|can['’]?t|can not|am unable|['’]?m unable|won['’]?t|will not|must decline)\b|"
-    r"i['’]m (unable|not able)\b|i am not able\b|as an ai\b|as a (large )?language model\b|"
-    r"es tut mir (sehr )?leid|tut mir leid|entschuldigung,|ich kann (leider )?(nicht|keine)|leider kann ich|"
-    r"lo siento|disculpa|no puedo ayudar|je suis désolée?|désolée?[, ]|je ne peux pas|mi dispiace|non posso aiutar|"
-    r"desculpe|sinto muito|não posso|извините|простите|к сожалению, я не|я не могу|"
-    r"抱歉|很抱歉|对不起|對不起|我无法|我不能|"
-    r"申し訳|すみません|ごめんなさい|죄송|미안|عذر|آسف|متاسف|متأسف|क्षमा करें|माफ़ कीजिए)",
+_PAIRS = {
+    '"': '"', "'": "'", "`": "`", "“": "”", "‘": "’", "«": "»", "„": "“”", "「": "」", "『": "』", "《": "》", "‹": "›",
+    "”": "”", "»": "«", "›": "‹", "‚": "‘’",
+}  # fmt: skip
+_LABEL_NAMES = (
+    "label|标签|標籤|标记|ラベル|라벨|레이블|étiquette|etiqueta|etichetta|etikett?e?|rótulo|метка|ярлык|мітка|etykieta|"
+    "العلامة|التسمية|برچسب|לייבל|תווית|लेबल|nhãn|ป้ายกำกับ"
+)
+_ANSWER_NAMES = "answer|output|response|result|réponse|respuesta|antwort|risposta|resposta|ответ|答案|回答|답"
+# What stands before the name: marks of lists, emphasis, emoji; never an opening quotation mark or bracket.
+_NAMED_LINE = re.compile(
+    r"^[^\w\"'“”‘’`<({\[«「『]*(?:\d+[.)]\s*)?[*_]*(?:(?:final|short|best|my|the|your|feature|suggested|proposed|new|revised)\s)*"
+    rf"(?P<name>{_LABEL_NAMES}|{_ANSWER_NAMES}|explanation|description)[\s*_`\"]*"
+    r"(?P<separator>:|：|=(?!=)|\s[-–—]\s)(?:[*_]{1,3}(?=\s))?\s*(?:[*_]{1,3}(?!.*[*_]\s*$))?(?P<value>.*)$",
     re.IGNORECASE,
 )
-_NAMED_LINE = re.compile(
-    r"^[\s>#*_\-•–\d.)]*(?P<name>(?:final |short |best |my |the )*(?:label|explanation|description))[\s*_`\"]*"
-    r"(?::|：|=(?!=))[\s*_]*(?P<value>.*)$",
-    re.IGNORECASE,
+_LABEL, _ANSWER, _EXPLANATION = (
+    re.compile(names, re.IGNORECASE) for names in (_LABEL_NAMES, _ANSWER_NAMES, "explanation|description")
 )
 _PREAMBLE = re.compile(
-    r"^(?:(?:sure|certainly|of course|okay|ok|great)\b[!,.]*\s*)?(?:here(?:['’]s| is| are)\b\s*)?"
+    r"^(?:(?:sure|certainly|of course|okay|ok|great)\b[!,.:]*\s*)?(?:here(?:['’]s| is| are)\b\s*)?"
     r"(?:(?:the|a|my|your)\s+)?(?:[\w-]+\s+){0,3}?(?:label|explanation|description|phrase|answer|json)\b[^:：]{0,60}[:：]\s*",
     re.IGNORECASE,
 )
-_LABEL_IS = re.compile(r"^(?:the|my) (?:\w+ )?label (?:is|would be)\s+(?=[\"'`“‘«*])", re.IGNORECASE)
+_AGREEMENT = re.compile(r"^(?:sure|certainly|of course|okay|ok|great)(?:\s*[:!]\s+)(?=\S)", re.IGNORECASE)
+_LABEL_IS = re.compile(
+    r"^(?:(?:the|my) (?:\w+ )?(?:label|answer) (?:is|would be)|i(?:['’]d| would)(?: \w+)? (?:label|call|describe|name)"
+    r" (?:it|this)(?: \w+)?(?: as)?)(?:\s+(?=[\"'`“‘«*])|\s*:\s+)",
+    re.IGNORECASE,
+)
 _FENCE = re.compile(r"```[\w+-]*[ \t]*\n?(.*?)(?:```|\Z)", re.DOTALL)
 _TAGGED = re.compile(
-    r"<(label|answer|final_answer|response|output|result|explanation|final)>(.*?)(?:</\1\s*>|\Z)",
+    r"<(label|answer|final_answer|response|output|result|explanation|final|json)>"
+    # Without its end it is the name of a tag in a sentence, where a space follows.
+    r"(?=(?! )|.{0,2000}</\1\s*>)(.*?)(?:</\1\s*>|\Z)",
     re.DOTALL | re.IGNORECASE,
 )
 _SOLUTION = re.compile(r"<\|begin_of_(?:solution|box)\|>(.*?)(?:<\|end_of_(?:solution|box)\|>|\Z)", re.DOTALL)
 _RESPONSE = re.compile(r"<\|START_(?:RESPONSE|TEXT|ACTION)\|>(.*?)(?:<\|END_\w+\|>|\Z)", re.DOTALL)
-_BOXED = re.compile(r"\\boxed\{(?:\\text\{)?(.*?)\}?\}\$*\s*\Z", re.DOTALL)
-_LIST_MARK = re.compile(r"^(?:[-*•–>]|#{1,6}|1[.)])\s+(?=\S)")
+_BOXED = re.compile(r"\\boxed\{(?:\\(?:text|math)\w*\{)?(.*?)\}?\}\$*\s*\Z", re.DOTALL)
+# A sign that a sentence goes on about is no mark of a list: "- as a minus sign".
+_LIST_MARK = re.compile(
+    r"^(?:[-*•–>]|#{1,6}|1[.)])\s+(?=\S)(?!(?:in|at|as|before|after|and|or|for|of|to|with|within|between|inside|used|"
+    r"from|on|when|where|that|which|by|signs?|marks?)\b)"
+)
+_ELEMENT = re.compile(
+    r"<(b|i|u|em|strong|p|code|span|div|mark|pre|h[1-6])(?:\s[^<>]*)?>\s*([^<>]+?)\s*</\1\s*>", re.IGNORECASE
+)
+_EMPHASIS_TAG = re.compile(r"</?(?:b|i|u|em|strong)>", re.IGNORECASE)
 _FORM = re.compile(r"[<\[{(]+\s*(?:[\w'’.,-]+\s+){0,6}[\w'’.,-]+\s*[>\]})]+")
+_SIGNS = frozenset(["", "_", "<", ">", "[", "]", "[]", "<>", ".", "<<", ">>", "__", "..", "[[", "]]"])
 _FORM_WORDS = re.compile(r"\b(label|phrase|text|description|your|here|string|explanation|answer|placeholder|insert)\b")
 _FORM_NAMES = frozenset(
     [
@@ -59,6 +78,15 @@ _FORM_NAMES = frozenset(
         "insert label here",
         "one short phrase",
         "your explanation",
+        "insert your label",
+        "a short phrase",
+        "one phrase",
+        "the label of the feature",
+        "your label goes here",
+        "$label",
+        "%s",
+        "<string>",
+        "<str>",
     ]
 )
 
@@ -81,29 +109,28 @@ def read_plain_label(text: str) -> str:
     Raises UnreadableReply.
     """
     text = unwrap(text)
-    if _REFUSAL.match(text):
+    if is_refusal(text):
         raise UnreadableReply("refusal")
-    if len(_BLANKS.sub(" ", text)) > MAX_LABEL and not _find_named(text, frozenset({"label"})):
+    if len(_BLANKS.sub(" ", text)) > MAX_LABEL and not _find_named(text, _LABEL):
         raise UnreadableReply("reply too long for a label")
     return finish_label(_choose_line(text))
 
 
 def _choose_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip().strip("*_#-`=")]
-    named = _find_named(text, frozenset({"label"})) or (
-        _find_named(text, frozenset({"explanation", "description"})) if len(lines) <= 2 else []
-    )
+    named = _find_named(text, _LABEL) or _find_named(text, _ANSWER)[-1:]
+    named = named or (_find_named(text, _EXPLANATION) if len(lines) <= 2 else [])
     if named:
         if len({finish_label(value) for value in named}) > 1:
             raise UnreadableReply("answers that differ")
         return named[-1]
-    if len(lines) == 2 and re.search("[:：][*_]*$", lines[0]):
+    if len(lines) == 2 and (re.search("[:：][*_]*$", lines[0]) or _LABEL.fullmatch(lines[0].strip("#*_ "))):
         return lines[1]
     if len(lines) > 1:
         raise UnreadableReply(SEVERAL_LINES)
     if not lines:
         raise UnreadableReply(EMPTY_LABEL)
-    line = _LABEL_IS.sub("", lines[0])
+    line = _LABEL_IS.sub("", _AGREEMENT.sub("", lines[0]))
     shortened = _PREAMBLE.sub("", line, count=1)
     return (shortened or line) if shortened != line and line.lower().startswith(_PREAMBLE_WORDS) else line
 
@@ -124,23 +151,28 @@ _PREAMBLE_WORDS = (
 )
 
 
-def _find_named(text: str, kinds: frozenset[str]) -> list[str]:
-    """Return what stands on the lines that are called one of `kinds`, or below them where they are headings."""
+def _find_named(text: str, names: re.Pattern[str]) -> list[str]:
+    """Return what stands on the lines that are called one of `names`, or below them where they are headings."""
     lines = [line for line in text.splitlines() if line.strip()]
     values = []
     for number, line in enumerate(lines):
-        match = _NAMED_LINE.match(_strip_emphasis(line.strip()))
-        if match and match["name"].split()[-1].lower() in kinds:
+        match = _NAMED_LINE.match(_strip_emphasis(_EMPHASIS_TAG.sub("", line).strip()))
+        if match and names.fullmatch(match["name"]) and (names is _LABEL or match["separator"] in ":："):
             value = match["value"].strip() or (lines[number + 1].strip() if number + 1 < len(lines) else "")
             values += [value] if value else []
     return values
 
 
-def finish_label(text: str) -> str:
-    """Return the label without what stands around it. Raises UnreadableReply when none is left that can be shown."""
+def finish_label(text: str, *, of_json: bool = False) -> str:
+    """Return the label without what stands around it; a string of JSON has no marks of lists around it.
+
+    Raises UnreadableReply when none is left that can be shown.
+    """
     text = _BLANKS.sub(" ", text).strip()
     while True:
-        bare = strip_pair(_LIST_MARK.sub("", _strip_emphasis(text)))
+        bare = strip_pair(
+            _strip_element(_strip_emphasis(text) if of_json else _LIST_MARK.sub("", _strip_emphasis(text)))
+        )
         match = re.match(r"(?:label|explanation)\s*[:：]\s*(?=\S)", bare, re.IGNORECASE)
         bare = bare[match.end() :] if match else bare
         if bare == text:
@@ -158,8 +190,13 @@ def finish_label(text: str) -> str:
 
 def strip_pair(text: str) -> str:
     """Return the text without quotation marks, where one pair of them encloses the whole of it."""
-    if len(text) < 2 or _PAIRS.get(text[0]) != text[-1]:
+    if len(text) > 2 and text[-1] == "." and text[-2] in _PAIRS.get(text[0], "") and text[0] not in text[1:-2]:
+        text = text[:-1]
+    if len(text) < 2 or text[-1] not in _PAIRS.get(text[0], ""):
         return text
+    for width in (3, 2):  # of marks that are doubled
+        if len(text) > 2 * width and set(text[:width] + text[-width:]) in ({'"'}, {"'"}, {"`"}):
+            return text if text[0] in text[width:-width] else text[width:-width].strip(" ")
     inner = text[1:-1]
     # An apostrophe within a word is no quotation mark.
     quotes = re.sub(r"(?<=\w)['’](?=\w)", "", inner)
@@ -167,16 +204,24 @@ def strip_pair(text: str) -> str:
     return inner.strip(" ") if encloses else text
 
 
+def _strip_element(text: str) -> str:
+    """Return the text of an element of HTML that encloses the whole of it."""
+    match = _ELEMENT.fullmatch(text)
+    return match[2] if match else text
+
+
 def _strip_emphasis(text: str) -> str:
-    """Return the text without Markdown's emphasis, where it encloses the whole of it."""
-    match = re.fullmatch(r"(\*{1,3}|_{2,3})(?=\S)(.+?)(?<=\S)\1[.:]?", text)
-    return match[2] if match and match[1] not in match[2] else text
+    """Return the text without Markdown's emphasis, where it encloses the whole of it. `__init__` is a name."""
+    match = re.fullmatch(r"(\*{1,3}|_{1,3})(?=[^\s*_])(.+?)(?<=[^\s*_])\1[.:]?", text)
+    if not match or match[1] in match[2] or (match[1][0] == "_" and " " not in match[2]):
+        return text
+    return match[2]
 
 
 def is_placeholder(text: str) -> bool:
     """Whether a label is that of the form that was shown: "...", "<your label>"."""
     bare = text.strip().strip("\"'` ")
-    if not bare or not bare.strip(". …"):
-        return bool(bare)
+    if not bare or not bare.strip(". …<>[]") or not bare.strip("_ "):
+        return bare not in _SIGNS
     lowered = bare.lower()
     return lowered in _FORM_NAMES or bool(_FORM.fullmatch(lowered) and _FORM_WORDS.search(lowered))

@@ -73,8 +73,12 @@ _LATEX = frozenset(
 )
 _AFTER_VALUE = re.compile(r"""\s*(?:[}\]]|,\s*(?:["'“‘„]?[\w -]+["'”’“]?\s*:|[}\]]|\Z))""")
 _AFTER_ITEM = re.compile(r"\s*[,\]]")
-_AFTER_KEY = re.compile(r"\s*:")
+_AFTER_KEY = re.compile(r"\s*[:：]")
 _END = re.compile(r"[\s`]*\Z")
+_AROUND_KEYS = " \t\n\"'*`:_"
+_STRING_PREFIX = re.compile(r"[urfbURFB]{1,2}(?=[\"'])")
+# Between two strings that are one: a plus sign, or a line break.
+_JOINED = re.compile(r"\s*(?:\+|\n)\s*(?=[\"'])")
 # A string with bare quotes in it that runs into another object or key was never closed.
 _RUNAWAY = re.compile(r"""\{\s*["'“]|["'”]\s*:\s*["'\[{\d]""")
 
@@ -123,8 +127,11 @@ def parse_value(text: str) -> tuple[bool, Any]:
 def collect_values(value: Any, name: str) -> list[Any]:
     """Return the values called `name`, whatever its case: the object's own, or else those of objects in it."""
     if isinstance(value, dict):
-        own = [item for key, item in value.items() if key.strip().lower() == name]
-        return own[-1:] or [found for item in value.values() for found in collect_values(item, name)]
+        own = [item for key, item in value.items() if key.strip(_AROUND_KEYS).lower() == name]
+        if not own:
+            return [found for item in value.values() for found in collect_values(item, name)]
+        inner = collect_values(own[-1], name) if isinstance(own[-1], dict) else []
+        return inner or own[-1:]
     if isinstance(value, list):
         return [found for item in value for found in collect_values(item, name)]
     return []
@@ -149,11 +156,11 @@ class _Parser:
                 return members, min(at + 1, len(self.text))
             key, at = self._parse_key(at)
             at = self._skip(at)
-            if self.text[at : at + 1] != ":":
+            if self.text[at : at + 1] not in (":", "："):
                 raise _BrokenJson
             members[key], at = self.parse_value(at + 1, depth + 1, _AFTER_VALUE)
             at = self._skip(at)
-            if self.text[at : at + 1] == ",":
+            if self.text[at : at + 1] in (",", "，"):
                 at = self._skip(at + 1)
             elif not self._at_end(at, "}"):
                 raise _BrokenJson
@@ -169,8 +176,9 @@ class _Parser:
             return self.parse_object(at, depth)
         if character == "[":
             return self._parse_list(at, depth)
-        if character in _QUOTES and character:
-            return self._parse_string(at, after)
+        prefix = _STRING_PREFIX.match(self.text, at)
+        if prefix or (character in _QUOTES and character):
+            return self._parse_strings(prefix.end() if prefix else at, after)
         number = _NUMBER.match(self.text, at)
         if number:
             try:
@@ -202,6 +210,15 @@ class _Parser:
         if not word:
             raise _BrokenJson
         return word[0], word.end()
+
+    def _parse_strings(self, at: int, after: re.Pattern[str]) -> tuple[str, int]:
+        """Return the string at `at` with those that are joined to it."""
+        value, at = self._parse_string(at, after)
+        joined = None if self.guess else _JOINED.match(self.text, at)
+        while joined:
+            part, at = self._parse_string(joined.end(), after)
+            value, joined = value + part, _JOINED.match(self.text, at)
+        return value, at
 
     def _parse_string(self, at: int, after: re.Pattern[str]) -> tuple[str, int]:
         text, begin = self.text, at

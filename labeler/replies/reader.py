@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from labeler.llm.completions import MAX_LIMIT, MAX_REPLY, RETRY_TOKENS, Answer, Messages, UnreadableReply
+from labeler.replies.broken_label import find_broken_label
 from labeler.replies.label_lines import EMPTY_LABEL, PLACEHOLDER, finish_label, is_placeholder, read_plain_label, unwrap
 from labeler.replies.loose_json import FoundObject, collect_values, find_objects, parse_value
 from labeler.replies.thinking import strip_thinking
@@ -80,14 +81,18 @@ def parse_label(answer: Answer | str) -> str:
     text = _read_text(answer)
     objects = _find_objects(text, answer)
     values = [value for found in objects for value in collect_values(found.value, "label")]
+    values = [value[0] if isinstance(value, list) and len(value) == 1 else value for value in values]
     texts = [value for value in values if isinstance(value, str) and value.strip()]
     if texts:
-        labels = [finish_label(value) for value in texts if not is_placeholder(value)]
+        labels = [finish_label(value, of_json=True) for value in texts if not is_placeholder(value)]
         if not labels:
             raise UnreadableReply(PLACEHOLDER)
         return _agree(labels)
     if values:
         raise UnreadableReply(EMPTY_LABEL if isinstance(values[-1], str) else NO_LABEL)
+    broken = find_broken_label(unwrap(text)) if answer.finish != "length" else None
+    if broken and not is_placeholder(broken):
+        return finish_label(broken, of_json=True)
     _refuse_other_json(text, objects, answer)
     return read_plain_label(text)
 

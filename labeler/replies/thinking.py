@@ -8,16 +8,28 @@ from labeler.replies.loose_json import find_objects
 
 _NAMES = (
     "think|thinks|thinking|thought|thoughts|reason|reasoning|reflection|scratchpad|analysis|rationale|monologue|"
-    "inner_monologue|internal_monologue|cot|chain_of_thought|deliberation"
+    "inner_monologue|internal_monologue|internal|internal_thoughts?|cot|chain_of_thought|deliberation|thinking_process|"
+    "thought_process|plan|planning|brainstorm|brainstorming|drafts?|steps?|notes|思考"
 )
+# What stands for the angle brackets of a mark: themselves, with blanks, or as HTML escapes them.
+_LEFT, _RIGHT = r"(?:<|&lt;)\s*", r"\s*(?:>|&gt;)"
+_SPECIAL_NAMES = "think|thinking|thought|reasoning"
 # Marks that begin and end thinking. A reply may have only the last one: the first one is often part of the prompt.
 _MARK = re.compile(
-    rf"(?P<open><(?:\w+[:_-])?(?:{_NAMES})(?:\s[^<>]*)?>|\[THINK\]|\[THINKING\]|◁think▷|<\|inner_prefix\|>|<unused94>"
-    r"|<\|(?:begin_of_)?(?:think|thinking|thought|reasoning)(?:_start)?\|>|<\|START_THINKING\|>|<\|channel>\s*thought\b)"
-    rf"|(?P<close></(?:\w+[:_-])?(?:{_NAMES})\s*>|\[/THINK\]|\[/THINKING\]|◁/think▷|<\|inner_suffix\|>|<unused95>"
-    r"|<\|(?:end_of_|/)(?:think|thinking|thought|reasoning)\|>|<\|(?:think|thinking|thought|reasoning)_end\|>"
+    rf"(?P<open>{_LEFT}(?:\w+[:_-])?(?:{_NAMES})(?:\s[^<>/\\]*)?{_RIGHT}|\[(?:THINK|THINKING|REASONING|THOUGHTS?)\]"
+    rf"|◁think▷|<\|inner_prefix\|>|<unused94>|<\|START_THINKING\|>|<\|channel>\s*thought\b"
+    rf"|<[|｜](?:begin[_▁]of[_▁])?(?:{_SPECIAL_NAMES})(?:_start)?[|｜]>)"
+    rf"|(?P<close>{_LEFT}[/\\]+\s*(?:\w+[:_-])?(?:{_NAMES}){_RIGHT}|<(?:think|thinking)\s*/>"
+    rf"|\[/(?:THINK|THINKING|REASONING|THOUGHTS?)\]|◁/think▷|<\|inner_suffix\|>|<unused95>"
+    rf"|<[|｜](?:end[_▁]of[_▁]|/)(?:{_SPECIAL_NAMES})[|｜]>|<\|(?:{_SPECIAL_NAMES})_end\|>"
     r"|<\|END_THINKING\|>|<channel\|>)",
     re.IGNORECASE,
+)
+# Thinking in a fence of its own, or folded away in a page.
+_FENCED_THOUGHT = re.compile(
+    r"```(?:think|thinking|thoughts?|reasoning|analysis|scratchpad)[ \t]*\n.*?(?:```|\Z)"
+    r"|<details[^<>]*>\s*<summary>[^<>]*(?:think|thought|reason)[^<>]*</summary>.*?(?:</details>|\Z)",
+    re.DOTALL | re.IGNORECASE,
 )
 # Channels of open-weights chat formats: <|channel|>final<|constrain|>json<|message|>, with or without its last marks.
 _CHANNEL = re.compile(
@@ -27,12 +39,22 @@ _CHANNEL = re.compile(
 _CHANNEL_END = re.compile(r"<\|(?:end|return|call|start)\|>.*", re.DOTALL)
 # The same format after a server has removed its special tokens
 _BARE_CHANNELS = re.compile(
-    r"\A(?:assistant)?\s*(?:analysis|commentary)(?=\W|[A-Z]).*assistant\s*final(?:\s*json\b)?", re.DOTALL
+    r"\A(?:assistant)?\s*(?:analysis|commentary)(?=\W|[A-Z]).*(?:assistant\s*final|\n\s*final(?=\s*\n))(?:\s*json\b)?",
+    re.DOTALL,
 )
+# The same where it never came to an answer: no label begins so.
+_BARE_ANALYSIS = re.compile(r"\A(?:assistant)?analysis(?=[A-Z]|\s*\{)")
+_CALL = re.compile(r"\s*to=\S")
 _SPOKEN_THOUGHT = re.compile(
     r"\A\W*Here is my thought process\b.*\bHere is my response:?\W*?", re.DOTALL | re.IGNORECASE
 )
 # What wraps the answer itself
+_SPECIAL_AT_START = re.compile(
+    r"\A(?:\s*(?:<\|(?:im_start|assistant|start|begin_of_text|start_header_id)\|>|<s>|<bos>|<｜begin▁of▁sentence｜>"
+    r"|<start_of_turn>|<\|turn>)\s*(?:(?:assistant|model)(?:\s*<\|end_header_id\|>|\s*\n|\s*:))?"
+    r"|\s*assistant\s*(?:\n|:\s)|\s*model\s*\n|\[INST\].*?\[/INST\])\s*",
+    re.IGNORECASE | re.DOTALL,
+)
 _SPECIAL_AT_END = re.compile(
     r"(?<=\S)(?:<\|(?:im_end|eot_id|eom_id|end|return|endoftext|end_of_text|end_of_turn|eot|EOT|END_RESPONSE|"
     r"END_OF_TURN_TOKEN|end_of_solution|end_of_box|assistant_end|user|im_start)\|>|<end_of_turn>|<eos>|</s>|\[/INST\]"
@@ -45,7 +67,7 @@ def strip_thinking(text: str) -> str:
 
     Marks within the strings of a JSON object are the object's own text. Thinking that does not end leaves nothing.
     """
-    text = _strip_channels(text.strip())
+    text = _FENCED_THOUGHT.sub("", _strip_channels(text.strip())).strip()
     marks = list(_MARK.finditer(text))
     if marks:
         spans = [(found.start, found.end) for found in find_objects(text, repair=False)]
@@ -66,17 +88,19 @@ def strip_thinking(text: str) -> str:
         return ""
     # A beginning in the middle of a reply that never ends is a word of the reply.
     text = kept + text[opened:]
-    return _SPECIAL_AT_END.sub("", text).strip()
+    text = _SPECIAL_AT_START.sub("", _SPECIAL_AT_END.sub("", text)).strip()
+    return "" if _BARE_ANALYSIS.match(text) else text
 
 
 def _strip_channels(text: str) -> str:
-    """Return the last final channel of a reply in channels; nothing when it never came to that."""
+    """Return the last final channel of a reply in channels, or its last call of a tool; else nothing."""
     headers = list(_CHANNEL.finditer(text))
     if headers:
         spans = [(found.start, found.end) for found in find_objects(text, repair=False)]
         headers = [head for head in headers if not any(start < head.start() < end for start, end in spans)]
     if headers:
-        finals = [head for head in headers if head["name"] == "final"]
+        calls = [head for head in headers if _CALL.match(text, head.end("name"))]
+        finals = [head for head in headers if head["name"] == "final"] or calls
         if not finals:
             return ""
         ends = [head.start() for head in headers if head.start() > finals[-1].start()]

@@ -6,39 +6,30 @@ form, fences, blocks, broken JSON, decorations, refusals, other languages.
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-CUT, EMPTY, NO_LABEL, REFUSAL = "reply was cut off", "empty reply", "JSON without a label", "refusal"
-DIFFER, FORM, LINES = "answers that differ", "the form without an answer", "several lines without a label"
-EMPTY_LABEL, BROKEN, HIDDEN = "empty label", "broken JSON", "a label that cannot be shown"
-LONG = "reply too long for a label"
+from tests.labeler.replies.rarer_shapes import RARER
+from tests.labeler.replies.shape import (
+    BROKEN,
+    CUT,
+    DIFFER,
+    DRAFT,
+    EMPTY,
+    EMPTY_LABEL,
+    FORM,
+    HIDDEN,
+    LINES,
+    LONG,
+    NO_LABEL,
+    REFUSAL,
+    B,
+    J,
+    Shape,
+    label_all,
+    refuse_all,
+)
 
-
-class Shape(NamedTuple):
-    """A message of an endpoint, its finish reason, and the label in it, or the reason why there is none."""
-
-    kind: str
-    content: Any
-    label: str | None = None
-    reason: str | None = None
-    finish: str = "stop"
-    beside: dict[str, Any] = {}  # noqa: RUF012 - further fields of the message, never changed
-
-
-B = "closing brackets"
-J = '{"label": "closing brackets"}'
-DRAFT = '{"label": "brackets"}'
-
-
-def _of(kind: str, *pairs: tuple[Any, str]) -> list[Shape]:
-    return [Shape(kind, content, label) for content, label in pairs]
-
-
-def _none(kind: str, *pairs: tuple[Any, str]) -> list[Shape]:
-    return [Shape(kind, content, reason=reason) for content, reason in pairs]
-
-
-THINKING = _of(
+THINKING = label_all(
     "thinking",
     (f"<think>It could be {DRAFT}</think>{J}", B),
     (f"It could be {DRAFT} no.</think>{J}", B),
@@ -124,7 +115,7 @@ BESIDE = [
         beside={"tool_calls": [{"id": "1", "type": "function", "function": {"name": "label", "arguments": J}}]},
     ),
 ]
-BLOCKS = _of(
+BLOCKS = label_all(
     "blocks",
     ([{"type": "text", "text": J}], B),
     ([{"type": "output_text", "text": J, "annotations": []}], B),
@@ -136,7 +127,7 @@ BLOCKS = _of(
     ([{"type": "message", "content": [{"type": "output_text", "text": J}]}], B),
     ({"label": "closing brackets"}, B),
     ({"type": "text", "text": J}, B),
-) + _none(
+) + refuse_all(
     "blocks",
     ([], EMPTY),
     (None, EMPTY),
@@ -149,7 +140,7 @@ BLOCKS = _of(
     (True, NO_LABEL),
     ([{"type": "refusal", "refusal": "No."}], REFUSAL),
 )
-CHARACTERS = _of(
+CHARACTERS = label_all(
     "characters",
     ('{"label": "closing\x00 brackets"}', B),
     ("\x00\x1b[1mclosing brackets\x07".replace("\x1b[1m", ""), B),
@@ -162,14 +153,14 @@ CHARACTERS = _of(
     ('{"label": "closing\\tbrackets"}', B),
     ('{"label": "12\u00a0km with a no-break space"}', "12\u00a0km with a no-break space"),
     ("\ufeff" + J, B),
-) + _none(
+) + refuse_all(
     "characters",
     (r'{"label": "nul \u0000 in it"}', HIDDEN),
     (r'{"label": "red \u001b[31m text"}', HIDDEN),
     ('{"label": "turned \u202eround"}', HIDDEN),
     ('{"label": "\u200b"}', EMPTY_LABEL),
 )
-DRAFTS = _of(
+DRAFTS = label_all(
     "drafts",
     (f"{J}\n{J}", B),
     (f"Final answer: {J}", B),
@@ -185,14 +176,14 @@ DRAFTS = _of(
     ('{"Label": "closing brackets"}', B),
     ('{"label": "closing brackets", "confidence": 0.9}', B),
     ('{"label": "a {brace} in it"} and more', "a {brace} in it"),
-) + _none(
+) + refuse_all(
     "drafts",
     (f"{DRAFT} or rather {J}", DIFFER),
     (f"{J} Shorter: {DRAFT}", DIFFER),
     ('{"labels": [{"label": "closing"}, {"label": "brackets"}]}', DIFFER),
     ("Label: brackets\nLabel: closing brackets", DIFFER),
 )
-ECHOES = _none(
+ECHOES = refuse_all(
     "echoes",
     ('{"label": "..."}', FORM),
     ('{"label": "…"}', FORM),
@@ -205,7 +196,7 @@ ECHOES = _none(
     ("...", FORM),
     ('{"type": "object", "properties": {"label": {"type": "string"}}, "required": ["label"]}', NO_LABEL),
 )
-FENCES = _of(
+FENCES = label_all(
     "fences",
     (f"```json\n{J}\n```", B),
     (f"```\n{J}\n```", B),
@@ -218,7 +209,7 @@ FENCES = _of(
     ("```\nclosing brackets\n```", B),
     ("```text\nclosing brackets\n```", B),
     ('```json\n"closing brackets"\n```', B),
-) + _none(
+) + refuse_all(
     "fences",
     ("```json\nnull\n```", NO_LABEL),
     ("null", NO_LABEL),
@@ -226,7 +217,7 @@ FENCES = _of(
     ("```json\n[]\n```", NO_LABEL),
     ("```json\n```", EMPTY_LABEL),
 )
-BROKEN_JSON = _of(
+BROKEN_JSON = label_all(
     "broken",
     ("{'label': 'closing brackets'}", B),
     ("{'label': \"it's a bracket\"}", "it's a bracket"),
@@ -256,12 +247,12 @@ BROKEN_JSON = _of(
     (r'{"label": "paths, as in C:\Users"}', r"paths, as in C:\Users"),
     (r'{"label": "the token \"(\""}', 'the token "("'),
     ('{"flag": True, "none": None, "label": "closing brackets"}', B),
-) + _none(
+) + refuse_all(
     "broken",
     ('{"lab', CUT),
     ('{"label": "closing bra', CUT),
-    ('{"label": closing brackets}', BROKEN),
-    ('{"label"; "closing brackets"}', BROKEN),
+    ('{"label": closing "brackets}', BROKEN),
+    ('{"label"; closing brackets}', BROKEN),
     ('{"label": null}', NO_LABEL),
     ('{"label": ["closing", "brackets"]}', NO_LABEL),
     ('{"label": {"text": "x"}}', NO_LABEL),
@@ -271,7 +262,7 @@ BROKEN_JSON = _of(
     ('{"label": "  "}', EMPTY_LABEL),
     ('["closing brackets"]', NO_LABEL),
 )
-DECORATIONS = _of(
+DECORATIONS = label_all(
     "decorations",
     ("closing brackets", B),
     ('"closing brackets"', B),
@@ -309,14 +300,14 @@ DECORATIONS = _of(
     ('{"label": "<<"}', "<<"),
     ('{"label": ":"}', ":"),
     ("def, class: keywords before a name", "def, class: keywords before a name"),
-) + _none(
+) + refuse_all(
     "decorations",
     ("The marked tokens are brackets.\nThey close calls.", LINES),
     ("word " * 100, LONG),
     ('{"label": "' + "word " * 100 + '"}', LONG),
     ('""', EMPTY_LABEL),
 )
-REFUSALS = _none(
+REFUSALS = refuse_all(
     "refusals",
     ("I'm sorry, I cannot help with that.", REFUSAL),
     ("I’m sorry, but I can’t assist.", REFUSAL),
@@ -331,7 +322,7 @@ REFUSALS = _none(
     ("申し訳ありませんが、できません。", REFUSAL),
     ("죄송합니다.", REFUSAL),
     ("Извините, я не могу.", REFUSAL),
-) + _of(
+) + label_all(
     "refusals",
     ('{"label": "I cannot and other phrases of refusal"}', "I cannot and other phrases of refusal"),
     ('{"label": "I\'m sorry, at the start of an answer"}', "I'm sorry, at the start of an answer"),
@@ -339,7 +330,7 @@ REFUSALS = _none(
     ("phrases of refusal, such as I cannot", "phrases of refusal, such as I cannot"),
     ("**Label:** I'm sorry and other apologies", "I'm sorry and other apologies"),
 )
-LANGUAGES = _of(
+LANGUAGES = label_all(
     "languages",
     ('{"label": "Namen von Flüssen"}', "Namen von Flüssen"),
     ('{"label": "closing brackets 👨\u200d👩\u200d👧"}', "closing brackets 👨\u200d👩\u200d👧"),
@@ -366,6 +357,7 @@ SHAPES = [
     *DECORATIONS,
     *REFUSALS,
     *LANGUAGES,
+    *RARER,
 ]
 
 
