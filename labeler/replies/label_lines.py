@@ -9,6 +9,7 @@ from labeler.llm.completions import UnreadableReply
 from labeler.replies.refusals import is_refusal
 
 MAX_LABEL = 300  # characters; a longer reply is no label
+MAX_LINE = 2000  # of a line that may name the label
 EMPTY_LABEL, PLACEHOLDER, SEVERAL_LINES = "empty label", "the form without an answer", "several lines without a label"
 _BLANKS = re.compile("[ \t\n\r\v\f\x1c-\x1f\x85\u2028\u2029]+")  # no-break and ideographic spaces are text
 _PAIRS = {
@@ -22,7 +23,7 @@ _LABEL_NAMES = (
 _ANSWER_NAMES = "answer|output|response|result|réponse|respuesta|antwort|risposta|resposta|ответ|答案|回答|답"
 # What stands before the name: marks of lists, emphasis, emoji; never an opening quotation mark or bracket.
 _NAMED_LINE = re.compile(
-    r"^[^\w\"'“”‘’`<({\[«「『]*(?:\d+[.)]\s*)?[*_]*(?:(?:final|short|best|my|the|your|feature|suggested|proposed|new|revised)\s)*"
+    r"^[^\w\"'“”‘’`<({\[«「『]*+(?:\d+[.)][\s*_]*+)?_*+(?:(?:final|short|best|my|the|your|feature|suggested|proposed|new|revised)\s)*"
     rf"(?P<name>{_LABEL_NAMES}|{_ANSWER_NAMES}|explanation|description)[\s*_`\"]*"
     r"(?P<separator>:|：|=(?!=)|\s[-–—]\s)(?:[*_]{1,3}(?=\s))?\s*(?:[*_]{1,3}(?!.*[*_]\s*$))?(?P<value>.*)$",
     re.IGNORECASE,
@@ -153,7 +154,7 @@ _PREAMBLE_WORDS = (
 
 def _find_named(text: str, names: re.Pattern[str]) -> list[str]:
     """Return what stands on the lines that are called one of `names`, or below them where they are headings."""
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [line for line in text.splitlines() if line.strip() and len(line) <= MAX_LINE]
     values = []
     for number, line in enumerate(lines):
         match = _NAMED_LINE.match(_strip_emphasis(_EMPHASIS_TAG.sub("", line).strip()))

@@ -10,7 +10,7 @@ _CANNOT = (
 )
 # Words that are also what a feature may fire on are a refusal only before a comma, or before what is not done.
 _REFUSAL = re.compile(
-    rf"""^\W*(?:
+    rf"""^\W*+(?:
     i['’]?m\ (?:really\ |very\ |so\ )?sorry | i\ am\ (?:really\ |very\ |so\ )?sorry | sorry\b[,.!] | i\ apologi[sz]e |
     (?:my\ )?apologies\b | (?:unfortunately,?\ )?(?:i|we)\ ?{_CANNOT} |
     i['’]?m\ afraid\ (?:that\ )?i\ ?{_CANNOT} | i\ am\ afraid\ (?:that\ )?i\ ?{_CANNOT} |
