@@ -23,6 +23,8 @@ _CONSTANTS = {
 _SPACE = re.compile(r"(?:\s|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.])")
 _WORD = re.compile(r"-?[A-Za-z_]\w*")
+_LETTERS = re.compile("[A-Za-z]+")
+_LOW_HALF = re.compile(r"\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "/": "/", "\\": "\\", "'": "'"}
 _MARKDOWN_ESCAPES = frozenset("_*`$#")
 # Commands of LaTeX that begin like an escape of JSON; \f and \b are always taken for LaTeX: no label has form feeds.
@@ -267,7 +269,7 @@ def _parse_escape(text: str, at: int) -> tuple[str, int]:
         digits = text[at + 2 : at + 6]
         if re.fullmatch(r"[0-9a-fA-F]{4}", digits):
             return _join_surrogates(text, at, int(digits, 16))
-    word = re.compile(r"[A-Za-z]+").match(text, at + 1)
+    word = _LETTERS.match(text, at + 1)
     if word and word[0] in _LATEX:
         return "\\" + letter, at + 2
     if letter in _ESCAPES:
@@ -281,7 +283,7 @@ def _join_surrogates(text: str, at: int, code: int) -> tuple[str, int]:
     r"""Return the character of \uXXXX, or of two of them that are halves of one; a lone half is U+FFFD."""
     if not 0xD800 <= code <= 0xDFFF:
         return chr(code), at + 6
-    second = re.compile(r"\\u([dD][c-fC-F][0-9a-fA-F]{2})").match(text, at + 6)
+    second = _LOW_HALF.match(text, at + 6)
     if code < 0xDC00 and second:
         return chr(0x10000 + ((code - 0xD800) << 10) + int(second[1], 16) - 0xDC00), at + 12
     return "\ufffd", at + 6
