@@ -17,7 +17,7 @@ from featurestore.ids import DictionariesLike, DictionaryLike, FeaturesLike
 from featurestore.interface import FeatureStore
 from featurestore.progress import Progress, no_progress
 from featurestore.query import Query
-from featurestore.storage.user_files import holds_data, is_remembered
+from featurestore.storage.user_files import find_remembered, holds_data, is_remembered
 from featurestore.values.comparisons import Comparison, are_dictionaries, list_thresholds, name_compared
 from featurestore.values.dictionary import Dictionaries, Dictionary
 from featurestore.values.examples import Examples, FeatureExample
@@ -37,7 +37,7 @@ from featurestore.values.jobs import Jobs
 from featurestore.values.lists import FeatureList, FeatureLists, ListedFeature, check_name, convert_features
 from featurestore.values.parameters import Parameters, normalize, to_json
 from featurestore.values.row_stream import RowStream, RowTable
-from featurestore.weights import allows_locations
+from featurestore.weights import Weights, allows_locations
 from featurestore.wire import limits, questions, requests
 from featurestore.wire.question import Question
 
@@ -132,6 +132,11 @@ class Client(FeatureStore):
         """As the interface says; the page has the address of its page here."""
         page = self._http.ask(questions.FEATURE, requests.FeatureRequest(examples=examples), id_text(id))
         return note_service(page, self.location)
+
+    def sae(self, dictionary: DictionaryLike, weights: str | Path | None = None) -> Weights:
+        """As the interface says; of a service's own files the place of that name is taken that was named here."""
+        entry = self.dictionary(dictionary)
+        return super().sae(entry, weights if weights is not None else find_remembered(entry.weights_location))
 
     def run(self, query: Query) -> Hits:
         """As the interface says."""

@@ -24,6 +24,7 @@ from featurestore.sql.results import check_types, check_values
 from featurestore.sql.rules import rules_of
 from featurestore.sql.statements import find_file_error, shorten_error
 from featurestore.storage.directory import Directory
+from featurestore.storage.locations import PLACES, hide_path
 from featurestore.storage.log import Snapshot
 from featurestore.tables import schema
 from featurestore.tables.best_label import stale_features
@@ -44,10 +45,12 @@ class Engine:
         snapshot: Snapshot,
         memory: int | None = None,
         limit_parsing: Callable[[], AbstractContextManager[None]] = nullcontext,
+        is_served: bool = False,
     ):
         """`memory` limits DuckDB, in bytes; None leaves DuckDB's default, 80 % of the machine's memory.
 
-        A caller's statement is parsed inside `limit_parsing()`: nothing interrupts DuckDB's parser.
+        A caller's statement is parsed inside `limit_parsing()`: nothing interrupts DuckDB's parser. With `is_served`
+        its callers are others than the store's owner, and do not see paths of this machine.
         """
         self.commit = snapshot.commit
         self.broken = False  # whether DuckDB failed inside, after which it answers nothing more
@@ -64,6 +67,8 @@ class Engine:
             directory.storage.register(self._con, {part.file: part.bytes for part in snapshot.all()})
             self._lock_down(files.values(), memory)
             schema.create(self._con, files, rules_of(snapshot, directory.location))
+            if is_served:
+                self._hide_paths()
         except duckdb.Error as exc:
             raise find_file_error(exc) or BadStore(f"{directory.location}: {self._describe(exc)}") from None
         if problem := schema.find_foreign_type(self._con):
@@ -80,6 +85,17 @@ class Engine:
             self._run("SET memory_limit = $limit", {"limit": f"{memory // 1_000_000} MB"})
         self._run("SET enable_external_access = false")
         self._run("SET lock_configuration = true")
+
+    def _hide_paths(self) -> None:
+        """Take from the rows of dictionaries where on this machine their models and weights lie."""
+        columns = ", ".join(PLACES)
+        rows = self._con.execute(f"SELECT dictionary, {columns} FROM stored.dictionaries").fetchall()
+        for dictionary, *places in rows:
+            hidden = [hide_path(place) for place in places]
+            if hidden != places:
+                changes = ", ".join(f"{name} = ?" for name in PLACES)
+                statement = f"UPDATE stored.dictionaries SET {changes} WHERE dictionary = ?"
+                self._con.execute(statement, [*hidden, dictionary]).fetchall()
 
     def _run(self, statement: str, parameters: Mapping[str, Any] | None = None) -> None:
         self._con.execute(statement, parameters).fetchall()

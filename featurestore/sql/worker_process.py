@@ -117,7 +117,7 @@ class _Runner:
         if self._engine is None or self._engine.commit != snapshot.commit or self._engine.broken:
             if self._engine is not None:
                 self._engine.close()
-            self._engine = Engine(self._directory, snapshot, self._memory, _limit_parsing)
+            self._engine = Engine(self._directory, snapshot, self._memory, _limit_parsing, is_served=True)
         return self._engine
 
 

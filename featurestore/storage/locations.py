@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from featurestore.errors import NotFound
@@ -19,3 +20,19 @@ def storage_at(location: str | Path) -> Storage:
     if "://" in text:
         raise NotFound(f"'{text}': a store is a directory, an s3:// prefix, or the http:// address of a service")
     return LocalStorage(Path(location))
+
+
+# A path of one machine: from its root, from a home directory, of Windows, or as a file's address.
+_PATH = re.compile(r"(file://|/|~|\\|[A-Za-z]:[/\\])")
+# What a dictionary says of where it comes from, which may be such a path.
+PLACES = ("import_location", "model_location", "weights_location")
+
+
+def hide_path(location: str | None) -> str | None:
+    """Return the last name of a path of this machine; names of the hub, addresses and relative paths as they are.
+
+    A service answers with it: where its files lie is nobody's business, and of no use elsewhere.
+    """
+    if location is None or not _PATH.match(location):
+        return location
+    return re.split(r"[/\\]", location.rstrip("/\\"))[-1] or "files"

@@ -40,6 +40,19 @@ def is_remembered(location: str) -> bool:
     return _is_of_demo(location) or location in _read_locations()
 
 
+def find_remembered(name: str | None) -> str | None:
+    """Return the place of this name that the user has named last, or that of the demo; None without one.
+
+    A service says the last name of its weights' place alone: who has the same weights has named where they are.
+    """
+    if not name or "/" in name or "\\" in name:
+        return None
+    places = [place for place in _read_lines() if Path(place).name == name and Path(place).is_absolute()]
+    demo = find_spec("featurestore_demo")
+    ours = [Path(root, "dictionaries", name) for root in (demo and demo.submodule_search_locations) or ()]
+    return next((place for place in (*reversed(places), *map(str, ours)) if os.path.exists(place)), None)
+
+
 def holds_data(location: str) -> bool:
     """Return whether this is the absolute path of a folder of this machine that holds nothing but files of data.
 
@@ -95,10 +108,14 @@ def _locations_file() -> Path:
 
 
 def _read_locations() -> set[str]:
+    return set(_read_lines())
+
+
+def _read_lines() -> list[str]:
     try:
-        return {_unquote(line) for line in _locations_file().read_text("utf-8").splitlines()}
+        return [_unquote(line) for line in _locations_file().read_text("utf-8").splitlines()]
     except (OSError, UnicodeDecodeError):
-        return set()
+        return []
 
 
 def _quote(location: str) -> str:

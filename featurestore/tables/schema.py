@@ -116,7 +116,7 @@ def label_rule() -> str:
 def default_rule(table: str) -> str:
     """Return the expression of a rule in a store that has set none, as schema.sql writes it."""
     heads = ((text, head) for text in statements() if (head := _MACRO.search(text)))
-    return next(text[head.end() :].strip().rstrip(";") for text, head in heads if head[1] == MACROS[table])
+    return next(text[head.end() :].partition(";")[0].strip() for text, head in heads if head[1] == MACROS[table])
 
 
 _MACRO = re.compile(r"CREATE MACRO (\w+)\([^)]*\) AS\s")

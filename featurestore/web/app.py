@@ -49,7 +49,7 @@ def create_app(store: FeatureStore, settings: Settings | None = None) -> Flask:
     for blueprint in create_compat(store, settings.compat):
         app.register_blueprint(blueprint)
     app.register_blueprint(create_pages(store))
-    places = HiddenPlaces(store.location, cache_root())
+    places = HiddenPlaces(store.location, cache_root(), store.dictionaries)
     app.after_request(places.hide_in)
     app.add_url_rule("/metrics", "metrics", _answer_metrics)
     app.register_error_handler(FeatureStoreError, _answer_known)

@@ -1,4 +1,4 @@
-"""/v1/info and /v1/vectors/...: values whose JSON is not what the store returns."""
+"""/v1/info, /v1/dictionaries and /v1/vectors/...: values whose JSON is not what the store returns."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import msgspec
 from featurestore.display.float32 import round_floats32
 from featurestore.ids import id_text
 from featurestore.interface import FeatureStore
-from featurestore.values.dictionary import StoreInfo
+from featurestore.storage.locations import PLACES, hide_path
+from featurestore.values.dictionary import Dictionary, StoreInfo
 from featurestore.web.api.routes import answers
 from featurestore.wire import questions
-from featurestore.wire.answers import VectorAnswer
+from featurestore.wire.answers import DictionariesAnswer, VectorAnswer
 from featurestore.wire.requests import Nothing, VectorRequest
 
 
@@ -22,6 +23,23 @@ def info(store: FeatureStore, request: Nothing) -> StoreInfo:
     held = store.info()
     name = re.split(r"[/\\]", held.location.rstrip("/\\"))[-1] or "store"
     return msgspec.structs.replace(held, location=name)
+
+
+@answers(questions.DICTIONARIES)
+def dictionaries(store: FeatureStore, request: Nothing) -> DictionariesAnswer:
+    """Returns every dictionary, without the paths of this machine."""
+    return DictionariesAnswer([without_paths(dictionary) for dictionary in store.dictionaries()])
+
+
+@answers(questions.DICTIONARY)
+def dictionary(store: FeatureStore, request: Nothing, id: str) -> Dictionary:
+    """Returns one dictionary, without the paths of this machine."""
+    return without_paths(store.dictionary(id))
+
+
+def without_paths(dictionary: Dictionary) -> Dictionary:
+    """Returns a dictionary that names files of this machine by their last names."""
+    return msgspec.structs.replace(dictionary, **{name: hide_path(getattr(dictionary, name)) for name in PLACES})
 
 
 @answers(questions.VECTOR)

@@ -14,6 +14,7 @@ from featurestore.display.numbers import format_percent, format_value
 from featurestore.display.tokens import find_bars, show_controls, show_whitespace, split_characters
 from featurestore.errors import FeatureStoreError
 from featurestore.interface import FeatureStore
+from featurestore.storage.locations import hide_path
 from featurestore.web.pages import dictionary, feature, feature_map, graphs, home, lists, neighbourhood, sql, text
 from featurestore.web.pages.comparison import compare
 from featurestore.web.pages.page import Page
@@ -44,6 +45,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "percent": format_percent,
     "visible": show_whitespace,
     "controls": show_controls,
+    "place": lambda location: hide_path(location) or "",
 }
 
 

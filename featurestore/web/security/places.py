@@ -5,10 +5,15 @@ from __future__ import annotations
 import html
 import os
 import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
 from flask import Response
+
+from featurestore.errors import FeatureStoreError
+from featurestore.storage.locations import PLACES, hide_path
+from featurestore.values.dictionary import Dictionary
 
 FAILED = 500  # from this status on answers may be about files
 CACHE = "the cache"
@@ -17,8 +22,9 @@ CACHE = "the cache"
 class HiddenPlaces:
     """Takes the directories above a store, and that of copies, out of answers about what failed."""
 
-    def __init__(self, location: str, cache: Path):
+    def __init__(self, location: str, cache: Path, list_dictionaries: Callable[[], Iterable[Dictionary]]):
         places = [location] if "://" in location else [location, os.path.abspath(location), os.path.realpath(location)]
+        self._list_dictionaries = list_dictionaries
         names = {place: re.split(r"[/\\]", place.rstrip("/\\"))[-1] or "store" for place in places}
         shown = {form: name for place, name in names.items() for form in _forms(place.rstrip("/\\")) if form != name}
         shown |= dict.fromkeys(_forms(str(cache)), CACHE)
@@ -30,11 +36,25 @@ class HiddenPlaces:
         if answer.status_code < FAILED or answer.is_streamed or answer.direct_passthrough:
             return answer
         text = whole = answer.get_data(as_text=True)
-        for place, name in self._shown.items():
+        for place, name in (self._shown | self._name_weights()).items():
             text = text.replace(place, name)
         if text != whole:
             answer.set_data(text)
         return answer
+
+    def _name_weights(self) -> dict[str, str]:
+        """Return the names of where models and weights lie, by those paths."""
+        try:
+            dictionaries = list(self._list_dictionaries())
+        except FeatureStoreError:
+            return {}
+        places = {getattr(dictionary, name) for dictionary in dictionaries for name in PLACES}
+        return {
+            form: name
+            for place in sorted(filter(None, places), key=len, reverse=True)
+            if (name := hide_path(place)) not in (None, place)
+            for form in _forms(place)
+        }
 
 
 def _forms(place: str) -> set[str]:
