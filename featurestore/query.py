@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar
@@ -31,6 +32,8 @@ OTHER_NAMES = dict.fromkeys(("limit", "n", "top_k", "topk", "count", "size", "nu
     "model": "within",
     "ids": "among",
     "features": "among",
+    "id": "near",
+    "feature": "near",
 }
 
 Mode = Literal["hybrid", "semantic", "keyword"]
@@ -223,7 +226,40 @@ def describe_invalid(type_: type[msgspec.Struct], values: Mapping[str, Any], err
         return f"{field}: '{value}' is not one of {', '.join(choices)}{suggest(value, choices)}"
     if field not in values:
         return what
-    return f"{field}: {shorten(repr(values[field]))} cannot be read ({what[0].lower()}{what[1:]})"
+    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", what):
+        inside = describe_unknown(unknown[1], _list_inner_fields(type_, field), _OTHER_NAMES_INSIDE)
+        return f"{field}: {inside}"
+    return f"{field}: {shorten(repr(values[field]))} {_say_expected(what)}"
+
+
+_OTHER_NAMES_INSIDE = {"feature": "id", "text": "label", "description": "label", "explanation": "label"}
+# What a field takes, in words, by the name that msgspec has for it.
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "array": "a list"}
+_KINDS |= {"object": "an object"}
+_LIMITS = {">=": "of at least", ">": "above", "<=": "of at most", "<": "below"}
+
+
+def _say_expected(what: str) -> str:
+    """Return what msgspec says of a value in words, such as "is not a whole number of at least 1"."""
+    parts = re.fullmatch(r"Expected `([a-z |]+)`(?: (>=|>|<=|<) ([\d.]+))?(?:, got `.*`)?", what)
+    if parts is None:
+        return f"cannot be read ({what[0].lower()}{what[1:]})"
+    kinds = [_KINDS.get(kind, kind) for kind in parts[1].split(" | ") if kind != "null"]
+    limit = f" {_LIMITS[parts[2]]} {float(parts[3]):g}" if parts[2] else ""
+    return f"is not {' or '.join(kinds)}{limit}"
+
+
+def _list_inner_fields(type_: type[msgspec.Struct], name: str) -> list[str]:
+    """Return the fields of the objects that a field takes, alone or in a list; else nothing."""
+    information = msgspec.inspect.type_info(type_)
+    kinds = [field.type for field in getattr(information, "fields", ()) if field.name == name]
+    while kinds:
+        kind: Any = kinds.pop()
+        if isinstance(kind, msgspec.inspect.StructType):
+            return [field.name for field in kind.fields]
+        kinds += getattr(kind, "types", ())
+        kinds += [inner for inner in (getattr(kind, "item_type", None), getattr(kind, "type", None)) if inner]
+    return []
 
 
 def list_choices(type_: type[msgspec.Struct], name: str) -> list[str]:
@@ -249,8 +285,14 @@ def _literals(kind: msgspec.inspect.Type) -> list[str]:
 
 
 def _list_numbers(vector: Any) -> list[Any]:
-    """Return an array as a list, of 32-bit numbers with the digits that they have: a request is half as long."""
-    if str(getattr(vector, "dtype", "")).rpartition(".")[2] == "float32" and vector.ndim == 1:
+    """Return an array as a list, of 32-bit numbers with the digits that they have: a request is half as long.
+
+    Raises BadRequest for an array of several dimensions.
+    """
+    if getattr(vector, "ndim", 1) != 1:
+        shape = " x ".join(map(str, vector.shape)) or "no"
+        raise BadRequest(f"vector: one vector is wanted, as many numbers in a row; this is an array of {shape} numbers")
+    if str(getattr(vector, "dtype", "")).rpartition(".")[2] == "float32":
         from featurestore.display.float32 import round_floats32  # not with the module: it loads pyarrow
 
         return round_floats32(vector.tolist())

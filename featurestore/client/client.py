@@ -37,7 +37,7 @@ from featurestore.values.jobs import Jobs
 from featurestore.values.lists import FeatureList, FeatureLists, ListedFeature, check_name, convert_features
 from featurestore.values.parameters import Parameters, normalize, to_json
 from featurestore.values.row_stream import RowStream, RowTable
-from featurestore.weights import Weights, allows_locations
+from featurestore.weights import allows_locations
 from featurestore.wire import limits, questions, requests
 from featurestore.wire.question import Question
 
@@ -105,6 +105,9 @@ class Client(FeatureStore):
     def _may_open(self, location: str) -> bool:
         return allows_locations() or is_remembered(location) or holds_data(location)
 
+    def _find_weights(self, entry: Dictionary) -> str | None:
+        return find_remembered(entry.weights_location)  # a service says the last name of the place alone
+
     info = ask(FeatureStore.info, questions.INFO)
     dictionaries = ask(
         FeatureStore.dictionaries, questions.DICTIONARIES, lambda answer: Dictionaries(answer.dictionaries)
@@ -132,11 +135,6 @@ class Client(FeatureStore):
         """As the interface says; the page has the address of its page here."""
         page = self._http.ask(questions.FEATURE, requests.FeatureRequest(examples=examples), id_text(id))
         return note_service(page, self.location)
-
-    def sae(self, dictionary: DictionaryLike, weights: str | Path | None = None) -> Weights:
-        """As the interface says; of a service's own files the place of that name is taken that was named here."""
-        entry = self.dictionary(dictionary)
-        return super().sae(entry, weights if weights is not None else find_remembered(entry.weights_location))
 
     def run(self, query: Query) -> Hits:
         """As the interface says."""

@@ -183,7 +183,12 @@ class FeatureStore(Questions, Changes):
         NotFound for another dictionary, Unavailable where the weights or torch are missing, and for a place that the
         store names and that may not be opened: SECURITY.md says which may.
         """
-        return read_weights(self.dictionary(dictionary), self._may_open, weights)
+        entry = self.dictionary(dictionary)
+        return read_weights(entry, self._may_open, weights if weights is not None else self._find_weights(entry))
+
+    def _find_weights(self, entry: Dictionary) -> str | None:
+        """Returns where on this machine a dictionary's weights are, other than where the store says; else None."""
+        return None
 
     def _may_open(self, location: str) -> bool:
         """Returns whether a model or weights that the store names may be opened on this machine."""

@@ -24,7 +24,7 @@ from featurestore.sql.results import check_types, check_values
 from featurestore.sql.rules import rules_of
 from featurestore.sql.statements import find_file_error, shorten_error
 from featurestore.storage.directory import Directory
-from featurestore.storage.locations import PLACES, hide_path
+from featurestore.storage.locations import hide_path
 from featurestore.storage.log import Snapshot
 from featurestore.tables import schema
 from featurestore.tables.best_label import stale_features
@@ -88,14 +88,17 @@ class Engine:
 
     def _hide_paths(self) -> None:
         """Take from the rows of dictionaries where on this machine their models and weights lie."""
-        columns = ", ".join(PLACES)
-        rows = self._con.execute(f"SELECT dictionary, {columns} FROM stored.dictionaries").fetchall()
+        rows = self._con.execute(
+            "SELECT dictionary, import_location, model_location, weights_location FROM stored.dictionaries"
+        ).fetchall()
         for dictionary, *places in rows:
             hidden = [hide_path(place) for place in places]
             if hidden != places:
-                changes = ", ".join(f"{name} = ?" for name in PLACES)
-                statement = f"UPDATE stored.dictionaries SET {changes} WHERE dictionary = ?"
-                self._con.execute(statement, [*hidden, dictionary]).fetchall()
+                self._con.execute(
+                    "UPDATE stored.dictionaries SET import_location = ?, model_location = ?, weights_location = ? "
+                    "WHERE dictionary = ?",
+                    [*hidden, dictionary],
+                ).fetchall()
 
     def _run(self, statement: str, parameters: Mapping[str, Any] | None = None) -> None:
         self._con.execute(statement, parameters).fetchall()

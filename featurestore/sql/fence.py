@@ -10,6 +10,7 @@ import functools
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
+from featurestore.display.text import nearest_name
 from featurestore.errors import BadRequest
 from featurestore.sql.allowed_functions import AGGREGATE, SCALAR, TABLE, WINDOW
 from featurestore.tables import schema
@@ -130,7 +131,10 @@ def _check_table(node: dict[str, Any], known: Names) -> None:
         if len(lower) == 2 and lower[0] == "recurring" and lower[1] in known:
             continue
         if lower not in _readable():
-            _refuse(".".join(spelled), hint="; `show tables` lists what there is")
+            views = [".".join(name) for name in _readable() if len(name) == 1]
+            meant = nearest_name(lower[-1], sorted(views))
+            question = f", did you mean {meant}?" if meant else ";"
+            _refuse(".".join(spelled), hint=f"{question} `show tables` lists what there is")
 
 
 @functools.cache

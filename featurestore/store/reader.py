@@ -317,8 +317,8 @@ class StoreReader(StoreConnection):
 
 
 def _check_examples(examples: int | None) -> None:
-    if examples is not None and examples < 0:
-        raise BadRequest(f"examples: {examples} is not a number of examples")
+    if examples is not None and (not isinstance(examples, int) or examples < 0):
+        raise BadRequest(f"examples: {examples!r} is not a number of examples, 0 or more")
 
 
 def _notes(snapshot: Snapshot) -> Notes:

@@ -17,6 +17,7 @@ from featurestore.interface import FeatureStore
 from featurestore.storage.user_files import cache_root
 from featurestore.web import api, metrics
 from featurestore.web.api.llms import create_llms
+from featurestore.web.api.routes import propose_path
 from featurestore.web.compat import create_compat
 from featurestore.web.pages.blueprint import PAGES, create_pages, render_error
 from featurestore.web.pages.docs import create_docs
@@ -93,9 +94,11 @@ def _answer_http(exc: HTTPException) -> Response:
     """Answer for an error of HTTP that Flask found: no such path, another method, too large a body."""
     status = exc.code or 500
     if status == 404:
-        return _answer_error(NotFound(f"nothing is at {request.path}"), 404)
+        return _answer_error(NotFound(f"nothing is at {request.path}{propose_path(request.path)}"), 404)
+    allowed = (exc.valid_methods if isinstance(exc, MethodNotAllowed) else None) or ()
+    taken = ", ".join(sorted({*allowed} - {"HEAD", "OPTIONS"}))
     text = {
-        405: f"{request.method} is not taken at {request.path}",
+        405: f"{request.method} is not taken at {request.path}; {taken or 'no method'} is",
         413: f"the request is larger than {request.max_content_length:,} bytes",
     }.get(status, exc.description or http.HTTPStatus(status).phrase)
     answer = _answer_error(BadRequest(text), status)

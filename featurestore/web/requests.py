@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -13,22 +14,35 @@ from featurestore.wire.question import fields_of, kinds_of
 
 T = TypeVar("T", bound=msgspec.Struct)
 TRUTH = {"true": True, "false": False}
+# Names that people give to the fields of requests that are no queries, beside those of queries.
+OTHER_NAMES_OF_REQUESTS = (
+    *(("query", "sql"), ("statement", "sql"), ("q", "sql"), ("params", "parameters"), ("limit", "max_rows")),
+    *((name, "label") for name in ("text", "value", "description", "explanation")),
+    *((name, "ids") for name in ("id", "feature", "features")),
+    *((name, "features") for name in ("id", "ids", "hits")),
+    *(("ids", "id"), ("feature", "id"), ("features", "id"), ("prompt", "text"), ("within", "dictionary")),
+)
 
 
-def read(type_: type[T]) -> T:
+def read(type_: type[T], without: Collection[str] = ()) -> T:
     """Returns the request's fields as a value of `type_`; a field that is null counts as not given.
 
-    Raises BadRequest, naming the field.
+    `without` are fields that the question does not take, and does not propose.     Raises BadRequest, naming the field.
     """
     in_url = request.method not in ("POST", "PUT")
     if issubclass(type_, Query):
+        given = request.args if in_url else _decode_body()
+        unknown = [name for name in given if name not in fields_of(type_)]
+        if unknown:
+            taken = [name for name in fields_of(type_) if name not in without]
+            raise BadRequest(describe_unknown(unknown[0], taken, OTHER_NAMES))
         query = Query.from_text(request.args.to_dict(flat=False)) if in_url else Query.of(_decode_body())
         return cast(T, query)
     fields = fields_of(type_)
     values = _parse_url(type_) if in_url else _decode_body()
     unknown = sorted(set(values) - set(fields))
     if unknown:
-        raise BadRequest(describe_unknown(unknown[0], list(fields), OTHER_NAMES))
+        raise BadRequest(describe_unknown(unknown[0], list(fields), _other_names(fields)))
     values = {name: value for name, value in values.items() if value is not None}
     for name, field in fields.items():
         if field.required and name not in values:
@@ -37,6 +51,11 @@ def read(type_: type[T]) -> T:
         return msgspec.convert(values, type_, strict=not in_url)
     except msgspec.ValidationError as exc:
         raise BadRequest(describe_invalid(type_, values, exc)) from None
+
+
+def _other_names(fields: Mapping[str, Any]) -> dict[str, str]:
+    """Returns these fields by the other names that people give to them."""
+    return {other: field for other, field in (*OTHER_NAMES.items(), *OTHER_NAMES_OF_REQUESTS) if field in fields}
 
 
 def _decode_body() -> dict[str, Any]:

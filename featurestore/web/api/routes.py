@@ -8,6 +8,7 @@ from typing import Any, Concatenate, TypeVar, get_origin
 import msgspec
 from flask import Blueprint, Response, g
 
+from featurestore.display.text import nearest_name
 from featurestore.interface import FeatureStore
 from featurestore.web import requests, responses
 from featurestore.web.answer_cache import AnswerCache
@@ -66,7 +67,7 @@ def _make_view(store: FeatureStore, question: Question[Any, Any], bodies: Answer
         if body is not None:
             return Response(body, mimetype="application/json")
         id = (parts.get("id") or "/".join(parts[name] for name in names),) if names else ()
-        answer = handler(store, requests.read(question.takes), *id)
+        answer = handler(store, requests.read(question.takes, question.without), *id)
         if isinstance(answer, Response):
             return answer
         encoded = responses.json(answer, question.status)
@@ -76,6 +77,19 @@ def _make_view(store: FeatureStore, question: Question[Any, Any], bodies: Answer
 
     _view.question = question  # type: ignore[attr-defined]
     return _view
+
+
+def propose_path(path: str) -> str:
+    """Returns the routes that a path was probably meant for, as the end of a sentence, and where all are listed."""
+    words = [word for word in path.split("/") if word]
+    version = questions.SEARCH.prefix.strip("/")
+    word = next((word for word in words if word not in (version, "api", "v2")), "")
+    paths: dict[str, list[str]] = {}
+    for question in questions.QUESTIONS:
+        paths.setdefault(question.path.split("/")[1], []).append(question.prefix + question.path)
+    meant = nearest_name(word, paths)
+    routes = " or ".join(dict.fromkeys(paths[meant])) if meant else ""
+    return f", did you mean {routes}? /docs lists the routes" if routes else "; /docs lists the routes"
 
 
 def _call_store(question: Question[Any, Any]) -> Handler:

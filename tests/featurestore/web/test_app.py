@@ -71,9 +71,9 @@ def test_sql_as_json_and_as_arrow(http):
         ("/v1/search", 400, "bad_request", "exactly one of text, near and vector"),
         ("/v1/sql", 400, "bad_request", "say which SELECT"),
         ("/v1/sql?sql=DROP+VIEW+features", 400, "bad_request", "only reading is possible"),
-        ("/v1/sql?sql=SELECT+1&max_rows=0", 400, "bad_request", "max_rows: '0' cannot be read (expected `int` >= 1)"),
+        ("/v1/sql?sql=SELECT+1&max_rows=0", 400, "bad_request", "max_rows: '0' is not a whole number of at least 1"),
         ("/v1/activating", 400, "bad_request", "say which text"),
-        ("/v1/nothing", 404, "not_found", "nothing is at /v1/nothing"),
+        ("/v1/nothing", 404, "not_found", "nothing is at /v1/nothing; /docs lists the routes"),
     ],
 )
 def test_problems_have_codes_and_say_what_is_wrong(http, path, status, code, words):

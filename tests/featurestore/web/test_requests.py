@@ -7,12 +7,15 @@ import sys
 import threading
 import urllib.request
 
+import numpy
 import pyarrow
 import pytest
 
 import featurestore
+from featurestore.errors import BadRequest
 from featurestore.query import Query
-from featurestore.web import create_app
+from featurestore.web import Settings, create_app
+from featurestore.wire.questions import SEARCH
 
 ARROW = {"Accept": "application/vnd.apache.arrow.stream"}
 ENDLESS = "SELECT sum(hash(a.range + b.range)) FROM range(10000000) a, range(10000000) b"
@@ -28,7 +31,8 @@ def http(tiny_store):
 def test_names_of_pythons_own_arguments_are_no_fields(http, name):
     for answer in (http.get(f"/v1/search?text=x&{name}=1"), http.post("/v1/search", json={"text": "x", name: False})):
         question = ", did you mean k?" if name == "limt" else ";"
-        message = f"unknown field '{name}'{question} there are: {', '.join(Query.__struct_fields__)}"
+        taken = [field for field in Query.__struct_fields__ if field not in SEARCH.without]
+        message = f"unknown field '{name}'{question} there are: {', '.join(taken)}"
         assert (answer.status_code, answer.json["detail"]) == (400, message)
 
 
@@ -37,8 +41,8 @@ def test_names_of_pythons_own_arguments_are_no_fields(http, name):
     [
         ("/v1/features/tiny/0-res/1?examples=1&examples=2", "examples: given 2 times, takes one value"),
         ("/v1/sql?sql=SELECT+1&sql=SELECT+2", "sql: given 2 times, takes one value"),
-        ("/v1/sql?sql=SELECT+1&timeout=0", "timeout: '0' cannot be read (expected `float` > 0.0)"),
-        ("/v1/sql?sql=SELECT+1&timeout=nan", "timeout: 'nan' cannot be read (expected `float` > 0.0)"),
+        ("/v1/sql?sql=SELECT+1&timeout=0", "timeout: '0' is not a number above 0"),
+        ("/v1/sql?sql=SELECT+1&timeout=nan", "timeout: 'nan' is not a number above 0"),
         ("/v1/info?x=1", "unknown field 'x'; there are: none here"),
     ],
 )
@@ -146,3 +150,63 @@ def test_a_huge_body_is_refused_before_it_is_sent(served):
     with socket.create_connection((host, int(port)), timeout=20) as asking:
         asking.sendall(b"POST /v1/sql HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n")
         assert asking.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
+F = "tiny/0-res/1"
+MISTAKES = [
+    ("GET", "/v1/search?q=x", None, "unknown field 'q', did you mean text? there are: text, mode, over, within,"),
+    ("GET", "/v1/search?text=x&k=abc", None, "k: 'abc' is not a whole number"),
+    ("GET", "/v1/search?text=x&k=0", None, "k: '0' is not a whole number of at least 1"),
+    ("GET", "/v1/search?text=x&all=maybe", None, "all: 'maybe' is not true or false"),
+    ("GET", "/v1/nearest?vector=a,b", None, "vector: ['a', 'b'] is not a number"),
+    ("GET", f"/v1/nearest?id={F}", None, "unknown field 'id', did you mean near? there are: near, vector, unlike,"),
+    ("GET", f"/v1/nearest?feature={F}", None, "unknown field 'feature', did you mean near?"),
+    ("GET", f"/v1/compare?ids={F}", None, "unknown field 'ids', did you mean id? there are: id, k, cosine, examples"),
+    ("GET", "/v1/sql?query=select+1", None, "unknown field 'query', did you mean sql?"),
+    ("GET", "/v1/sql?sql=from+feature", None, "SQL: feature cannot be used here, did you mean features? `show tables`"),
+    ("GET", f"/v1/features/{F}?exampels=1", None, "unknown field 'exampels', did you mean examples?"),
+    (
+        "GET",
+        f"/v1/feature/{F}",
+        None,
+        "did you mean /v1/features/<model>/<source>/<index> or /v1/features? /docs lists",
+    ),
+    ("GET", "/v1/features/0-res/1", None, "did you mean /v1/features/<model>/<source>/<index> or /v1/features?"),
+    ("GET", "/search?text=x", None, "nothing is at /search, did you mean /v1/search? /docs lists the routes"),
+    ("GET", "/api/search", None, "nothing is at /api/search, did you mean /v1/search? /docs lists the routes"),
+    ("GET", "/v1/serch?text=x", None, "nothing is at /v1/serch, did you mean /v1/search? /docs lists the routes"),
+    ("POST", "/v1/info", {}, "POST is not taken at /v1/info; GET is"),
+    ("POST", "/v1/features", {"id": [F]}, "unknown field 'id', did you mean ids? there are: ids, where, limit,"),
+    ("POST", "/v1/features", {"ids": F}, f"ids: '{F}' is not a list"),
+    ("POST", "/v1/contrast", {"texts": "a", "against": ["b"]}, "texts: 'a' is not a list"),
+    (
+        "POST",
+        "/v1/labels",
+        {"labels": [{"feature": F, "label": "x"}]},
+        "labels: unknown field 'feature', did you mean id?",
+    ),
+    ("PUT", f"/v1/labels/{F}", {"text": "x"}, "unknown field 'text', did you mean label? there are: label, explainer,"),
+]
+
+
+@pytest.fixture(scope="module")
+def writable(tiny_store):
+    with featurestore.connect(tiny_store) as store:
+        yield create_app(store, Settings(writes=True)).test_client()
+
+
+@pytest.mark.parametrize(("method", "path", "body", "words"), MISTAKES, ids=[case[1] for case in MISTAKES])
+def test_a_natural_mistake_is_told_with_the_value_what_is_taken_and_what_was_meant(writable, method, path, body, words):
+    answer = writable.open(path, method=method, json=body)
+    assert answer.status_code in (400, 404, 405)
+    assert words in answer.json["detail"]
+
+
+def test_an_array_of_vectors_is_not_one(tiny_store):
+    with featurestore.connect(tiny_store) as store, pytest.raises(BadRequest, match="one vector is wanted.* 2 x 8"):
+        store.nearest(numpy.ones((2, 8)), space="tiny")
+    with (
+        featurestore.connect(tiny_store) as store,
+        pytest.raises(BadRequest, match="'all' is not a number"),
+    ):
+        store.feature("tiny/0-res/1", examples="all")
