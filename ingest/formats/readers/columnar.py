@@ -15,6 +15,7 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 from featurestore import BadRequest, Unavailable
+from featurestore.extension.text import first_line
 from ingest.formats import files
 from ingest.formats.batches import Batch, Windows
 from ingest.formats.readers.labels import clean
@@ -31,6 +32,8 @@ ROWS = 16_384  # activations that are read at once
 DECIMALS = 3  # to which activation rows are rounded
 MOST_NUMBER = (1 << 31) - 1  # of a layer, of prompts or of their tokens
 PARENTS = 5  # directories above a batch in which the run's files are looked for
+# What tables with other columns or types end in, wherever they are read.
+UNLIKE = (pyarrow.ArrowException, KeyError, ValueError, TypeError, AttributeError, OverflowError)
 NAMES = {  # ours: theirs in activation_rows, theirs in activation_copy_rows
     "feature": ("feature_index", "index"),
     "tokens": ("tokens", "tokens"),
@@ -56,12 +59,21 @@ def find(path: str) -> list[Path]:
 def describe(path: str, options: Mapping[str, Any]) -> str:
     """Return whose features a batch has, as one line."""
     manifest = _read_manifest(Path(path))
-    rows = manifest.get("row_counts", {}).get("feature_statistics", "?")
+    rows = as_object(manifest.get("row_counts")).get("feature_statistics", "?")
     return f"{Path(path).parent.name}: {rows} features of {_dictionary(Path(path), options)[0]}"
 
 
 def read(path: str, rejects: Rejects, options: Mapping[str, Any]) -> Iterator[Batch]:
     """Yield the features, then the windows of one batch. Raises BadRequest when its tables are not what it says."""
+    try:
+        yield from _read_batch(path, rejects, options)
+    except UNLIKE as exc:
+        raise BadRequest(
+            f"{path}: its tables are not those of a dashboard ({first_line(exc, 200)}): fetch it again, or leave it out"
+        ) from None
+
+
+def _read_batch(path: str, rejects: Rejects, options: Mapping[str, Any]) -> Iterator[Batch]:
     folder = Path(path).parent
     if not (folder.parent / MANIFEST).is_file():
         rejects.add(path, "the batch", "it was not written to its end: its root manifest is missing")
@@ -189,7 +201,7 @@ def _read_table(folder: Path, manifest: Mapping[str, Any], name: str) -> pyarrow
     if place is None:
         return None
     table = pyarrow.Table.from_batches(list(_batches(place))).sort_by("feature_index")
-    promised = (manifest.get("row_counts") or {}).get(name)
+    promised = as_object(manifest.get("row_counts")).get(name)
     if promised is not None and promised != table.num_rows:
         raise BadRequest(f"{place} has {table.num_rows:,} rows, its manifest says {promised!r:.40}: fetch it again")
     return table
@@ -208,7 +220,7 @@ def _make_features(path: str, tables: Mapping[str, pyarrow.Table | None]) -> tup
     most = statistics["max"].to_numpy().astype(numpy.float32)
     columns["max_activation"] = pyarrow.array(most, mask=~(numpy.isfinite(most) & (most > 0)))
     if {"positive_count", "valid_count"} <= set(statistics.column_names):
-        active, valid = (statistics[name].to_numpy() for name in ("positive_count", "valid_count"))
+        active, valid = (_read_counts(path, statistics, name) for name in ("positive_count", "valid_count"))
         columns |= {"active_tokens": active, "density": active / numpy.maximum(valid, 1)}
         counted = int(valid.max()) if len(valid) else 0
     else:
@@ -224,6 +236,16 @@ def _make_features(path: str, tables: Mapping[str, pyarrow.Table | None]) -> tup
         said = [{name: value for name, value in row.items() if value} for row in rows]
         columns["extra"] = pyarrow.array([msgspec.json.encode(row).decode() if row else None for row in said])
     return pyarrow.table(columns), counted
+
+
+def _read_counts(path: str, statistics: pyarrow.Table, name: str) -> numpy.ndarray:
+    """Return a column of counts, int64. Raises BadRequest where a row has none."""
+    counts = statistics[name].cast(pyarrow.int64())
+    wrong = counts.filter(pyarrow.compute.less(counts, 0).fill_null(True))
+    if len(wrong):
+        raise BadRequest(f"{path}: {name} of feature_statistics is {wrong[0].as_py()} for a feature, which is no count")
+    numbers: numpy.ndarray = counts.to_numpy()
+    return numbers
 
 
 def _histogram(table: pyarrow.Table, column: str) -> dict[str, Any]:

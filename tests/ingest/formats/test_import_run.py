@@ -5,6 +5,7 @@ import json
 import math
 
 import numpy
+import pyarrow.parquet
 import pytest
 from click.testing import CliRunner
 
@@ -395,6 +396,28 @@ def test_a_row_count_that_is_no_number_is_refused(tmp_path):
     foreign_files.write_json(manifest, said)
     with pytest.raises(BadRequest, match="its manifest says {'a': 1}: fetch it again"):
         run_import("columnar", folder, store=tmp_path / "a.features")
+
+
+@pytest.mark.parametrize(
+    ("file", "column", "cells", "message"),
+    [
+        ("feature_statistics", "valid_count", [None] * 3, "valid_count of feature_statistics is None"),
+        ("feature_statistics", "positive_count", [1, 2, -5], "positive_count of feature_statistics is -5"),
+        ("feature_statistics", "max", ["x"] * 3, "its tables are not those of a dashboard"),
+        ("feature_statistics", "feature_index", None, "its tables are not those of a dashboard"),
+        ("logits_tables", "bottom_logits", ["x"] * 3, "its tables are not those of a dashboard"),
+        ("activation_histograms", "bar_heights", [7, 7, 7], "its tables are not those of a dashboard"),
+    ],
+)
+def test_tables_with_other_columns_are_refused(tmp_path, file, column, cells, message):
+    folder, store = foreign_files.write_columnar(tmp_path / "col"), tmp_path / "a.features"
+    path = next(folder.rglob(f"{file}.parquet"))
+    table = pyarrow.parquet.read_table(path)
+    table = table.drop_columns([column])
+    pyarrow.parquet.write_table(table if cells is None else table.append_column(column, [cells]), path)
+    with pytest.raises(BadRequest, match=message):
+        run_import("columnar", folder, store=store)
+    assert not store.exists()
 
 
 def test_bundles_of_arrow_are_the_same(imported, tmp_path):
