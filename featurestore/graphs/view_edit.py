@@ -107,13 +107,16 @@ def choose_groups(
     return chosen
 
 
-def keep_names(before: Mapping[str, Any], view: Mapping[str, Any], numbers: Numbers) -> dict[str, Any]:
+def keep_names(
+    before: Mapping[str, Any], view: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     """Return a view that a front end saves, with the names that nodes had before beside those that it gives.
 
-    circuit-tracer's page sends the names alone that were given in this browser.
+    circuit-tracer's page sends the names alone that were given in this browser. `nodes` are as in the file.
     """
-    names = read_names(view, numbers)
-    kept = {node_id: text for node_id, text in read_names(before, numbers).items() if node_id not in names}
+    numbers, node_ids = number_features(nodes), {node["node_id"] for node in nodes}
+    names, earlier = read_names(view, numbers), read_names(before, numbers)
+    kept = {node_id: text for node_id, text in earlier.items() if node_id in node_ids and node_id not in names}
     if not kept:
         return dict(view)
     keys = {numbers.get(node_id, node_id): text for node_id, text in kept.items()}
@@ -167,7 +170,7 @@ def _list_pairs(view: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         (str(pair[0]), pair[1])
         for pair in _read_list(view.get("clerps"))
-        if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str | int) and isinstance(pair[1], str)
+        if isinstance(pair, list) and len(pair) == 2 and type(pair[0]) in (str, int) and isinstance(pair[1], str)
     ]
 
 
@@ -175,7 +178,7 @@ def _read_list(value: Any) -> list[Any]:
     if isinstance(value, str):
         try:
             value = msgspec.json.decode(value or "[]")
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             return []
     return value if isinstance(value, list) else []
 

@@ -97,6 +97,8 @@ def read_body() -> Any:
         return msgspec.json.decode(request.get_data() or b"{}")
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise BadRequest(f"the body is not JSON: {exc}") from None
+    except RecursionError:
+        raise BadRequest("the body is nested too deep") from None
 
 
 def convert(body: Any, type_: type[T]) -> T:

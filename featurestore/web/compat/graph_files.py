@@ -188,7 +188,7 @@ def save_graph(store: FeatureStore, body: Any, slug: str) -> Response:
     if not isinstance(view, dict):
         raise BadRequest("qParams: an object is wanted, with pinnedIds, supernodes, clerps and the like")
     before = store.graph_file(slug)
-    kept = keep_names(before.get("qParams") or {}, view, number_features(before["nodes"]))
+    kept = keep_names(before.get("qParams") or {}, view, before["nodes"])
     store.save_graph(slug, kept, name_writer(store))
     return responses.json({"saved": slug})
 

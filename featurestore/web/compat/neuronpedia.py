@@ -22,7 +22,7 @@ NO_UPLOADS = "features are not uploaded over this interface: `featurestore harve
 NO_CHANGES = "lists are begun and added to here; /v1/lists and `featurestore list` change and remove them"
 NO_BOOKMARKS = "a store keeps no bookmarks: lists of features are kept under /api/list and /v1/lists"
 NO_GRAPHS = "graphs are not made or uploaded over this interface: `featurestore graph add` and PUT /v1/graphs keep them"
-NO_UMAP = "a store has no UMAP coordinates: /v1/nearest and /v1/neighbourhood give what is near"
+NO_UMAP = "maps are no UMAP of labels here: `featurestore index --map` makes them, /v1/sql reads them from map_points"
 NO_LABELLING = "explanations are made by `featurestore label` and written through /v1/labels"
 NO_VECTORS = "a store keeps no vectors of users: /v1/nearest takes a vector"
 
@@ -62,6 +62,7 @@ def list_vectors(store: FeatureStore, body: Any) -> Object:
 FEATURE = "<model>/<source>/<index>"
 ROUTES = (
     ForeignRoute(f"/feature/{FEATURE}", features.get_feature, "GET", lane="search"),
+    ForeignRoute("/feature/<path:id>", features.get_named, "GET", lane="search"),
     ForeignRoute("/features", features.get_features, lane="search"),
     ForeignRoute("/features-offset", features.list_features, lane="search"),
     ForeignRoute("/activation/get", features.get_activations),

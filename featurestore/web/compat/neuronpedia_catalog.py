@@ -10,7 +10,7 @@ import msgspec
 
 from featurestore.errors import NotFound
 from featurestore.interface import FeatureStore
-from featurestore.values.dictionary import Dictionary
+from featurestore.values.dictionary import Dictionary, pick_dictionary
 from featurestore.web.compat.foreign import convert
 from featurestore.web.compat.neuronpedia_values import Object, describe_model, describe_set, name_set
 
@@ -37,11 +37,14 @@ def list_sets(dictionaries: Sequence[Dictionary]) -> Iterator[tuple[str, str, li
 
 
 def find_source(store: FeatureStore, model: str, source: str) -> Dictionary:
-    """Return the dictionary of a source. Raises NotFound in Neuronpedia's words."""
-    for dictionary in store.dictionaries():
-        if (dictionary.model, dictionary.source) == (model, source):
-            return dictionary
-    raise NotFound(f"{MISSING}: there is no {model}/{source}"[:400])
+    """Return the dictionary of a source, by its name here or else by its name there.
+
+    Raises NotFound in Neuronpedia's words.
+    """
+    try:
+        return pick_dictionary(store.dictionaries(), f"{model}/{source}")
+    except NotFound:
+        raise NotFound(f"{MISSING}: there is no {model}/{source}"[:400]) from None
 
 
 def find_set(store: FeatureStore, model: str, name: str) -> list[Dictionary]:

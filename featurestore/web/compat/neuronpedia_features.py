@@ -11,7 +11,7 @@ from featurestore.errors import BadRequest, NotFound
 from featurestore.interface import FeatureStore
 from featurestore.query import Query
 from featurestore.values.dictionary import Dictionary
-from featurestore.values.feature import Feature, FeatureId
+from featurestore.values.feature import Feature, FeatureId, id_text
 from featurestore.web.compat.foreign import convert
 from featurestore.web.compat.neuronpedia_catalog import MISSING, find_set, find_source
 from featurestore.web.compat.neuronpedia_values import (
@@ -88,6 +88,7 @@ def read_page(store: FeatureStore, model: str, source: str, index: Index) -> tup
 def get_feature(store: FeatureStore, body: Any, model: str, source: str, index: str) -> Object:
     """Return a feature's whole page, with its model, source, source set and nearest features of the source."""
     page, dictionary = read_page(store, model, source, index)
+    model, source = dictionary.model, dictionary.source  # the request may have Neuronpedia's names of them
     of_model = [other for other in store.dictionaries() if other.model == model]
     of_set = [other for other in of_model if name_set(other.source) == name_set(source)]
     near = _find_nearest(store, page.id, dictionary.dictionary)
@@ -125,16 +126,26 @@ def _find_lists(store: FeatureStore, dictionary: Dictionary, index: int) -> list
     ]
 
 
+def get_named(store: FeatureStore, body: Any, id: str) -> Object:
+    """Return a feature's whole page by its id as text, model@source:index. Raises NotFound."""
+    parts = id_text(id).rsplit("/", 2)
+    if len(parts) < 3:
+        raise NotFound(f"{MISSING}: {id!r:.100} names no feature: write MODEL/SOURCE/INDEX or MODEL@SOURCE:INDEX")
+    return get_feature(store, body, *parts)
+
+
 def get_features(store: FeatureStore, body: Any) -> list[Object]:
     """Return features in the order of the request; those that are missing are left out, as there."""
     wanted = convert(body, list[WantedFeature])
     if len(wanted) > MOST_FEATURES:
         raise BadRequest(f"{len(wanted):,} features are more than the {MOST_FEATURES:,} of one request")
     known = {dictionary.dictionary: dictionary for dictionary in store.dictionaries()}
+    elsewhere = {dictionary.neuronpedia_id: dictionary for dictionary in known.values()}
     most = wanted[0].max_acts_to_return if wanted else None
     ids = []
     for each in wanted:
-        dictionary = known.get(f"{each.model_id}/{each.layer}")
+        name = f"{each.model_id}/{each.layer}"
+        dictionary = known.get(name) or elsewhere.get(name)
         if dictionary is not None and str(each.index).isdecimal() and int(each.index) < dictionary.d_sae:
             ids.append(f"{dictionary.dictionary}/{int(each.index)}")
     batches = (store.features(ids[first : first + TOGETHER]) for first in range(0, len(ids), TOGETHER))
@@ -186,11 +197,19 @@ def find_cosine(store: FeatureStore, body: Any) -> Object:
 
 
 def _find_nearest(store: FeatureStore, id: str, dictionary: str) -> list[tuple[int, float]]:
-    """Return index and cosine of the nearest features of a dictionary; none for a vector without a direction."""
+    """Return index and cosine of the nearest features of a dictionary; none for a vector without a direction.
+
+    There are none either of its own dictionary where that has no vectors, as an import without weights.
+    """
+    own = FeatureId.parse(id).dictionary
     try:
         hits = store.run(Query.of({"near": id, "within": dictionary, "k": NEIGHBOURS, "all": True}))
     except BadRequest:
-        if store.dictionary(dictionary).space != store.dictionary(FeatureId.parse(id).dictionary).space:
+        if store.dictionary(dictionary).space != store.dictionary(own).space:
+            raise
+        return []
+    except NotFound:
+        if dictionary != own:
             raise
         return []
     return [(hit.feature, hit.score) for hit in hits]

@@ -8,7 +8,7 @@ from featurestore import BadRequest, NotFound
 from featurestore.cli.main import main
 from featurestore.graphs import analysis
 from featurestore.graphs.analysis import NodeGroup
-from featurestore.graphs.view_edit import choose_groups, keep_names, number_features, read_names
+from featurestore.graphs.view_edit import choose_groups, keep_names, number_features, read_groups, read_names
 from featurestore.web import create_app
 from tests.support import attribution_graphs, tiny
 
@@ -115,14 +115,20 @@ def test_a_node_of_its_own_name_keeps_it(store):
 
 
 def test_what_a_front_end_saves_keeps_names_that_it_does_not_know():
-    numbers = {"1_3_0": NUMBER, "0_8_2": "44"}
-    before = {"clerps": [["1_3_0", "a"], ["0_8_2", "b"]]}
-    assert keep_names(before, {"clerps": f'[["{NUMBER}","new"]]', "pinnedIds": ""}, numbers) == {
+    nodes = [attribution_graphs.feature(1, 3, 0), attribution_graphs.feature(0, 8, 2)]
+    before = {"clerps": [["1_3_0", "a"], ["0_8_2", "b"], ["no_node", "c"]]}
+    assert keep_names(before, {"clerps": f'[["{NUMBER}","new"]]', "pinnedIds": ""}, nodes) == {
         "clerps": f'[["{NUMBER}","new"],["44","b"]]',
         "pinnedIds": "",
     }
-    assert keep_names(before, {"clerps": None}, numbers) == {"clerps": f'[["{NUMBER}","a"],["44","b"]]'}
-    assert keep_names({}, {"clerps": None}, numbers) == {"clerps": None}
+    assert keep_names(before, {"clerps": None}, nodes) == {"clerps": f'[["{NUMBER}","a"],["44","b"]]'}
+    assert keep_names({}, {"clerps": None}, nodes) == {"clerps": None}
+
+
+@pytest.mark.parametrize("text", ["[" * 90_000 + "]" * 90_000, "{}", "[[3,", '[[true,"x"],[null,"y"],[[],"z"]]'])
+def test_what_is_no_list_of_names_is_none(text):
+    assert read_names({"clerps": text}) == {}
+    assert read_groups({"supernodes": text}) == {}
 
 
 def test_proposed_groups_are_taken_beside_those_that_are_there():

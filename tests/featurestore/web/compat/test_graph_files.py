@@ -121,6 +121,8 @@ def test_what_a_person_pins_comes_back(store, http):
         assert client.graph("colons").view == {"pinnedIds": []} and len(client.graph("colons").nodes) == nodes
         with pytest.raises(featurestore.NotFound, match="there are: colons"):
             client.save_graph("none", {})
+    deep = http.post("/save_graph/colons", data="[" * 9000 + "]" * 9000, content_type="application/json")
+    assert (deep.status_code, deep.json["error"]) == (400, "the body is nested too deep")
     for body in ({}, {"qParams": 3}, [1]):
         assert http.post("/save_graph/colons", json=body).status_code == 400
     assert http.post("/save_graph/colons", json={"qParams": {"x": "y" * 1_000_001}}).status_code == 413
