@@ -25,6 +25,7 @@ from featurestore.wire.limits import MOST_TEXT
 from featurestore.wire.requests import Request
 
 NEIGHBOURS = 8
+FORMS = (["label"], ["remove"], ["of", "vote"])  # the fields of the page's forms
 
 
 class FeatureFields(Request, frozen=True):
@@ -88,17 +89,28 @@ def _describe(store: FeatureStore, id: str, contains: str = "") -> dict[str, Any
 
 
 def change_label(store: FeatureStore, model: str, source: str, index: str) -> ResponseReturnValue:
-    """Write the label of the form, or take back that of the explainer in it; lead back to the feature's page."""
-    fields = list(request.form.items(multi=True))
-    if [name for name, _ in fields] not in (["label"], ["remove"]):
-        raise BadRequest("the form has one field, label or remove")
-    id = f"{model}/{source}/{index}"
-    ((name, value),) = fields
-    if name == "remove":
-        store.remove_label(id, value, labels.name_writer(store))
+    """Write the label of the form, take back that of the explainer in it, or vote on one.
+
+    Leads back to the feature's page. The voter is the key of the request, or "human".
+    """
+    fields = dict(request.form.items(multi=True))
+    if len(fields) != len(list(request.form.items(multi=True))) or sorted(fields) not in FORMS:
+        raise BadRequest("the form has one field, label or remove, or the two of a vote: vote and of, the label")
+    id, tool = f"{model}/{source}/{index}", labels.name_writer(store)
+    if "vote" in fields:
+        store.vote(id, fields["of"], read_vote(fields["vote"]), g.get("key") or "human", tool)
+    elif "remove" in fields:
+        store.remove_label(id, fields["remove"], tool)
     else:
-        store.add_labels([GivenLabel(id=id, label=value)], labels.name_writer(store))
+        store.add_labels([GivenLabel(id=id, label=fields["label"])], tool)
     return redirect(f"/features/{quote(id)}", 303)
+
+
+def read_vote(text: str) -> int:
+    """Return the number of a vote. Raises BadRequest for a text that is none."""
+    if text not in ("-1", "0", "1"):
+        raise BadRequest(f"vote: '{text:.20}' is not 1 (for the label), -1 (against it) or 0 (take the vote back)")
+    return int(text)
 
 
 def _find_nearest(store: FeatureStore, page: Feature) -> list[Hit]:

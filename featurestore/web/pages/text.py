@@ -127,7 +127,8 @@ def _run(store: FeatureStore, fields: TextFields) -> Activating:
         return store.activating(fields.text, fields.dictionary or None, fields.k, fields.order, token=fields.token)
     answer = store.activating(fields.text, features=list(dict.fromkeys(fields.only)))
     ordered = sorted(answer.features, key=lambda each: -abs(each.activation) / (each.max_activation or 1.0))
-    return msgspec.structs.replace(answer, features=tuple(ordered))
+    note = "those first that fire hardest, as a share of their largest activation"
+    return msgspec.structs.replace(answer, features=tuple(ordered), notes=(note,))
 
 
 def list_cells(tokens: tuple[str, ...], feature: ActiveFeature | None) -> list[TokenCell]:

@@ -249,3 +249,28 @@ def test_strangers_write_only_with_keys(store):
 
     with pytest.raises(featurestore.BadRequest, match="name --keys, or listen on loopback"):
         serve_store(store.location, "0.0.0.0", 0, allow_writes=True)
+
+
+def test_buttons_of_the_page_vote(http, store, tmp_path):
+    """A voter's newest vote counts; with keys the voter is the key, so that two of them are two votes."""
+    (label,) = {label["label"] for label in http.get(f"/v1/features/{ID}").json["labels"]} or {"x"}
+    for vote, votes in (("1", 1), ("-1", -1), ("0", 0), ("1", 1)):
+        answer = http.post(f"/features/{ID}", data={"of": label, "vote": vote}, headers=FORM)
+        assert (answer.status_code, answer.headers["Location"]) == (303, f"/features/{ID}")
+        assert http.get(f"/v1/features/{ID}").json["labels"][0]["votes"] == votes
+    page = http.get(f"/features/{ID}").text
+    assert ", votes +1" in page and 'aria-label="Vote against this label"' in page
+    path = tmp_path / "keys.json"
+    key = keys.create(path, "ann", ("read", "write"))
+    with_keys = create_app(store, Settings(writes=True, keys=Keys(path))).test_client()
+    with_keys.post(f"/features/{ID}", data={"of": label, "vote": "1"}, headers=bearer(key) | FORM)
+    assert store.feature(ID).labels[0].votes == 2
+    for data, status in (
+        ({"of": label, "vote": "2"}, 400),
+        ({"of": label, "vote": "x" * 100}, 400),
+        ({"of": "no such label", "vote": "1"}, 404),
+        ({"vote": "1"}, 400),
+        ({"of": label}, 400),
+        ({"of": label, "vote": "1", "label": "y"}, 400),
+    ):
+        assert http.post(f"/features/{ID}", data=data, headers=FORM).status_code == status
