@@ -140,3 +140,9 @@ def test_a_jump_and_a_random_feature(store, http):
 def test_a_frame_has_no_forms(http):
     page = http.get(f"{PATH}?embed=true", headers=HTML).text
     assert "<form" not in page[page.index("<main") :] and "To copy" not in page
+
+
+def test_names_of_documents_break_at_their_folders_and_stay_text(store, http, monkeypatch):
+    first = msgspec.structs.replace(store.feature("tiny/0-res/8").examples[0], document_name="a<b>/c&d.py")
+    changed(store, monkeypatch, examples=(first,))
+    assert ">a&lt;b&gt;/<wbr>c&amp;d.py</span>" in http.get(PATH, headers=HTML).text
