@@ -1,7 +1,8 @@
 """Pages in Chromium: `python -m bench.pages [--json] [--features N] [--pages N]`.
 
 Builds a synthetic store of one dictionary (bench/support/synthetic.py) with a map of its features, serves it with
-`featurestore serve --workers 1`, and opens it in Chromium. Prints the first paint of feature pages drawn at random; how
+`featurestore serve --workers 1`, and opens it in Chromium. Prints the first paint of feature pages drawn at random, and
+in turn with them that of a page that asks the store nothing: the difference is what a feature costs on any machine. How
 long a map takes until it is drawn; its frames while it is zoomed and moved, whole and near; and how long it takes to
 find the feature under the pointer. Needs Chromium, and Playwright of the extra `test`.
 """
@@ -107,21 +108,26 @@ def measure(path: Path, features: int, count: int) -> dict[str, Any]:
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
         page = browser.new_page(base_url=f"http://127.0.0.1:{port}", viewport={"width": 1280, "height": 860})
-        paints = measure_first_paints(page, features, count)
-        figures = {"features": features, **summarise("first_paint", paints)} | measure_map(page)
+        of_features, of_form = measure_first_paints(page, features, count)
+        figures = {"features": features} | summarise("first_paint", of_features) | summarise("form_paint", of_form)
+        figures |= measure_map(page)
         browser.close()
     return figures
 
 
-def measure_first_paints(page: Page, features: int, count: int) -> list[float]:
-    """Return the first contentful paint of pages of features drawn at random; what all pages share is cached."""
+def measure_first_paints(page: Page, features: int, count: int) -> tuple[list[float], list[float]]:
+    """Return the first contentful paints of pages of features drawn at random, and of an empty form in turn with them.
+
+    What all pages share is cached.
+    """
     rng = numpy.random.default_rng(0)
-    paints = []
+    paints: tuple[list[float], list[float]] = ([], [])
     for feature in rng.integers(0, features, count + 2).tolist():
-        page.goto(f"/features/{DICTIONARY}/{feature}")
-        page.wait_for_function(FIRST_PAINT)
-        paints.append(page.evaluate(FIRST_PAINT))
-    return paints[2:]
+        for kind, path in zip(paints, (f"/features/{DICTIONARY}/{feature}", "/text"), strict=True):
+            page.goto(path)
+            page.wait_for_function(FIRST_PAINT)
+            kind.append(page.evaluate(FIRST_PAINT))
+    return paints[0][2:], paints[1][2:]
 
 
 def measure_map(page: Page) -> dict[str, Any]:
@@ -154,6 +160,7 @@ def format_figures(figures: dict[str, Any]) -> str:
 
     lines = [
         f"first paint of a feature's page, of {figures['features']:,}: {show('first_paint')} (target 150)",
+        f"  of an empty form, in turn with them: {show('form_paint')}",
         f"map drawn after {figures['map_ready_ms']:,} ms",
     ]
     for name in SCALES:

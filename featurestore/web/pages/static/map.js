@@ -20,6 +20,7 @@ let colours = null;
 let lit = new Map();
 let view = { x: 0, y: 0, scale: 1 };
 let waiting = false;
+let image = null;
 
 function ramped(share) {
   const place = Math.min(0.9999, Math.max(0, share)) * (ANCHORS.length - 1);
@@ -88,8 +89,9 @@ function draw() {
 function paint() {
   const context = canvas.getContext("2d");
   const width = canvas.width, height = canvas.height;
-  const image = context.createImageData(width, height);
-  const pixels = new Int32Array(image.data.buffer);
+  // Memory for a picture is taken once for each size of the canvas, not in every frame.
+  if (image?.width !== width || image.height !== height) image = context.createImageData(width, height);
+  const pixels = new Int32Array(image.data.buffer).fill(0);
   const k = unit(), cx = width / 2 - view.x * k, cy = height / 2 - view.y * k;
   const inside = Math.max(1, points.count / (view.scale * view.scale));
   const size = Math.max(1, Math.min(9, Math.round(Math.sqrt((width * height) / inside) / 4)));
@@ -99,7 +101,10 @@ function paint() {
     const left = (x[n] * k + cx - size / 2) | 0, top = (y[n] * k + cy - size / 2) | 0;
     if (left < 0 || top < 0 || left + size > width || top + size > height) continue;
     const value = (colours ? colours[n] & 0xffffff : 0x888888) | faded;
-    for (let row = 0; row < size; row++) pixels.fill(value, (top + row) * width + left, (top + row) * width + left + size);
+    const first = top * width + left;
+    if (size === 1) { pixels[first] = value; continue; }
+    for (let row = first, last = first + size * width; row < last; row += width)
+      for (let place = row; place < row + size; place++) pixels[place] = value;
   }
   context.putImageData(image, 0, 0);
   const style = getComputedStyle(document.documentElement);
