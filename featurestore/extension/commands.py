@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from featurestore.errors import BadRequest, FeatureStoreError
+from featurestore.extension.mistakes import explain
 from featurestore.extension.output import guard_streams
 from featurestore.progress import Progress, no_progress
 
@@ -115,6 +116,8 @@ class Group(click.Group):
     def _run(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.UsageError as exc:
+            raise exc if ctx.parent else explain(exc) from None
         except FeatureStoreError as exc:
             click.echo(f"error: {exc}", err=True)
             ctx.exit(exc.exit_code)

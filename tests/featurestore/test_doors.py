@@ -387,7 +387,7 @@ def test_command_line_gives_the_same(local, url, tiny_store, invoke):
         (["index", "--store", "http://127.0.0.1:9"], 2, "error: http://127.0.0.1:9 is a service, and writing is local"),
         (["harvest", "--model", "m", "--weights", "/no/such", "--text", "x"], 3, "error: no weights at /no/such"),
         (["inspect", "/no/such"], 3, "error: no weights at /no/such"),
-        (["search", "x", "--limt", "3"], 2, "No such option"),
+        (["search", "x", "--limt", "3"], 2, "no option --limt"),
     ],
 )
 def test_mistakes_get_one_line_and_a_code(tiny_store, invoke, arguments, code, message, monkeypatch):
