@@ -84,6 +84,7 @@ LONG = (
     "featurestore/web/serving/test_workers.py",
     "featurestore/maintenance/test_feature_maps.py",
     "featurestore/maintenance/test_iceberg.py",
+    "ingest/formats/test_round_trips.py",
 )
 
 
