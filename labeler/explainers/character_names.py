@@ -208,4 +208,6 @@ def _name_sign(sign: str) -> str:
 
 
 def _pluralise(name: str) -> str:
-    return name if name.endswith("s") else f"{name}s"
+    if name.endswith("is"):
+        return f"{name[:-2]}es"
+    return name if name.endswith("s") else f"{name}es" if name.endswith("sh") else f"{name}s"

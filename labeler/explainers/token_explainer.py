@@ -105,7 +105,8 @@ def _describe_subject(shares: FiringShares, common: Background) -> _Subject:
     if group:
         return group
     if covered >= PARTLY:
-        return _name_several(tokens, shares, "others")
+        pieces = all(_is_piece(token, shares) for token in tokens)
+        return _name_several(tokens, shares, "other pieces of words" if pieces else "others")
     return _describe_kinds(shares)
 
 
@@ -153,7 +154,7 @@ def _name_several(tokens: Sequence[str], shares: FiringShares, *further: str) ->
     for role, members in groups.items():
         shown = list(dict.fromkeys(map(show_token, members)))
         said = find_singular(role) if len(shown) == 1 else role
-        if role in members or any(role.rstrip("s") in member.lower() for member in members):
+        if role in members or any(_is_same_stem(role, member) for member in members):
             names += shown
         elif len(groups) + len(further) == 1:
             names.append(f"{join_names(shown, last)} ({said})")
@@ -170,10 +171,16 @@ def _name_several(tokens: Sequence[str], shares: FiringShares, *further: str) ->
     ]
     words = list(dict.fromkeys(words))
     for count in range(min(4, len(words)), 0, -1):  # fewer where they are long
-        added = f", in words such as {show_all(words[:count], 'and')}"
+        added = f", as in {show_all(words[:count], 'and')}"
         if len(text + added) <= MAX_LENGTH:
             return _Subject(text + added, (*tokens, *words))
     return _Subject(text, (*tokens, *words))
+
+
+def _is_same_stem(role: str, word: str) -> bool:
+    """Whether a role says no more than the word: "deprecation" of "Deprecated"."""
+    word = word.lower()
+    return role.rstrip("s") in word or (" " not in role and len(word) > 4 and role.startswith(word[:5]))
 
 
 def _is_piece(token: str, shares: FiringShares) -> bool:

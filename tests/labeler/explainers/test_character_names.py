@@ -16,6 +16,8 @@ from labeler.explainers.character_names import join_names, name_blanks, name_sig
         ("()):", "empty parentheses, closing parenthesis and colon"),
         (">=", "greater-or-equal sign"),
         ("-" * 16, "row of 16 hyphens"),
+        (")))", "row of 3 closing parentheses"),
+        ("////", "row of 4 slashes"),
         ("[]{}()<>", "empty square brackets, empty braces, empty parentheses, less-than sign and more"),
         ("“", "opening double quote"),
         ("→", "rightwards arrow"),

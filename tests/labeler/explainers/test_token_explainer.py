@@ -59,6 +59,20 @@ def test_a_piece_is_named_by_its_only_word():
     assert label_of(dunder, [], [CODE, PROSE]).startswith('"__init__"')
 
 
+def test_pieces_of_many_words_are_named_with_some_of_the_words():
+    firings = [Firing(1, " evalu", "it ", end) for end in ("ated x", "ates x")] * 3
+    firings += [Firing(1, " indic", "it ", "ated x")] * 3
+    firings += [Firing(1, f" word{n}", "it ", " x") for n in "abcdefghi"]
+    assert label_of(firings).startswith(
+        '"evalu", "indic" and other pieces of words, as in "evaluated", "evaluates" and "indicated"'
+    )
+
+
+def test_a_role_is_not_said_of_a_word_that_says_it():
+    firings = [Firing(1, "Deprecated", f"x{n}\n", " since") for n in range(10)]
+    assert label_of(firings) == '"Deprecated"'
+
+
 @pytest.mark.parametrize(
     ("firings", "label"),
     [
