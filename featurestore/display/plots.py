@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy
 from matplotlib.axes import Axes
@@ -87,9 +88,8 @@ def plot_scatter(
         logs.append(log)
         if log:
             known &= values > 0
-    points = axes.scatter(
-        x[known], y[known], s=6, alpha=0.6, linewidths=0, c=UP if color is None else color[known], cmap="viridis"
-    )
+    colors: dict[str, Any] = {"color": UP} if color is None else {"c": color[known], "cmap": "viridis"}
+    points = axes.scatter(x[known], y[known], s=6, alpha=0.6, linewidths=0, **colors)
     if color is not None:
         picture.colorbar(points, ax=axes, label=escape(color_name))
     for name, log, set_scale in zip(("x", "y"), logs, (axes.set_xscale, axes.set_yscale), strict=True):

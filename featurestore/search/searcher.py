@@ -66,7 +66,7 @@ class Searcher:
         start = cursor.start_of(query, self._commit, notes)
         if not choice.count:
             notes.add("nothing_left", "no feature is left by the filter")
-            return Hits(query, (), **notes.fields())
+            return Hits(query, (), total=0, **notes.fields())
         ranking: Ranking
         if query.text is not None:
             ranking, reasons = self._rank_by_text(query, choice, notes)
@@ -78,7 +78,7 @@ class Searcher:
         full = len(page) == query.k and start + query.k < choice.count
         next_page = cursor.cursor_at(query, self._commit, start + query.k) if full else None
         if not isinstance(reasons, TextReasons):
-            return Hits(query, page, next=next_page, **notes.fields())
+            return Hits(query, page, next=next_page, total=choice.count, **notes.fields())
         quality = reasons.quality(page)
         if quality.weak:
             words = {"words_matched": quality.matched, "words_asked": quality.asked} if quality.asked else {}
@@ -91,6 +91,7 @@ class Searcher:
             cosine=quality.cosine,
             words_matched=quality.matched,
             words_asked=quality.asked,
+            total=choice.count,
             **notes.fields(),
         )
 

@@ -61,6 +61,7 @@ class Hits(Tabular, msgspec.Struct, frozen=True):
     `next` is the cursor of the next page, which may turn out to be empty; None at the end. Of a query by text, `cosine`
     is the largest of the page by meaning, and `words_matched` the most of the `words_asked` that one hit has; the
     answer is `weak` where all its hits are. `note_codes` are the notes for programs, in the same order.
+    The hits are the best of `total` features, which the filters leave.
     """
 
     query: Query
@@ -72,6 +73,7 @@ class Hits(Tabular, msgspec.Struct, frozen=True):
     words_matched: int | None = None
     words_asked: int | None = None
     note_codes: tuple[NoteCode, ...] = ()
+    total: int | None = None
 
     def __len__(self) -> int:
         return len(self.hits)

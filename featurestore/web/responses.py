@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pyarrow
-from flask import Response, g
+from flask import Response, g, request
 
 from featurestore.errors import BadRequest, FeatureStoreError
 from featurestore.sql import export
@@ -27,6 +27,12 @@ JSON_PIECE = 250_000  # bytes
 JSON_ROW = 4_000_000
 IN_JSON = " as JSON and CSV (as Arrow and Parquet more)"
 MIME = {"json": LINES, "csv": CSV, "spreadsheet": CSV, "arrow": ARROW, "parquet": PARQUET}
+
+
+def choose_media(*forms: str) -> str | None:
+    """Returns the form that the request likes best (`Accept`) of these; None where it takes JSON as gladly."""
+    best = request.accept_mimetypes.best_match(["application/json", *forms], default="application/json")
+    return None if best == "application/json" else best
 
 
 def json(value: Any, status: int = 200) -> Response:

@@ -42,7 +42,7 @@ class SearchAnswer(msgspec.Struct, frozen=True):
     note_codes the same for programs.
 
     Of a query by text: `weak` where no hit is better than what a meaningless query finds, the largest `cosine` by
-    meaning, and the most of the words asked that one hit has.
+    meaning, and the most of the words asked that one hit has. `total` features were left by the filters.
     """
 
     query: Query
@@ -54,6 +54,7 @@ class SearchAnswer(msgspec.Struct, frozen=True):
     words_matched: int | None = None
     words_asked: int | None = None
     note_codes: tuple[NoteCode, ...] = ()
+    total: int | None = None
 
 
 class ColumnOfRows(msgspec.Struct, frozen=True):

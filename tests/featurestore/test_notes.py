@@ -98,3 +98,15 @@ def test_a_page_has_the_numbers_that_are_stored(client):
     assert [effect["value"] for effect in page["top_logits"]] == [effect["value"] for effect in row["top_logits"]]
     for example in page["examples"]:
         assert max(example["activations"], key=abs) == example["activation"]
+
+
+def test_the_total_counts_what_the_filters_leave(either):
+    everything = either.search("self", k=2, all=True)
+    assert everything.total == either.info().features and everything[:1].total == everything.total
+    dense = either.search("self", k=2, all=True, where="density > 0.001")
+    assert dense.total == either.sql("select count(*) as n from features where density > 0.001").to_pylist()[0]["n"]
+    assert (
+        either.nearest("tiny/0-res/3", k=2, all=True, within="tiny/1-res").total
+        == either.dictionary("tiny/1-res").d_sae
+    )
+    assert either.search("self", where="density > 2").total == 0

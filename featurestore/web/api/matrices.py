@@ -31,9 +31,10 @@ def matrix(store: FeatureStore, wanted: MatrixRequest, id: str) -> MatrixAnswer 
     else:  # a service in front of another
         whole = Matrix([store.vectors(dictionary=name, encoder=wanted.encoder, target=wanted.target)])
     header = _make_header(whole)
-    if wanted.format == "npy":
+    form = wanted.format or {NPY: "npy", ARROW: "arrow"}.get(responses.choose_media(NPY, ARROW) or "")
+    if form == "npy":
         return _send_file(whole, header)
-    if wanted.format == "arrow":
+    if form == "arrow":
         return _send_arrow(whole, name)
     return MatrixAnswer(
         dictionary=name,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Response, request
+from flask import Response
 
 from featurestore.errors import BadRequest
 from featurestore.interface import FeatureStore
@@ -11,8 +11,11 @@ from featurestore.values.parameters import from_json
 from featurestore.web import responses
 from featurestore.web.api.routes import answers
 from featurestore.wire import limits, questions
-from featurestore.wire.question import ARROW
+from featurestore.wire.question import ARROW, CSV, LINES, PARQUET
 from featurestore.wire.requests import SqlRequest
+
+# Forms that are streamed as they come, where `format` or `Accept` names them.
+STREAMED = {LINES: "json", CSV: "csv", PARQUET: "parquet"}
 
 
 @answers(questions.SQL)
@@ -20,11 +23,14 @@ def sql(store: FeatureStore, statement: SqlRequest) -> Response:
     """Run one SELECT. Raises BadRequest for more rows than an answer may have, where no format is named."""
     timeout = min(statement.timeout or limits.SQL_SECONDS, limits.SQL_SECONDS)
     parameters = from_json(statement.parameters)
-    as_arrow = ARROW in request.accept_mimetypes.values()
-    if statement.format is not None or (as_arrow and statement.stream):
-        form = statement.format or "arrow"
+    media = None if statement.format else responses.choose_media(ARROW, *STREAMED)
+    as_arrow = media == ARROW
+    form = statement.format or STREAMED.get(media or "") or ("arrow" if as_arrow and statement.stream else None)
+    if form is not None:
         export.check(form)
-        return responses.stream(store.stream(statement.sql, parameters, timeout), form, statement.max_rows)
+        answer = responses.stream(store.stream(statement.sql, parameters, timeout), form, statement.max_rows)
+        answer.headers["Vary"] = "Accept"
+        return answer
     max_rows = limits.DEFAULT_ROWS if statement.max_rows is None else statement.max_rows
     if max_rows > limits.MOST_ROWS:
         raise BadRequest(

@@ -210,3 +210,30 @@ def test_an_array_of_vectors_is_not_one(tiny_store):
         pytest.raises(BadRequest, match="'all' is not a number"),
     ):
         store.feature("tiny/0-res/1", examples="all")
+
+
+@pytest.mark.parametrize(
+    ("accept", "given", "begins"),
+    [
+        ("text/csv", "text/csv", b"a"),
+        ("application/x-ndjson", "application/x-ndjson", b'{"a":1}'),
+        ("application/vnd.apache.parquet", "application/vnd.apache.parquet", b"PAR1"),
+        ("application/vnd.apache.arrow.stream", "application/vnd.apache.arrow.stream", b"\xff\xff\xff\xff"),
+        ("application/json", "application/json", b'{"columns"'),
+        ("text/csv;q=0.5, application/json", "application/json", b'{"columns"'),
+        ("text/html, */*;q=0.8", "application/json", b'{"columns"'),
+        ("image/png", "application/json", b'{"columns"'),
+    ],
+)
+def test_accept_chooses_the_form_of_rows(http, accept, given, begins):
+    answer = http.get("/v1/sql?sql=select+1+as+a", headers={"Accept": accept}, buffered=True)
+    assert (answer.status_code, answer.content_type.partition(";")[0]) == (200, given)
+    assert answer.data.lstrip(b'"').startswith(begins) and "Accept" in answer.headers["Vary"]
+    named = http.get("/v1/sql?sql=select+1+as+a&format=csv", headers={"Accept": accept}, buffered=True)
+    assert named.content_type.startswith("text/csv")
+
+
+@pytest.mark.parametrize(("accept", "begins"), [("application/octet-stream", b"\x93NUMPY"), ("*/*", b'{"dictionary"')])
+def test_accept_chooses_the_form_of_a_matrix(http, accept, begins):
+    answer = http.get("/v1/matrices/tiny/0-res", headers={"Accept": accept}, buffered=True)
+    assert answer.data.startswith(begins)
