@@ -50,7 +50,11 @@ def describe_dictionary(dictionary: Dictionary) -> dict[str, Any]:
 
 
 def describe_feature(page: Feature) -> dict[str, Any]:
-    """Return a feature without its examples."""
+    """Return a feature without its examples; one without a label with those of its nearest that have one, a proxy."""
+    proxy = [
+        {"id": near.id, "label": near.label, "explainer": near.explainer, "cosine": near.cosine}
+        for near in page.labelled_neighbours
+    ]
     return {
         "id": page.id,
         "label": page.label,
@@ -67,6 +71,7 @@ def describe_feature(page: Feature) -> dict[str, Any]:
             {"method": score.method, "value": score.value, "n": score.n, "label": score.label} for score in page.scores
         ],
         "fires_with": [coactive.feature for coactive in page.coactive[:LOGITS]],
+        **({"labelled_neighbours_as_proxy": proxy} if proxy else {}),
     }
 
 

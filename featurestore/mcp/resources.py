@@ -32,6 +32,9 @@ def describe_feature_page(page: Feature) -> str:
     if page.labels:
         lines += ["", "## Labels", ""]
         lines += [f"- {label.label} ({label.explainer}, votes {label.votes:+d})" for label in page.labels]
+    if page.labelled_neighbours:
+        lines += ["", "## Nearest features with a label, as a proxy", ""]
+        lines += [f"- {near.id}, cosine {near.cosine:.2f}: {near.label}" for near in page.labelled_neighbours]
     if page.scores:
         lines += ["", "## Scores", ""]
         for score in page.scores:
