@@ -79,8 +79,8 @@ def test_hits_carry_the_best_label(store):
     [
         ({"text": " "}, BadRequest, "text is empty"),
         ({"text": "x" * 5000}, BadRequest, "text: 'x+… cannot be read \\(expected `str` of length <= 4000\\)"),
-        ({"text": "x", "k": 0}, BadRequest, "k: 0 cannot be read \\(expected `int` >= 1\\)"),
-        ({"text": "x", "k": 10**9}, BadRequest, "k: 1000000000 cannot be read \\(expected `int` <= 10000\\)"),
+        ({"text": "x", "k": 0}, BadRequest, "k: 0 is not a whole number of at least 1"),
+        ({"text": "x", "k": 10**9}, BadRequest, "k: 1000000000 is not a whole number of at most 10000"),
         ({"text": "x", "mode": "psychic"}, BadRequest, "mode: 'psychic' is not one of hybrid, keyword, semantic"),
         ({"text": "x", "limt": 3}, BadRequest, "unknown field 'limt', did you mean k\\?"),
         ({"text": "x", "where": "layer ="}, BadRequest, "SQL: Parser Error"),

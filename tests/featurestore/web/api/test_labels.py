@@ -99,7 +99,7 @@ def test_many_labels_are_one_commit(http, store):
         ([{"id": ID, "label": "a\u202eb"}], 400, "has a control of the direction of text, U+202E"),
         ([{"id": ID, "label": "x"}, {"id": ID, "label": "y"}], 400, "human says two things of tiny/0-res/3"),
         ([{"id": ID, "label": "x", "examples": -1}], 400, "labels: "),
-        ([{"id": ID, "label": "x", "by": "me"}], 400, "unknown field `by`"),
+        ([{"id": ID, "label": "x", "by": "me"}], 400, "labels: unknown field 'by'"),
         ([], 400, "labels: "),
     ],
 )
