@@ -79,6 +79,7 @@ LONG = (
     "featurestore/web/test_browser_feature.py",
     "featurestore/web/test_browser_text.py",
     "featurestore/store/test_damaged_indexes.py",
+    "featurestore/store/test_damaged_parts.py",
     "featurestore/test_id_forms.py",
     "featurestore/tables/test_stored_types.py",
     "featurestore/web/serving/test_workers.py",

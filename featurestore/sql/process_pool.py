@@ -184,9 +184,15 @@ class _Worker:
     def __init__(self, location: str, memory: int):
         self.idle = True
         self._ready = False
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         # Ctrl-C goes to the terminal's process group: of its own, this process is ended by the service alone.
-        self._process = start_python("featurestore.sql.worker_process", location, str(memory), process_group=0, **pipes)
+        self._process = start_python(
+            "featurestore.sql.worker_process",
+            location,
+            str(memory),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            process_group=0,
+        )
         assert self._process.stdout is not None
         self._poll = select.poll()  # select() knows no file numbers beyond 1023
         self._poll.register(self._process.stdout, select.POLLIN)

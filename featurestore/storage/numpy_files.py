@@ -14,6 +14,8 @@ from typing import IO
 
 import numpy
 
+from featurestore.values.matrix import plain_errors
+
 # Deflate makes at most 1,032 bytes of one.
 MOST_INFLATED = 1032
 _one_at_a_time = threading.Lock()
@@ -21,7 +23,7 @@ _one_at_a_time = threading.Lock()
 
 def map_array(file: Path) -> numpy.ndarray:
     """Return the array of a .npy file, memory-mapped, read-only. Raises OSError and ValueError as numpy.load does."""
-    with _one_at_a_time:
+    with _one_at_a_time, plain_errors():
         array: numpy.ndarray = numpy.load(file, mmap_mode="r")
     return array
 
@@ -31,7 +33,7 @@ def read_array(file: Path) -> numpy.ndarray:
 
     Raises OSError, EOFError and ValueError as numpy.load does.
     """
-    with _one_at_a_time:
+    with _one_at_a_time, plain_errors():
         with open(file, "rb") as stream:
             _check_header(stream, file.stat().st_size, file.name)
         array: numpy.ndarray = numpy.load(file, allow_pickle=False)
@@ -44,7 +46,7 @@ def read_member(file: Path, name: str) -> numpy.ndarray:
     Raises KeyError where the file has no such array, ValueError for one that promises more numbers than it has, and
     what numpy.load and zipfile raise.
     """
-    with _one_at_a_time:
+    with _one_at_a_time, plain_errors():
         check_member(file, name)
         with numpy.load(file, allow_pickle=False) as arrays:
             array: numpy.ndarray = arrays[name]
@@ -56,7 +58,7 @@ def check_member(file: Path, name: str) -> None:
 
     Raises KeyError where the file has no such array, and what zipfile raises.
     """
-    with zipfile.ZipFile(file) as archive:
+    with plain_errors(), zipfile.ZipFile(file) as archive:
         entry = archive.getinfo(name if name in archive.NameToInfo else f"{name}.npy")
         with archive.open(entry) as stream:
             _check_header(stream, min(entry.file_size, MOST_INFLATED * file.stat().st_size), name)

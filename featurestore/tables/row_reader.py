@@ -31,6 +31,9 @@ MAPPED_FILES = 512  # that stay mapped, of each kind: those of 33 million featur
 FEW_GROUPS = 16  # row groups that the calling thread reads alone
 KEPT_NAMES = 65_536  # of a corpus's documents
 SMALL = 4096  # rows of a part of labels, votes or scores that is kept whole
+# A file may unpack to some megabytes, and beyond them to this many times its own bytes: what is packed more closely
+# than feature rows ever are is meant to fill the memory of who opens it.
+UNPACKED_BYTES, PACKED = 8_000_000, 1000
 
 
 class _Groups(NamedTuple):
@@ -164,9 +167,23 @@ class Rows:
         """Return every row of a Parquet part with the columns and types of the file. Raises BadStore as `all`."""
         try:
             with pyarrow.parquet.ParquetFile(self._directory.open(part)) as file:
+                self._check_size(part, file.metadata)
                 return file.read(columns=list(columns) if columns else None)
         except (OSError, ValueError, pyarrow.ArrowException) as exc:
             raise BadStore(f"{self._place(part)} cannot be read: {first_line(exc)}") from None
+
+    def _check_size(self, part: Part, metadata: Any) -> None:
+        """Hold what a file says of its size against the log and against its bytes, before it is read.
+
+        Raises BadStore.
+        """
+        if metadata.num_rows != part.rows:
+            raise BadStore(
+                f"{self._place(part)} has {metadata.num_rows:,} rows, and the log says {part.rows:,}; {REMEDY}"
+            )
+        unpacked = sum(metadata.row_group(n).total_byte_size for n in range(metadata.num_row_groups))
+        if unpacked > UNPACKED_BYTES + PACKED * part.bytes:
+            raise BadStore(f"{self._place(part)} has {part.bytes:,} bytes and would unpack to {unpacked:,}; {REMEDY}")
 
     def _place(self, part: Part) -> str:
         return f"{self._directory.location}/{part.file}"
@@ -178,6 +195,7 @@ class Rows:
                 return self._kept[part.file]
         with pyarrow.parquet.ParquetFile(self._directory.open(part)) as file:
             metadata = file.metadata
+        self._check_size(part, metadata)
         names = [metadata.schema.column(n).path for n in range(len(metadata.schema))]
         if "feature" not in names:
             raise BadStore(f"{self._place(part)} has no column feature; {REMEDY}")

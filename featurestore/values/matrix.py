@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from collections.abc import Sequence
+import tokenize
+from collections.abc import Iterator, Sequence
 from typing import IO, TYPE_CHECKING
 
 import numpy
@@ -82,12 +84,22 @@ def check_vectors(
     return dictionary
 
 
+@contextlib.contextmanager
+def plain_errors() -> Iterator[None]:
+    """Raise ValueError for what NumPy raises beside it where the header of a .npy file is no Python literal."""
+    try:
+        yield
+    except (tokenize.TokenError, SyntaxError, TypeError, AttributeError, RecursionError) as exc:
+        raise ValueError(f"the header of the array is damaged: {exc}") from None
+
+
 def read_stream(stream: IO[bytes]) -> numpy.ndarray:
     """Return the matrix of a .npy file that can be read once. Raises ValueError for another, EOFError for a part."""
     version = numpy.lib.format.read_magic(stream)
     if version != (1, 0):
         raise ValueError(f"a matrix of version {version}")
-    shape, by_columns, dtype = numpy.lib.format.read_array_header_1_0(stream)
+    with plain_errors():
+        shape, by_columns, dtype = numpy.lib.format.read_array_header_1_0(stream)
     if len(shape) != 2 or by_columns or dtype not in (numpy.float16, numpy.float32):
         raise ValueError(f"a matrix of shape {shape} and type {dtype}")
     whole = allocate(shape, dtype)

@@ -18,6 +18,7 @@ import pyarrow
 from pyarrow import parquet as pq
 
 from featurestore import BadRequest, Unavailable
+from featurestore.extension.arrays import plain_errors
 from featurestore.extension.text import first_line
 from ingest.corpus.cells import MASK, Chat, Tokens, find_column, name_tokenizer, parse_cell, read_cell
 from ingest.corpus.faults import Faults, find_encoding, is_binary
@@ -317,7 +318,8 @@ def dataset(
 def array(file: Path, name: str, tokenizer: str | None = None, *, faults: Faults) -> Iterator[Document]:
     """Yields the tokens of a NumPy file of integers: one stream (n,), or a document for each row (rows, n)."""
     try:
-        ids = numpy.load(file, mmap_mode="r", allow_pickle=False)
+        with plain_errors():
+            ids = numpy.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as exc:
         raise _unreadable(file, exc) from None
     if ids.dtype.kind not in "iu" or ids.ndim not in (1, 2):

@@ -165,8 +165,12 @@ class _Readers:
             with self._lock:
                 if self._is_stopped:
                     raise Unavailable("reading was stopped")
-                pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-                process = start_python("ingest.formats.reading_process", environment=KEEP_MEMORY, **pipes)
+                process = start_python(
+                    "ingest.formats.reading_process",
+                    environment=KEEP_MEMORY,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                )
                 self._processes.append(process)
             self._here.process = process
         return process

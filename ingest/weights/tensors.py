@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from featurestore import BadRequest
+from featurestore.extension.arrays import plain_errors
 from featurestore.extension.text import first_line
 
 SUFFIXES = (".safetensors", ".npz", ".pt", ".pth")
@@ -259,7 +260,7 @@ class _Npz(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> torch.Tensor:
         try:
-            with numpy.load(self._file, allow_pickle=False) as archive:
+            with plain_errors(), numpy.load(self._file, allow_pickle=False) as archive:
                 return torch.from_numpy(archive[name])
         except (OSError, ValueError, TypeError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as exc:
             raise _unreadable(self._file, exc) from None
