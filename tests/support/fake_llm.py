@@ -331,7 +331,8 @@ def in_a_process(*arguments: str) -> Iterator[str]:
 def account(url: str) -> dict[str, Any]:
     """What the endpoint at a URL did so far."""
     with urllib.request.urlopen(url.removesuffix("/v1") + "/account") as answer:
-        return json.load(answer)
+        counts: dict[str, Any] = json.load(answer)
+    return counts
 
 
 def main() -> None:
