@@ -31,7 +31,7 @@ def map_array(file: Path) -> numpy.ndarray:
 def read_array(file: Path) -> numpy.ndarray:
     """Return the array of a .npy file, in memory. Arrays of Python objects are refused.
 
-    Raises OSError, EOFError and ValueError as numpy.load does.
+    Raises OSError and ValueError as numpy.load does.
     """
     with _one_at_a_time, plain_errors():
         with open(file, "rb") as stream:

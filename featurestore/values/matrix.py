@@ -86,11 +86,11 @@ def check_vectors(
 
 @contextlib.contextmanager
 def plain_errors() -> Iterator[None]:
-    """Raise ValueError for what NumPy raises beside it where the header of a .npy file is no Python literal."""
+    """Raise ValueError for what NumPy raises beside it where a .npy file is empty, or its header no literal."""
     try:
         yield
-    except (tokenize.TokenError, SyntaxError, TypeError, AttributeError, RecursionError) as exc:
-        raise ValueError(f"the header of the array is damaged: {exc}") from None
+    except (tokenize.TokenError, SyntaxError, TypeError, AttributeError, RecursionError, EOFError) as exc:
+        raise ValueError(f"no array can be read: {exc}") from None
 
 
 def read_stream(stream: IO[bytes]) -> numpy.ndarray:

@@ -129,13 +129,15 @@ def test_a_part_with_other_rows_than_the_log_says_is_not_read(whole, tmp_path):
     assert file.exists()
 
 
-@pytest.mark.parametrize("header", [b"{'descr': '<f2', (", b"{'descr': '<f2'", b"f(1)", b"{1: 2}", b"[" * 90, b"'''"])
+@pytest.mark.parametrize(
+    "header", [b"{'descr': '<f2', (", b"{'descr': '<f2'", b"f(1)", b"{1: 2}", b"[" * 90, b"'''", b""]
+)
 def test_a_header_that_is_no_literal(whole, tmp_path, header):
     shutil.copytree(whole, tmp_path / "s")
     (file, *_) = (f for f in files_of(tmp_path / "s", "decoder_vectors") if "0-res" in str(f))
     content = file.read_bytes()
     size = int.from_bytes(content[8:10], "little")
-    file.write_bytes(content[:10] + header.ljust(size - 1) + b"\n" + content[10 + size :])
+    file.write_bytes(header and content[:10] + header.ljust(size - 1) + b"\n" + content[10 + size :])
     with featurestore.connect(tmp_path / "s") as store, pytest.raises(BadStore):
         store.vector(ID)
     for read in (numpy_files.map_array, numpy_files.read_array):
