@@ -27,6 +27,7 @@ import pyarrow
 import pyarrow.parquet
 
 import featurestore
+from featurestore.display.float32 import round_column
 from featurestore.search import embedders
 from featurestore.storage.directory import Directory
 from featurestore.tables import feature_rows, grouped_rows
@@ -161,7 +162,8 @@ def measure_page_rows(path: Path) -> dict[str, float]:
     first = next(places)
     batch, row = divmod(first, feature_rows.BATCH_ROWS)
     # The file leaves out what is one value for all its rows, and the reader gives it back.
-    held = peer_file.get_batch(batch).slice(row, 1).to_pylist()[0]
+    held_row = peer_file.get_batch(batch).slice(row, 1)
+    held = {name: round_column(held_row[name]).to_pylist()[0] for name in held_row.schema.names}
     answered = reader.row(first)
     assert repr({name: answered[name] for name in held}) == repr(held)
     return {

@@ -17,6 +17,28 @@ def test_numbers_have_the_digits_of_32_bits_and_read_back_as_the_same(count):
     assert round_float32(float(numpy.float32(0.1))) == 0.1 and round_float32(None) is None
 
 
+def test_arrays_are_converted_as_single_numbers_are():
+    """Numbers of every size, among them those of a few digits and those between two decimals."""
+    rng = numpy.random.default_rng(1)
+    kinds = [rng.normal(size=20_000), rng.random(20_000) * 10 ** rng.uniform(-9, 9, 20_000)]
+    kinds += [numpy.round(rng.random(5_000), digits) * 10**power for digits in (1, 3, 5) for power in (-3, 0, 4)]
+    numbers = numpy.concatenate([*kinds, numpy.arange(2_000) / 2, 2.0 ** numpy.arange(-40, 40)]).astype(numpy.float32)
+    numbers = numpy.concatenate([numbers, -numbers, [0.0, -0.0]]).astype(numpy.float32)
+    assert round_floats32(numbers) == [float(str(number)) for number in numbers]
+
+
+def test_nested_columns_keep_their_absent_values():
+    type_ = pyarrow.list_(pyarrow.struct([("a", pyarrow.float32()), ("b", pyarrow.large_list(pyarrow.float32()))]))
+    rows = [[{"a": 0.5, "b": [0.25, None]}, None], None, [], [{"a": None, "b": None}], [{"a": 2.0, "b": []}]]
+    for column in (
+        pyarrow.array(rows, type_),
+        pyarrow.array([None, *rows], type_)[1:],
+        pyarrow.chunked_array([rows], type_),
+    ):
+        assert round_column(column).to_pylist() == rows
+        assert round_column(column[1:4]).to_pylist() == rows[1:4]
+
+
 def test_what_is_no_number_stays():
     assert numpy.isnan(round_float32(float("nan"))) and round_float32(float("-inf")) == float("-inf")
     assert round_floats32([]) == []
