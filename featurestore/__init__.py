@@ -175,6 +175,7 @@ def connect(location: str | Path, embedder: str | None = None, *, allow_store_lo
     they are; without it, where this user has harvested from, and in folders of data files on this machine. Raises
     NotFound, UnsupportedVersion, BadStore or Unavailable, and BadRequest for an embedder of a service.
     """
+    _check_location(location)
     if allow_store_locations and str(location).startswith(("http://", "https://")):
         raise BadRequest(f"{location} is a service: what its store names is opened, or not, where the service runs")
     if embedder is not None and str(location).startswith(("http://", "https://")):
@@ -186,6 +187,13 @@ def connect(location: str | Path, embedder: str | None = None, *, allow_store_lo
     from featurestore.store import Store
 
     return Store(location, embedder, allow_store_locations)
+
+
+def _check_location(location: object) -> None:
+    if not isinstance(location, str | os.PathLike) or not str(location):
+        raise BadRequest(
+            f"location: {location!r:.100} is no place of a store; name a directory, s3://..., or http://..."
+        )
 
 
 def sae(id: str, store: FeatureStore | str | Path | None = None, weights: str | Path | None = None) -> Weights:
@@ -206,6 +214,7 @@ def sae(id: str, store: FeatureStore | str | Path | None = None, weights: str | 
 def create(path: str | Path) -> Store:
     """Create an empty store in a directory or at an s3:// prefix. Raises Conflict when something exists there
     already."""
+    _check_location(path)
     from featurestore.storage.directory import Directory
     from featurestore.store import Store
 

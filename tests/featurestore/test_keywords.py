@@ -78,3 +78,10 @@ def test_answers_are_those_of_the_query(door):
     assert door.nearest("tiny/0-res/3", opposite=True) == door.run(Query.of({"near": "tiny/0-res/3", "opposite": True}))
     vector = door.vector("tiny/0-res/3")
     assert door.nearest(vector, space="tiny") == next(door.pages(vector=vector, space="tiny"))
+
+
+@pytest.mark.parametrize("given", [3, None, "", b"x"])
+@pytest.mark.parametrize("door", [featurestore.connect, featurestore.create])
+def test_what_is_no_place_of_a_store(door, given):
+    with pytest.raises(BadRequest, match="is no place of a store; name a directory"):
+        door(given)
