@@ -128,7 +128,7 @@ def test_pages_by_cursor_hold_every_feature_once_in_order(http, limit, where):
         ({"ids": [], "cursor": "x"}, "cursor: it goes with where"),
         ({"where": "true", "cursor": "x"}, "is not what an answer's `next` said"),
         ({"where": "nose = 1"}, "nose"),
-        ({"where": "true", "limit": 1001}, "limit: 1001 cannot be read"),
+        ({"where": "true", "limit": 1001}, "limit: 1001 is not a whole number of at most 1000"),
         ({"ids": ["tiny/0-res/1"] * 1001}, "cannot be read"),
         ({"ids": ["tiny"]}, "is not a feature id"),
     ],
@@ -143,4 +143,4 @@ def test_what_cannot_be_meant_is_said(http, asked, words):
 @pytest.mark.parametrize("headers", [{}, LINES, ARROW], ids=["json", "lines", "arrow"])
 def test_a_number_of_examples_is_checked_for_no_features_too(http, path, headers):
     answer = http.post(f"/v1/{path}", json={"ids": [], "examples": -1}, headers=headers, buffered=True)
-    assert (answer.status_code, answer.json["detail"]) == (400, "examples: -1 is not a number of examples")
+    assert (answer.status_code, answer.json["detail"]) == (400, "examples: -1 is not a number of examples, 0 or more")
