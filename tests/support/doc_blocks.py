@@ -144,7 +144,7 @@ class Reader:
         """Commands after `$`; their output begins as it is shown: a table with these headings.
 
         The demo of the tests is harvested from fewer tokens, so its rows are others.
-        `python -m tests.support.record_blocks demo.features` writes what the whole demo prints.
+        `python -m tests.docs.record_blocks demo.features` writes what the whole demo prints.
         """
         for shown, printed in zip(_split_commands(text), _split_commands(self.record(text)), strict=True):
             assert shown[1][:1] == printed[1][:1], shown[0]

@@ -1,4 +1,4 @@
-"""python -m tests.support.record_blocks DEMO_STORE: writes what the commands in README.md and docs/ print today.
+"""python -m tests.docs.record_blocks DEMO_STORE: writes what the commands in README.md and docs/ print today.
 
 Blocks of ```console have commands after `$`; the first says where the store is.
 """
