@@ -167,17 +167,21 @@ def _seek(clauses: tuple[Clause, ...]) -> tuple[_Sought, ...]:
     )
 
 
-# The reasons of a page of hits look at hundreds of windows of tokens, most of which the next page has too.
-@functools.lru_cache(maxsize=16_384)
+# The reasons of a page of hits look at hundreds of windows of tokens, most of which the next page has too. Texts may be
+# long, so few are kept; words are few and short.
+@functools.lru_cache(maxsize=2048)
 def _stem_text(text: str) -> tuple[frozenset[str], frozenset[str]]:
     """The stems of a text's words, and of its folded words."""
     return frozenset(_stems.analyze(normalise(text))), frozenset(_stems.analyze(fold(text)))
 
 
-@functools.lru_cache(maxsize=16_384)
+@functools.lru_cache(maxsize=2048)
 def _spell(text: str) -> tuple[_Spelling, ...]:
     """The words of a text, in order."""
-    return tuple(
-        _Spelling(normalise(spelling), frozenset(_stems.analyze(normalise(spelling))), _stem_text(spelling)[1])
-        for spelling in _spelled.analyze(compose(text))
-    )
+    return tuple(map(_spell_word, _spelled.analyze(compose(text))))
+
+
+@functools.lru_cache(maxsize=16_384)
+def _spell_word(spelling: str) -> _Spelling:
+    word = normalise(spelling)
+    return _Spelling(word, frozenset(_stems.analyze(word)), frozenset(_stems.analyze(fold(spelling))))
