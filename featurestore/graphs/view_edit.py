@@ -69,6 +69,8 @@ def name_nodes(view: Mapping[str, Any], named: Mapping[str, str | None], numbers
 
     Where a front end named features by their numbers, so does this: all nodes of a feature then have its name.
     """
+    if not named:
+        return dict(view)
     names = read_names(view, numbers)
     by_number = any(key in numbers.values() for key, _ in _list_pairs(view))
     for node_id, text in named.items():
@@ -77,8 +79,8 @@ def name_nodes(view: Mapping[str, Any], named: Mapping[str, str | None], numbers
             names.pop(other, None)
             if text is not None:
                 names[other] = text
-    keys = {(numbers.get(node_id, node_id) if by_number else node_id): text for node_id, text in names.items()}
-    return dict(view) | {"clerps": _as_before(view.get("clerps"), [list(pair) for pair in keys.items()])}
+    pairs = _pair_names(names, numbers if by_number else {})
+    return dict(view) | {"clerps": _as_before(view.get("clerps"), pairs)}
 
 
 def choose_groups(
@@ -119,8 +121,7 @@ def keep_names(
     kept = {node_id: text for node_id, text in earlier.items() if node_id in node_ids and node_id not in names}
     if not kept:
         return dict(view)
-    keys = {numbers.get(node_id, node_id): text for node_id, text in kept.items()}
-    pairs = [*map(list, _list_pairs(view)), *([key, text] for key, text in keys.items())]
+    pairs = [*map(list, _list_pairs(view)), *_pair_names(kept, numbers)]
     text = view.get("clerps")
     return dict(view) | {"clerps": _as_before("" if text is None else text, pairs)}
 
@@ -131,7 +132,7 @@ def number_features(nodes: Iterable[Mapping[str, Any]]) -> Numbers:
     `nodes` are as in the file.
     """
     features = (node for node in nodes if KINDS.get(node.get("feature_type") or "") == "feature")
-    return {node["node_id"]: str(node.get("feature")) for node in features}
+    return {node["node_id"]: str(node["feature"]) for node in features if node.get("feature") is not None}
 
 
 def read_pins(view: Mapping[str, Any]) -> list[str]:
@@ -154,15 +155,32 @@ def read_groups(view: Mapping[str, Any]) -> dict[str, list[str]]:
 def read_names(view: Mapping[str, Any], numbers: Numbers | None = None) -> dict[str, str]:
     """Return the texts that a person gave to nodes, by the nodes' ids.
 
-    Front ends name a node by its id, or its feature by the number that the file gives it. With `numbers`, which
-    `number_features` returns, the second name all nodes of the feature, but not those that have a name of their own.
+    Front ends name a node by its id, or its feature by the number that the file gives it, which needs `numbers`, as
+    `number_features` returns them. A number names all nodes of its feature that have no name of their own.
     """
-    nodes_of: dict[str, list[str]] = {}
-    for node_id, number in (numbers or {}).items():
-        nodes_of.setdefault(number, []).append(node_id)
+    nodes_of = _group_nodes(numbers or {})
     pairs = _list_pairs(view)
     own = {key: text for key, text in pairs if key not in nodes_of}
     return {node_id: text for key, text in pairs for node_id in nodes_of.get(key, ())} | own
+
+
+def _group_nodes(numbers: Numbers) -> dict[str, list[str]]:
+    """Return the ids of the nodes of each feature, by the number that the file gives it."""
+    nodes_of: dict[str, list[str]] = {}
+    for node_id, number in numbers.items():
+        nodes_of.setdefault(number, []).append(node_id)
+    return nodes_of
+
+
+def _pair_names(names: Mapping[str, str], numbers: Numbers) -> list[list[str]]:
+    """Return what is named, and its name: a feature's number where all its nodes have one name, else the nodes."""
+    nodes_of = _group_nodes(numbers)
+    pairs: dict[str, str] = {}
+    for node_id, text in names.items():
+        number = numbers.get(node_id)
+        is_one = number is not None and all(names.get(other) == text for other in nodes_of[number])
+        pairs[number if is_one and number is not None else node_id] = text
+    return [list(pair) for pair in pairs.items()]
 
 
 def _list_pairs(view: Mapping[str, Any]) -> list[tuple[str, str]]:

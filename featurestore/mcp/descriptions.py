@@ -50,7 +50,7 @@ def describe_dictionary(dictionary: Dictionary) -> dict[str, Any]:
 
 
 def describe_feature(page: Feature) -> dict[str, Any]:
-    """Return a feature without its examples; one without a label with those of its nearest that have one, a proxy."""
+    """Return a feature without its examples. One without a label comes with its nearest labelled ones, as a proxy."""
     proxy = [
         {"id": near.id, "label": near.label, "explainer": near.explainer, "cosine": near.cosine}
         for near in page.labelled_neighbours

@@ -18,6 +18,7 @@ from featurestore.mcp import answers, descriptions
 from featurestore.mcp.answers import Place
 from featurestore.query import Query
 from featurestore.sql.conditions import check_condition, subqueries_allowed
+from featurestore.storage.locations import without_paths
 from featurestore.values.comparisons import FeatureComparison
 from featurestore.values.graphs import GraphNode
 from featurestore.values.hits import Hits
@@ -223,7 +224,7 @@ class Tools:
         arguments = {"id": id}
         page, limit = answers.read_cursor(cursor, arguments), answers.check_budget(budget, self._budget)
         if id is not None:
-            return answers.fit({}, "dictionaries", [self._store.dictionary(id)], arguments, page, limit)
+            return answers.fit({}, "dictionaries", [without_paths(self._store.dictionary(id))], arguments, page, limit)
         rows = [descriptions.describe_dictionary(dictionary) for dictionary in self._store.dictionaries()[page.start :]]
         return answers.fit({}, "dictionaries", rows, arguments, page, limit)
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import msgspec
+
 from featurestore.errors import NotFound
 from featurestore.storage.base import Storage
 from featurestore.storage.local import LocalStorage
+from featurestore.values.dictionary import Dictionary
 
 
 def storage_at(location: str | Path) -> Storage:
@@ -36,3 +39,8 @@ def hide_path(location: str | None) -> str | None:
     if location is None or not _PATH.match(location):
         return location
     return re.split(r"[/\\]", location.rstrip("/\\"))[-1] or "files"
+
+
+def without_paths(dictionary: Dictionary) -> Dictionary:
+    """Return a dictionary that names files of this machine by their last names."""
+    return msgspec.structs.replace(dictionary, **{name: hide_path(getattr(dictionary, name)) for name in PLACES})

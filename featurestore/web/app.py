@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from featurestore.errors import BadRequest, FeatureStoreError, NotFound, Unavailable
 from featurestore.interface import FeatureStore
 from featurestore.storage.user_files import cache_root
+from featurestore.store import Store
 from featurestore.web import api, metrics
 from featurestore.web.api.llms import create_llms
 from featurestore.web.api.routes import propose_path
@@ -50,7 +51,8 @@ def create_app(store: FeatureStore, settings: Settings | None = None) -> Flask:
     for blueprint in create_compat(store, settings.compat):
         app.register_blueprint(blueprint)
     app.register_blueprint(create_pages(store))
-    places = HiddenPlaces(store.location, cache_root(), store.dictionaries)
+    # What another service answers has no paths, and is not asked about each failure.
+    places = HiddenPlaces(store.location, cache_root(), store.dictionaries if isinstance(store, Store) else tuple)
     app.after_request(places.hide_in)
     app.add_url_rule("/metrics", "metrics", _answer_metrics)
     app.register_error_handler(FeatureStoreError, _answer_known)

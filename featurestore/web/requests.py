@@ -27,17 +27,16 @@ OTHER_NAMES_OF_REQUESTS = (
 def read(type_: type[T], without: Collection[str] = ()) -> T:
     """Returns the request's fields as a value of `type_`; a field that is null counts as not given.
 
-    `without` are fields that the question does not take, and does not propose.     Raises BadRequest, naming the field.
+    `without` are fields that the question does not take, and does not propose. Raises BadRequest, naming the field.
     """
     in_url = request.method not in ("POST", "PUT")
     if issubclass(type_, Query):
-        given = request.args if in_url else _decode_body()
+        given = request.args.to_dict(flat=False) if in_url else _decode_body()
         unknown = [name for name in given if name not in fields_of(type_)]
         if unknown:
             taken = [name for name in fields_of(type_) if name not in without]
             raise BadRequest(describe_unknown(unknown[0], taken, OTHER_NAMES))
-        query = Query.from_text(request.args.to_dict(flat=False)) if in_url else Query.of(_decode_body())
-        return cast(T, query)
+        return cast(T, Query.from_text(given) if in_url else Query.of(given))
     fields = fields_of(type_)
     values = _parse_url(type_) if in_url else _decode_body()
     unknown = sorted(set(values) - set(fields))

@@ -9,7 +9,7 @@ import msgspec
 from featurestore.display.float32 import round_floats32
 from featurestore.ids import id_text
 from featurestore.interface import FeatureStore
-from featurestore.storage.locations import PLACES, hide_path
+from featurestore.storage.locations import without_paths
 from featurestore.values.dictionary import Dictionary, StoreInfo
 from featurestore.web.api.routes import answers
 from featurestore.wire import questions
@@ -35,11 +35,6 @@ def dictionaries(store: FeatureStore, request: Nothing) -> DictionariesAnswer:
 def dictionary(store: FeatureStore, request: Nothing, id: str) -> Dictionary:
     """Returns one dictionary, without the paths of this machine."""
     return without_paths(store.dictionary(id))
-
-
-def without_paths(dictionary: Dictionary) -> Dictionary:
-    """Returns a dictionary that names files of this machine by their last names."""
-    return msgspec.structs.replace(dictionary, **{name: hide_path(getattr(dictionary, name)) for name in PLACES})
 
 
 @answers(questions.VECTOR)

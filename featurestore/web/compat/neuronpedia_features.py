@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ import msgspec
 from featurestore.errors import BadRequest, NotFound
 from featurestore.interface import FeatureStore
 from featurestore.query import Query
-from featurestore.values.dictionary import Dictionary
+from featurestore.values.dictionary import Dictionary, pick_dictionary
 from featurestore.values.feature import Feature, FeatureId, id_text
 from featurestore.web.compat.foreign import convert
 from featurestore.web.compat.neuronpedia_catalog import MISSING, find_set, find_source
@@ -139,13 +140,16 @@ def get_features(store: FeatureStore, body: Any) -> list[Object]:
     wanted = convert(body, list[WantedFeature])
     if len(wanted) > MOST_FEATURES:
         raise BadRequest(f"{len(wanted):,} features are more than the {MOST_FEATURES:,} of one request")
-    known = {dictionary.dictionary: dictionary for dictionary in store.dictionaries()}
-    elsewhere = {dictionary.neuronpedia_id: dictionary for dictionary in known.values()}
+    dictionaries = store.dictionaries()
+    known = {dictionary.dictionary: dictionary for dictionary in dictionaries}
+    named: dict[str, Dictionary] = {}
+    for name in {f"{each.model_id}/{each.layer}" for each in wanted}:
+        with contextlib.suppress(NotFound):
+            named[name] = pick_dictionary(dictionaries, name)
     most = wanted[0].max_acts_to_return if wanted else None
     ids = []
     for each in wanted:
-        name = f"{each.model_id}/{each.layer}"
-        dictionary = known.get(name) or elsewhere.get(name)
+        dictionary = named.get(f"{each.model_id}/{each.layer}")
         if dictionary is not None and str(each.index).isdecimal() and int(each.index) < dictionary.d_sae:
             ids.append(f"{dictionary.dictionary}/{int(each.index)}")
     batches = (store.features(ids[first : first + TOGETHER]) for first in range(0, len(ids), TOGETHER))

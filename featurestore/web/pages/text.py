@@ -128,7 +128,7 @@ def _run(store: FeatureStore, fields: TextFields) -> Activating:
     answer = store.activating(fields.text, features=list(dict.fromkeys(fields.only)))
     ordered = sorted(answer.features, key=lambda each: -abs(each.activation) / (each.max_activation or 1.0))
     note = "those first that fire hardest, as a share of their largest activation"
-    return msgspec.structs.replace(answer, features=tuple(ordered), notes=(note,))
+    return msgspec.structs.replace(answer, features=tuple(ordered), notes=(note,), note_codes=())
 
 
 def list_cells(tokens: tuple[str, ...], feature: ActiveFeature | None) -> list[TokenCell]:

@@ -51,7 +51,8 @@ class HiddenPlaces:
         return {
             form: name
             for place in sorted(filter(None, places), key=len, reverse=True)
-            if (name := hide_path(place)) not in (None, place)
+            # A place that is one name, or the root itself, says nothing, and would change every word that has it.
+            if len(re.findall(r"[^/\\]+", place)) > 1 and (name := hide_path(place)) not in (None, place)
             for form in _forms(place)
         }
 

@@ -8,7 +8,14 @@ from featurestore import BadRequest, NotFound
 from featurestore.cli.main import main
 from featurestore.graphs import analysis
 from featurestore.graphs.analysis import NodeGroup
-from featurestore.graphs.view_edit import choose_groups, keep_names, number_features, read_groups, read_names
+from featurestore.graphs.view_edit import (
+    choose_groups,
+    keep_names,
+    name_nodes,
+    number_features,
+    read_groups,
+    read_names,
+)
 from featurestore.web import create_app
 from tests.support import attribution_graphs, tiny
 
@@ -139,3 +146,24 @@ def test_proposed_groups_are_taken_beside_those_that_are_there():
     assert choose_groups(view, proposed, ["y"]) == {"y": ["f", "g"]}
     with pytest.raises(NotFound, match="called 'w'; there are: x, y"):
         choose_groups(view, proposed, ["w"])
+
+
+def test_names_of_nodes_and_of_numbers_live_beside_each_other():
+    numbers = {"12_5_3": "123", "12_5_4": "123", "a": "5"}
+    view = {"clerps": [["123", "both"], ["12_5_3", "one"]], "pinnedIds": "a"}
+    assert name_nodes(view, {}, numbers) == view, "nothing is named anew"
+    named = name_nodes(view, {"a": "a name"}, numbers)
+    assert read_names(named, numbers) == {"12_5_3": "one", "12_5_4": "both", "a": "a name"}
+
+
+def test_what_is_kept_stays_with_its_node():
+    nodes = [{"node_id": id, "feature_type": "cross layer transcoder", "feature": 123} for id in ("x", "y")]
+    numbers = number_features(nodes)
+    for before in ([["y", "A"], ["x", "B"]], [["y", "A"]]):
+        kept = keep_names({"clerps": before}, {"clerps": []}, nodes)
+        assert read_names(kept, numbers) == dict(before)
+
+
+def test_a_feature_without_a_number_has_none():
+    nodes = [{"node_id": id, "feature_type": "cross layer transcoder", "feature": None} for id in ("x", "y")]
+    assert number_features(nodes) == {}
