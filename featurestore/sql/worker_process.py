@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-import select
 import signal
 import struct
 import sys
@@ -41,6 +40,7 @@ from featurestore.sql.process_pool import (
 )
 from featurestore.sql.search_functions import plan_searches
 from featurestore.storage.directory import Directory
+from featurestore.storage.python_process import end_with_parent
 from featurestore.values.parameters import from_json
 
 # After the limit of a query the service kills its process; where the service cannot, this much later the kernel does.
@@ -59,7 +59,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which then ends this process
     queries, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not be read as an answer
-    threading.Thread(target=_end_with_service, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     runner = _Runner(location, memory)
 
     def send(kind: bytes, body: bytes = b"") -> None:
@@ -140,14 +140,6 @@ def _read(pipe: IO[bytes], size: int) -> bytes:
     if len(body) < size:
         raise SystemExit(0)  # the service has ended
     return body
-
-
-def _end_with_service() -> None:
-    """End this process when the service's end of standard input is closed, in the middle of a query too."""
-    poll = select.poll()
-    poll.register(0, 0)  # nothing but the end
-    poll.poll()
-    os._exit(0)
 
 
 @contextlib.contextmanager

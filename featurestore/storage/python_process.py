@@ -1,8 +1,9 @@
-"""How a process of our own Python is started: with the modules of this one, and none of the current directory."""
+"""Processes of our own Python: how they are started, and that they end with the process that started them."""
 
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -19,3 +20,11 @@ def start_python(
     """
     variables = os.environ | (environment or {}) | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     return subprocess.Popen([sys.executable, "-P", "-m", module, *words], env=variables, **options)
+
+
+def end_with_parent() -> None:
+    """Wait until standard input is closed, and end this process at once, whatever it does. For a thread of its own."""
+    poll = select.poll()
+    poll.register(0, 0)  # nothing but the end
+    poll.poll()
+    os._exit(0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import select
 import signal
 import sys
 import threading
@@ -12,6 +11,7 @@ import traceback
 
 import msgspec
 
+from featurestore.extension.processes import end_with_parent
 from featurestore.extension.without_pandas import block_pandas
 from ingest.formats.reading import ERRORS, Reply, Task, read_file, read_message, write_message
 
@@ -19,7 +19,8 @@ from ingest.formats.reading import ERRORS, Reply, Task, read_file, read_message,
 def main() -> None:
     """Read the files of tasks until there are no more, for `python -m ingest.formats.reading_process`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the import, which then ends this process
-    threading.Thread(target=_end_with_import, daemon=True).start()
+    # An import that was killed may be run again at once, and what it reads goes to the same place.
+    threading.Thread(target=end_with_parent, daemon=True).start()
     tasks, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no reply
     block_pandas()
@@ -34,17 +35,6 @@ def main() -> None:
         except Exception:
             reply = Reply("RuntimeError", traceback.format_exc())
         write_message(replies, msgspec.msgpack.encode(reply))
-
-
-def _end_with_import() -> None:
-    """End this process when the import's end of standard input is closed, also while a file is read.
-
-    An import that was killed may be run again at once, and what it reads goes to the same place.
-    """
-    poll = select.poll()
-    poll.register(0, 0)  # nothing but the end
-    poll.poll()
-    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import pickle
 import re
 import zipfile
@@ -171,7 +172,7 @@ class Tensors:
             raise BadRequest(f"{self.file}: {name} has shape {tuple(value.shape)}; one number is wanted")
         try:
             return float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RuntimeError, OverflowError):  # a complex number, an integer of many digits
             raise BadRequest(f"{self.file}: {name} is {value!r:.100}; one number is wanted") from None
 
     def _numbers(self, name: str) -> Any:
@@ -217,7 +218,7 @@ def _open(file: Path, flat: bool = False) -> Mapping[str, Any]:
         values = _unpickle(file)
         if flat:
             flat_values: dict[str, Any] = {}
-            _flatten(values, "", file, flat_values)
+            _flatten(values, "", file, flat_values, itertools.count())
             return flat_values
         if not isinstance(values, Mapping):
             raise BadRequest(f"{file} holds a {type(values).__name__}; a mapping of names to tensors is wanted")
@@ -272,8 +273,15 @@ class _Npz(Mapping[str, Any]):
         return len(self._names)
 
 
-def _flatten(values: Any, prefix: str, file: Path, found: dict[str, Any], depth: int = 0) -> None:
-    """Puts the values in mappings and lists into `found` by their paths. Raises BadRequest for too many or too deep."""
+def _flatten(
+    values: Any, prefix: str, file: Path, found: dict[str, Any], visits: Iterator[int], depth: int = 0
+) -> None:
+    """Puts the values in mappings and lists into `found` by their paths. Raises BadRequest for too many or too deep.
+
+    `visits` counts what was looked at: lists without values count too.
+    """
+    if next(visits) > MOST_VALUES:
+        raise BadRequest(f"{file}: its values are nested more than {MOST_DEPTH} deep, or are more than {MOST_VALUES:,}")
     if isinstance(values, Mapping):
         inner = [(str(name), value) for name, value in values.items()]
     elif isinstance(values, list | tuple):
@@ -285,7 +293,7 @@ def _flatten(values: Any, prefix: str, file: Path, found: dict[str, Any], depth:
     if depth == MOST_DEPTH or len(found) + len(inner) > MOST_VALUES:
         raise BadRequest(f"{file}: its values are nested more than {MOST_DEPTH} deep, or are more than {MOST_VALUES:,}")
     for key, inside in inner:
-        _flatten(inside, f"{prefix}{key}.", file, found, depth + 1)
+        _flatten(inside, f"{prefix}{key}.", file, found, visits, depth + 1)
 
 
 def _unpickle(file: Path) -> Any:

@@ -9,11 +9,11 @@ import re
 
 _OPEN, _CLOSE = "[{(\\[｛]", "[})\\]｝]"
 _QUOTE = "[\"'“”„‘’«»`]"
-_NAME = rf"(?:{_OPEN}|dict\()?\s*(?P<before>{_QUOTE}*)\s*label\s*(?P<after>{_QUOTE}*)"
+_NAME = rf"(?:{_OPEN}|dict\()?\s*(?P<before>{_QUOTE}*)\s*label\s*(?P<after>{_QUOTE}*+)"
 _SEPARATOR = r"\s*(?P<separator>=>|[:：=])?\s*"
 # {label: closing brackets}, ("label": "closing brackets"), {"label": "closing brackets]
 _ALONE = re.compile(
-    rf"\s*{_NAME}{_SEPARATOR}(?P<open>(?:[urfb]{{1,2}}(?=[\"']))?{_QUOTE}*)(?P<label>[^\"“”„«»{{}}\n\\]+?)"
+    rf"\s*{_NAME}{_SEPARATOR}(?P<open>(?:[urfb]{{1,2}}(?=[\"']))?{_QUOTE}*+)(?P<label>[^\"“”„«»{{}}\n\\]+?)"
     rf"(?P<close>{_QUOTE}*)\s*[,;]?\s*(?P<end>{_CLOSE}*)[,;.]?\s*",
     re.IGNORECASE,
 )
@@ -33,6 +33,8 @@ def find_broken_label(text: str) -> str | None:
         return None
     if '\\"' in text and '"' not in text.replace('\\"', ""):
         text = text.replace('\\"', '"').replace("\\n", "\n")
+    # Blanks may belong to each part of the pattern, and long runs of them would be tried in every way.
+    text = re.sub(r"[^\S\n]+", " ", re.sub(r"\s*\n\s*", "\n", text))
     match = _ALONE.fullmatch(text)
     if match:
         begun, named = text.lstrip()[0] in "{([｛", bool(match["before"] or match["after"])

@@ -8,15 +8,15 @@ from labeler.replies.loose_json import find_objects
 
 _NAMES = (
     "think|thinks|thinking|thought|thoughts|reason|reasoning|reflection|scratchpad|analysis|rationale|monologue|"
-    "inner_monologue|internal_monologue|internal|internal_thoughts?|cot|chain_of_thought|deliberation|thinking_process|"
-    "thought_process|plan|planning|brainstorm|brainstorming|drafts?|steps?|notes|思考"
+    "inner_monologue|internal_monologue|internal_thoughts?|cot|chain_of_thought|deliberation|thinking_process|"
+    "thought_process|brainstorm|brainstorming|思考"
 )
 # What stands for the angle brackets of a mark: themselves, with blanks, or as HTML escapes them.
 _LEFT, _RIGHT = r"(?:<|&lt;)\s*", r"\s*(?:>|&gt;)"
 _SPECIAL_NAMES = "think|thinking|thought|reasoning"
 # Marks that begin and end thinking. A reply may have only the last one: the first one is often part of the prompt.
 _MARK = re.compile(
-    rf"(?P<open>{_LEFT}(?:\w+[:_-])?(?:{_NAMES})(?:\s[^<>/\\]*)?{_RIGHT}|\[(?:THINK|THINKING|REASONING|THOUGHTS?)\]"
+    rf"(?P<open>{_LEFT}(?:\w+[:_-])?(?:{_NAMES})(?:\s[^<>/\\&]*+)?{_RIGHT}|\[(?:THINK|THINKING|REASONING|THOUGHTS?)\]"
     rf"|◁think▷|<\|inner_prefix\|>|<unused94>|<\|START_THINKING\|>|<\|channel>\s*thought\b"
     rf"|<[|｜](?:begin[_▁]of[_▁])?(?:{_SPECIAL_NAMES})(?:_start)?[|｜]>)"
     rf"|(?P<close>{_LEFT}[/\\]+\s*(?:\w+[:_-])?(?:{_NAMES}){_RIGHT}|<(?:think|thinking)\s*/>"
@@ -25,10 +25,16 @@ _MARK = re.compile(
     r"|<\|END_THINKING\|>|<channel\|>)",
     re.IGNORECASE,
 )
+# Names that marks of other texts have too: thinking only where a reply begins with them, and goes on after them.
+_SECTION_AT_START = re.compile(
+    rf"\A{_LEFT}(?P<name>plan|planning|drafts?|steps?|notes|internal)(?:\s[^<>/\\&]*+)?{_RIGHT}"
+    rf".*?{_LEFT}/\s*(?P=name){_RIGHT}(?=\s*\S)",
+    re.DOTALL | re.IGNORECASE,
+)
 # Thinking in a fence of its own, or folded away in a page.
 _FENCED_THOUGHT = re.compile(
     r"```(?:think|thinking|thoughts?|reasoning|analysis|scratchpad)[ \t]*\n.*?(?:```|\Z)"
-    r"|<details[^<>]*>\s*<summary>[^<>]*(?:think|thought|reason)[^<>]*</summary>.*?(?:</details>|\Z)",
+    r"|<details[^<>]*>\s*<summary>[^<>]{0,200}(?:think|thought|reason)[^<>]{0,200}</summary>.*?(?:</details>|\Z)",
     re.DOTALL | re.IGNORECASE,
 )
 # Channels of open-weights chat formats: <|channel|>final<|constrain|>json<|message|>, with or without its last marks.
@@ -39,7 +45,7 @@ _CHANNEL = re.compile(
 _CHANNEL_END = re.compile(r"<\|(?:end|return|call|start)\|>.*", re.DOTALL)
 # The same format after a server has removed its special tokens
 _BARE_CHANNELS = re.compile(
-    r"\A(?:assistant)?\s*(?:analysis|commentary)(?=\W|[A-Z]).*(?:assistant\s*final|\n\s*final(?=\s*\n))(?:\s*json\b)?",
+    r"\A(?:assistant)?\s*(?:analysis|commentary)(?=\W|[A-Z]).*(?:assistant\s*final|\n[^\S\n]*final(?=\s*\n))(?:\s*json\b)?",
     re.DOTALL,
 )
 # The same where it never came to an answer: no label begins so.
@@ -68,6 +74,7 @@ def strip_thinking(text: str) -> str:
     Marks within the strings of a JSON object are the object's own text. Thinking that does not end leaves nothing.
     """
     text = _FENCED_THOUGHT.sub("", _strip_channels(text.strip())).strip()
+    text = _SECTION_AT_START.sub("", text).strip()
     marks = list(_MARK.finditer(text))
     if marks:
         spans = [(found.start, found.end) for found in find_objects(text, repair=False)]

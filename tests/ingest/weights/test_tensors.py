@@ -91,3 +91,20 @@ def test_an_architecture_that_is_no_word(tmp_path, architecture):
     safetensors.torch.save_file({"W_enc": torch.zeros(4, 8)}, tmp_path / "sae_weights.safetensors")
     with pytest.raises(BadRequest, match="architecture is .*; a word is wanted"):
         weights.read(str(tmp_path))
+
+
+def test_a_small_file_of_endless_lists_is_refused(tmp_path):
+    """One list many times in another, and so on: nothing in it is a value, and to look at all would take for ever."""
+    empty = []
+    for _ in range(8):
+        empty = [empty] * 1000
+    torch.save({"W": torch.zeros(1), "x": empty}, tmp_path / "w.pt")
+    with pytest.raises(BadRequest, match="nested more than"):
+        Tensors(tmp_path / "w.pt", flat=True)
+
+
+@pytest.mark.parametrize("value", [torch.tensor(1j), 10**400, "k"])
+def test_what_is_no_number_is_said(tmp_path, value):
+    torch.save({"k": value}, tmp_path / "w.pt")
+    with pytest.raises(BadRequest, match="k is .*one number is wanted"):
+        Tensors(tmp_path / "w.pt", flat=True).number("k")

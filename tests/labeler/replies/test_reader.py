@@ -1,5 +1,7 @@
 """Labels in replies of all sorts, and replies that hold none."""
 
+import contextlib
+
 import pytest
 from openai.types.chat import ChatCompletion
 
@@ -67,3 +69,27 @@ def test_each_shape_has_its_label_or_its_reason(shape):
 def test_the_set_is_whole():
     assert len(SHAPES) >= 500
     assert len({(repr(shape.content), str(shape.beside), shape.finish) for shape in SHAPES}) == len(SHAPES)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "Label " + " " * 1900 + 'Score\nclosing "x" brackets   0.3',
+        "Label" + " " * 1900 + '{x"y',
+        "label" + "'" * 1900 + '{x"y',
+        "<think" + "\n" * 100_000 + "x",
+        "analysis" + "\n" * 100_000 + "x",
+    ],
+)
+def test_replies_of_blanks_end(reply):
+    """What would be tried in every way takes hours: the test ends, or it does not."""
+    with contextlib.suppress(UnreadableReply):
+        reader.parse_label(reply)
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["closing tag </steps> in XML recipes", "text between <step> and </step> in recipes", "<notes> elements of XML"],
+)
+def test_labels_about_marks_are_whole(label):
+    assert reader.parse_label(label) == label
