@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -95,7 +96,7 @@ def _find_model(dictionary: Dictionary) -> Model:
     if dictionary.model_location is None:
         raise Unavailable(f"the store does not say where the model of {dictionary.dictionary} is")
     try:
-        model = _load_model(dictionary.model_location)
+        model = _load_model(dictionary.model_location, dictionary.settings or "{}")
     except FeatureStoreError as exc:
         raise Unavailable(f"the model of {dictionary.dictionary} is not at hand: {exc}") from None
     if dictionary.model_hash not in (None, model.hash):
@@ -106,8 +107,20 @@ def _find_model(dictionary: Dictionary) -> Model:
     return model
 
 
-@functools.lru_cache(maxsize=2)
-def _load_model(location: str) -> Model:
-    from ingest.model.model import Model
+def _load_model(location: str, settings: str) -> Model:
+    """Return the model as the harvest loaded it. Raises BadRequest for settings that no harvest writes."""
+    try:
+        values = json.loads(settings)
+    except (ValueError, RecursionError):
+        raise BadRequest("the settings of the harvest are no JSON") from None
+    if not isinstance(values, dict):
+        raise BadRequest("the settings of the harvest are no object of JSON")
+    unusual = {name: values[name] for name in ("dtype", "architecture_map") if name in values}
+    return _load_once(location, json.dumps(unusual, sort_keys=True))
 
-    return Model(location)
+
+@functools.lru_cache(maxsize=2)
+def _load_once(location: str, unusual: str) -> Model:
+    from ingest.model.model import load_as
+
+    return load_as(location, json.loads(unusual))

@@ -7,7 +7,7 @@ import click
 from featurestore.extension.commands import build_index, connect_local, json_option, store_option
 from featurestore.extension.output import print_json_lines
 from featurestore.extension.progress import show_progress
-from ingest.cli.inspect import import_torch
+from ingest.cli.model_options import import_torch, load_model
 
 
 @click.command("attach-weights")
@@ -32,12 +32,10 @@ def attach_weights(
     """
     import_torch()
     from ingest import weights
-    from ingest.cli.harvest import check_device
     from ingest.harvest.attach_weights import attach_weights as attach
-    from ingest.model.model import Model
 
     sae = weights.read(place)
-    model = Model(model_path, check_device(device)) if model_path else None
+    model = load_model(model_path, device) if model_path else None
     with show_progress(store, "attach-weights", dictionary) as progress:
         with connect_local(store) as opened:
             report = attach(opened, dictionary, sae, model, progress)

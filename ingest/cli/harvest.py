@@ -15,9 +15,8 @@ from featurestore import BadRequest, Progress
 from featurestore.extension.commands import build_index, connect_local, json_option, store_option
 from featurestore.extension.output import print_json_lines, print_table
 from featurestore.extension.progress import no_progress, show_progress
-from featurestore.extension.text import first_line
 from ingest.cli.corpus_options import choose_corpus, corpus_options
-from ingest.cli.inspect import import_torch
+from ingest.cli.model_options import import_torch, load_model, model_options
 from ingest.cli.store_place import find_beside, open_store
 
 if TYPE_CHECKING:
@@ -100,19 +99,7 @@ CORPUS_OPTIONS = (
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides which examples are sampled.")
 @click.option("--device", default="cpu", show_default=True, help="Device of the model: cpu, cuda, cuda:1, ...")
-@click.option(
-    "--dtype",
-    type=click.Choice(["float32", "bfloat16", "float16"]),
-    default="float32",
-    show_default=True,
-    help="Number type of the model's weights.",
-)
-@click.option(
-    "--architecture-map",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="A TOML file that says where parts are in a model of a type that is not listed in docs/hooks.md.",
-)
+@model_options
 @click.option("--replace", is_flag=True, help="Replace dictionaries that the store already has, and their labels.")
 @click.option(
     "--dry-run", is_flag=True, help="Read the corpus and print what a harvest would take, time included; store nothing."
@@ -146,9 +133,6 @@ def harvest(
     featurestore harvest --store my.features --model ./gpt2 --weights 8-res=./sae-l8 --text ./books --tokens 1000000
     """
     import_torch()
-    from ingest.model.architectures import read_architecture
-    from ingest.model.model import Model
-
     if (values["texts"] or values["corpus_id"]) and not model_path:
         raise BadRequest("a harvest runs a model over the texts: name it with --model DIR")
     if values["workers"] and not values["ray"]:
@@ -157,8 +141,7 @@ def harvest(
     name = model_id or (Path(model_path).resolve().name if model_path else _find_model_name(saes))
     corpus_values = {option: values.pop(option) for option in CORPUS_OPTIONS}
     make_corpus = choose_corpus(**corpus_values)
-    parts = read_architecture(architecture_map) if architecture_map else None
-    model = Model(model_path, check_device(device), dtype, parts) if model_path else None
+    model = load_model(model_path, device, dtype, architecture_map) if model_path else None
     if dry_run:
         if make_corpus is None or model is None:
             raise BadRequest("--dry-run says what a corpus takes: give it with --text or --corpus, and a --model")
@@ -281,17 +264,6 @@ def _describe(model_path: str | None, model_id: str | None, weights_options: tup
     sources = [option.partition("=")[0] if "=" in option else Path(option).name for option in weights_options]
     model = model_id or (Path(model_path).name if model_path else "")
     return " ".join(word for word in (model, *sources) if word)
-
-
-def check_device(device: str) -> str:
-    """Return the device. Raises BadRequest when torch does not have it."""
-    import torch
-
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as exc:
-        raise BadRequest(f"device '{device}' is not to be had here: {first_line(exc)}") from None
-    return device
 
 
 def _find_model_name(saes: dict[str, Sae]) -> str:

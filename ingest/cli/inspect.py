@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from featurestore import BadRequest, Unavailable
+from featurestore import BadRequest
 from featurestore.extension.commands import json_option
 from featurestore.extension.output import format_cell, print_json_lines, print_table
+from ingest.cli.model_options import import_torch, load_model, model_options
 
 if TYPE_CHECKING:
+    from ingest.model.model import Model
     from ingest.sae import Sae
     from ingest.weights.proposal import Proposal
 
 ROWS = 12  # alternatives shown
-
-
-def import_torch() -> None:
-    """Imports torch and transformers. Raises Unavailable, naming what to install, if one is missing."""
-    try:
-        import torch  # noqa: F401
-        import transformers  # noqa: F401
-    except ImportError as exc:
-        raise Unavailable(f"this needs {exc.name}: pip install 'featurestore[harvest]'") from None
 
 
 @click.command()
@@ -42,6 +37,7 @@ def import_torch() -> None:
     metavar="FILE",
     help="SAELens's pretrained_saes.yaml, for names as saelens://RELEASE/ID. Default: that of an installed sae-lens.",
 )
+@model_options
 @json_option
 def inspect(
     weights_path: str,
@@ -52,6 +48,7 @@ def inspect(
     lean: bool,
     registry: Path | None,
     as_json: bool,
+    **of_model: Any,
 ) -> None:
     """Show a dictionary's weights: shapes, hook, norms, duplicates. With a model and text, measure how well it works.
 
@@ -68,13 +65,14 @@ def inspect(
     from ingest import weights
     from ingest.inspection.weight_facts import facts
 
+    load = functools.cache(lambda: load_model(model_path, **of_model)) if model_path else None
     try:
         sae = weights.read(weights_path, lean=lean, registry=registry)
         tried: list[dict[str, Any]] = []
     except weights.UnknownFormat as exc:
         if not exc.proposals:
             raise
-        choice = _choose_reading(exc.proposals, model_path, texts, tokens)
+        choice = _choose_reading(exc.proposals, load, texts, tokens)
         if choice is None or not as_json:
             _show_proposals(exc.proposals, choice, as_json)
         if choice is None:
@@ -84,8 +82,8 @@ def inspect(
     report = facts(sae)
     if tried:
         report["readings"] = tried
-    if model_path:
-        report |= _measure(sae, model_path, texts, tokens, alternatives)
+    if load:
+        report |= _measure(sae, load(), texts, tokens, alternatives)
     if as_json:
         print_json_lines([report])
         return
@@ -93,7 +91,7 @@ def inspect(
 
 
 def _choose_reading(
-    proposals: list[Proposal], model_path: str | None, texts: tuple[str, ...], tokens: int
+    proposals: list[Proposal], load: Callable[[], Model] | None, texts: tuple[str, ...], tokens: int
 ) -> list[dict[str, Any]] | None:
     """Tries the readings of the only proposal on a model. Returns them, the best first.
 
@@ -103,14 +101,13 @@ def _choose_reading(
     (first, *others) = proposals
     if others:
         return None
-    if model_path is None:
+    if load is None:
         return [{"reading": "as proposed", "location": first.location}] if first.hook_point else None
     from ingest.corpus.corpus import tokenise
     from ingest.corpus.sources import documents as read
     from ingest.inspection.readings import try_readings
-    from ingest.model.model import Model
 
-    model = Model(model_path)
+    model = load()
     rows = try_readings(first, model, tokenise(model.tokenizer, read(texts), tokens))
     if not rows:
         raise BadRequest(f"{first.location}: no place of {model.location} has the width that it reads")
@@ -146,16 +143,13 @@ def _show_proposals(proposals: list[Proposal], rows: list[dict[str, Any]] | None
     click.echo()
 
 
-def _measure(sae: Sae, model_path: str, texts: tuple[str, ...], tokens: int, always: bool) -> dict[str, Any]:
+def _measure(sae: Sae, model: Model, texts: tuple[str, ...], tokens: int, always: bool) -> dict[str, Any]:
     from ingest.corpus.corpus import tokenise
     from ingest.corpus.sources import documents as read
     from ingest.inspection.alternatives import compare, is_doubtful
     from ingest.inspection.selftest import agrees, measure
-    from ingest.model.model import Model
 
-    documents = read(texts)
-    model = Model(model_path)
-    corpus = tokenise(model.tokenizer, documents, tokens)
+    corpus = tokenise(model.tokenizer, read(texts), tokens)
     result = measure(sae, model, corpus)
     agreed = {"l0_as_promised": agrees(sae, result)}
     if not always and not is_doubtful(sae, result):

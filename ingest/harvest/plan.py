@@ -76,9 +76,8 @@ class HarvestPlan:
 
     @property
     def _unusual(self) -> dict[str, Any]:
-        dtype = self.forward_pass.model.dtype
-        said = {"context_size_assumed": True} if self.assumed_context else {}
-        return said if dtype == "float32" else said | {"dtype": dtype}
+        assumed = {"context_size_assumed": True} if self.assumed_context else {}
+        return assumed | self.forward_pass.model.unusual
 
     @property
     def fingerprint(self) -> dict[str, Any]:

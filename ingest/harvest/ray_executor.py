@@ -69,18 +69,7 @@ class RayExecutor:
         self._workers = cluster.workers
         self._share: dict[str, Any] = {"num_gpus": 1} if cluster.gpus else {"num_cpus": 1}
         self.device = "cuda" if cluster.gpus else "cpu"
-        recipe = PassRecipe(
-            forward_pass.model.location,
-            forward_pass.model.hash,
-            {source: sae.reads for source, sae in saes.items()},
-            int(forward_pass.contexts.length.max()),
-            forward_pass.bos,
-            forward_pass.seed,
-            forward_pass.max_norm,
-            forward_pass.special,
-            forward_pass.unit_tokens,
-            forward_pass.scales,
-        )
+        recipe = PassRecipe.of(forward_pass, saes)
         # Put into the cluster's memory once: the workers of a machine share it.
         arguments = (recipe, ray.put(dict(saes)), ray.put(forward_pass.corpus), self.device, THREADS)
         actor: Any = ray.remote(**self._share)(Worker)

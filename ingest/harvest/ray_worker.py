@@ -14,7 +14,7 @@ from ingest.corpus.corpus import Corpus
 from ingest.harvest import shards
 from ingest.harvest.forward_pass import FeatureStatistics, ForwardPass
 from ingest.harvest.malloc import return_large_arrays
-from ingest.model.model import Model
+from ingest.model.model import load_as
 from ingest.sae import Sae
 
 THREADS = 1  # of a worker
@@ -26,6 +26,7 @@ class PassRecipe:
 
     model_location: str
     model_hash: str
+    unusual: Mapping[str, Any]  # Model.unusual
     reads: Mapping[str, tuple[str, bool, bool]]  # Sae.reads of each dictionary
     context_size: int  # tokens of the longest context, without BOS
     bos: list[int]
@@ -35,9 +36,26 @@ class PassRecipe:
     unit_tokens: int
     scales: Mapping[str, int]
 
+    @classmethod
+    def of(cls, forward_pass: ForwardPass, saes: Mapping[str, Sae]) -> PassRecipe:
+        """Return what builds this forward pass elsewhere."""
+        return cls(
+            forward_pass.model.location,
+            forward_pass.model.hash,
+            forward_pass.model.unusual,
+            {source: sae.reads for source, sae in saes.items()},
+            int(forward_pass.contexts.length.max()),
+            forward_pass.bos,
+            forward_pass.seed,
+            forward_pass.max_norm,
+            forward_pass.special,
+            forward_pass.unit_tokens,
+            forward_pass.scales,
+        )
+
     def build(self, saes: Mapping[str, Sae], corpus: Corpus, device: str) -> ForwardPass:
         """Return the forward pass with a model loaded here. Raises BadRequest when it is not the driver's model."""
-        model = Model(self.model_location, device)
+        model = load_as(self.model_location, self.unusual, device)
         if model.hash != self.model_hash:
             raise BadRequest(
                 f"the model at {self.model_location} is another one on a worker ({model.hash}, not {self.model_hash}): "

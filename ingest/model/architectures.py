@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -162,14 +165,43 @@ def read_architecture(file: Path) -> Architecture:
         values = tomllib.loads(file.read_text("utf-8"))
     except (OSError, ValueError) as exc:
         raise BadRequest(f"{file} cannot be read: {exc}") from None
+    return make_architecture(values, str(file))
+
+
+def make_architecture(values: Mapping[str, Any], place: str) -> Architecture:
+    """Returns the architecture with these fields. Raises BadRequest, naming `place`, for another name or type."""
     fields = {field.name: field.type for field in dataclasses.fields(Architecture)}
     for name, value in values.items():
         if name not in fields:
-            raise BadRequest(f"{file}: there is no part '{name}'; there are {', '.join(fields)}")
+            raise BadRequest(f"{place}: there is no part '{name}'; there are {', '.join(fields)}")
         kind = bool if fields[name] == "bool" else float if fields[name] == "float" else str
         if not isinstance(value, (int, float) if kind is float else kind):
-            raise BadRequest(f"{file}: {name} is {value!r}; {kind.__name__} is wanted")
+            raise BadRequest(f"{place}: {name} is {value!r}; {kind.__name__} is wanted")
     return dataclasses.replace(UNKNOWN, **values)
+
+
+def check_parts(decoder: Any, architecture: Architecture) -> None:
+    """Raises BadRequest for a part that a map names and the model lacks; layers may be of several kinds."""
+    modules = {path for path, _ in decoder.named_modules()}
+    layers = re.escape(architecture.layers)
+    inside = {match[1] for path in modules if (match := re.fullmatch(rf"{layers}\.\d+\.(.+)", path))}
+    for field in dataclasses.fields(architecture):
+        path = getattr(architecture, field.name)
+        if field.type in ("bool", "float") or field.name == "values_with" or path is None:
+            continue
+        places = modules if field.name in ("embed", "layers", "final_norm") else inside
+        if path not in places:
+            near = difflib.get_close_matches(path, sorted(places - {""}), 3, 0.4)
+            raise BadRequest(
+                f"the architecture map says {field.name} is '{path}', and the model has no such module"
+                + (f"; the nearest are {', '.join(near)}" if near else "")
+            )
+
+
+def list_parts(architecture: Architecture) -> dict[str, Any]:
+    """Returns the fields that `make_architecture` makes this architecture of."""
+    values = dataclasses.asdict(architecture)
+    return {name: value for name, value in values.items() if value != getattr(UNKNOWN, name)}
 
 
 def architecture_of(config: Any) -> Architecture:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,17 @@ from featurestore import BadRequest, NotFound, Unavailable
 from featurestore.extension.text import first_line
 from ingest.model import hooks
 from ingest.model.architectures import RESIDUAL_SITES as RESIDUAL_SITES
-from ingest.model.architectures import Architecture, architecture_of, find_layers
+from ingest.model.architectures import (
+    Architecture,
+    architecture_of,
+    check_parts,
+    find_layers,
+    list_parts,
+    make_architecture,
+)
 from ingest.model.hooks import HookPoint as HookPoint
+
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 class _AllRead(Exception):
@@ -96,7 +105,8 @@ class Model:
         `dtype` (float32, bfloat16 or float16) is that of the weights; `architecture` says where parts are in models of
         a type that is not listed. Without it, their hook points are modules' paths and the stream around a layer.
 
-        Raises NotFound or BadRequest in one line when it is no such model, Unavailable when the hub does not answer.
+        Raises NotFound or BadRequest in one line when it is no such model or lacks parts that `architecture` names,
+        Unavailable when the hub does not answer.
         """
         path = Path(location)
         if not path.exists():
@@ -108,7 +118,7 @@ class Model:
             )
         if path.is_file():
             raise BadRequest(f"{location} is a file; name the directory that holds the model's files")
-        self.dtype = dtype
+        self.dtype, self.architecture_map = dtype, architecture
         self._architecture, self._model, self.tokenizer = _load(location, dtype)
         self._architecture = architecture or self._architecture
         self._check_tokenizer(location)
@@ -120,6 +130,8 @@ class Model:
         self._decoder: Any = getattr(base, "language_model", base)  # a model that reads images has its decoder inside
         if not self._architecture.layers:
             self._architecture = dataclasses.replace(self._architecture, layers=find_layers(self._decoder))
+        if architecture is not None:
+            check_parts(self._decoder, self._architecture)
         self._layers: Any = self._decoder.get_submodule(self._architecture.layers)
 
     def _check_tokenizer(self, location: str) -> None:
@@ -140,6 +152,12 @@ class Model:
     def language_model(self) -> Any:
         """The transformers model itself."""
         return self._model
+
+    @property
+    def unusual(self) -> dict[str, Any]:
+        """How it was loaded, JSON-ready, where that is not the usual way; `load_as` takes it."""
+        parts = {} if self.architecture_map is None else {"architecture_map": list_parts(self.architecture_map)}
+        return parts if self.dtype == "float32" else parts | {"dtype": self.dtype}
 
     @property
     def layers(self) -> int:
@@ -180,7 +198,8 @@ class Model:
         digest = hashlib.sha256()
         for name, tensor in sorted(self._model.state_dict().items()):
             digest.update(name.encode())
-            digest.update(tensor.cpu().contiguous().numpy())
+            # As bytes: NumPy has no bfloat16 and no numbers of eight bits.
+            digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
         return digest.hexdigest()[:16]
 
     def hook_point(self, name: str, centred: bool = False, fold_value_biases: bool = False) -> HookPoint:
@@ -251,6 +270,15 @@ class Model:
             "logits": "decoder vector x final norm's gain x unembedding"
             + (", mean removed" if self._architecture.layer_norm else ""),
         }
+
+
+def load_as(location: str, settings: Mapping[str, Any], device: str = "cpu") -> Model:
+    """Returns the model as a harvest with these settings loaded it: see Model.unusual. Raises as Model does."""
+    dtype, parts = settings.get("dtype", "float32"), settings.get("architecture_map")
+    if dtype not in DTYPES or not isinstance(parts, dict | None):
+        raise BadRequest(f"the settings of the harvest say dtype {dtype!r} and parts {parts!r}, which no harvest wrote")
+    architecture = None if parts is None else make_architecture(parts, "the settings of the harvest")
+    return Model(location, device, dtype, architecture)
 
 
 def _before(point: HookPoint, keep: Any) -> Any:

@@ -8,7 +8,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalL
 
 from featurestore import BadRequest
 from ingest.model.architectures import read_architecture
-from ingest.model.model import Model
+from ingest.model.model import Model, load_as
 from tests.support import small_models
 
 IDS = torch.tensor([[0, 5, 9, 7, 3]])
@@ -70,6 +70,11 @@ def test_named_places_and_logits_need_a_map(opt, tmp_path):
     mapped = Model(str(opt), architecture=read_architecture(tmp_path / "map.toml"))
     assert mapped.has_logits and mapped.unembedding()[1]
     torch.testing.assert_close(read(mapped, "blocks.1.hook_mlp_out"), read(mapped, "decoder.layers.1.fc2"))
+    again = load_as(str(opt), json.loads(json.dumps(mapped.unusual)))
+    torch.testing.assert_close(read(again, "blocks.1.hook_mlp_out"), read(mapped, "blocks.1.hook_mlp_out"))
+    (tmp_path / "wrong.toml").write_text('layers = "decoder.layers"\nmlp_out = "fc3"\n')
+    with pytest.raises(BadRequest, match="says mlp_out is 'fc3'.*the nearest are fc"):
+        Model(str(opt), architecture=read_architecture(tmp_path / "wrong.toml"))
     (tmp_path / "bad.toml").write_text('mlp_ou = "fc2"\n')
     with pytest.raises(BadRequest, match="no part 'mlp_ou'"):
         read_architecture(tmp_path / "bad.toml")
@@ -109,6 +114,10 @@ def test_adapters_are_refused(llama, tmp_path):
 
 def test_number_types(llama):
     half = Model(str(llama), dtype="bfloat16")
+    assert (half.unusual, load_as(str(llama), half.unusual).hash) == ({"dtype": "bfloat16"}, half.hash)
+    assert half.hash != Model(str(llama)).hash
+    with pytest.raises(BadRequest, match="dtype 'int3'"):
+        load_as(str(llama), {"dtype": "int3"})
     values = read(half, "blocks.1.hook_resid_post")
     assert values.dtype == torch.bfloat16
     torch.testing.assert_close(
