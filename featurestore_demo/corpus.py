@@ -6,6 +6,7 @@ None of it is copied into the project. Every CPython has it, so the demo needs n
 from __future__ import annotations
 
 import hashlib
+import os
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,9 +41,9 @@ class Document(NamedTuple):
 def documents() -> Iterator[Document]:
     """Yields every document, ordered by name: first the files, then the topics."""
     root = Path(sysconfig.get_paths()["stdlib"])
-    for path in sorted(root.rglob("*.py"), key=lambda path: path.relative_to(root).as_posix()):
+    for path in sorted(_find_files(root), key=lambda path: path.relative_to(root).as_posix()):
         relative = path.relative_to(root)
-        if SKIPPED_DIRECTORIES & set(relative.parts[:-1]) or relative.as_posix() == "pydoc_data/topics.py":
+        if relative.as_posix() == "pydoc_data/topics.py":
             continue
         if relative.parts[0] == CHARACTER_TABLES and relative.name != "__init__.py":
             continue
@@ -53,6 +54,13 @@ def documents() -> Iterator[Document]:
         if text.strip():
             yield Document(relative.as_posix(), text)
     yield from topics()
+
+
+def _find_files(root: Path) -> Iterator[Path]:
+    """Yields the library's Python files. Skipped directories are not entered: all installed packages are in one."""
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if name not in SKIPPED_DIRECTORIES]
+        yield from (Path(folder, name) for name in names if name.endswith(".py"))
 
 
 def topics() -> Iterator[Document]:

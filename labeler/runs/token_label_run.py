@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pyarrow
 
 from featurestore import Progress, Store
-from featurestore.extension.text import find_character, join_pieces
+from featurestore.extension.text import decode_piece, find_character, join_pieces
 from labeler.explainers import token_explainer
 from labeler.explainers.token_explainer import Firing, FiringShares
 from labeler.runs.label_run import LabelReport
@@ -18,6 +18,7 @@ from labeler.runs.row_buffer import RowBuffer
 
 TOP_SHARE = 0.5  # of a feature's mass, which its strongest examples get; sampled ones get the rest
 EXPLAINER = "tokens"
+AFTER = 7  # tokens after the strongest that are looked at
 
 
 def label_from_tokens(store: Store, dictionaries: Sequence[str], progress: Progress) -> LabelReport:
@@ -84,11 +85,26 @@ def _read_token_shares(store: Store, name: str) -> dict[str, float]:
 
 
 class _Corpus(NamedTuple):
-    """The token ids of a corpus (n,) int32, where each document begins in them, and the bytes of each token."""
+    """The token ids of a corpus (n,) int32, where each document begins in them, and the bytes of each token with their
+    text, or None where they are a part of a character."""
 
     tokens: Any
     begins: Mapping[int, int]
     bytes: Sequence[bytes]
+    texts: Sequence[str | None]
+
+    def cut(self, begin: int, length: int, peak: int) -> tuple[str, str, str]:
+        """Return the text of token `peak` of a window, of what is before it, and of the AFTER tokens after it."""
+        ids = self.tokens[begin : begin + length].tolist()
+        texts = [self.texts[id] for id in ids]
+        if None in texts:  # a character belongs to all its tokens
+            pieces = [self.bytes[id] for id in ids]
+            first, end = find_character(pieces, peak)
+            parts = (join_pieces(part) for part in (pieces[first:end], pieces[:first], pieces[end : end + AFTER]))
+            token, before, after = map("".join, parts)
+            return token, before, after
+        whole = [text or "" for text in texts]
+        return whole[peak], "".join(whole[:peak]), "".join(whole[peak + 1 : peak + 1 + AFTER])
 
 
 def _read_corpus(store: Store, name: str) -> _Corpus | None:
@@ -109,7 +125,7 @@ def _read_corpus(store: Store, name: str) -> _Corpus | None:
     first = runs["run"].to_numpy() == 0
     documents, offsets = runs["document"].to_numpy()[first], tokens.offsets.to_numpy()[:-1][first]
     begins = dict(zip(documents.tolist(), offsets.tolist(), strict=True))
-    return _Corpus(tokens.flatten().to_numpy(), begins, pieces[0])
+    return _Corpus(tokens.flatten().to_numpy(), begins, pieces[0], [decode_piece(piece) for piece in pieces[0]])
 
 
 def _read_firings(store: Store, name: str) -> Iterator[tuple[int, list[Firing]]]:
@@ -133,13 +149,8 @@ def _read_firings(store: Store, name: str) -> Iterator[tuple[int, list[Firing]]]
         firings = []
         for row in rows:
             begin = corpus.begins[row.document] + row.start
-            ids = corpus.tokens[begin : begin + row.length].tolist()
             share = (TOP_SHARE if row.top else 1 - TOP_SHARE) if both else 1.0
-            pieces = [corpus.bytes[id] for id in ids]
-            first, end = find_character(pieces, row.peak)  # a character belongs to all its tokens
-            parts = (pieces[first:end], pieces[:first], pieces[end : end + 7])
-            texts = ("".join(join_pieces(part)) for part in parts)
-            firings.append(Firing(share * row.mass / totals[row.top], *texts))
+            firings.append(Firing(share * row.mass / totals[row.top], *corpus.cut(begin, row.length, row.peak)))
         yield rows[0].feature, firings
 
 

@@ -3,6 +3,7 @@
 import collections
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy
@@ -142,6 +143,8 @@ def test_the_demo_is_built_once(demo_store, invoke):
     done = invoke(main, ["demo", "--no-serve", "--store", demo_store.location])
     assert done.exit_code == 0, done.output
     assert "is complete: nothing to do" in done.stdout
+    assert re.search(r"ready after \d+ s \(\d+ s of processor time\); .+ takes \d+ MB\n", done.stdout)
+    assert "building" not in done.stdout
     assert 'featurestore search "exception handling" --store' in done.stdout
     assert demo_store.info().commit == commit
 

@@ -1,9 +1,10 @@
 """Labels of a whole dictionary from token statistics."""
 
+import numpy
 import pytest
 
 from featurestore.progress import no_progress
-from labeler.runs.token_label_run import label_from_tokens
+from labeler.runs.token_label_run import _Corpus, label_from_tokens
 from tests.support import tiny
 
 
@@ -20,6 +21,24 @@ def test_token_labels_of_a_store(tmp_path):
     assert set(found["prompt"].to_pylist()) == {"tokens/3"}
     assert set(found["examples"].to_pylist()) == {4}
     assert 'predicts "ValueError"' in found["label"].to_pylist()[0], "what it predicts next stands out: 2.5 to 1.5"
+
+
+@pytest.mark.parametrize(
+    ("start", "length", "peak", "parts"),
+    [
+        (0, 12, 2, ("c", "ab", "defghij")),
+        (0, 3, 2, ("c", "ab", "")),
+        (12, 4, 1, ("é", "x", "y")),  # tokens 13 and 14 are the two bytes of one character
+        (12, 4, 2, ("é", "x", "y")),
+        (12, 4, 3, ("y", "xé", "")),
+        (14, 2, 1, ("y", "<0xA9>", "")),  # a window may begin within a character
+    ],
+)
+def test_windows_are_cut_at_whole_characters(start, length, peak, parts):
+    pieces = [*(letter.encode() for letter in "abcdefghijkl"), b"x", b"\xc3", b"\xa9", b"y"]
+    texts = [piece.decode() if piece.isascii() else None for piece in pieces]
+    corpus = _Corpus(numpy.arange(len(pieces)), {0: 0}, pieces, texts)
+    assert corpus.cut(start, length, peak) == parts
 
 
 @pytest.fixture
