@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from html import escape
 from typing import NamedTuple
 
 from featurestore.display.characters import find_first, merge_activations
@@ -53,7 +54,7 @@ def show_whitespace(token: str) -> str:
 
 def show_controls(text: str) -> str:
     """Return text with a visible sign for each character that cannot be seen, or turns the text around it."""
-    return UNSEEN.sub(_show_control, text)
+    return text if text.isprintable() else UNSEEN.sub(_show_control, text)  # what is printable can be seen
 
 
 def _show_control(match: re.Match[str]) -> str:
@@ -74,20 +75,56 @@ def split_runs(tokens: Sequence[str], activations: Sequence[float], largest: flo
     if peak >= 0:
         first, last = _find_near_lines(lines, sum(token.count("\n") for token in tokens[:peak]))
     runs: list[Run] = []
+    silent: list[str] = []  # the text since the last run; `silent_far` holds for all of it
+    silent_far = False
+
+    def end_silence() -> None:
+        if silent:
+            runs.append(Run([TokenPart("".join(silent), False, silent_far)], 0, "", False, silent_far))
+            silent.clear()
+
     line = 0
     for n, (token, value) in enumerate(zip(tokens, activations, strict=True)):
-        parts, line = _split_lines(token, line, first, last, mark_breaks=bool(value))
         if value:
+            end_silence()
+            parts, line = _split_lines(token, line, first, last, mark_breaks=True)
             title = f"{show_whitespace(token)}  {value:.3f}"
             far = all(part.far for part in parts)
             runs.append(Run(parts, choose_shade(value, largest), title, n == peak, far, value < 0))
             continue
+        if "\n" in token:
+            parts, line = _split_lines(token, line, first, last, mark_breaks=False)
+        else:
+            parts = [TokenPart(token, False, not first <= line <= last)] if token else []
         for part in parts:
-            if runs and not runs[-1].title and runs[-1].far == part.far:
-                runs[-1].parts.append(part)
-            else:
-                runs.append(Run([part], 0, "", False, part.far))
+            if part.far != silent_far:
+                end_silence()
+            silent.append(part.text)
+            silent_far = part.far
+    end_silence()
     return runs
+
+
+def render_runs(runs: Iterable[Run], values: bool = False) -> str:
+    """Return runs as HTML for pages, whose style sheet shades them; with `values` each has its activation to show."""
+    return f'<span class="tokens" dir="auto">{"".join(_render_run(run, values) for run in runs)}</span>'
+
+
+def _render_run(run: Run, values: bool) -> str:
+    if not run.shade:
+        text = escape(show_controls("".join(part.text for part in run.parts)))
+        return f'<span class="far">{text}</span>' if run.far else text
+    names = f"t s{run.shade}{' neg' * run.negative}{' peak' * run.peak}{' far' * run.far}"
+    value = f' data-v="{run.title.rpartition("  ")[2]}"' if values else ""
+    shown = "".join(_render_part(part, run.far) for part in run.parts)
+    return f'<span class="{names}" title="{escape(run.title)}"{value}>{shown}</span>'
+
+
+def _render_part(part: TokenPart, run_far: bool) -> str:
+    if part.mark:
+        return f'<span class="nl{" far" * part.far}">{part.text}</span>'
+    text = escape(show_controls(part.text))
+    return f'<span class="far">{text}</span>' if part.far and not run_far else text
 
 
 def split_characters(

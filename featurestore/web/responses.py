@@ -123,7 +123,7 @@ def arrow_table(stream: RowStream, max_rows: int) -> Response:
 
 
 def _encode_arrow(stream: RowStream, begun: list[pyarrow.RecordBatch], max_rows: int) -> Generator[bytes, None, None]:
-    buffer, left = _Buffer(), max_rows
+    buffer, left = ByteBuffer(), max_rows
     with stream, pyarrow.ipc.new_stream(buffer, stream.schema) as writer:
         for batch in itertools.chain(begun, stream):
             writer.write_batch(batch.slice(0, left))
@@ -172,7 +172,7 @@ def stream(rows: RowStream, form: str, max_rows: int | None) -> Response:
 
 
 def _encode_rows(rows: RowStream, form: str, max_rows: int | None) -> Generator[bytes, None, None]:
-    buffer = _Buffer()
+    buffer = ByteBuffer()
     as_text = form in ("json", "csv", "spreadsheet")
     try:
         with rows:
@@ -191,7 +191,7 @@ def _encode_rows(rows: RowStream, form: str, max_rows: int | None) -> Generator[
 
 def encode_tables(schema: pyarrow.Schema, tables: Iterable[pyarrow.Table]) -> Iterator[bytes]:
     """Yield an Arrow IPC stream of tables of one schema, a piece for each table as it comes."""
-    buffer = _Buffer()
+    buffer = ByteBuffer()
     with pyarrow.ipc.new_stream(buffer, schema) as writer:
         for table in tables:
             writer.write_table(table)
@@ -199,7 +199,7 @@ def encode_tables(schema: pyarrow.Schema, tables: Iterable[pyarrow.Table]) -> It
     yield buffer.take()
 
 
-class _Buffer(io.RawIOBase):
+class ByteBuffer(io.RawIOBase):
     """A file to write to, whose bytes are taken away as they come."""
 
     def __init__(self) -> None:

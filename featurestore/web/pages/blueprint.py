@@ -11,7 +11,7 @@ import featurestore
 from featurestore.display.characters import find_first
 from featurestore.display.charts import draw_activations, draw_densities, draw_magnitudes, draw_shares
 from featurestore.display.numbers import format_percent, format_value
-from featurestore.display.tokens import find_bars, show_controls, show_whitespace, split_characters
+from featurestore.display.tokens import find_bars, render_runs, show_controls, show_whitespace, split_characters
 from featurestore.errors import FeatureStoreError
 from featurestore.interface import FeatureStore
 from featurestore.storage.locations import hide_path
@@ -63,6 +63,7 @@ FUNCTIONS = (
     find_bars,
     find_first,
     list_navigation,
+    render_runs,
     split_characters,
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
-from flask import g, redirect, render_template, request
+from flask import g, redirect, request
 from flask.typing import ResponseReturnValue
 from msgspec import Meta
 
@@ -21,6 +21,7 @@ from featurestore.web.pages.one_feature import facts, moves
 from featurestore.web.pages.one_feature.example_bands import group_bands
 from featurestore.web.pages.page import Page
 from featurestore.web.requests import read
+from featurestore.web.streamed_page import PAUSE, stream_page, try_part
 from featurestore.wire.limits import MOST_TEXT
 from featurestore.wire.requests import Request
 
@@ -43,7 +44,7 @@ class OnTextFields(Request, frozen=True):
 def show_feature(store: FeatureStore, model: str, source: str, index: str) -> ResponseReturnValue:
     """Return the page of a feature: statistics, labels, scores, examples, logit effects and nearest features."""
     fields = read(FeatureFields)
-    return render_template("feature.html", **_describe(store, f"{model}/{source}/{index}", fields.contains))
+    return stream_page("feature.html", **_describe(store, f"{model}/{source}/{index}", fields.contains))
 
 
 def show_on_text(store: FeatureStore, model: str, source: str, index: str) -> ResponseReturnValue:
@@ -51,15 +52,15 @@ def show_on_text(store: FeatureStore, model: str, source: str, index: str) -> Re
     text = read(OnTextFields).text.replace("\r\n", "\n")  # as a form sends line breaks
     context = _describe(store, f"{model}/{source}/{index}") | {"text": text}
     if not text.strip() or g.get("only_shown"):
-        return render_template("feature.html", **context)
+        return stream_page("feature.html", **context)
     page = context["page"]
     try:
         answer = store.activating(text, features=[page.id])
     except FeatureStoreError as exc:
-        return render_template("feature.html", **context | {"text_error": str(exc)}), exc.status
+        return stream_page("feature.html", exc.status, **context | {"text_error": str(exc)})
     others = urlencode({"text": text, "dictionary": page.dictionary})
     json = f"/v1/activating?{urlencode({'text': text, 'feature': page.id})}"
-    return render_template(
+    return stream_page(
         "feature.html", **context | {"answer": answer, "on_text": answer.features[0], "others": others, "json": json}
     )
 
@@ -76,7 +77,9 @@ def _describe(store: FeatureStore, id: str, contains: str = "") -> dict[str, Any
         "contains": contains,
         "matching": sum(len(band.examples) + len(band.repeated) for band in bands),
         "folded": any(run.far for band in bands for _, runs in band.examples for run in runs),
-        "near": _find_nearest(store, page),
+        # A search takes longer than all the rest of the page, which is sent before it.
+        "pause": PAUSE,
+        "find_nearest": lambda: try_part(lambda: _find_nearest(store, page)),
         "companions": facts.list_companions(store, page),
         "copy_lines": facts.list_copy_lines(page),
         "before": page.feature - 1 if page.feature else None,

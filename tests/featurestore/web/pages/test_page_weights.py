@@ -41,9 +41,9 @@ def weigh(http, path):
     answer = http.get(path, headers={"Accept": "text/html,*/*", "Accept-Encoding": "gzip"})
     assert answer.status_code == 200, answer.text[:500]
     assert answer.headers.get("Content-Encoding") == "gzip" or len(answer.data) < 1024
-    answer.close()
     packed = answer.headers.get("Content-Encoding") == "gzip"
-    return len(answer.data), gzip.decompress(answer.data).decode() if packed else answer.text
+    with answer:
+        return len(answer.data), gzip.decompress(answer.data).decode() if packed else answer.text
 
 
 @pytest.mark.parametrize("path", PATHS)
