@@ -20,8 +20,8 @@ from featurestore.web.pages import graphs
 from featurestore.web.pages.one_feature import facts, moves
 from featurestore.web.pages.one_feature.example_bands import group_bands
 from featurestore.web.pages.page import Page
+from featurestore.web.pages.streamed_page import PAUSE, stream_page, try_part
 from featurestore.web.requests import read
-from featurestore.web.streamed_page import PAUSE, stream_page, try_part
 from featurestore.wire.limits import MOST_TEXT
 from featurestore.wire.requests import Request
 

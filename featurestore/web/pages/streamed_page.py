@@ -23,7 +23,7 @@ Value = TypeVar("Value")
 log = logging.getLogger("featurestore.web")
 
 
-class Part(NamedTuple, Generic[Value]):
+class PagePart(NamedTuple, Generic[Value]):
     """What a later part of a page shows: a value, or in its place why there is none."""
 
     value: Value | None = None
@@ -42,17 +42,17 @@ def stream_page(template: str, status: int = 200, **values: Any) -> Response:
     return Response(itertools.chain([first], rest), status, mimetype="text/html")
 
 
-def try_part(compute: Callable[[], Value]) -> Part[Value]:
+def try_part(compute: Callable[[], Value]) -> PagePart[Value]:
     """Return what `compute` returns; an error is logged, and what may be said of it stands in the value's place."""
     try:
-        return Part(compute())
+        return PagePart(compute())
     except FeatureStoreError as exc:
         log.warning("request %s: a part of %s failed: %s", g.get("request_id"), request.path, exc)
         # Errors of a file name places on the disk, which answers do not show.
-        return Part(error=FAILED if exc.status >= 500 else str(exc))
+        return PagePart(error=FAILED if exc.status >= 500 else str(exc))
     except Exception as exc:
         log.error("request %s: a part of %s failed", g.get("request_id"), request.path, exc_info=exc)
-        return Part(error=FAILED)
+        return PagePart(error=FAILED)
 
 
 def _join(pieces: Iterator[str], context: contextvars.Context) -> Iterator[str]:

@@ -13,10 +13,10 @@ import featurestore
 from featurestore.errors import BadStore, TooManyRequests
 from featurestore.search.searcher import Searcher
 from featurestore.web import create_app
+from featurestore.web.pages.streamed_page import FAILED
 from featurestore.web.serving.dispatch import Dispatcher
 from featurestore.web.serving.listener import Listener
 from featurestore.web.serving.sockets import listen_at
-from featurestore.web.streamed_page import FAILED
 
 PATH = "/features/tiny/0-res/8"
 HTML = {"Accept": "text/html"}
