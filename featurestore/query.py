@@ -241,6 +241,9 @@ _LIMITS = {">=": "of at least", ">": "above", "<=": "of at most", "<": "below"}
 
 def _say_expected(what: str) -> str:
     """Return what msgspec says of a value in words, such as "is not a whole number of at least 1"."""
+    if length := re.fullmatch(r"Expected `(str|array)(?: \| null)?` of length (>=|<=) (\d+)", what):
+        unit = "characters" if length[1] == "str" else "values"
+        return f"is not {_KINDS[length[1]]} {_LIMITS[length[2]]} {int(length[3]):,} {unit}"
     parts = re.fullmatch(r"Expected `([a-z |]+)`(?: (>=|>|<=|<) ([\d.]+))?(?:, got `.*`)?", what)
     if parts is None:
         return f"cannot be read ({what[0].lower()}{what[1:]})"

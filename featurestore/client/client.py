@@ -245,8 +245,8 @@ class Client(FeatureStore):
         max_rows: int | None = None,
         timeout: float | None = None,
     ) -> RowTable:
-        """As the interface says, within the limits of a service: 30 seconds, and 100,000 rows (more are cut off, and
-        the metadata says so).
+        """As the interface says, within the limits of a service: 100,000 rows (more are cut off, and the metadata says
+        so), and 30 seconds (a longer `timeout` raises BadRequest).
         """
         request = requests.SqlRequest(
             sql=statement,

@@ -71,7 +71,8 @@ class Questions(abc.ABC):
     def examples(self, ids: FeaturesLike, examples: int | None = None, band: str | None = None) -> Examples:
         """Returns examples of one feature or of many, in the order of the ids: a tuple that can be a table too.
 
-        At most `examples` of each band, and of `band` alone where one is named, as in "top". Raises as `feature` does.
+        At most `examples` of each band, and of `band` alone where one is named, as in "top". Raises as `feature` does,
+        and BadRequest for a band that no example of the store is in.
         """
 
     @abc.abstractmethod

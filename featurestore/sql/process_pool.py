@@ -237,7 +237,7 @@ class _Worker:
                 raise Unavailable("the store was closed while the query waited for its process") from None
             if not chunk:
                 self._process.wait(START_SECONDS)
-                if self._process.returncode == -signal.SIGVTALRM:
+                if self._process.returncode == -signal.SIGPROF:
                     raise BadRequest(f"SQL: parsing this takes more than {PARSE_SECONDS:g} s; write it simpler")
                 if self._process.returncode > 0:  # it ended by itself, and its log says why
                     raise Unavailable("the process that ran the query has failed; try again, or ask for less")

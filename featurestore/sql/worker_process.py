@@ -145,11 +145,11 @@ def _read(pipe: IO[bytes], size: int) -> bytes:
 @contextlib.contextmanager
 def _limit_parsing() -> Iterator[None]:
     """End this process when what is inside takes more than PARSE_SECONDS of the processor's time."""
-    signal.setitimer(signal.ITIMER_VIRTUAL, PARSE_SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, PARSE_SECONDS)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 if __name__ == "__main__":

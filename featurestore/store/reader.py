@@ -121,7 +121,9 @@ class StoreReader(StoreConnection):
 
     def examples(self, ids: FeaturesLike, examples: int | None = None, band: str | None = None) -> Examples:
         _check_examples(examples)
-        pages = self._current_view.pages
+        view = self._current_view
+        view.check_band(band)
+        pages = view.pages
         of_features = (pages.examples(id, examples) for id in id_texts(ids))
         return Examples(example for rows in of_features for example in rows if band in (None, example.band))
 

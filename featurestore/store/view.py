@@ -10,6 +10,7 @@ from typing import Any
 import numpy
 import pyarrow
 
+from featurestore.errors import BadRequest
 from featurestore.graphs import sql_tables
 from featurestore.graphs.graph_store import GraphReader
 from featurestore.lists.list_store import ListReader
@@ -32,6 +33,8 @@ from featurestore.tables.row_reader import Rows
 from featurestore.values.dictionary import Coverage
 from featurestore.values.matrix import Matrix
 from featurestore.values.row_stream import RowStream
+
+MOST_BANDS = 40  # that a message names
 
 
 class View:
@@ -99,6 +102,21 @@ class View:
             )
             for name, counts in shown.items()
         )
+
+    def check_band(self, band: str | None) -> None:
+        """Raise BadRequest, with the bands there are, for one that no example of the store is in; "top" always is."""
+        if band in (None, "top") or band in self._bands:
+            return
+        names = ["top", *(name for name in self._bands if name != "top")]
+        more = f" and {len(names) - MOST_BANDS:,} more" if len(names) > MOST_BANDS else ""
+        raise BadRequest(f"band: {band!r:.200} is none of this store; there are: {', '.join(names[:MOST_BANDS])}{more}")
+
+    @functools.cached_property
+    def _bands(self) -> tuple[str, ...]:
+        rows = self.engine.rows(
+            "SELECT band, min(band_low) AS low FROM stored.examples GROUP BY band ORDER BY low, band"
+        )
+        return tuple(name for name, _ in rows)
 
     def _read_labels(self, parts: Sequence[Part]) -> pyarrow.Table:
         return read_labels(self._rows, self.engine, parts)

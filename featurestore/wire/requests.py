@@ -14,7 +14,7 @@ from featurestore.query import MAX_K
 from featurestore.values.jobs import KINDS
 from featurestore.values.label_text import MOST_LABEL, MOST_NAME
 from featurestore.values.lists import MOST_LISTED
-from featurestore.wire.limits import MOST_IDS, MOST_LABELS, MOST_ROWS, MOST_SQL, MOST_TEXT
+from featurestore.wire.limits import MOST_IDS, MOST_LABELS, MOST_ROWS, MOST_SQL, MOST_TEXT, SQL_SECONDS
 
 
 def describe(description: str, **schema: Any) -> Meta:
@@ -79,11 +79,16 @@ class RerankRequest(Request, frozen=True):
     ] = None
 
 
+_ModelText = Annotated[str, Meta(max_length=MOST_TEXT)]
+
+
 class ContrastRequest(Request, frozen=True):
     """Two sets of texts to tell apart."""
 
-    texts: Annotated[tuple[str, ...], describe("Texts on which features should fire.", minItems=1, maxItems=200)]
-    against: Annotated[tuple[str, ...], describe("Texts on which they should not fire.", minItems=1, maxItems=200)]
+    texts: Annotated[tuple[_ModelText, ...], describe("Texts on which features should fire.", minItems=1, maxItems=200)]
+    against: Annotated[
+        tuple[_ModelText, ...], describe("Texts on which they should not fire.", minItems=1, maxItems=200)
+    ]
     dictionary: Annotated[
         tuple[str, ...] | None, Meta(description="Only these dictionaries; all of the one model unless given.")
     ] = None
@@ -141,7 +146,7 @@ class SqlRequest(Request, frozen=True):
     ] = None
     timeout: Annotated[
         Annotated[float, Meta(gt=0)] | None,
-        Meta(description="Seconds after which the statement is stopped; 30 unless given and at most."),
+        describe("Seconds after which the statement is stopped; 30 unless given, and no more.", maximum=SQL_SECONDS),
     ] = None
     format: Annotated[
         str | None,

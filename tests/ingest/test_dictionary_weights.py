@@ -1,5 +1,6 @@
 """Weights of a dictionary: found by the store's word, held to its hash, as tensors and as sae_lens's object."""
 
+import msgspec
 import numpy
 import pytest
 import torch
@@ -8,6 +9,7 @@ import featurestore
 from featurestore import BadRequest, NotFound, Unavailable
 from featurestore.client import Client
 from featurestore.web import create_app
+from ingest.activating import _find_model
 from ingest.harvest import store_rows
 from tests.ingest.weights import saelens_files
 from tests.support import writer_jobs
@@ -85,6 +87,14 @@ def test_other_weights_are_refused(local, tmp_path):
         local.sae("no/such")
     with pytest.raises(NotFound, match="no weights at"):
         featurestore.sae(str(tmp_path / "none"))
+
+
+def test_another_model_is_refused(local):
+    """A text is run by the model that the store was harvested from, and by no newer version of it."""
+    model = local.dictionaries()[0]
+    assert local.activating("a b", dictionary=model.dictionary) is not None
+    with pytest.raises(Unavailable, match="was harvested from another version of"):
+        _find_model(msgspec.structs.replace(model, model_hash="0" * 16))
 
 
 def test_without_weights(tiny_store):

@@ -47,6 +47,8 @@ def features(store: FeatureStore, selection: FeaturesRequest) -> FeaturesAnswer 
 def examples(store: FeatureStore, selection: ExamplesRequest) -> ExamplesAnswer | Response:
     """Returns the features' examples of one band or of all, as JSON or streamed."""
     ids, cursor = _select(store, selection)
+    if selection.band is not None:
+        store.examples(ids[:1], 1, selection.band)  # which refuses a band that is none
     batches = (
         [ExamplesOf(page.id, _examples_of_band(page, selection.band)) for page in pages]
         for pages in _read_pages(store, ids, selection.examples)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 from flask import g, render_template
 from flask.typing import ResponseReturnValue
+from msgspec import Meta
 
 from featurestore.errors import BadRequest, FeatureStoreError
 from featurestore.interface import FeatureStore
@@ -17,7 +18,7 @@ from featurestore.web.pages.statement.cells import Cell, make_rows
 from featurestore.web.pages.statement.names import list_searches, list_views
 from featurestore.web.requests import read
 from featurestore.web.responses import first_rows, rows
-from featurestore.wire.limits import SQL_SECONDS
+from featurestore.wire.limits import MOST_SQL, SQL_SECONDS
 from featurestore.wire.requests import Request
 
 MAX_ROWS = 500  # read for the page and its chart; the downloads have all of them
@@ -36,7 +37,7 @@ DOWNLOADS = {
 class SqlFields(Request, frozen=True):
     """The fields of the page: a statement, the row to begin with, and the columns and the kind of a chart."""
 
-    sql: str = ""
+    sql: Annotated[str, Meta(max_length=MOST_SQL)] = ""
     first: int = 0
     x: str = ""
     y: str = ""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlencode
 
 import msgspec
 from flask import g, render_template
 from flask.typing import ResponseReturnValue
+from msgspec import Meta
 
 from featurestore.display.characters import find_first, merge_activations
 from featurestore.display.tokens import choose_shade, show_controls
@@ -18,6 +19,7 @@ from featurestore.values.hits import Activating, ActiveFeature
 from featurestore.web.pages.examples import TEXTS
 from featurestore.web.pages.page import Page
 from featurestore.web.requests import read
+from featurestore.wire.limits import MOST_TEXT
 from featurestore.wire.requests import Request
 
 MOST_FEATURES = 200  # listed on the page
@@ -34,13 +36,13 @@ class TextFields(Request, frozen=True):
     those that a search found.
     """
 
-    text: str = ""
+    text: Annotated[str, Meta(max_length=MOST_TEXT)] = ""
     dictionary: str | None = None
     order: str = "specific"
     k: int = 20
     feature: str | None = None
     token: int | None = None
-    against: str = ""
+    against: Annotated[str, Meta(max_length=MOST_TEXT)] = ""
     only: tuple[str, ...] = ()
 
 

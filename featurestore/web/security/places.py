@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 from flask import Response
 
+from featurestore.errors import FeatureStoreError
 from featurestore.storage.locations import PLACES, hide_path
 from featurestore.values.dictionary import Dictionary
 
@@ -45,8 +46,8 @@ class HiddenPlaces:
         """Return the names of where models and weights lie, by those paths."""
         try:
             dictionaries = list(self._list_dictionaries())
-        except Exception:  # what failed may have been just this: its own answer must still be given
-            return {}
+        except FeatureStoreError:
+            return {}  # what failed may have been just this: its own answer must still be given
         places = {getattr(dictionary, name) for dictionary in dictionaries for name in PLACES}
         return {
             form: name

@@ -91,3 +91,20 @@ def test_an_error_that_quotes_the_statement_is_the_statements(store, text, rows)
     value = f"{rows} $text {'END' if rows else ''}"
     with pytest.raises(BadRequest, match="SQL: Conversion Error"):
         store.sql(f"SELECT ({value})::INTEGER FROM range(50000) t(i)", {"text": text})
+
+
+def test_below_the_fence_only_live_parts_can_be_opened(tiny_store, tmp_path):
+    """What DuckDB itself may open, with no check of names before it."""
+    (tmp_path / "beside.parquet").write_bytes(next(tiny_store.rglob("*.parquet")).read_bytes())
+    with featurestore.connect(tiny_store) as store:
+        engine = store._current_view.engine
+        directory, snapshot = store._directory, store._current_view.snapshot
+        for part in snapshot.parts("labels"):
+            assert engine.rows("SELECT count(*) FROM read_parquet(?)", [directory.sql_path(part)])[0][0] > 0
+        for path in (tiny_store / "store.json", *(tiny_store / "log").iterdir(), tmp_path / "beside.parquet"):
+            for read in ("read_text", "read_blob", "read_parquet", "read_csv", "glob"):
+                with pytest.raises(BadRequest, match="may only read the store's tables"):
+                    engine.rows(f"FROM {read}(?)", [str(path)])
+        for statement in ("SET enable_external_access = true", "RESET allowed_paths", "INSTALL httpfs", "LOAD httpfs"):
+            with pytest.raises((BadRequest, featurestore.BadStore)):
+                engine.rows(statement)

@@ -44,6 +44,17 @@ def test_it_ends_with_the_service_in_the_middle_of_a_query(worker):
     assert worker.wait(20) == 0
 
 
+def test_a_text_that_the_parser_does_not_end_with_ends_its_process(tiny_store):
+    """Past the scan, which refuses such a text, the parser itself has a limit."""
+    script = "from featurestore.sql import checks, worker_process as w; checks.check_text = lambda *_: None; w.main()"
+    command = [sys.executable, "-c", script, str(tiny_store), "400000000"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert receive(process)[0] == READY
+        ask(process, "WITH a AS (" * 24)
+        # It fills the memory besides, which takes the kernel's time: that counts as well.
+        assert process.wait(60) == -signal.SIGPROF
+
+
 def test_it_ends_by_itself_where_nobody_reads_its_answer(worker, monkeypatch):
     ask(worker, "SELECT repeat('x', 1000) FROM range(100000000)", -5.5)  # half a second in all, for the kernel
     assert worker.wait(20) < 0

@@ -280,3 +280,35 @@ def test_the_log_is_still_json_that_people_can_read(tmp_path):
     tiny.write_tiny_store(tmp_path / "s", index=False).close()
     content = json.loads((tmp_path / "s" / "log" / "0000000001.json").read_text())
     assert content["content"]["add"]
+
+
+@pytest.mark.parametrize("change", [b'"by":"', b'"rows":1', b'"format":', b'"writer":"'])
+def test_a_commit_that_is_not_sealed_is_named(tmp_path, change):
+    """One digit or letter of it is another, or it stands under another number."""
+    folder = tmp_path / "s"
+    tiny.write_tiny_store(folder, index=False).close()
+    file = folder / "log" / "0000000001.json"
+    content = file.read_bytes()
+    at = content.index(change) + len(change)
+    file.write_bytes(content[:at] + (b"9" if content[at : at + 1] != b"9" else b"8") + content[at + 1 :])
+    with pytest.raises(BadStore, match=r"0000000001\.json"):
+        featurestore.connect(folder)
+    file.write_bytes(content)
+    file.rename(folder / "log" / "0000000003.json")
+    with pytest.raises(BadStore, match=r"log/000000000\d\.json"):
+        featurestore.connect(folder).dictionaries()
+
+
+def test_a_store_of_links_to_files_is_read(tmp_path):
+    """As a cache of downloads lays a store out: each file is a link to a blob elsewhere."""
+    tiny.write_tiny_store(tmp_path / "blobs", index=False).close()
+    folder = tmp_path / "s"
+    for file in (tmp_path / "blobs").rglob("*"):
+        if file.is_file():
+            link = folder / file.relative_to(tmp_path / "blobs")
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(file)
+    with featurestore.connect(folder) as store:
+        assert store.feature("tiny/0-res/3").examples
+        assert store.sql("SELECT count(*) AS n FROM features")["n"].to_pylist() == [48]
+        assert store.search("closing", mode="keyword") is not None

@@ -54,6 +54,12 @@ def test_mistakes(door):
         door.examples([ID, "tiny/0-res/99"])
     with pytest.raises(BadRequest, match="examples: -1 is not a number of examples"):
         door.examples(ID, examples=-1)
+    for band in ("[7,8)", "Top", "", "x" * 500):
+        with pytest.raises(BadRequest, match=r"band: .* is none of this store; there are: top") as refused:
+            door.examples(ID, band=band)
+        assert len(str(refused.value)) < 1000
+        with pytest.raises(BadRequest, match="band: "):
+            door.examples([], band=band) if door.location.startswith("/") else door.examples(ID, band=band)
 
 
 def test_a_feature_stays_what_it_was(store):

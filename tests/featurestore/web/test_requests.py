@@ -15,6 +15,7 @@ import featurestore
 from featurestore.errors import BadRequest
 from featurestore.query import Query
 from featurestore.web import Settings, create_app
+from featurestore.wire.limits import MOST_SQL, MOST_TEXT
 from featurestore.wire.questions import SEARCH
 
 ARROW = {"Accept": "application/vnd.apache.arrow.stream"}
@@ -42,6 +43,8 @@ def test_names_of_pythons_own_arguments_are_no_fields(http, name):
         ("/v1/features/tiny/0-res/1?examples=1&examples=2", "examples: given 2 times, takes one value"),
         ("/v1/sql?sql=SELECT+1&sql=SELECT+2", "sql: given 2 times, takes one value"),
         ("/v1/sql?sql=SELECT+1&timeout=0", "timeout: '0' is not a number above 0"),
+        ("/v1/sql?sql=SELECT+1&timeout=60", "timeout: 60 s is more than the 30 s that a service gives a statement"),
+        ("/v1/sql?sql=SELECT+1&timeout=inf", "timeout: inf s is more than the 30 s that a service gives a statement"),
         ("/v1/sql?sql=SELECT+1&timeout=nan", "timeout: 'nan' is not a number above 0"),
         ("/v1/info?x=1", "unknown field 'x'; there are: none here"),
     ],
@@ -49,6 +52,32 @@ def test_names_of_pythons_own_arguments_are_no_fields(http, name):
 def test_fields_are_never_dropped_silently(http, path, words):
     answer = http.get(path)
     assert (answer.status_code, answer.json["detail"]) == (400, words)
+
+
+def test_texts_have_a_length(http):
+    """Texts for a model, statements and conditions, at every route that takes one."""
+    text, where, sql = "x" * (MOST_TEXT + 1), "true" + " AND true" * 500, f"SELECT '{'x' * MOST_SQL}'"
+    for path, fields in (
+        ("activating", {"text": text}),
+        ("contrast", {"texts": ["x"], "against": [text]}),
+        ("contrast", {"texts": [text], "against": ["x"]}),
+        ("sql", {"sql": sql}),
+        ("search", {"text": "x", "where": where}),
+        ("nearest", {"near": ["tiny/0-res/1"], "where": where}),
+        ("features", {"where": where}),
+        ("examples", {"where": where}),
+    ):
+        answer = http.post(f"/v1/{path}", json=fields)
+        assert (answer.status_code, answer.json["code"]) == (400, "bad_request"), path
+        assert "at most" in answer.json["detail"] and len(answer.json["detail"]) < 500, path
+    for path, fields in (
+        ("/text", {"text": text}),
+        ("/text", {"text": "x", "against": text}),
+        ("/features/tiny/0-res/1", {"text": text}),
+        ("/sql", {"sql": sql}),
+        ("/", {"text": "x", "where": where}),
+    ):
+        assert http.get(path, query_string=fields).status_code == 400, path
 
 
 @pytest.mark.parametrize("number", [1e39, 1e-60])

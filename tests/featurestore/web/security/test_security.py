@@ -70,7 +70,9 @@ def test_without_a_key_nothing_is_told(store, made, path):
     assert "tiny" not in answer.text
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/docs", "/openapi.json", "/static/style.css"])
+@pytest.mark.parametrize(
+    "path", ["/healthz", "/readyz", "/docs", "/openapi.json", "/llms.txt", "/llms-full.txt", "/static/style.css"]
+)
 def test_what_the_service_is_needs_no_key(store, made, path):
     with create_app(store, Settings(keys=Keys(made[0]))).test_client().get(path) as answer:
         assert answer.status_code == 200
@@ -316,6 +318,9 @@ def test_the_log_has_every_request_and_no_secret(store, made, tmp_path):
     ]
     assert (lines[0]["request"], len(lines[1]["request"])) == ("mine-1", 16)
     assert lines[0]["ms"] > 0
+    # SECURITY.md lists them.
+    fields = ["time", "request", "method", "path", "status", "ms", "bytes", "key", "remote"]
+    assert [list(line) for line in lines] == [fields, fields]
     for hidden in ("secret", "plan", reader, reader.split("_", 2)[2], "wrong"):
         assert hidden not in text
 
