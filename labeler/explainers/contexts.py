@@ -10,6 +10,14 @@ from collections.abc import Iterable
 
 PROSE, DOCSTRING, COMMENT, STRING = "in prose", "in documentation", "in a comment", "in a string"
 LINE_START = "at the start of a line"
+FIRST_SENTENCE = "in the first sentence of a docstring"
+LINE_END, SENTENCE_END = "at the end of a line", "at the end of a sentence"
+DEEP, NOT_INDENTED = "in deeply indented lines", "in lines without indentation"
+# Said only where nothing else can be, and of features whose label names what they fire on only in part.
+WEAK_OF_NAMED = frozenset({LINE_END, SENTENCE_END})
+WEAK = WEAK_OF_NAMED | {DEEP, NOT_INDENTED}
+_POSITIONS = WEAK | {LINE_START, "at the start of a docstring", "at the start of a sentence"}
+MIN_DEEP = 16  # spaces of indentation
 # In these the words of a programming language are ordinary words.
 READ_AS_PROSE = frozenset({PROSE, DOCSTRING, COMMENT, STRING})
 _PROSE = re.compile(r"\b[a-z]{2,}[,.]? [a-z]+[,.]? [a-z]{2,}\b[^(=]*$")
@@ -44,7 +52,7 @@ _PREFIXES = {
 }
 SORTS = ("role", "position", "text", "brackets", "statement")  # in the order in which a label says them
 BRACKETS = "in brackets"  # says little beside another context
-_BRACKETS = frozenset({"in call arguments", BRACKETS, "in square brackets", "in braces"})
+_BRACKETS = frozenset({"in call arguments", "in nested parentheses", BRACKETS, "in square brackets", "in braces"})
 # What a context says of the word before or after, which then need not be named.
 IMPLIED_BEFORE = {
     "as an attribute after a dot": frozenset({"."}),
@@ -81,7 +89,30 @@ def find_contexts(before: str, token: str = "", after: str = "") -> list[str]:
         contexts += _find_brackets(line)
         contexts += _find_role(before, stripped, token, after)
     contexts += _find_sentence_start(before, token)
+    contexts += _find_position(before, line, token, after)
     return contexts
+
+
+def _find_position(before: str, line: str, token: str, after: str) -> list[str]:
+    """Where in its line, its sentence and its docstring the token is, as far as the text around it shows."""
+    positions = []
+    if "\n" not in token:
+        if re.match(r"[ \t]*\n", after):
+            positions.append(LINE_END)
+        if re.match(r"[.!?](?:\s|$)", after):
+            positions.append(SENTENCE_END)
+        if "\n" in before and (line.strip() or token.strip()):
+            indentation = len(line) - len(line.lstrip()) if line.strip() else len(line)
+            positions += [DEEP] if indentation >= MIN_DEEP else []
+            positions += [NOT_INDENTED] if not indentation else []
+    quotes = max(before.rfind('"""'), before.rfind("'''"))
+    if quotes >= 0 and (before.count('"""') % 2 or before.count("'''") % 2):
+        text = before[quotes + 3 :]
+        if not text.strip():
+            positions.append("at the start of a docstring")
+        if not re.search(r"[.!?]\s|\n\s*\n", text):
+            positions.append(FIRST_SENTENCE)
+    return positions
 
 
 def _find_quoted(before: str, line: str) -> list[str]:
@@ -121,8 +152,9 @@ def _find_brackets(line: str) -> list[str]:
             depths[character] += 1
             if depths[character] > 0:
                 if character == "(":
-                    called = bool(re.search(r"[\w\])]$", line[:at]))
-                    return ["in call arguments"] if called and not line.lstrip().startswith("def ") else [BRACKETS]
+                    called = bool(re.search(r"[\w\])]$", line[:at])) and not line.lstrip().startswith("def ")
+                    nested = ["in nested parentheses"] if line.count("(", 0, at) > line.count(")", 0, at) else []
+                    return ["in call arguments" if called else BRACKETS, *nested]
                 return ["in square brackets"] if character == "[" else ["in braces"]
     return []
 
@@ -160,9 +192,9 @@ def _find_sentence_start(before: str, token: str) -> list[str]:
 
 def find_sort(context: str) -> str:
     """Return what a context is about; of two contexts of one sort a label says one."""
-    if context.startswith("at the start of"):
+    if context in _POSITIONS:
         return "position"
-    if context in READ_AS_PROSE:
+    if context in READ_AS_PROSE or context == FIRST_SENTENCE:
         return "text"
     if context.startswith("as "):
         return "role"

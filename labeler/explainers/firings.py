@@ -15,6 +15,9 @@ from labeler.explainers.words import describe_kind, find_left, find_right, has_l
 
 _LAST_TOKEN = re.compile(r"(\w+|[^\w\s]+)\s*$")
 _NEXT_TOKEN = re.compile(r"(\s*)(\w+|[^\w\s]+)")
+_NEARBY_WORD = re.compile(r"(?<![^\W\d_])[^\W\d_]{2,}")
+NEARBY_BEFORE, NEARBY_AFTER = 150, 40  # characters in which words are near
+NEARBY_SHARE = 0.2  # a word that is near fewer firings is not kept
 NEXT_LINE = "⏎"  # begins what follows on a later line
 IN_PROSE = "as prose"  # a share: firings in prose, comments and strings
 
@@ -30,7 +33,7 @@ class Firing(NamedTuple):
 
 class FiringShares(NamedTuple):
     """What a feature fires on: the share of its mass for each token, for each whole word (with underscores: a name),
-    for the token before and after it, its contexts and kinds of token.
+    for the token before and after it, its contexts and kinds of token, and the words that are near many firings.
 
     Words that differ in case alone count as one, as it is written most often. `places` has the share of firings in
     which each token is a whole word, begins one, ends one or is within one.
@@ -45,12 +48,13 @@ class FiringShares(NamedTuple):
     kinds: Mapping[str, float]
     places: Mapping[str, float]
     pairs: Mapping[tuple[str, str], float]  # of a kind or a token, and a whole word or, of signs, a token
+    nearby: Mapping[str, float]
 
 
 def summarize(firings: Sequence[Firing]) -> FiringShares:
     """Return the shares of what the firings have in common."""
     counters: list[Any] = [collections.defaultdict(float) for _ in FiringShares._fields]
-    tokens, words, names, previous, following, contexts, kinds, places, pairs = counters
+    tokens, words, names, previous, following, contexts, kinds, places, pairs, nearby = counters
     total = sum(firing.mass for firing in firings) or 1.0
     for firing in firings:
         share = firing.mass / total
@@ -80,8 +84,18 @@ def summarize(firings: Sequence[Firing]) -> FiringShares:
             contexts[context] += share
         if is_prose(found):
             contexts[IN_PROSE] += share
+        for word in _find_nearby(firing):
+            nearby[word] += share
     tokens, words, names = (_merge_cases(shares) for shares in (tokens, words, names))
-    return FiringShares(tokens, words, names, previous, following, contexts, kinds, places, pairs)
+    nearby = {word: share for word, share in nearby.items() if share >= NEARBY_SHARE}
+    return FiringShares(tokens, words, names, previous, following, contexts, kinds, places, pairs, nearby)
+
+
+def _find_nearby(firing: Firing) -> set[str]:
+    """The words around a firing, in lower case."""
+    text = f"{firing.before[-NEARBY_BEFORE:]}\n{firing.after[:NEARBY_AFTER]}"
+    # The first and the last word may be cut.
+    return {match[0].lower() for match in _NEARBY_WORD.finditer(text, 1) if match.end() < len(text)}
 
 
 def _merge_cases(shares: Mapping[str, float]) -> dict[str, float]:
@@ -114,6 +128,7 @@ class Background(NamedTuple):
     contexts: Mapping[str, float]
     previous: Mapping[str, float]
     following: Mapping[str, float]
+    nearby: Mapping[str, float]
 
     @property
     def docstrings(self) -> bool:
@@ -123,11 +138,12 @@ class Background(NamedTuple):
 
 def average(token_shares: Mapping[str, float], features: Iterable[FiringShares]) -> Background:
     """Return the background of all features, over a corpus with these token shares."""
-    sums: list[collections.Counter[str]] = [collections.Counter() for _ in range(3)]
+    sums: list[collections.Counter[str]] = [collections.Counter() for _ in range(4)]
     count = 0
     for shares in features:
         count += 1
-        for counter, values in zip(sums, (shares.contexts, shares.previous, shares.following), strict=True):
-            counter.update(values)
+        values = (shares.contexts, shares.previous, shares.following, shares.nearby)
+        for counter, value in zip(sums, values, strict=True):
+            counter.update(value)
     means = ({name: share / max(count, 1) for name, share in counter.items()} for counter in sums)
     return Background(token_shares, *means)

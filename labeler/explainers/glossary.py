@@ -255,6 +255,11 @@ def describe_role(word: str, *, prose: bool = False) -> str | None:
     return describe_class(bare)
 
 
+def is_function_word(word: str) -> bool:
+    """Whether a word in lower case says nothing about a text that it is in: grammar, of English or of a language."""
+    return word in _GRAMMAR_OF or word in _CODE_ONLY or word in ("none", "true", "false", "except", "assert", "global")
+
+
 def find_plural(role: str) -> str | None:
     """Return a role as a kind of words: "modal verbs"; None where it has no plural, such as "exception handling"."""
     if role.endswith("s"):

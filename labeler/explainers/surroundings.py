@@ -6,13 +6,25 @@ says "mostly" or "often". Knows no store and no model.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from labeler.explainers.character_names import join_names
-from labeler.explainers.contexts import BRACKETS, DOCSTRING, IMPLIED_AFTER, IMPLIED_BEFORE, PROSE, SORTS, find_sort
+from labeler.explainers.contexts import (
+    BRACKETS,
+    DOCSTRING,
+    IMPLIED_AFTER,
+    IMPLIED_BEFORE,
+    PROSE,
+    SORTS,
+    WEAK,
+    WEAK_OF_NAMED,
+    find_sort,
+)
 from labeler.explainers.firings import IN_PROSE, NEXT_LINE, Background, FiringShares
+from labeler.explainers.glossary import is_function_word
 from labeler.explainers.words import has_letters, rank, show_all, show_token, sum_shares
 
 AROUND_SHARE, AROUND_LIFT = 0.6, 2.0  # of the words before and after
@@ -21,12 +33,25 @@ CONTEXT_SHARE, CONTEXT_LIFT = 0.6, 1.6
 MOSTLY_SHARE, MOSTLY_LIFT = 0.45, 1.35  # of a context that is said to be there mostly
 SECOND_LIFT = 2.0  # of another context
 NAMES_SHARE = 0.6
+NEAR_SHARE, NEAR_LIFT, MOST_NEAR = 0.3, 8.0, 2  # of the words that are often near
 # Names by how they are written with underscores; the first that fits.
 _NAMES = (
     (re.compile(r"__\w+__"), "special names such as"),
     (re.compile(r"_[^\W_]\w*"), "private names such as"),
     (re.compile(r"\w*[^\W_]_\w+|\w+_[^\W_]\w*"), "names such as"),
 )
+
+
+def describe_nearby(shares: FiringShares, common: Background, text: str) -> str:
+    """Return a clause on the words that are near many firings and few of other features, and not in `text` already."""
+    lifts = {
+        word: share / max(common.nearby.get(word, 0.0), 1e-3)
+        for word, share in shares.nearby.items()
+        if share >= NEAR_SHARE and word not in text.lower() and not is_function_word(word)
+    }
+    chosen = [word for word, lift in lifts.items() if lift >= NEAR_LIFT]
+    chosen.sort(key=lambda word: (-shares.nearby[word] * math.log(lifts[word]), word))
+    return f", often near {show_all(chosen[:MOST_NEAR])}" if chosen else ""
 
 
 class Surroundings(NamedTuple):
@@ -38,11 +63,16 @@ class Surroundings(NamedTuple):
 
 def describe_surroundings(shares: FiringShares, common: Background, named: Sequence[str]) -> Surroundings:
     """Return where a feature fires whose label names these tokens and words."""
-    contexts = _choose_contexts(shares, common)
+    strong = shares.contexts.keys() - WEAK - {IN_PROSE}
+    weak = shares.contexts.keys() & (WEAK_OF_NAMED if named else WEAK)
+    contexts = _choose_contexts(shares, common, strong)
+    mostly = "" if contexts else _describe_mostly(shares, common, strong)
+    if not contexts and not mostly:
+        contexts = _choose_contexts(shares, common, weak)[:1]
+        mostly = "" if contexts else _describe_mostly(shares, common, weak)
     names = _describe_names(shares, named)
     previous = "" if names else _describe_previous(shares, common, named, contexts)
     following, said = ("", frozenset[str]()) if names else _describe_following(shares, common, contexts)
-    mostly = "" if contexts else _describe_mostly(shares, common)
     after = (
         "" if names or previous else _describe_often(shares.previous, common.previous, named, IMPLIED_BEFORE, contexts)
     )
@@ -63,13 +93,9 @@ def describe_surroundings(shares: FiringShares, common: Background, named: Seque
     return Surroundings(clauses, said)
 
 
-def _choose_contexts(shares: FiringShares, common: Background) -> list[str]:
+def _choose_contexts(shares: FiringShares, common: Background, allowed: Collection[str]) -> list[str]:
     """The context that tells the feature best from others, and one of another sort that does so too."""
-    lifts = {
-        name: share / max(common.contexts.get(name, 0.0), 1e-3)
-        for name, share in shares.contexts.items()
-        if name != IN_PROSE and share >= CONTEXT_SHARE
-    }
+    lifts = _measure_lifts(shares, common, allowed, CONTEXT_SHARE)
     ranked = sorted(lifts, key=lambda name: (-lifts[name] * shares.contexts[name], name))
     chosen = [name for name in ranked if lifts[name] >= CONTEXT_LIFT][:1]
     for name in ranked[1:]:
@@ -80,15 +106,23 @@ def _choose_contexts(shares: FiringShares, common: Background) -> list[str]:
     return [_name_prose(name, common) for name in chosen]
 
 
-def _describe_mostly(shares: FiringShares, common: Background) -> str:
+def _describe_mostly(shares: FiringShares, common: Background, allowed: Collection[str]) -> str:
     """The context in which half of the firings are, and more than of other features; "" without one."""
-    lifts = {
-        name: share / max(common.contexts.get(name, 0.0), 1e-3)
-        for name, share in shares.contexts.items()
-        if name not in (IN_PROSE, BRACKETS) and share >= MOSTLY_SHARE
-    }
+    lifts = _measure_lifts(shares, common, allowed, MOSTLY_SHARE)
+    lifts.pop(BRACKETS, None)
     best = max(lifts, key=lambda name: (lifts[name] * shares.contexts[name], name), default="")
     return _name_prose(best, common) if best and lifts[best] >= MOSTLY_LIFT else ""
+
+
+def _measure_lifts(
+    shares: FiringShares, common: Background, allowed: Collection[str], least: float
+) -> dict[str, float]:
+    """How many times more often than other features this one fires in its contexts that have the `least` share."""
+    return {
+        name: share / max(common.contexts.get(name, 0.0), 1e-3)
+        for name, share in shares.contexts.items()
+        if name in allowed and share >= least
+    }
 
 
 def _name_prose(context: str, common: Background) -> str:

@@ -14,8 +14,8 @@ from labeler.explainers.character_names import describe_sign_role, join_names
 from labeler.explainers.firings import IN_PROSE, Background, FiringShares, average, summarize
 from labeler.explainers.firings import Firing as Firing
 from labeler.explainers.glossary import describe_class, describe_role, find_plural, find_singular
-from labeler.explainers.surroundings import describe_surroundings
-from labeler.explainers.words import has_letters, rank, show_all, show_token, sum_shares
+from labeler.explainers.surroundings import describe_nearby, describe_surroundings
+from labeler.explainers.words import has_letters, rank, shorten, show_all, show_token, sum_shares
 
 __all__ = [
     "PROMPT",
@@ -28,7 +28,7 @@ __all__ = [
     "write_label",
 ]
 
-PROMPT = "tokens/3"
+PROMPT = "tokens/4"
 MAX_LENGTH = 140
 MOST_TOKENS = 3  # named in a label
 SOLE, COVER = 0.75, 0.65  # shares of a feature's mass: of the only thing named, of several
@@ -37,6 +37,9 @@ MIN_SHARE = 0.08  # a token with less of it is not named
 MIN_LIFT = 3.0  # nor one that is not this much more frequent than in the corpus
 KIND_SHARE = 0.65
 PART = 0.4  # of a role that some of the words have
+MAX_PART = 6  # letters that words share
+ENDINGS = frozenset(["ed", "ly", "er", "al", "es", "ic", "or"])  # of two letters, which are no chance
+MOST_BESIDE_NEARBY = 2  # clauses; beside more the words nearby are not said
 OUTSTANDING = 1.35  # times the tenth largest logit
 
 
@@ -56,12 +59,34 @@ def write_label(shares: FiringShares, common: Background, promoted: Sequence[str
     subject = _describe_subject(shares, common)
     clauses, said = describe_surroundings(shares, common, subject.named)
     predicted = [word for word in _complete(promoted, shares) if word.strip() not in said][:2]
-    clauses = (*clauses, f"; predicts {show_all(predicted)}" if predicted else "")
+    texts = [shorten(subject.text, MAX_LENGTH), *_place_examples(subject, [clause for clause in clauses if clause])]
+    predicts = f"; predicts {show_all(predicted)}" if predicted else ""
+    if sum(map(bool, clauses)) <= MOST_BESIDE_NEARBY:
+        near = describe_nearby(shares, common, "".join(texts))
+        texts += [near] if len("".join((*texts, near, predicts))) <= MAX_LENGTH else []
     # A label that is too long loses what says least, from its end.
-    text = subject.text if len(subject.text) <= MAX_LENGTH else f"{subject.text[: MAX_LENGTH - 1]}…"
-    for clause in clauses:
+    text = ""
+    for clause in (*texts, predicts):
         text += clause if len(text + clause) <= MAX_LENGTH else ""
     return text
+
+
+def _place_examples(subject: _Subject, clauses: list[str]) -> list[str]:
+    """The clauses after a subject with the examples of a mixture behind them; nothing is "such as" twice."""
+    if " such as " in subject.text:
+        return [clause.replace(" such as ", " like ") for clause in clauses]
+    if not subject.examples or " such as " in "".join(clauses):
+        return clauses
+    if not clauses and " and " in subject.text:
+        clauses = [" of many kinds"]
+    room = MAX_LENGTH - len("".join((subject.text, *clauses)))
+    return [*clauses, _list_examples(subject.examples, room, ", " if clauses else " ")]
+
+
+def _list_examples(words: Sequence[str], room: int, separator: str) -> str:
+    """As many of the words as there is room for."""
+    lists = (f"{separator}such as {show_all(words[:count], 'and')}" for count in range(len(words), 0, -1))
+    return next((text for text in lists if len(text) <= room), "")
 
 
 def _complete(promoted: Sequence[str], shares: FiringShares) -> list[str]:
@@ -83,6 +108,7 @@ class _Subject(NamedTuple):
 
     text: str
     named: tuple[str, ...]
+    examples: tuple[str, ...] = ()  # of a mixture, said at the label's end
 
 
 def _describe_subject(shares: FiringShares, common: Background) -> _Subject:
@@ -111,13 +137,39 @@ def _describe_subject(shares: FiringShares, common: Background) -> _Subject:
 
 
 def _describe_kinds(shares: FiringShares) -> _Subject:
-    """The two kinds of token that most of the mass is of, with examples."""
-    kinds = sorted(shares.kinds, key=lambda name: (-shares.kinds[name], name))[:2]
-    if all(kind.endswith("of words") for kind in kinds):
-        words = [_list_some(shares, kind)[at] for at in (0, 1) for kind in kinds if len(_list_some(shares, kind)) > at]
-        return _Subject(f"pieces of words such as {show_all(words[:MOST_TOKENS], 'and')}", ())
-    some = show_all(list(dict.fromkeys(_list_some(shares, kind)[0] for kind in kinds)), "and")
-    return _Subject(f"{' and '.join(kinds)}, among them {some}", ())
+    """What most of the mass is, of several kinds, with examples that are said after where it is."""
+    ranked = sorted(shares.kinds, key=lambda name: (-shares.kinds[name], name))
+    singles = [token for token in shares.tokens if len(token) == 1 and token.isalnum()]
+    if sum_shares(shares.tokens, singles) >= COVER:
+        sorts, kinds = ["single letters and digits"], []
+    else:
+        sorts, kinds = [], ranked
+        for kind in ranked:
+            if sum_shares(shares.kinds, [name for name in ranked if _name_sort(name) in sorts]) >= COVER:
+                break
+            sorts += [_name_sort(kind)] if _name_sort(kind) not in sorts else []
+    members: dict[str, dict[str, float]] = {}
+    for (kind, word), share in shares.pairs.items():
+        if kind in kinds and _name_sort(kind) in sorts:
+            members.setdefault(_name_sort(kind), {})[word] = share
+    if not kinds:
+        members = {sort: {token: shares.tokens[token] for token in singles} for sort in sorts}
+    firsts = [rank(members[sort])[0] for sort in sorts]  # an example of each, then the most frequent ones
+    examples: dict[str, str] = {}
+    for word in (*firsts, *rank({word: share for words in members.values() for word, share in words.items()})):
+        examples.setdefault(word.casefold(), word)
+    return _Subject(join_names(sorts), (), tuple(examples.values())[:MOST_TOKENS])
+
+
+def _name_sort(kind: str) -> str:
+    """What a kind of token is called in a mixture of kinds."""
+    if kind.endswith("of words") or kind == "digits within names":
+        return "pieces of words"
+    if kind in ("punctuation", "emoji and symbols"):
+        return "signs"
+    if kind == "line breaks and indentation":
+        return "line breaks"
+    return kind if kind in ("spaces", "numbers") else "words"
 
 
 def _describe_one(token: str, shares: FiringShares) -> _Subject:
@@ -128,14 +180,21 @@ def _describe_one(token: str, shares: FiringShares) -> _Subject:
             return _name_several([word], shares)
     if not _is_piece(token, shares):
         return _name_several([token], shares)
-    words = [word for word in rank(shares.words) if word.casefold() != token.strip().casefold()][:MOST_TOKENS]
+    bare = token.strip().casefold()
+    words = [word for word in rank(shares.words) if word.casefold() != bare and bare in word.casefold()][:MOST_TOKENS]
     shown, place = show_token(token), max(shares.places, key=lambda name: shares.places[name], default="within")
     if shares.places.get(place, 0.0) < COVER or place in ("whole", "within") or len(words) == 1:
         return _Subject(f"{shown} in {show_all(words)}", (token, *words))
-    classes = {describe_class(word) for word in words}
+    if place == "begins":
+        fitting = [word for word in words if word.casefold().startswith(bare)]
+    else:
+        fitting = [word for word in words if word.casefold().endswith(bare)]
+    if len(fitting) < 2:
+        return _Subject(f"{shown} in {show_all(words)}", (token, *words))
+    classes = {describe_class(word) for word in fitting}
     common = f" ({classes.pop()})" if len(classes) == 1 and None not in classes else ""
     verb = "begin with" if place == "begins" else "end in"
-    return _Subject(f"words that {verb} {shown}{common}: {show_all(words)}", (token, *words))
+    return _Subject(f"words that {verb} {shown}{common}: {show_all(fitting)}", (token, *fitting))
 
 
 def _name_several(tokens: Sequence[str], shares: FiringShares, *further: str) -> _Subject:
@@ -201,6 +260,9 @@ def _find_group(shares: FiringShares, by_kind: bool) -> _Subject | None:
             some = show_all(words[:MOST_TOKENS], "and")
             plural = find_plural(name)
             return _Subject(f"{plural} such as {some}" if plural else f"{name}: {some}", ())
+    part = _find_shared_part(shares.words)
+    if part:
+        return part
     for name, words in members.items():
         plural = find_plural(name) if name and len(words) > 1 else None
         if plural and by_kind and sum_shares(shares.words, words) >= PART:
@@ -209,6 +271,21 @@ def _find_group(shares: FiringShares, by_kind: bool) -> _Subject | None:
             return _Subject(f"{plural} and other words such as {some}", ())
     kind = next((name for name, share in shares.kinds.items() if by_kind and share >= KIND_SHARE), None)
     return _Subject(f"{kind} such as {show_all(_list_some(shares, kind)[:MOST_TOKENS], 'and')}", ()) if kind else None
+
+
+def _find_shared_part(words: Mapping[str, float]) -> _Subject | None:
+    """The letters with which most of the words end or begin, where these are several words."""
+    for length in range(MAX_PART, 1, -1):
+        for verb, cut in (("end in", slice(-length, None)), ("begin with", slice(length))):
+            members: dict[str, list[str]] = {}
+            for word in rank(words):
+                if len(word) > length and word.isalpha():
+                    members.setdefault(word[cut].lower(), []).append(word)
+            for part, sharing in members.items():
+                several = len(sharing) >= MOST_TOKENS and words[sharing[0]] <= sum_shares(words, sharing) / 2
+                if several and sum_shares(words, sharing) >= COVER and (length > 2 or part in ENDINGS):
+                    return _Subject(f"words that {verb} {show_token(part)}: {show_all(sharing[:MOST_TOKENS])}", ())
+    return None
 
 
 def _list_some(shares: FiringShares, group: str) -> list[str]:

@@ -91,8 +91,12 @@ def sum_shares(shares: Mapping[str, float], names: Iterable[str]) -> float:
 
 def shorten_word(word: str) -> str:
     """Return a word of at most 24 characters, as a text of one line."""
-    shown = "".join(character if character.isprintable() else " " for character in word)
-    return shown if len(shown) <= MAX_WORD else shown[: MAX_WORD - 1] + "…"
+    return shorten("".join(character if character.isprintable() else " " for character in word), MAX_WORD)
+
+
+def shorten(text: str, length: int) -> str:
+    """Return a text of at most this many characters."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def describe_kind(token: str, left: str, right: str) -> str:

@@ -48,8 +48,8 @@ def test_what_the_place_says_is_not_said_twice():
 
 
 def test_digits_after_a_colon():
-    firings = [Firing(1, f" {n}", "size:", "\n") for n in (3, 17, 256, 9, 44, 81, 5, 60)]
-    assert label_of(firings, [], [CODE, PROSE]) == 'numbers such as "17", "256" and "3" after colon'
+    firings = [Firing(1, f" {n}", "size:", ", ") for n in (3, 17, 256, 9, 44, 81, 5, 60)]
+    assert label_of(firings, [], [CODE, PROSE]) == 'numbers such as "17", "256" and "3" after colon, followed by comma'
 
 
 def test_a_piece_is_named_by_its_only_word():
@@ -107,10 +107,79 @@ def test_words_of_a_language_are_ordinary_words_in_prose():
     assert label_of(verbs, [], [CODE, CODE]).startswith('modal verbs such as "can", "may" and "must"')
 
 
-def test_a_mixture_says_what_its_kinds_are():
-    tokens = ["alpha", "beta", "(", "+", "gamma", ")", "!", "delta", "?", "/", "eps", ";", "zeta", ","]
-    label = label_of([Firing(1, token, "x ", " y") for token in tokens], [], [CODE, PROSE])
-    assert label.startswith('punctuation and lower-case words, among them exclamation mark and "alpha"')
+MIXTURE = ["alpha", "beta", "(", "+", "gamma", ")", "!", "delta", "?", "/", "eps", ";", "zeta", ","]
+
+
+@pytest.mark.parametrize(
+    ("before", "label"),
+    [
+        ("x{n} ", 'signs and words of many kinds, such as exclamation mark, "alpha" and'),
+        ("# it is{n} ", 'signs and words in a comment, such as exclamation mark, "alpha" and'),
+        ("\n                x{n} ", "signs and words in deeply indented lines, such as exclamation mark"),
+        ("\nx{n} ", "signs and words in lines without indentation, such as exclamation mark"),
+        (
+            "f(g(x{n} ",
+            'signs and words in nested parentheses, such as exclamation mark, "alpha" and opening parenthesis',
+        ),
+    ],
+)
+def test_a_mixture_says_first_where_it_is(before, label):
+    firings = [Firing(1, token, before.format(n=n), f" y{n}") for n, token in enumerate(MIXTURE)]
+    assert label_of(firings, [], [CODE, PROSE] * 4).startswith(label)
+
+
+def test_a_mixture_of_one_sort_is_of_that_sort():
+    cases = {
+        "single letters and digits": [Firing(1, letter, f"c{n}_", "q ") for n, letter in enumerate("a1b2c3d4e5")],
+        "pieces of words": [Firing(1, "er", f"l{n}f", "t ") for n in "abcd"]
+        + [Firing(1, f"qu{n}", "", "ick ") for n in "abcdefgh"]
+        + [Firing(1, f"z{n}", f"fi{n}", " ") for n in "abcdefgh"],
+    }
+    for label, firings in cases.items():
+        assert label_of(firings, [], [CODE, PROSE]).startswith(label)
+
+
+def test_words_of_one_ending():
+    words = ("expected", "returned", "changed", "closed", "parsed", "ignored", "created", "opened", "joined")
+    firings = [Firing(1, f" {word}", "it is", " by") for word in words]
+    assert label_of(firings, [], [CODE, PROSE]).startswith('words that end in "ed": "changed", "closed" or "created"')
+    # One word that is most of the mass is no common ending, and two letters may be chance.
+    assert "end in" not in label_of([*firings[:2], *[Firing(1, " used", "it is", " by")] * 4])
+    chance = [Firing(1, f" {word}", "it", " by") for word in ("album", "forum", "datum", "medium", "podium", "vacuum")]
+    assert "end in" not in label_of(chance, [], [CODE, PROSE])
+
+
+def test_words_that_are_listed_begin_or_end_as_is_said():
+    firings = [Firing(1, "post", f"{n}, ", "args,") for n in "ab"] + [Firing(1, "post", "x ", "fix")]
+    firings += [Firing(1, "pre", "y ", "args")] * 2 + [Firing(1, "post", "z ", "code"), Firing(1, "post", "z ", "age")]
+    label = label_of(firings, [], [CODE, PROSE])
+    assert "preargs" not in label.partition("begin with")[2]
+
+
+def test_words_that_are_often_near():
+    texts = [f"{n}x = (widget[{n}x], options({n}x), draw + {n}x" for n in "abcdefghijklmnopqrstuvwyz"]
+    firings = [Firing(1, ",", text, f" {n}q") for n, text in enumerate(texts)]
+    label = label_of(firings, [], [CODE, PROSE] * 8)
+    assert label == 'comma in brackets, often near "draw" or "options"'
+    # Words of grammar and of the language say nothing, nor do words that other features are near too.
+    firings = [Firing(1, ",", f"if the {n} and none of it", " q") for n in "abcdefgh"]
+    assert "near" not in label_of(firings, [], [CODE, PROSE] * 8)
+    firings = [Firing(1, ",", text, " width") for text in texts]
+    assert "near" not in label_of(firings, [], [firings])
+
+
+def test_words_that_the_window_cuts_are_not_near():
+    firings = [Firing(1, ",", "idget options. ", " wid") for _ in range(4)]
+    shares = token_explainer.summarize(firings)
+    assert set(shares.nearby) == {"options"}
+
+
+def test_nothing_is_such_as_twice():
+    names = ("MAX_SIZE", "MIN_SIZE", "TOP_WIDTH", "LOW_DEPTH", "FAR_POINT", "OLD_NAME", "ONE_MORE")
+    firings = [Firing(1, name.split("_")[1], f"x = {name.split('_')[0]}_", " + 1") for name in names]
+    label = label_of(firings, [], [CODE, PROSE])
+    assert label.count("such as") == 1
+    assert "in names like" in label
 
 
 def test_docstring_prose():

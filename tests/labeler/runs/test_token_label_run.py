@@ -18,7 +18,7 @@ def test_token_labels_of_a_store(tmp_path):
         "SELECT label, prompt, examples FROM labels WHERE dictionary = 'tiny/0-res' AND explainer = 'tokens'"
     )
     assert found.num_rows == 23
-    assert set(found["prompt"].to_pylist()) == {"tokens/3"}
+    assert set(found["prompt"].to_pylist()) == {"tokens/4"}
     assert set(found["examples"].to_pylist()) == {4}
     assert 'predicts "ValueError"' in found["label"].to_pylist()[0], "what it predicts next stands out: 2.5 to 1.5"
 
