@@ -32,13 +32,15 @@ class _AllRead(Exception):
     """Every hook point has been read: the rest of the model need not run."""
 
 
-def _check_adapters(location: str) -> None:
-    """Raises BadRequest for adapters (LoRA), which would be left out: transformers loads full weights beside them."""
-    file = Path(location) / "adapter_config.json"
-    if file.is_file():
+def _check_adapters(name: str, **options: Any) -> None:
+    """Raises BadRequest for adapters (LoRA): transformers loads full weights beside them, with or without them as
+    peft is installed or not."""
+    from transformers.utils.peft_utils import find_adapter_config_file
+
+    if file := find_adapter_config_file(name, **options):
         raise BadRequest(
-            f"{location} holds an adapter ({file.name}), which is not applied here: merge it into the weights with "
-            "peft's merge_and_unload() and save_pretrained(), or move the file away to read the model without it"
+            f"it holds an adapter ({Path(file).name}), which is not applied here: merge it into the weights with "
+            "peft's merge_and_unload() and save_pretrained(), or read a copy of the model without that file"
         )
 
 
@@ -52,13 +54,12 @@ def _load(location: str, dtype: str) -> tuple[Architecture, Any, Any]:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     local = Path(location).is_dir()
-    _check_adapters(location)
     name, _, revision = (location, "", "") if local else location.partition("@")
     # Asked about code of the model, transformers would wait for an answer.
-    options: dict[str, Any] = {"local_files_only": local, "trust_remote_code": False} | (
-        {"revision": revision} if revision else {}
-    )
+    files: dict[str, Any] = {"local_files_only": local} | ({"revision": revision} if revision else {})
+    options = files | {"trust_remote_code": False}
     try:
+        _check_adapters(name, **files)
         # The type is checked before gigabytes of weights are read.
         architecture = architecture_of(AutoConfig.from_pretrained(name, **options))
         loaded: Any = AutoModelForCausalLM.from_pretrained(

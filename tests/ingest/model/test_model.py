@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -129,16 +130,23 @@ def test_contexts_begin_as_the_tokenizer_and_the_model_want(tmp_path):
     assert [Model(str(qwen)).begin(asked) for asked in (None, True, False)] == [[], [], []]
 
 
-def test_a_hub_that_does_not_answer(tmp_path):
+def test_a_hub_that_does_not_answer(gpt2, tmp_path):
     """Run apart: the hub's address is read once, when its package is imported."""
+    fetched = tmp_path / "hub" / "models--someone--tuned"  # an adapter beside full weights
+    shutil.copytree(gpt2, fetched / "snapshots" / "0123")
+    (fetched / "snapshots" / "0123" / "adapter_config.json").write_text("{}")
+    (fetched / "refs").mkdir()
+    (fetched / "refs" / "main").write_text("0123")
     code = (
         "from ingest.model.model import Model\nfrom ingest.corpus.sources import documents\n"
-        "from featurestore import Unavailable\n"
-        "for ask in (lambda: Model('nobody/nothing@main'), lambda: next(documents(['hf://nobody/nothing']))):\n"
-        "    try: ask()\n    except Unavailable as exc: print(exc)\n"
+        "from featurestore import FeatureStoreError\n"
+        "for ask in (lambda: Model('nobody/nothing@main'), lambda: next(documents(['hf://nobody/nothing'])),\n"
+        "            lambda: Model('someone/tuned')):\n"
+        "    try: ask()\n    except FeatureStoreError as exc: print(type(exc).__name__, exc)\n"
     )
     offline = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=offline, check=True)
-    model, dataset = done.stdout.splitlines()
-    assert model.startswith("nobody/nothing@main cannot be fetched now, and was not fetched before: ")
-    assert dataset.startswith("hf://nobody/nothing#train cannot be reached now: ")
+    model, dataset, adapter = done.stdout.splitlines()
+    assert adapter.startswith("BadRequest someone/tuned: it holds an adapter (adapter_config.json), which is not")
+    assert model.startswith("Unavailable nobody/nothing@main cannot be fetched now, and was not fetched before: ")
+    assert dataset.startswith("Unavailable hf://nobody/nothing#train cannot be reached now: ")

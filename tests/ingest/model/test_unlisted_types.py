@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalLM
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalLM
 
 from featurestore import BadRequest
 from ingest.model.architectures import read_architecture
@@ -57,6 +57,23 @@ def read(model, name):
 def test_a_type_that_is_not_listed(opt, name):
     states = OPTForCausalLM.from_pretrained(opt).eval()(IDS, output_hidden_states=True).hidden_states
     torch.testing.assert_close(read(Model(str(opt)), name), states[2].detach())
+
+
+@pytest.mark.parametrize("name", ["cohere", "granitemoe", "lfm2", "olmo3", "qwen2_moe", "recurrent_gemma"])
+def test_mixtures_and_hybrids(name, tmp_path):
+    usual = CONFIG_MAPPING[name]().to_dict()
+    small = {"vocab_size": 257, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "pad_token_id": 0}
+    small |= {"num_attention_heads": 4, "num_key_value_heads": 2, "num_experts": 4, "num_local_experts": 4}
+    small |= {"moe_intermediate_size": 16, "shared_expert_intermediate_size": 16, "bos_token_id": 0, "eos_token_id": 1}
+    small |= {"layer_types": (usual.get("layer_types") or [])[-3:]}
+    config = CONFIG_MAPPING[name](**{field: value for field, value in small.items() if usual.get(field)})
+    torch.manual_seed(0)
+    theirs = AutoModelForCausalLM.from_config(config).eval()
+    theirs.save_pretrained(tmp_path)
+    small_models.tokenizer().save_pretrained(tmp_path)
+    states = theirs(IDS, output_hidden_states=True).hidden_states
+    for place in ("model.layers.1", "blocks.2.hook_resid_pre"):
+        torch.testing.assert_close(read(Model(str(tmp_path)), place), states[2].detach(), rtol=1e-4, atol=1e-5)
 
 
 def test_named_places_and_logits_need_a_map(opt, tmp_path):
