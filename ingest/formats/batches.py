@@ -50,6 +50,13 @@ class Windows(NamedTuple):
         )
 
 
+class Effects(NamedTuple):
+    """Tokens and a feature's effects on their logits, a cell of a column that is put together of both lists."""
+
+    tokens: list[str]
+    values: list[float]
+
+
 class SourceFile(NamedTuple):
     """A file to read: where it is, what it is called in messages, and what changes with its content."""
 

@@ -19,7 +19,7 @@ from isal import igzip, isal_zlib
 from featurestore import BadRequest, NotFound, Unavailable
 from ingest.formats.rejects import Rejects
 
-CHUNK = 8 << 20  # bytes of lines that are parsed at once
+CHUNK = 16 << 20  # bytes of lines that are parsed at once
 PIECE = 16 << 10  # bytes that are read at once: damage loses no more
 MOST_LINE = 64 << 20  # bytes of one record
 FIRST_LINES = 1000  # that are looked at to tell what a file holds

@@ -1,4 +1,7 @@
-"""Reads the files of an import into the spool: few of them here, many in processes, one of Python's locks each."""
+"""Reads the files of an import into the spool: few of them here, many in processes too, one of Python's locks each.
+
+This process reads as well: it is there already, while another takes half a second of a core to start.
+"""
 
 from __future__ import annotations
 
@@ -81,12 +84,14 @@ def read_files(spool: Spool, files: Files, progress: Progress) -> tuple[list[Pat
     return places, len(places) - len(missing)
 
 
-def read_file(task: Task) -> None:
-    """Read one file into its place in the spool. Raises what its reader raises."""
+def read_file(task: Task, is_stopped: Callable[[], bool] = lambda: False) -> None:
+    """Read one file into its place in the spool. Raises what its reader raises, and Unavailable once it is stopped."""
     place = Path(task.place)
     writer = Spool(Path(task.folder)).begin(place)
     with Rejects(place / REJECTS, task.strict) as rejects:
         for batch in registry.find_format(task.format).read(task.path, rejects, task.options):
+            if is_stopped():
+                raise Unavailable("reading was stopped")
             writer.add(batch)
         writer.end(task.name, dict(rejects.counts))
 
@@ -100,7 +105,7 @@ def _read(spool: Spool, place: Path, source: SourceFile, files: Files, readers: 
 
 
 def _count_processes(files: Files, sources: list[SourceFile]) -> int:
-    """Return in how many processes the files are read; 0 to read them here."""
+    """Return in how many processes the files are read, of which this is one; 0 to read them here."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = min(cores, len(sources), MOST_PROCESSES)
     is_little = sum(map(_size, sources)) < FEW_BYTES if files.fetch is None else len(sources) < FEW_FILES
@@ -115,21 +120,22 @@ def _size(source: SourceFile) -> int:
 
 
 class _Readers:
-    """Processes that read files, started when they are wanted. Without any, files are read here."""
+    """Processes that read files, started when they are wanted: one fewer than `count`, as this one reads too."""
 
     def __init__(self, count: int):
         self.count = count
-        self._here = threading.local()
+        self._thread = threading.local()
         self._processes: list[subprocess.Popen[bytes]] = []
         self._lock = threading.Lock()
         self._is_stopped = False
+        self._has_reader_here = False
 
     def read(self, task: Task) -> None:
         """Read a file, in the process of this thread. Raises what its reader raises, Unavailable when that ends."""
-        if not self.count:
-            read_file(task)
-            return
         process = self._process()
+        if process is None:
+            read_file(task, lambda: self._is_stopped)
+            return
         try:
             write_message(process.stdin, msgspec.msgpack.encode(task))
             reply = read_message(process.stdout)
@@ -159,20 +165,25 @@ class _Readers:
                     if pipe is not None:
                         pipe.close()
 
-    def _process(self) -> subprocess.Popen[bytes]:
-        process: subprocess.Popen[bytes] | None = getattr(self._here, "process", None)
-        if process is None:
+    def _process(self) -> subprocess.Popen[bytes] | None:
+        """Return the process that reads for this thread; None for the one thread that reads here."""
+        if not hasattr(self._thread, "process"):
             with self._lock:
                 if self._is_stopped:
                     raise Unavailable("reading was stopped")
-                process = start_python(
-                    "ingest.formats.reading_process",
-                    environment=KEEP_MEMORY,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                )
-                self._processes.append(process)
-            self._here.process = process
+                self._thread.process = self._start() if self._has_reader_here else None
+                self._has_reader_here = True
+        process: subprocess.Popen[bytes] | None = self._thread.process
+        return process
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        process = start_python(
+            "ingest.formats.reading_process",
+            environment=KEEP_MEMORY,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self._processes.append(process)
         return process
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import datetime
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy
 import pyarrow
-import pyarrow.compute
 
 import featurestore
 from featurestore import BadRequest, Conflict
-from ingest.formats.joining.example_rows import SHARD_FEATURES
+from ingest.formats.joining.example_rows import SHARD_FEATURES, reach_of
+from ingest.formats.joining.spool import DictionarySpool
 
 if TYPE_CHECKING:
     from featurestore import Dictionary, Store
@@ -115,37 +115,43 @@ def guess_layer(source: str) -> int | None:
     return int(match[1]) if match else None
 
 
+def read_new_features(spool: DictionarySpool, shard: int | None = None) -> pyarrow.Table | None:
+    """Return the imported rows of a shard, or of all, ordered by feature with int32 numbers; None where there are none.
+
+    Of a feature that several files have, it is the row of the last one.
+    """
+    features = spool.table("features", None if shard is None else reach_of(shard))
+    if features is None:
+        return None
+    number = features["feature"].to_numpy()
+    _, last = numpy.unique(number[::-1], return_index=True)
+    if len(last) < len(number) or (numpy.diff(number) < 0).any():
+        features = features.take(pyarrow.array(len(number) - 1 - last))
+    at = features.column_names.index("feature")
+    return features.set_column(at, "feature", features["feature"].cast(pyarrow.int32()))
+
+
 def merge_features(
-    store: Store, dictionary: str, known: Dictionary | None, new: pyarrow.Table | None, d_sae: int
-) -> Iterator[tuple[int, pyarrow.Table]]:
-    """Yield the number of each shard and its rows of stored.features: imported ones, else those the store has.
+    store: Store, dictionary: str, known: Dictionary | None, new: pyarrow.Table | None, shard: int
+) -> pyarrow.Table | None:
+    """Return a shard's rows of stored.features: imported ones, else those the store has; None where there are none.
 
     The writer adds rows of nulls for the other features.
     """
-    for first in range(0, d_sae, SHARD_FEATURES):
-        last = min(first + SHARD_FEATURES, d_sae)
-        tables = []
-        taken = numpy.zeros(last - first, bool)
-        if new is not None:
-            part = take_range(new, first, last)
-            taken[part["feature"].to_numpy() - first] = True
-            tables.append(part.drop_columns([name for name in ("dictionary",) if name in part.column_names]))
-        if known is not None and first < known.d_sae:
-            old = read_features(store, dictionary, first, last)
-            keep = ~taken[old["feature"].to_numpy() - first]
-            tables.append(old.filter(pyarrow.array(keep)))
-        tables = [table for table in tables if table.num_rows]
-        if tables:
-            rows = pyarrow.concat_tables(tables, promote_options="permissive")
-            yield first // SHARD_FEATURES, rows.append_column("dictionary", pyarrow.array([dictionary] * rows.num_rows))
-
-
-def take_range(table: pyarrow.Table, first: int, last: int) -> pyarrow.Table:
-    """Return the rows of features first .. last - 1, with int32 numbers."""
-    feature = table["feature"].to_numpy()
-    part = table.filter(pyarrow.array((feature >= first) & (feature < last)))
-    at = part.column_names.index("feature")
-    return part.set_column(at, "feature", part["feature"].cast(pyarrow.int32()))
+    first = shard * SHARD_FEATURES
+    tables = []
+    taken = numpy.zeros(SHARD_FEATURES, bool)
+    if new is not None:
+        taken[new["feature"].to_numpy() - first] = True
+        tables.append(new.drop_columns([name for name in ("dictionary",) if name in new.column_names]))
+    if known is not None and first < known.d_sae:
+        old = read_features(store, dictionary, first, first + SHARD_FEATURES)
+        tables.append(old.filter(pyarrow.array(~taken[old["feature"].to_numpy() - first])))
+    tables = [table for table in tables if table.num_rows]
+    if not tables:
+        return None
+    rows = pyarrow.concat_tables(tables, promote_options="permissive")
+    return rows.append_column("dictionary", pyarrow.array([dictionary] * rows.num_rows))
 
 
 def read_features(store: Store, dictionary: str, first: int, last: int) -> pyarrow.Table:
@@ -157,18 +163,12 @@ def read_features(store: Store, dictionary: str, first: int, last: int) -> pyarr
     return store.sql(statement, {"dictionary": dictionary, "first": first, "last": last}).to_arrow()
 
 
-def count_changed(store: Store, dictionary: str, new: pyarrow.Table) -> int:
-    """Return how many imported features have other statistics than the store's."""
-    largest = int(pyarrow.compute.max(new["feature"]).as_py())
-    changed = 0
-    for first in range(0, largest + 1, SHARD_FEATURES):
-        part = take_range(new, first, first + SHARD_FEATURES).sort_by("feature")
-        if not part.num_rows:
-            continue
-        old = read_features(store, dictionary, first, first + SHARD_FEATURES)
-        wanted = pyarrow.array(numpy.isin(old["feature"].to_numpy(), part["feature"].to_numpy()))
-        changed += _count_different(part, old.filter(wanted))
-    return changed
+def count_changed(store: Store, dictionary: str, new: pyarrow.Table, shard: int) -> int:
+    """Return how many imported features of a shard have other statistics than the store's."""
+    first = shard * SHARD_FEATURES
+    old = read_features(store, dictionary, first, first + SHARD_FEATURES)
+    wanted = pyarrow.array(numpy.isin(old["feature"].to_numpy(), new["feature"].to_numpy()))
+    return _count_different(new, old.filter(wanted))
 
 
 def _count_different(new: pyarrow.Table, old: pyarrow.Table) -> int:

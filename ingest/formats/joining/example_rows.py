@@ -11,7 +11,7 @@ import numpy
 import pyarrow
 import pyarrow.compute
 
-from ingest.formats.joining.spool import DictionarySpool
+from ingest.formats.joining.spool import DictionarySpool, Reach, keep_within
 from ingest.formats.records.windows import Packed, hash_windows
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class ExcerptCorpus(NamedTuple):
     lengths: numpy.ndarray  # (documents,) int32
     stream: numpy.ndarray  # (tokens,) int32, mapped from a file
     documents: list[numpy.ndarray]  # of each batch of windows, the number of each one's document
+    digest: str  # of the windows, the features that they are of and their activations
 
     def write(self, writer: Writer) -> None:
         """Add the corpus and its tokenizer, unless the store has them."""
@@ -60,12 +61,15 @@ def collect_corpus(spool: DictionarySpool, folder: Path) -> ExcerptCorpus:
     pieces = pyarrow.array([], pyarrow.binary())
     lengths, hashes = [numpy.zeros(0, numpy.int64)], [numpy.zeros((0, 2), numpy.uint64)]
     path = folder / "tokens.i4"
+    of_windows = hashlib.sha256()
     with open(path, "wb") as file:
         for packed, numbers, known_pieces in _number_pieces(spool):
             pieces = known_pieces
             ids = numbers.take(packed.rows["tokens"].combine_chunks().values.to_numpy())
             lengths.append(packed.rows["length"].to_numpy().astype(numpy.int64))
             hashes.append(hash_windows(ids, lengths[-1]))
+            for column in (hashes[-1], packed.rows["feature"].to_numpy(), packed.rows["activation"].to_numpy()):
+                of_windows.update(numpy.ascontiguousarray(column).data)
             ids.tofile(file)
     listed = pieces.to_pylist()
     tokenizer = hashlib.sha256(b"".join(_frame(piece) for piece in listed)).hexdigest()[:16]
@@ -79,7 +83,8 @@ def collect_corpus(spool: DictionarySpool, folder: Path) -> ExcerptCorpus:
     digest = hashlib.sha256(stream.data).digest()
     corpus = hashlib.sha256(tokenizer.encode() + length.tobytes() + digest).hexdigest()[:16]
     parts = numpy.split(documents, numpy.cumsum([len(part) for part in lengths[1:]])[:-1])
-    return ExcerptCorpus(corpus, tokenizer, listed, length, stream, parts)
+    of_windows.update(tokenizer.encode())
+    return ExcerptCorpus(corpus, tokenizer, listed, length, stream, parts, of_windows.hexdigest()[:16])
 
 
 def number_windows(hashes: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
@@ -124,29 +129,38 @@ def _number_pieces(spool: DictionarySpool) -> Iterator[tuple[Packed, numpy.ndarr
             yield packed, codes[begin:end], known
 
 
-def make_example_rows(
-    spool: DictionarySpool, corpus: ExcerptCorpus, dictionary: str
-) -> Iterator[tuple[int, pyarrow.Table]]:
-    """Yield the number of each shard and its rows of stored.examples, ranked within each feature's band."""
-    by_shard: dict[int, list[pyarrow.Table]] = {}
-    for packed, documents in zip(spool.windows(), corpus.documents, strict=True):
-        rows = packed.rows.drop_columns(["tokens"]).append_column("document", pyarrow.array(documents))
-        shards = rows["feature"].to_numpy() // SHARD_FEATURES
-        for shard in numpy.unique(shards).tolist():
-            part = rows if (shards == shard).all() else rows.filter(pyarrow.array(shards == shard))
-            by_shard.setdefault(shard, []).append(part)
-    for shard in sorted(by_shard):
-        rows = pyarrow.concat_tables(by_shard.pop(shard)).unify_dictionaries().combine_chunks()
-        count = rows.num_rows
-        columns = {name: rows[name] for name in ("feature", "document", "position", *COPIED)}
-        columns |= {
-            "dictionary": pyarrow.array([dictionary] * count, pyarrow.string()),
-            "corpus": pyarrow.array([corpus.id] * count, pyarrow.string()),
-            "start": numpy.zeros(count, numpy.int32),
-            "band": rows["band"].combine_chunks().cast(pyarrow.string()),
-            "rank": _rank(rows),
-        }
-        yield shard, pyarrow.table(columns)
+def list_shards(spool: DictionarySpool) -> list[int]:
+    """Return the numbers of the shards between the smallest and the largest feature that windows are of."""
+    shards: set[int] = set()
+    for reach in spool.window_reaches():
+        shards |= set(range(reach.first // SHARD_FEATURES, reach.last // SHARD_FEATURES + 1))
+    return sorted(shards)
+
+
+def make_example_rows(spool: DictionarySpool, corpus: ExcerptCorpus, dictionary: str, shard: int) -> pyarrow.Table:
+    """Return a shard's rows of stored.examples, ranked within each feature's band."""
+    within = reach_of(shard)
+    parts = []
+    for number, reach in enumerate(spool.window_reaches()):
+        if reach.first <= within.last and within.first <= reach.last:
+            rows = spool.windows_without_tokens(number)
+            parts.append(keep_within(rows.append_column("document", pyarrow.array(corpus.documents[number])), within))
+    rows = pyarrow.concat_tables(parts).unify_dictionaries().combine_chunks()
+    count = rows.num_rows
+    columns = {name: rows[name] for name in ("feature", "document", "position", *COPIED)}
+    columns |= {
+        "dictionary": pyarrow.array([dictionary] * count, pyarrow.string()),
+        "corpus": pyarrow.array([corpus.id] * count, pyarrow.string()),
+        "start": numpy.zeros(count, numpy.int32),
+        "band": rows["band"].combine_chunks().cast(pyarrow.string()),
+        "rank": _rank(rows),
+    }
+    return pyarrow.table(columns)
+
+
+def reach_of(shard: int) -> Reach:
+    """Return the features of a shard."""
+    return Reach(shard * SHARD_FEATURES, (shard + 1) * SHARD_FEATURES - 1)
 
 
 def _rank(rows: pyarrow.Table) -> numpy.ndarray:

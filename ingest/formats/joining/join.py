@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
 import datetime
-import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy
 import pyarrow
-import pyarrow.compute
 
 import featurestore
 from featurestore import BadRequest, Conflict
 from ingest.formats.joining import dictionary_rows, label_rows, mixed_layers
-from ingest.formats.joining.example_rows import SHARD_FEATURES, ExcerptCorpus, collect_corpus, make_example_rows
+from ingest.formats.joining.example_rows import (
+    SHARD_FEATURES,
+    ExcerptCorpus,
+    collect_corpus,
+    list_shards,
+    make_example_rows,
+)
 from ingest.formats.joining.report import DictionaryChange
 from ingest.formats.joining.spool import DictionarySpool
 
@@ -48,7 +55,7 @@ def join_dictionary(
     join.change.d_sae = d_sae
     if join.known is None or join.known.origin == "import":
         join.write_statistics(facts | {"d_sae": d_sae}, {"d_sae": "stated" if is_stated else "counted"})
-    elif join.features is not None or spool.has_windows():
+    elif spool.has("features") or spool.has("windows"):
         join.change.notes += (OWN_STATISTICS,)
     join.write_labels(at, check_words)
     join.write_vectors(d_sae)
@@ -64,72 +71,91 @@ class _Join:
         self.known: Dictionary | None = next(
             (row for row in store.dictionaries() if row.dictionary == dictionary), None
         )
-        self.features = _keep_last(spool.table("features"))
         self._labels, self._scores = spool.table("labels"), spool.table("scores")
         self._vectors = spool.vectors()
         self.change = DictionaryChange(dictionary, "new" if self.known is None else "unchanged", 0)
 
     def find_largest(self) -> int:
         """Return the largest feature of any table. Raises BadRequest when there is no row at all."""
-        tables = [table for table in (self.features, self._labels, self._scores) if table is not None]
-        numbers = [int(pyarrow.compute.max(table["feature"]).as_py()) for table in tables]
-        numbers += [int(features.max()) for features, _ in self._vectors]
-        numbers += [int(packed.rows["feature"].to_numpy().max()) for packed in self._spool.windows()]
-        if not numbers:
+        largest = self._spool.find_largest()
+        if largest < 0:
             raise BadRequest(f"the files hold nothing of {self._dictionary}")
-        return max(numbers)
+        return largest
 
     def write_statistics(self, facts: dict[str, Any], remembered: dict[str, Any]) -> None:
         """Write the dictionary's row, its features and its examples, where they are not what the store has."""
         known, change = self.known, self.change
         before = dictionary_rows.read_import(known)
-        has_windows = self._spool.has_windows()
-        corpus = collect_corpus(self._spool, self._folder) if has_windows else None
-        change.features = 0 if self.features is None else self.features.num_rows
-        if self.features is not None and known is not None:
-            change.changed_features = dictionary_rows.count_changed(self._store, self._dictionary, self.features)
-        examples = {} if corpus is None else dict(make_example_rows(self._spool, corpus, self._dictionary))
-        change.examples = sum(rows.num_rows for rows in examples.values())
-        digest = _digest(corpus, examples) if corpus else before.get("examples")
-        new_examples = bool(examples) and digest != before.get("examples") and not self._has_examples(examples)
+        corpus = collect_corpus(self._spool, self._folder) if self._spool.has("windows") else None
+        shards = range(-(-facts["d_sae"] // SHARD_FEATURES))
+        if known is not None:
+            self._count_features(shards)
+        change.examples = 0 if corpus is None else sum(map(len, corpus.documents))
+        digest = before.get("examples") if corpus is None else corpus.digest
+        new_examples = corpus is not None and digest != before.get("examples") and not self._has_examples(corpus)
         grown = known is not None and facts["d_sae"] > known.d_sae
         if not (known is None or grown or change.changed_features or new_examples):
             return
         change.state = "new" if known is None else "changed"
         if corpus is not None and new_examples:
-            corpus.write(self._writer)
             facts = facts | {"corpus": corpus.id, "tokenizer": corpus.tokenizer}
-            self._write_examples(examples)
         row = dictionary_rows.make_row(self._dictionary, known, facts, before | remembered | {"examples": digest})
-        self._writer.remove("dictionaries", self._dictionary)
-        self._writer.add("dictionaries", row, key=self._dictionary)
-        if known is None or grown or change.changed_features:
-            self._write_features(facts["d_sae"])
+        with self._writing_examples(corpus if new_examples else None):
+            if corpus is not None and new_examples:
+                corpus.write(self._writer)
+            self._writer.remove("dictionaries", self._dictionary)
+            self._writer.add("dictionaries", row, key=self._dictionary)
+            if known is None or grown or change.changed_features:
+                self._write_features(shards)
 
-    def _write_features(self, d_sae: int) -> None:
+    def _count_features(self, shards: range) -> None:
+        """Count the imported features, and those of them that the store has otherwise."""
+        for shard in shards:
+            new = dictionary_rows.read_new_features(self._spool, shard)
+            if new is not None:
+                self.change.features += new.num_rows
+                self.change.changed_features += dictionary_rows.count_changed(self._store, self._dictionary, new, shard)
+
+    def _write_features(self, shards: range) -> None:
         for table in ("features", "feature_rows"):
             self._writer.remove(table, self._dictionary)
-        for shard, rows in dictionary_rows.merge_features(
-            self._store, self._dictionary, self.known, self.features, d_sae
-        ):
-            self._writer.add("features", rows, key=self._dictionary, shard=shard)
+        for shard in shards:
+            new = dictionary_rows.read_new_features(self._spool, shard)
+            if self.known is None and new is not None:
+                self.change.features += new.num_rows
+            rows = dictionary_rows.merge_features(self._store, self._dictionary, self.known, new, shard)
+            if rows is not None:
+                self._writer.add("features", rows, key=self._dictionary, shard=shard)
 
-    def _write_examples(self, examples: dict[int, pyarrow.Table]) -> None:
-        """Write examples; features that were not imported this time keep those they have."""
+    @contextlib.contextmanager
+    def _writing_examples(self, corpus: ExcerptCorpus | None) -> Iterator[None]:
+        """Write examples in a thread of their own meanwhile; features that were not imported keep those they have."""
+        if corpus is None:
+            yield
+            return
         for table in ("examples", "example_rows"):
             self._writer.remove(table, self._dictionary)
-        shards = set(examples)
+        helper = self._writer.helper()
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            parts = pool.submit(helper.make, lambda writer: self._write_examples(writer, corpus))
+            yield
+            self._writer.adopt(parts.result())
+
+    def _write_examples(self, writer: Writer, corpus: ExcerptCorpus) -> None:
+        imported = list_shards(self._spool)
+        shards = set(imported)
         if self.known is not None:
             shards |= set(range(-(-self.known.d_sae // SHARD_FEATURES)))
         for shard in sorted(shards):
-            new, old = examples.get(shard), self._read_examples(shard)
+            new = make_example_rows(self._spool, corpus, self._dictionary, shard) if shard in imported else None
+            old = self._read_examples(shard)
             tables = [] if new is None else [new]
             if old is not None and old.num_rows:
                 replaced = numpy.zeros(0) if new is None else new["feature"].to_numpy()
                 tables.append(old.filter(pyarrow.array(~numpy.isin(old["feature"].to_numpy(), replaced))))
             rows = pyarrow.concat_tables(tables, promote_options="permissive") if tables else None
             if rows is not None and rows.num_rows:
-                self._writer.add("examples", rows, key=self._dictionary, shard=shard)
+                writer.add("examples", rows, key=self._dictionary, shard=shard)
 
     def _read_examples(self, shard: int) -> pyarrow.Table | None:
         if self.known is None:
@@ -142,9 +168,10 @@ class _Join:
             statement, {"dictionary": self._dictionary, "first": first, "last": first + SHARD_FEATURES}
         ).to_arrow()
 
-    def _has_examples(self, examples: dict[int, pyarrow.Table]) -> bool:
+    def _has_examples(self, corpus: ExcerptCorpus) -> bool:
         """Return whether the store has these examples of these features already."""
-        for shard, new in examples.items():
+        for shard in list_shards(self._spool):
+            new = make_example_rows(self._spool, corpus, self._dictionary, shard)
             old = self._read_examples(shard)
             if old is None:
                 return False
@@ -185,36 +212,23 @@ class _Join:
         widths = {part.shape[1] for _, part in self._vectors}
         if len(widths) > 1:
             raise BadRequest(f"the vectors of {self._dictionary} have several widths: {sorted(widths)}")
-        vectors = numpy.zeros((d_sae, widths.pop()), numpy.float32)  # a feature without one has a vector of zeros
-        for features, part in self._vectors:
-            vectors[features] = part
-        if self.known is not None:
-            ids = [f"{self._dictionary}/{number}" for number in range(len(vectors))]
-            there = self._store.vectors(ids)
+        width = widths.pop()
+        for first in range(0, d_sae, SHARD_FEATURES):
+            vectors = self._place_vectors(first, min(SHARD_FEATURES, d_sae - first), width)
+            if self.known is None:
+                self._writer.add_vectors(self._dictionary, vectors, shard=first // SHARD_FEATURES)
+                self.change.vectors += len(vectors)
+                continue
+            there = self._store.vectors([f"{self._dictionary}/{first + number}" for number in range(len(vectors))])
             if there.shape != vectors.shape or not numpy.array_equal(there, vectors.astype(numpy.float16)):
                 raise Conflict(
                     f"the store has other vectors of {self._dictionary}: name these with --dictionary MODEL/SOURCE"
                 )
-            return
-        self.change.vectors = len(vectors)
-        for first in range(0, d_sae, SHARD_FEATURES):
-            part = numpy.asarray(vectors[first : first + SHARD_FEATURES], dtype=numpy.float32)
-            self._writer.add_vectors(self._dictionary, part, shard=first // SHARD_FEATURES)
 
-
-def _keep_last(features: pyarrow.Table | None) -> pyarrow.Table | None:
-    """Return the rows ordered by feature; of a feature that several files have, the row of the last one."""
-    if features is None:
-        return None
-    number = features["feature"].to_numpy()
-    _, last = numpy.unique(number[::-1], return_index=True)
-    return features if len(last) == 0 else features.take(pyarrow.array(len(number) - 1 - last))
-
-
-def _digest(corpus: ExcerptCorpus, examples: dict[int, pyarrow.Table]) -> str:
-    """Return a hash of a dictionary's examples and their texts."""
-    digest = hashlib.sha256(corpus.id.encode())
-    for shard in sorted(examples):
-        for name in ("feature", "document", "rank", "activation"):
-            digest.update(numpy.ascontiguousarray(examples[shard][name].to_numpy()).tobytes())
-    return digest.hexdigest()[:16]
+    def _place_vectors(self, first: int, count: int, width: int) -> numpy.ndarray:
+        """Return the vectors of features from `first` on, (count, width) float32: zeros for a feature without one."""
+        vectors = numpy.zeros((count, width), numpy.float32)
+        for features, part in self._vectors:
+            rows = numpy.flatnonzero((features >= first) & (features < first + count))
+            vectors[features[rows] - first] = part[rows]
+        return vectors

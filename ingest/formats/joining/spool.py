@@ -12,15 +12,24 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy
 import pyarrow
+import pyarrow.compute
 import pyarrow.ipc
 
 from featurestore import Unavailable
-from ingest.formats.batches import Batch
+from ingest.formats.batches import Batch, Effects
 from ingest.formats.records.windows import Packed, pack
 
 DONE = "done.json"
 TABLES = ("features", "labels", "scores")
 GROUP = 16  # batches of windows that are held at once
+REACH = b"features"  # in the metadata of a spooled table: its smallest and its largest feature
+
+
+class Reach(NamedTuple):
+    """Features from the first to the last, which is one of them."""
+
+    first: int
+    last: int
 
 
 class FileSummary(msgspec.Struct):
@@ -117,6 +126,9 @@ class FileWriter:
 
     def _write(self, folder: Path, name: str, table: pyarrow.Table) -> None:
         options = pyarrow.ipc.IpcWriteOptions(compression="lz4")
+        if "feature" in table.column_names:
+            ends = pyarrow.compute.min_max(table["feature"]).as_py()
+            table = table.replace_schema_metadata({REACH: f"{ends['min']} {ends['max']}"})
         with pyarrow.ipc.new_file(folder / f"{name}-{self._number:06d}.arrow", table.schema, options=options) as file:
             file.write_table(table.combine_chunks())
 
@@ -124,28 +136,65 @@ class FileWriter:
 def to_table(rows: list[dict[str, Any]]) -> pyarrow.Table:
     """Return rows as a table of all their columns, with whatever types they need."""
     names = {name: None for row in rows for name in row}
-    return pyarrow.table({name: pyarrow.array([row.get(name) for row in rows]) for name in names})
+    return pyarrow.table({name: _make_column([row.get(name) for row in rows]) for name in names})
 
 
-class DictionarySpool(NamedTuple):
-    """The spooled parts of one dictionary, in the order of the files."""
+def _make_column(cells: list[Any]) -> pyarrow.Array:
+    """Return cells as a column; effects on logits, of which there are many, without a value of Python for each."""
+    if not any(isinstance(cell, Effects) for cell in cells):
+        return pyarrow.array(cells)
+    tokens, values = zip(*(cell or ([], []) for cell in cells), strict=True)
+    structs = pyarrow.StructArray.from_arrays(
+        [
+            pyarrow.array(list(itertools.chain.from_iterable(tokens)), pyarrow.string()),
+            pyarrow.array(list(itertools.chain.from_iterable(values)), pyarrow.float64()),
+        ],
+        names=["token", "value"],
+    )
+    ends = numpy.append(0, numpy.cumsum(list(map(len, tokens)))).astype(numpy.int32)
+    is_null = numpy.array([cell is None for cell in cells] + [False])
+    return pyarrow.ListArray.from_arrays(pyarrow.array(ends, mask=is_null), structs)
 
-    folders: list[Path]
 
-    def table(self, name: str) -> pyarrow.Table | None:
-        """Return the rows of one table from all files, or None."""
-        tables = [read_table(path) for path in self._files(name)]
+class DictionarySpool:
+    """The spooled parts of one dictionary, in the order of the files. Each is read when it is wanted."""
+
+    def __init__(self, folders: list[Path]):
+        self._folders = folders
+        self._reaches: dict[str, list[tuple[Path, Reach]]] = {}
+
+    def table(self, name: str, within: Reach | None = None) -> pyarrow.Table | None:
+        """Return the rows of one table from all files, or those of features `within`; None where there are none."""
+        tables = [read_table(path) for path, reach in self._files(name) if _meet(reach, within)]
+        if within is not None:
+            tables = [keep_within(table, within) for table in tables]
         tables = [table for table in tables if table.num_rows]
         return pyarrow.concat_tables(tables, promote_options="permissive") if tables else None
 
-    def has_windows(self) -> bool:
-        """Return whether there are any windows."""
-        return bool(self._files("windows"))
+    def has(self, name: str) -> bool:
+        """Return whether there are rows of a table."""
+        return bool(self._files(name))
+
+    def find_largest(self) -> int:
+        """Return the largest feature of any table; -1 without any."""
+        reaches = [reach for name in (*TABLES, "windows") for _, reach in self._files(name)]
+        return max(
+            [reach.last for reach in reaches] + [int(numbers.max()) for numbers, _ in self.vectors()], default=-1
+        )
+
+    def window_reaches(self) -> list[Reach]:
+        """Return which features the windows of each batch are of."""
+        return [reach for _, reach in self._files("windows")]
 
     def windows(self) -> Iterator[Packed]:
         """Yield the windows of each batch."""
-        for rows, pieces in zip(self._files("windows"), self._files("pieces"), strict=True):
-            yield Packed(read_table(rows), read_table(pieces)["piece"].combine_chunks())
+        for path, _ in self._files("windows"):
+            pieces = read_table(path.with_name(path.name.replace("windows", "pieces")))
+            yield Packed(read_table(path), pieces["piece"].combine_chunks())
+
+    def windows_without_tokens(self, number: int) -> pyarrow.Table:
+        """Return the windows of a batch. Their tokens, which are most of it, are not unpacked."""
+        return read_table(self._files("windows")[number][0], but="tokens")
 
     def window_groups(self) -> Iterator[list[Packed]]:
         """Yield the same in groups, of which together the pieces are numbered more quickly than one by one."""
@@ -155,15 +204,41 @@ class DictionarySpool(NamedTuple):
 
     def vectors(self) -> list[tuple[numpy.ndarray, numpy.ndarray]]:
         """Return arrays of features' numbers and of their vectors, mapped from their files."""
-        paths = [path for folder in self.folders for path in sorted(folder.glob("vectors-*.npy"))]
+        paths = [path for folder in self._folders for path in sorted(folder.glob("vectors-*.npy"))]
         numbers = [path.with_name(path.name.replace("vectors", "numbers")) for path in paths]
         return [(numpy.load(n), numpy.load(v, mmap_mode="r")) for n, v in zip(numbers, paths, strict=True)]
 
-    def _files(self, name: str) -> list[Path]:
-        return [path for folder in self.folders for path in sorted(folder.glob(f"{name}-*.arrow"))]
+    def _files(self, name: str) -> list[tuple[Path, Reach]]:
+        if name not in self._reaches:
+            paths = [path for folder in self._folders for path in sorted(folder.glob(f"{name}-*.arrow"))]
+            self._reaches[name] = [(path, _read_reach(path)) for path in paths]
+        return self._reaches[name]
 
 
-def read_table(path: Path) -> pyarrow.Table:
-    """Return a spooled table."""
+def read_table(path: Path, but: str = "") -> pyarrow.Table:
+    """Return a spooled table, without the column `but`."""
+    options = None
+    if but:
+        with pyarrow.ipc.open_file(path) as file:
+            names = file.schema.names
+        options = pyarrow.ipc.IpcReadOptions(included_fields=[n for n, name in enumerate(names) if name != but])
+    with pyarrow.memory_map(str(path)) as source, pyarrow.ipc.open_file(source, options=options) as file:
+        return file.read_all().replace_schema_metadata(None)
+
+
+def keep_within(table: pyarrow.Table, within: Reach) -> pyarrow.Table:
+    """Return the rows of a table that are of these features."""
+    feature = table["feature"].to_numpy()
+    keep = (feature >= within.first) & (feature <= within.last)
+    return table if keep.all() else table.filter(pyarrow.array(keep))
+
+
+def _read_reach(path: Path) -> Reach:
+    """Return which features a spooled table is of."""
     with pyarrow.ipc.open_file(path) as file:
-        return file.read_all()
+        first, last = (file.schema.metadata or {}).get(REACH, b"0 -1").split()
+    return Reach(int(first), int(last))
+
+
+def _meet(reach: Reach, within: Reach | None) -> bool:
+    return within is None or (reach.first <= within.last and within.first <= reach.last)

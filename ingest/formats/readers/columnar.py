@@ -11,29 +11,25 @@ import msgspec
 import numpy
 import pyarrow
 import pyarrow.compute
-import pyarrow.ipc
-import pyarrow.parquet
 
-from featurestore import BadRequest, Unavailable
-from featurestore.extension.text import first_line
+from featurestore import BadRequest
 from ingest.formats import files
 from ingest.formats.batches import Batch, Windows
 from ingest.formats.readers.labels import clean
 from ingest.formats.records import activation_tables, prompts
 from ingest.formats.records.activation_tables import NUMBER_LIST, TEXT_LIST
-from ingest.formats.records.dashboard_rows import as_object, equal_edges
+from ingest.formats.records.columnar_tables import COLUMNS, MOST_NUMBER, read_batches, read_table
+from ingest.formats.records.conforming import add_columns, conform
+from ingest.formats.records.dashboard_rows import MOST_COUNT, as_object, equal_edges
 from ingest.formats.records.windows import drop_filler
 from ingest.formats.rejects import Rejects
 
 FORMAT = "columnar"
 MANIFEST = "manifest.json"
-TABLES = ("feature_statistics", "feature_tables", "activation_histograms", "logits_histograms", "logits_tables")
-ROWS = 16_384  # activations that are read at once
 DECIMALS = 3  # to which activation rows are rounded
-MOST_NUMBER = (1 << 31) - 1  # of a layer, of prompts or of their tokens
 PARENTS = 5  # directories above a batch in which the run's files are looked for
-# What tables with other columns or types end in, wherever they are read.
-UNLIKE = (pyarrow.ArrowException, KeyError, ValueError, TypeError, AttributeError, OverflowError)
+REQUIRED = {"feature": pyarrow.int64(), "tokens": TEXT_LIST, "values": NUMBER_LIST}
+OPTIONAL = {"position": pyarrow.int64()} | dict.fromkeys(("low", "high", "share"), pyarrow.float64())
 NAMES = {  # ours: theirs in activation_rows, theirs in activation_copy_rows
     "feature": ("feature_index", "index"),
     "tokens": ("tokens", "tokens"),
@@ -43,6 +39,8 @@ NAMES = {  # ours: theirs in activation_rows, theirs in activation_copy_rows
     "high": ("bin_max", "binMax"),
     "share": ("bin_contains", "binContains"),
 }
+
+OURS = {theirs: ours for ours, names in NAMES.items() for theirs in names}
 
 
 def recognises(path: Path) -> bool:
@@ -65,22 +63,13 @@ def describe(path: str, options: Mapping[str, Any]) -> str:
 
 def read(path: str, rejects: Rejects, options: Mapping[str, Any]) -> Iterator[Batch]:
     """Yield the features, then the windows of one batch. Raises BadRequest when its tables are not what it says."""
-    try:
-        yield from _read_batch(path, rejects, options)
-    except UNLIKE as exc:
-        raise BadRequest(
-            f"{path}: its tables are not those of a dashboard ({first_line(exc, 200)}): fetch it again, or leave it out"
-        ) from None
-
-
-def _read_batch(path: str, rejects: Rejects, options: Mapping[str, Any]) -> Iterator[Batch]:
     folder = Path(path).parent
     if not (folder.parent / MANIFEST).is_file():
         rejects.add(path, "the batch", "it was not written to its end: its root manifest is missing")
         return
     manifest = _read_manifest(Path(path))
     dictionary, facts = _dictionary(Path(path), options)
-    tables = {name: _read_table(folder, manifest, name) for name in TABLES}
+    tables = {name: _read_table(folder, manifest, name) for name in COLUMNS}
     if tables["feature_statistics"] is None:
         raise BadRequest(f"{path}: it names no table feature_statistics")
     features, counted = _make_features(path, tables)
@@ -88,6 +77,7 @@ def _read_batch(path: str, rejects: Rejects, options: Mapping[str, Any]) -> Iter
         facts |= {"tokens_counted": counted}
     yield Batch(dictionary, facts, features=features)
     prompts_file = prompts.find_file(folder.parent.parent)
+    problem = "" if prompts_file is None else prompts.find_problem(prompts_file)
     for table, first in _activations(folder, manifest):
         reasons = activation_tables.find_problems(table)
         for row, reason in sorted(reasons.items()):
@@ -98,22 +88,19 @@ def _read_batch(path: str, rejects: Rejects, options: Mapping[str, Any]) -> Iter
             table = table.filter(pyarrow.array(keep))
         windows, dropped = drop_filler(activation_tables.make_windows(table))
         if prompts_file is not None and windows.size:
-            windows, unknown, reason = _name_prompts(windows, prompts_file)
-            dropped = dropped | {reason: unknown}
+            if problem:
+                dropped = dropped | {f"windows without the number of their prompt: {problem}": windows.size}
+            else:
+                windows, unknown = _name_prompts(windows, prompts_file)
+                dropped = dropped | {f"windows whose prompt is not in {prompts_file.name}": unknown}
         yield Batch(dictionary, windows=windows, dropped=dropped)
 
 
-def _name_prompts(windows: Windows, file: Path) -> tuple[Windows, int, str]:
-    """Return the windows with the number of their prompt among what else is known, how many have none, and why.
-
-    A file of prompts that cannot be read here leaves all without: nothing else needs it.
-    """
-    try:
-        numbers = prompts.match_prompts(windows, file).tolist()
-    except (BadRequest, Unavailable) as exc:
-        return windows, windows.size, f"windows without the number of their prompt: {exc}"
+def _name_prompts(windows: Windows, file: Path) -> tuple[Windows, int]:
+    """Return the windows with the number of their prompt among what else is known, and how many have none."""
+    numbers = prompts.match_prompts(windows, file).tolist()
     extra = [f'{{"prompt":{number}}}' if number >= 0 else None for number in numbers]
-    return windows._replace(extra=extra), numbers.count(-1), f"windows whose prompt is not in {file.name}"
+    return windows._replace(extra=extra), numbers.count(-1)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -184,27 +171,9 @@ def _place(folder: Path, manifest: Mapping[str, Any], name: str) -> Path | None:
     return folder / file
 
 
-def _batches(place: Path) -> Iterator[pyarrow.RecordBatch]:
-    try:
-        if place.suffix == ".parquet":
-            yield from pyarrow.parquet.ParquetFile(place).iter_batches(ROWS)
-        else:
-            with pyarrow.memory_map(str(place)) as source, pyarrow.ipc.open_file(source) as file:
-                for number in range(file.num_record_batches):
-                    yield file.get_batch(number)
-    except (pyarrow.ArrowException, OSError) as exc:
-        raise BadRequest(f"{place} cannot be read: {str(exc).splitlines()[0]}") from None
-
-
 def _read_table(folder: Path, manifest: Mapping[str, Any], name: str) -> pyarrow.Table | None:
     place = _place(folder, manifest, name)
-    if place is None:
-        return None
-    table = pyarrow.Table.from_batches(list(_batches(place))).sort_by("feature_index")
-    promised = as_object(manifest.get("row_counts")).get(name)
-    if promised is not None and promised != table.num_rows:
-        raise BadRequest(f"{place} has {table.num_rows:,} rows, its manifest says {promised!r:.40}: fetch it again")
-    return table
+    return None if place is None else read_table(place, name, as_object(manifest.get("row_counts")).get(name))
 
 
 def _make_features(path: str, tables: Mapping[str, pyarrow.Table | None]) -> tuple[pyarrow.Table, int]:
@@ -217,20 +186,20 @@ def _make_features(path: str, tables: Mapping[str, pyarrow.Table | None]) -> tup
             raise BadRequest(f"{path}: {name} has other features than feature_statistics")
     columns: dict[str, Any] = {"feature": index.cast(pyarrow.int32())}
     counted = 0
-    most = statistics["max"].to_numpy().astype(numpy.float32)
+    with numpy.errstate(over="ignore"):
+        most = statistics["max"].to_numpy().astype(numpy.float32)
     columns["max_activation"] = pyarrow.array(most, mask=~(numpy.isfinite(most) & (most > 0)))
     if {"positive_count", "valid_count"} <= set(statistics.column_names):
         active, valid = (_read_counts(path, statistics, name) for name in ("positive_count", "valid_count"))
         columns |= {"active_tokens": active, "density": active / numpy.maximum(valid, 1)}
         counted = int(valid.max()) if len(valid) else 0
     else:
-        name = "positive_density" if "positive_density" in statistics.column_names else "frac_nonzero"
-        columns["density"] = statistics[name].cast(pyarrow.float64())
+        columns["density"] = _read_density(statistics)
     for name, column in (("activation_histograms", "histogram"), ("logits_histograms", "logit_histogram")):
         if tables[name] is not None:
             columns |= _histogram(tables[name], column)
     if tables["logits_tables"] is not None:
-        columns |= _logits(tables["logits_tables"])
+        columns |= _logits(path, tables["logits_tables"])
     if tables["feature_tables"] is not None:
         rows = tables["feature_tables"].drop_columns(["feature_index"]).to_pylist()
         said = [{name: value for name, value in row.items() if value} for row in rows]
@@ -240,7 +209,7 @@ def _make_features(path: str, tables: Mapping[str, pyarrow.Table | None]) -> tup
 
 def _read_counts(path: str, statistics: pyarrow.Table, name: str) -> numpy.ndarray:
     """Return a column of counts, int64. Raises BadRequest where a row has none."""
-    counts = statistics[name].cast(pyarrow.int64())
+    counts = statistics[name]
     wrong = counts.filter(pyarrow.compute.less(counts, 0).fill_null(True))
     if len(wrong):
         raise BadRequest(f"{path}: {name} of feature_statistics is {wrong[0].as_py()} for a feature, which is no count")
@@ -248,27 +217,45 @@ def _read_counts(path: str, statistics: pyarrow.Table, name: str) -> numpy.ndarr
     return numbers
 
 
+def _read_density(statistics: pyarrow.Table) -> pyarrow.Array:
+    """Return the share of tokens on which each feature is active; null where it is not said, or no share."""
+    names = [name for name in ("positive_density", "frac_nonzero") if name in statistics.column_names]
+    density = statistics[names[0]].to_numpy() if names else numpy.full(statistics.num_rows, numpy.nan)
+    return pyarrow.array(density, mask=~((density >= 0) & (density <= 1)))
+
+
 def _histogram(table: pyarrow.Table, column: str) -> dict[str, Any]:
     """Return a histogram and its two edges; null where bars are no counts between edges."""
     counts: list[list[int] | None] = []
     edges: list[list[float] | None] = []
     for heights, centres in zip(table["bar_heights"].to_pylist(), table["bar_values"].to_pylist(), strict=True):
-        ends = equal_edges(centres) if heights and centres and len(heights) == len(centres) else None
+        is_whole = bool(heights) and all(_is_count(height) for height in heights)
+        are_centres = is_whole and len(centres or ()) == len(heights) and None not in centres
+        ends = equal_edges(centres) if are_centres else None
         counts.append([int(height) for height in heights] if ends else None)
         edges.append(ends)
-    return {column: pyarrow.array(counts), f"{column}_edges": pyarrow.array(edges, pyarrow.list_(pyarrow.float64()))}
+    return {
+        column: pyarrow.array(counts, pyarrow.list_(pyarrow.int64())),
+        f"{column}_edges": pyarrow.array(edges, pyarrow.list_(pyarrow.float64())),
+    }
 
 
-def _logits(table: pyarrow.Table) -> dict[str, Any]:
-    """Return the tables of logits: token ids and effects, without texts."""
+def _is_count(height: float | None) -> bool:
+    return height is not None and 0 <= height <= MOST_COUNT and height == int(height)
+
+
+def _logits(path: str, table: pyarrow.Table) -> dict[str, Any]:
+    """Return the tables of logits: token ids and effects, without texts. Raises BadRequest where they do not pair."""
     columns = {}
     for theirs, ours in (("top", "top_logits"), ("bottom", "bottom_logits")):
-        ids, values = table[f"{theirs}_token_ids"].combine_chunks(), table[f"{theirs}_logits"].combine_chunks()
+        ids, values = (table[f"{theirs}_{name}"].combine_chunks() for name in ("token_ids", "logits"))
+        lengths = [pyarrow.compute.list_value_length(column).fill_null(0) for column in (ids, values)]
+        if not lengths[0].equals(lengths[1]) or ids.flatten().null_count or values.flatten().null_count:
+            raise BadRequest(f"{path}: {theirs}_token_ids and {theirs}_logits of logits_tables do not belong together")
         flat = [pyarrow.nulls(len(ids.flatten()), pyarrow.string()), values.flatten().cast(pyarrow.float32())]
-        structs = pyarrow.StructArray.from_arrays(
-            [*flat, ids.flatten().cast(pyarrow.int32())], names=["token", "value", "id"]
-        )
-        columns[ours] = pyarrow.ListArray.from_arrays(ids.offsets.cast(pyarrow.int32()), structs)
+        structs = pyarrow.StructArray.from_arrays([*flat, ids.flatten()], names=["token", "value", "id"])
+        ends = numpy.append(0, numpy.cumsum(lengths[0].to_numpy())).astype(numpy.int32)
+        columns[ours] = pyarrow.ListArray.from_arrays(pyarrow.array(ends), structs)
     return columns
 
 
@@ -279,11 +266,12 @@ def _activations(folder: Path, manifest: Mapping[str, Any]) -> Iterator[tuple[py
         if place is None or not place.is_file():
             continue
         first = 0
-        for batch in _batches(place):
-            columns = {
-                ours: batch.column(theirs[at]) for ours, theirs in NAMES.items() if theirs[at] in batch.schema.names
-            }
-            columns |= {"tokens": columns["tokens"].cast(TEXT_LIST), "values": columns["values"].cast(NUMBER_LIST)}
-            yield pyarrow.table(columns), first
+        for batch in read_batches(place):
+            given = pyarrow.Table.from_batches([batch])
+            columns = conform(given, {NAMES[ours][at]: type_ for ours, type_ in REQUIRED.items()}, place)
+            others = {NAMES[ours][at]: type_ for ours, type_ in OPTIONAL.items()}
+            columns = add_columns(columns, conform(given, others, place, optional=True))
+            columns = columns.rename_columns([OURS[name] for name in columns.column_names])
+            yield columns, first
             first += batch.num_rows
         return

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from featurestore import BadRequest, NotFound, Unavailable
-from ingest.formats import bucket, files
+from ingest.formats import files
 from ingest.formats.batches import Batch, SourceFile
 from ingest.formats.readers import neuronpedia_rows as rows
 from ingest.formats.rejects import Rejects
@@ -62,6 +62,8 @@ def list_remote(
 
     Raises NotFound when there are none, Unavailable when the listing lacks batches or does not end.
     """
+    from ingest.formats import bucket  # with what speaks HTTP, which no process that reads files needs
+
     address = (options.get("bucket") or BUCKET).rstrip("/")
     prefix = f"v1/{path}/"
     entries = {entry.key.removeprefix(prefix): entry for entry in bucket.list_entries(address, prefix)}

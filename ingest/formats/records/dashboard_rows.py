@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from ingest.formats.batches import Effects
 from ingest.formats.records.pieces import plain_text
 
 # Lists that the store has no columns for. Correlated features were looked for in one batch of features alone.
@@ -123,7 +124,7 @@ def _add_histogram(
     row[f"{column}_edges"] = edges
 
 
-def _logits(record: Mapping[str, Any], sign: str) -> list[dict[str, Any]] | None:
+def _logits(record: Mapping[str, Any], sign: str) -> Effects | None:
     texts, values = record.get(f"{sign}_str"), numbers(record, f"{sign}_values")
     if texts is None:
         return None
@@ -131,4 +132,6 @@ def _logits(record: Mapping[str, Any], sign: str) -> list[dict[str, Any]] | None
         raise BadRecord(f"its {sign}_str is no list of texts")
     if len(texts) != len(values):
         raise BadRecord(f"its {sign}_str and {sign}_values have different lengths")
-    return [{"token": plain_text(text), "value": value} for text, value in zip(texts, values, strict=True)]
+    if "▁" in "".join(texts):
+        texts = list(map(plain_text, texts))
+    return Effects(texts, values)

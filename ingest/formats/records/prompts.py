@@ -27,6 +27,16 @@ def find_file(folder: Path) -> Path | None:
     return next((file for file in sorted(folder.glob("tokens_*.pt")) if NAME.fullmatch(file.name)), None)
 
 
+@functools.lru_cache(64)
+def find_problem(path: Path) -> str:
+    """Return why a file of prompts cannot be read here, "" if it can. It is tried once for all batches beside it."""
+    try:
+        read_prompts(path)
+    except (BadRequest, Unavailable) as exc:
+        return str(exc)
+    return ""
+
+
 @functools.lru_cache(2)
 def read_prompts(path: Path) -> numpy.ndarray:
     """Return token ids, (prompts, tokens) int64. Raises BadRequest for a file that holds something else."""

@@ -10,9 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 import featurestore
-from featurestore import BadRequest, Conflict, NotFound
+from featurestore import BadRequest, Conflict, NotFound, Unavailable
 from ingest.cli.import_files import import_files
 from ingest.formats.joining.spool import Spool
+from ingest.formats.records import prompts
 from tests.ingest.formats import foreign_files
 
 
@@ -403,10 +404,17 @@ def test_a_row_count_that_is_no_number_is_refused(tmp_path):
     [
         ("feature_statistics", "valid_count", [None] * 3, "valid_count of feature_statistics is None"),
         ("feature_statistics", "positive_count", [1, 2, -5], "positive_count of feature_statistics is -5"),
-        ("feature_statistics", "max", ["x"] * 3, "its tables are not those of a dashboard"),
-        ("feature_statistics", "feature_index", None, "its tables are not those of a dashboard"),
-        ("logits_tables", "bottom_logits", ["x"] * 3, "its tables are not those of a dashboard"),
-        ("activation_histograms", "bar_heights", [7, 7, 7], "its tables are not those of a dashboard"),
+        ("feature_statistics", "max", ["x"] * 3, "statistics.parquet is no table .* column max is string, not double"),
+        ("feature_statistics", "feature_index", None, "statistics.parquet is no table .* has no column feature_index"),
+        ("feature_statistics", "feature_index", [0, 1, 1], "statistics.parquet has feature 1 twice"),
+        ("feature_statistics", "feature_index", [0, 1, 1 << 40], "feature_index is 1099511627776 in a row"),
+        ("logits_tables", "bottom_logits", ["x"] * 3, "its column bottom_logits is string, not list"),
+        ("logits_tables", "bottom_logits", [[0.5] * 9] * 3, "bottom_token_ids and bottom_logits .* do not belong"),
+        ("logits_tables", "top_token_ids", [[1 << 40]] * 3, "its column top_token_ids has a value that is no list"),
+        ("activation_histograms", "bar_heights", [7, 7, 7], "its column bar_heights is int64, not list"),
+        ("activation_rows", "tokens", [1.5] * 9, "its column tokens is double, not list"),
+        ("activation_rows", "values", None, "has no column values"),
+        ("activation_rows", "bin_min", ["x"] * 9, "its column bin_min is string, not double"),
     ],
 )
 def test_tables_with_other_columns_are_refused(tmp_path, file, column, cells, message):
@@ -414,10 +422,47 @@ def test_tables_with_other_columns_are_refused(tmp_path, file, column, cells, me
     path = next(folder.rglob(f"{file}.parquet"))
     table = pyarrow.parquet.read_table(path)
     table = table.drop_columns([column])
+    cells = None if cells is None else cells[: table.num_rows]
     pyarrow.parquet.write_table(table if cells is None else table.append_column(column, [cells]), path)
     with pytest.raises(BadRequest, match=message):
         run_import("columnar", folder, store=store)
     assert not store.exists()
+
+
+def test_a_mistake_of_ours_is_no_fault_of_a_bundle(tmp_path, monkeypatch):
+    folder = foreign_files.write_columnar(tmp_path / "col")
+
+    def fail(windows):
+        raise TypeError("a mistake")
+
+    monkeypatch.setattr("ingest.formats.readers.columnar.drop_filler", fail)
+    with pytest.raises(TypeError, match="a mistake"):
+        run_import("columnar", folder, store=tmp_path / "a.features")
+
+
+def test_memory_that_runs_out_is_no_fault_of_a_bundle(tmp_path, monkeypatch):
+    folder = foreign_files.write_columnar(tmp_path / "col")
+
+    def fail(place):
+        raise pyarrow.ArrowMemoryError("malloc failed")
+
+    monkeypatch.setattr("ingest.formats.records.columnar_tables._open_batches", fail)
+    with pytest.raises(Unavailable, match="there is not enough memory to read it"):
+        run_import("columnar", folder, store=tmp_path / "a.features")
+
+
+def test_prompts_that_cannot_be_read_are_tried_once(tmp_path, monkeypatch):
+    folder = foreign_files.write_columnar(tmp_path / "col")
+    (folder / "layer_5/leaf/tokens_99.pt").write_bytes(b"no tensors")
+    tried = []
+    load = prompts.read_prompts.__wrapped__
+    monkeypatch.setattr(prompts, "read_prompts", lambda path: tried.append(path) or load(path))
+    monkeypatch.setattr("ingest.formats.records.columnar_tables.ROWS", 1)
+    prompts.find_problem.cache_clear()
+    report = run_import("columnar", folder, store=tmp_path / "a.features")
+    assert len(tried) == 1
+    (reason,) = [reason for reason in report["dropped"] if "number of their prompt" in reason]
+    assert report["dropped"][reason] == report["dictionaries"][0]["examples"]
 
 
 def test_bundles_of_arrow_are_the_same(imported, tmp_path):
