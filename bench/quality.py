@@ -8,8 +8,9 @@ bench/support/quality_sets.py states, and with --paraphrases (bench/data/paraphr
 
 Prints recall (hit) at 1, 10 and 50 and MRR (of the first 100), with the standard error over queries, of every way to
 search, for the queries that its weights may be chosen on and for those that are kept aside (by the parity of a hash),
-beside exact cosines of embeddings, TF-IDF and BM25 over the same labels; then how many answers are called weak, of
-these queries and of queries that mean nothing here. With --json the last line is one object.
+beside exact cosines of embeddings, TF-IDF and BM25 over the same labels. Where examples are embedded (`featurestore
+index --over examples`; the demo's are), also of searches that use no label at all. Then how many answers are called
+weak, of these queries and of queries that mean nothing here. With --json the last line is one object.
 """
 
 from __future__ import annotations
@@ -86,6 +87,7 @@ def main() -> None:
                 subprocess.run(
                     [sys.executable, "-m", "featurestore.cli", "demo", "--store", str(place), "--no-serve"], check=True
                 )
+                featurestore.Store(place).index(over="examples")
             with featurestore.connect(place) as store:
                 pairs = read_pairs(options.pairs, options.dictionary, store)
                 asked = [quality_sets.Asked("text", query, frozenset(ids)) for query, ids in pairs.items()]
@@ -175,7 +177,18 @@ def rankings(store: featurestore.FeatureStore) -> dict[str, Ranking]:
     if store.sql("SELECT 1 FROM stored.examples LIMIT 1").num_rows:
         by_name["keyword, of tokens"] = search_store(over="tokens")
         by_name["hybrid, of labels and tokens"] = search_store(over=("labels", "tokens"))
+    if has_examples(store):
+        by_name["no labels: hybrid"] = search_store(over=("tokens", "examples"))
+        by_name["no labels: examples"] = search_store(over="examples")
     return by_name
+
+
+def has_examples(store: featurestore.FeatureStore) -> bool:
+    """Whether the store has an index of examples."""
+    try:
+        return bool(store.search("a", over="examples", k=1))
+    except featurestore.Unavailable:
+        return False
 
 
 def _by_embedding(ids: list[str], labels: list[str]) -> Ranking:

@@ -37,7 +37,8 @@ OTHER_NAMES = dict.fromkeys(("limit", "n", "top_k", "topk", "count", "size", "nu
 }
 
 Mode = Literal["hybrid", "semantic", "keyword"]
-Over = Literal["labels", "tokens", "logits"]
+Over = Literal["labels", "tokens", "logits", "examples"]
+BY_WORDS = ("tokens", "logits")  # what `over` may name that is searched by words alone
 _Text = Annotated[str, Meta(max_length=4000)]
 _Ids = Annotated[tuple[str, ...], Meta(max_length=MAX_K)]
 
@@ -67,7 +68,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         tuple[Over, ...],
         Meta(
             description="What is searched: labels, the tokens that top examples fire on, the tokens whose logits "
-            "are raised most. Default: labels, and in hybrid mode tokens too."
+            "are raised most, or examples by their meaning, where they are embedded. Default: labels, and in hybrid "
+            "mode tokens and examples too."
         ),
     ] = ()
     space: Annotated[str | None, Meta(description="The space of the vector; needed if the store has several.")] = None
@@ -159,9 +161,15 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             for name in ("unlike", "opposite", "space"):
                 if getattr(self, name):
                     raise BadRequest(f"{name}: it goes with near or vector, but the query has a text")
-            if self.mode == "semantic" and self.over not in ((), ("labels",)):
+            by_words = [name for name in self.over if name in BY_WORDS]
+            if self.mode == "semantic" and by_words:
                 raise BadRequest(
-                    f"mode: semantic is about labels; {self.over[-1]} are searched by words (mode keyword)"
+                    f"mode: semantic is about labels and examples; {by_words[-1]} are searched by words (mode keyword)"
+                )
+            if self.mode == "keyword" and "examples" in self.over:
+                raise BadRequest(
+                    "mode: keyword is about words; examples are searched by meaning (mode semantic), and the words in "
+                    "them with over tokens"
                 )
         elif self.mode is not None or self.over:
             name, value = ("mode", self.mode) if self.mode else ("over", ", ".join(self.over))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 import msgspec
@@ -198,16 +198,30 @@ def migrate(store: str) -> None:
 @click.option("--recall", type=float, help="Share of the true nearest vectors to find in large spaces. Default: 0.95.")
 @click.option("--map", "map_", is_flag=True, help="Make a map of each dictionary too, by openTSNE: some minutes.")
 @click.option("--rebuild", is_flag=True, help="Build every index again, and read nothing of the old ones.")
+@click.option(
+    "--over",
+    type=click.Choice(["examples"]),
+    help="Also embed what each feature fires on and raises, to find features without a label by meaning.",
+)
 @store_option
-def index(embedder: str | None, recall: float | None, map_: bool, rebuild: bool, store: str) -> None:
+def index(
+    embedder: str | None,
+    recall: float | None,
+    map_: bool,
+    rebuild: bool,
+    over: Literal["examples"] | None,
+    store: str,
+) -> None:
     """Compact the store, then build missing, outdated or damaged indexes: of vectors, of labels, of tokens.
 
     Example: featurestore index --store demo.features
 
     Example: featurestore index --map --store demo.features
+
+    Example: featurestore index --over examples --store demo.features
     """
     with connect_local(store) as opened, show_progress(store, "index") as progress:
-        lines = build_index(opened, progress, embedder=embedder, recall=recall, map=map_, rebuild=rebuild)
+        lines = build_index(opened, progress, embedder=embedder, recall=recall, map=map_, rebuild=rebuild, over=over)
     for line in lines or ["every index is up to date"]:
         click.echo(line)
 

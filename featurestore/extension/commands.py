@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -169,6 +169,10 @@ def build_index(
     recall: float | None = None,
     map: bool = False,
     rebuild: bool = False,
+    over: Literal["examples"] | None = None,
 ) -> list[str]:
-    """Compact the store, then build the indexes that are stale (or all), maps too if `map`; returns a line for each."""
-    return store.compact(progress) + store.index(embedder, progress, recall, map, rebuild)
+    """Compact the store, then build the indexes that are stale (or all), maps too if `map`; returns a line for each.
+
+    With `over="examples"` what features fire on is embedded too.
+    """
+    return store.compact(progress) + store.index(embedder, progress, recall, map, rebuild, over)

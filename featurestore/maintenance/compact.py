@@ -65,8 +65,9 @@ def remove(directory: Directory, catalog: Catalog, ids: Sequence[str], tool: str
                     writer.remove(table, str(key))
                     parts += snapshot.parts(table, str(key))
         if not staying:
-            for key in snapshot.keys("label_index"):
-                writer.remove("label_index", key)
+            for table in ("label_index", "example_index"):
+                for key in snapshot.keys(table):
+                    writer.remove(table, key)
         writer.commit()
     size = sum(part.bytes for part in parts)
     lines = [f"removed {id}" for id in sorted(going)]

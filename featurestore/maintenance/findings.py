@@ -9,7 +9,7 @@ from featurestore.storage.log_files import Part
 from featurestore.tables.best_label import RULE_TABLE
 from featurestore.tables.structural import STRUCTURAL_TABLE
 
-INDEXES = ("decoder_index", "label_index", "token_index", "map_points")
+INDEXES = ("decoder_index", "label_index", "example_index", "token_index", "map_points")
 # The tables that can be built again from the others.
 REBUILT = ("feature_rows", "example_rows", "label_rows", "token_stream", *INDEXES)
 

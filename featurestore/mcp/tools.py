@@ -29,6 +29,13 @@ MOST_CALL_ROWS = 1000  # rows of SQL that one call looks at
 
 Id = Annotated[str, Field(description="A feature: model/source/index, as answers name it.")]
 HitCount = Annotated[int, Field(description="Most results of an answer.", ge=1, le=MOST_HITS)]
+Over = Annotated[
+    list[str] | None,
+    Field(
+        description="What is searched: labels, tokens (that it fires on), logits (tokens that it raises), examples (by "
+        "meaning: also finds features without a label, where they are embedded). Left out: all but logits."
+    ),
+]
 Within = Annotated[
     list[str] | None, Field(description="Only these dictionaries (model/source) or models; all unless given.")
 ]
@@ -69,6 +76,7 @@ class Tools:
         self,
         text: Annotated[str, Field(description="What to look for, in words.", min_length=1, max_length=4000)],
         mode: Annotated[str, Field(description="hybrid, semantic (by meaning) or keyword (by words).")] = "hybrid",
+        over: Over = None,
         within: Within = None,
         where: Where = None,
         among: Among = None,
@@ -77,7 +85,7 @@ class Tools:
         budget: Budget = None,
     ) -> str:
         """Find features by what their labels say, and by the tokens that they fire on. Best hits come first."""
-        arguments = {"text": text, "mode": mode, "within": within, "where": where, "among": among, "k": k}
+        arguments = {"text": text, "mode": mode, "over": over, "within": within, "where": where, "among": among, "k": k}
         return self._hits(arguments, {**arguments}, cursor, budget)
 
     def nearest(

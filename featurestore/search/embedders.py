@@ -24,6 +24,7 @@ VARIABLE = "FEATURESTORE_EMBEDDER"  # of the environment: the embedder that the 
 FEW = 8
 # Labels are short; a text longer than this is cut, as sentence-transformers does for this model.
 MAX_TOKENS = 256
+KEPT_TEXTS = 256  # queries whose vectors are kept: the next page and other filters ask for the same text
 
 
 class Embedder(Protocol):
@@ -31,6 +32,8 @@ class Embedder(Protocol):
 
     setting: str
     id: str
+
+    def __hash__(self) -> int: ...
 
     def __call__(self, texts: Sequence[str], stage: Stage | None = None) -> numpy.ndarray:
         """Unit vectors of `texts`, (n, d) float32."""
@@ -57,6 +60,13 @@ def _open(setting: str) -> Embedder:
 
         return EndpointEncoder(setting)
     return _Local(setting)
+
+
+@functools.lru_cache(KEPT_TEXTS)
+def embed_query(embedder: Embedder, text: str) -> numpy.ndarray:
+    """Return the unit vector of a query, (d,) float32; those of the last queries are kept."""
+    vector: numpy.ndarray = embedder([text])[0]
+    return vector
 
 
 def choose(stated: str | None, named: str | None) -> str:

@@ -16,7 +16,8 @@ from featurestore.search.words.rarity import MOST_SHARE
 # and what is found by words by a power of the share of what was asked that it has: a few words of a long question
 # mislead, and all words of a short one are what was meant. `python -m bench.quality` measures it; docs/search.md has
 # the figures by which these are chosen, and what was rejected.
-WEIGHTS = {"meaning": 1.0, "words": 0.8, "tokens": 0.4, "logits": 0.4}
+WEIGHTS = {"meaning": 1.0, "examples": 0.5, "words": 0.8, "tokens": 0.4, "logits": 0.4}
+COSINES = ("meaning", "examples")  # searches whose scores are cosines
 POWERS = {"words": 3, "tokens": 2, "logits": 2}
 # Each search that is fused looks this many times as deep as the answer. Deeper ones find no more; docs/search.md.
 DEPTH = 5
@@ -86,24 +87,27 @@ class TextRanking:
     def _fuse(self, n: int) -> list[Match]:
         depth = max(MIN_DEPTH, DEPTH * n)
         lists = _run_together(self.searches, depth)
+        beside_meaning = any(name in lists for name in COSINES)
         strengths: dict[str, dict[int, float]] = {}
         full: dict[str, float] = {}
         for name, candidates in lists.items():
-            strengths[name] = {match.number: _strength(name, match, "meaning" in lists) for match in candidates}
+            strengths[name] = {match.number: _strength(name, match, beside_meaning) for match in candidates}
             if len(candidates) == depth:
                 full[name] = strengths[name][candidates[-1].number]
             for rank, candidate in enumerate(candidates, 1):
                 self._evidence.setdefault(candidate.number, {})[name] = Evidence(candidate.row, candidate.score, rank)
         absent = dict.fromkeys(lists, 0.0)
-        if lists.get("meaning"):
-            # A feature without a label has no cosine. It counts like the last of the nearest, however deep the list is.
-            absent["meaning"] = lists["meaning"][:MIN_DEPTH][-1].score
+        for name in COSINES:
+            if lists.get(name):
+                # A feature without a label, or examples, has no cosine. It counts like the last of the nearest, however
+                # deep the list is.
+                absent[name] = lists[name][:MIN_DEPTH][-1].score
         for name, look_up in self._look_ups.items():
             if name in full:
                 for match in look_up(_find_lacking(strengths, absent, full, name, n)):
-                    strengths[name][match.number] = _strength(name, match, "meaning" in lists)
+                    strengths[name][match.number] = _strength(name, match, beside_meaning)
                     self._evidence[match.number].setdefault(name, Evidence(match.row, match.score, None))
-        total = sum(WEIGHTS[name] * _most(name, "meaning" in lists) for name in lists)
+        total = sum(WEIGHTS[name] * _most(name, beside_meaning) for name in lists)
         scores = {number: score / total for number, score in _add(strengths, absent).items()}
         best = sorted(scores, key=lambda number: (-scores[number], number))[:n]
         return [Match(number, scores[number]) for number in best]
@@ -111,12 +115,12 @@ class TextRanking:
 
 def _strength(name: str, candidate: Candidate, beside_meaning: bool) -> float:
     """How much a search speaks for a feature, before it is weighted."""
-    return candidate.score if name == "meaning" else float(candidate.share ** _power(name, beside_meaning))
+    return candidate.score if name in COSINES else float(candidate.share ** _power(name, beside_meaning))
 
 
 def _most(name: str, beside_meaning: bool) -> float:
     """The largest strength that a search may have."""
-    return 1.0 if name == "meaning" else float(MOST_SHARE ** _power(name, beside_meaning))
+    return 1.0 if name in COSINES else float(MOST_SHARE ** _power(name, beside_meaning))
 
 
 def _power(name: str, beside_meaning: bool) -> int:
@@ -144,20 +148,22 @@ def _find_lacking(
 
     `full` has the last strength of each full list: what it lacks has no more, or counts as `absent` says.
     """
-    least = {other: -1.0 if other == "meaning" else 0.0 for other in full}
+    least = {other: -1.0 if other in COSINES else 0.0 for other in full}
     enough = sorted(_add(strengths, {**absent, **least}).values(), reverse=True)[:n][-1]
     at_most = _add(strengths, {of: max(value, full.get(of, value)) for of, value in absent.items()})
     return [number for number, most in at_most.items() if number not in strengths[name] and most >= enough]
 
 
 def _run_together(searches: Mapping[str, Search], depth: int) -> dict[str, list[Candidate]]:
-    """Run the first search here and all others in one thread beside it; the first takes longest where it is by meaning.
+    """Run the searches by meaning here, which embed the text, and all others in one thread beside them.
 
     A thread for each would make them wait for one another's interpreter as long as they save. The thread belongs to
     this call: one that is kept would be missing in a process that was forked meanwhile, which would wait for it for
     ever.
     """
-    first, *others = searches
+    here = [name for name in searches if name in COSINES] or list(searches)[:1]
+    others = [name for name in searches if name not in here]
     with ThreadPoolExecutor(1, thread_name_prefix="search") as thread:
         beside = thread.submit(lambda: {name: searches[name](depth) for name in others})
-        return {first: searches[first](depth)} | beside.result()
+        lists = {name: searches[name](depth) for name in here} | beside.result()
+    return {name: lists[name] for name in searches}

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+import numpy
+
 from featurestore.display.float32 import round_float32
 from featurestore.display.text import shorten
 from featurestore.search.cursor import Match
 from featurestore.search.direction import VectorRanking
-from featurestore.search.fusion import Evidence, TextRanking
+from featurestore.search.fusion import COSINES, Evidence, TextRanking
 from featurestore.search.label_index import LabelIndex
 from featurestore.search.token_index import TokenIndex
 from featurestore.search.words.word_forms import normalise
@@ -18,9 +20,10 @@ from featurestore.snapshot.catalog import Catalog
 from featurestore.snapshot.feature_page import Card, FeaturePages
 from featurestore.values.hits import Hit, Reason
 
-# A hit is weak whose label has a smaller cosine than this, and that has not all words that were asked for. Chosen with
-# `python -m bench.quality`, which asks questions without a meaning beside the others; docs/search.md has the figures.
-WEAK_COSINE = 0.4
+# A hit is weak whose label, and whose examples, have a smaller cosine than this, and that has not all words that were
+# asked for. Chosen with `python -m bench.quality`, which asks questions without a meaning beside the others;
+# docs/search.md has the figures.
+WEAK: dict[str, float] = {"meaning": 0.4, "examples": 0.45}
 
 
 class Explanation(NamedTuple):
@@ -39,11 +42,12 @@ class Quality(NamedTuple):
     cosine: float | None
     matched: int | None
     asked: int | None
+    of: str = "label"  # whose cosine it is
 
     @property
     def note(self) -> str:
         """What a reader is told of a weak answer."""
-        near = "" if self.cosine is None else f"the nearest label has a cosine of {self.cosine:.2f}"
+        near = "" if self.cosine is None else f"the nearest {self.of} has a cosine of {self.cosine:.2f}"
         words = "" if not self.asked else f"no hit has more than {self.matched} of the {self.asked} words"
         return f"weak: probably nothing here is about this ({', '.join(filter(None, (near, words)))})"
 
@@ -91,10 +95,13 @@ class TextReasons:
 
     def quality(self, hits: Sequence[Hit]) -> Quality:
         """How good the hits of a page are, which were explained before."""
-        cosines = [reason.score for hit in hits for reason in hit.reasons if reason.kind == "meaning"]
+        reasons = [reason for hit in hits for reason in hit.reasons]
+        kinds = [kind for kind in COSINES if any(reason.kind == kind for reason in reasons)]
+        cosines = [reason.score for reason in reasons if reason.kind in kinds[:1]]
+        of = "digest of examples" if kinds[:1] == ["examples"] else "label"
         asked = len(self._words.positive_clauses) if self._by_words else None
         matched = max((self._matched[hit.id] for hit in hits), default=0) if self._by_words else None
-        return Quality(bool(hits) and all(hit.weak for hit in hits), max(cosines, default=None), matched, asked)
+        return Quality(bool(hits) and all(hit.weak for hit in hits), max(cosines, default=None), matched, asked, of)
 
     @property
     def _by_words(self) -> bool:
@@ -108,9 +115,9 @@ class TextReasons:
         ]
         matched = max((one.matched for one in explained), default=0)
         asked = len(self._words.positive_clauses)
-        close = any(one.reason.kind == "meaning" and one.reason.score >= WEAK_COSINE for one in explained)
+        close = any(one.reason.score >= WEAK.get(one.reason.kind, numpy.inf) for one in explained)
         # Where nothing is compared by meaning, most of the words have to do.
-        enough = asked if "meaning" in self._ranking.searches else asked // 2 + 1
+        enough = asked if self._ranking.searches.keys() & WEAK.keys() else asked // 2 + 1
         weak = not close and not 0 < enough <= matched
         self._matched[str(self._catalog.id(match.number))] = matched
         return Explanation(
@@ -122,6 +129,10 @@ class TextReasons:
             return self._explain_tokens(number, evidence)
         if name == "logits":
             return self._explain_logits(number, evidence)
+        if name == "examples":
+            reason = Reason(kind="examples", score=round_float32(evidence.score), rank=evidence.rank)
+            place = f", #{evidence.rank}" if evidence.rank else ""
+            return _Explained(f"examples close in meaning (cosine {evidence.score:.2f}{place})", reason, 0)
         assert self._labels is not None
         label, explainer = self._labels.label(evidence.row)
         other = "" if label == card.label else f" in {explainer}'s “{shorten(label)}”"

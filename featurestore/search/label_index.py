@@ -36,7 +36,6 @@ TABLE = "label_index"
 KEY = "labels"  # of the store's only label index
 LAYOUT = 5  # version of its files, the index of its vectors included
 AS_WRITTEN = 4  # the first layout whose texts were embedded as they are written, quotation marks and all
-KEPT_TEXTS = 256  # queries whose vectors are kept: the next page and other filters ask for the same text
 
 LABELS = "SELECT dictionary, feature, label, explainer FROM labels ORDER BY dictionary, feature, explainer"
 
@@ -72,7 +71,6 @@ class LabelIndex:
         self.embedder_setting: str | None = about["embedder"] if parts else named() or default
         self._embedder_id: str | None = about.get("embedder_id")
         self.missing = count if count > FEW else 0
-        self._embed_once = functools.lru_cache(KEPT_TEXTS)(self._embed)
         self._files: _LabelFiles | None = None
         self._in_order: Callable[[], tuple[numpy.ndarray, numpy.ndarray | None]] | None = None
         self.numbers: numpy.ndarray = numpy.empty(0, numpy.int64)
@@ -105,7 +103,7 @@ class LabelIndex:
 
         Raises Unavailable where the labels were not embedded, or the embedder is missing here or another one.
         """
-        vector, matches = self._embed_once(words), keyword.NOTHING
+        vector, matches = self._embed(words), keyword.NOTHING
         if self._files is not None:
             index = self._files.vectors
             among = choice.once(index, lambda: index.filter(self._among(choice)))
@@ -136,8 +134,7 @@ class LabelIndex:
         return vector
 
     def _embed(self, words: str) -> numpy.ndarray:
-        vector: numpy.ndarray = self._open_embedder()([words])[0]
-        return vector
+        return embedders.embed_query(self._open_embedder(), words)
 
     def _open_embedder(self) -> embedders.Embedder:
         if self.embedder_setting is None:
@@ -166,7 +163,7 @@ class LabelIndex:
 
     def meaning_of(self, words: str, numbers: Sequence[int]) -> tuple[numpy.ndarray, numpy.ndarray]:
         """All labels of these features: row numbers and cosines with the text, best first. Raises as `by_meaning`."""
-        vector, rows = self._embed_once(words), self._rows_of(numbers)
+        vector, rows = self._embed(words), self._rows_of(numbers)
         indexed, fresh = rows[rows < self._indexed], rows[rows >= self._indexed] - self._indexed
         matches = keyword.NOTHING
         if len(indexed):

@@ -41,8 +41,10 @@ class _Source(NamedTuple):
 class LabelVectors:
     """The vectors of texts under one embedder, saved in `folder` until the index is written."""
 
-    def __init__(self, embedder: Embedder, folder: Path):
+    def __init__(self, embedder: Embedder, folder: Path, stage: str = "embedding labels"):
+        """`stage` is what progress calls the embedding."""
         self._embedder = embedder
+        self._stage = stage
         # Earlier versions embedded texts without their quotation marks; what they left half done is not taken up.
         self._folder = folder / hashlib.sha256(f"{embedder.id} as written".encode()).hexdigest()[:12]
         self._sources: list[_Source] = []
@@ -77,7 +79,7 @@ class LabelVectors:
             new, first = new[missing], first[missing]
         order = numpy.argsort(first)  # in the order of labels, so that their vectors are written one after another
         new, first = new[order], first[order]
-        advance = progress("embedding labels", len(new))
+        advance = progress(self._stage, len(new))
         self._folder.mkdir(parents=True, exist_ok=True)
         for start in range(0, len(new), BATCH):
             batch = slice(start, start + BATCH)

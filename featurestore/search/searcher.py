@@ -10,11 +10,12 @@ import numpy
 from featurestore.display.float32 import round_float32
 from featurestore.errors import BadRequest, Unavailable
 from featurestore.notes import Notes
-from featurestore.query import Query
+from featurestore.query import BY_WORDS, Query
 from featurestore.search import cursor, embedders
 from featurestore.search.cursor import Match, Ranking
 from featurestore.search.decoder_index import DecoderIndex
 from featurestore.search.direction import VectorRanking, find_direction, space_of
+from featurestore.search.examples.example_index import ExampleIndex
 from featurestore.search.fresh_labels import Found
 from featurestore.search.fusion import Candidate, Search, TextRanking
 from featurestore.search.hit_reasons import Reasons, TextReasons, VectorReasons
@@ -43,6 +44,8 @@ class Searcher:
         decoder_index: Callable[[str], DecoderIndex],
         label_index: Callable[[], LabelIndex],
         token_index: Callable[[], TokenIndex],
+        example_index: Callable[[], ExampleIndex],
+        has_examples: bool,
         vector: Callable[[str], numpy.ndarray],
     ):
         self._commit = commit
@@ -51,6 +54,8 @@ class Searcher:
         self._decoder_index = decoder_index
         self._label_index = label_index
         self._token_index = token_index
+        self._example_index = example_index
+        self._has_examples = has_examples  # whether examples are embedded, so that hybrid search looks there too
         self._vector = vector
 
     def run(self, query: Query) -> Hits:
@@ -113,45 +118,71 @@ class Searcher:
     def _rank_by_text(self, query: Query, choice: Choice, notes: Notes) -> tuple[Ranking, Reasons]:
         assert query.text is not None
         words = Words.of(query.text) if query.mode != "semantic" else Words(query.text, ())
-        over = query.over or (("labels",) if query.mode in ("semantic", "keyword") else ("labels", "tokens"))
+        over = query.over or self._over(query, words)
         try:
             labels = self._label_index() if "labels" in over else None
         except Unavailable as exc:
             # A store that was only harvested has no labels, and can be searched all the same.
-            if query.over or "tokens" not in over or not self._token_index():
+            over = tuple(name for name in over if name != "labels")
+            over = over or (("examples",) if self._has_examples and query.mode == "semantic" else ())
+            if query.over or not over or not (self._has_examples or self._token_index()):
                 raise
-            labels, over = None, ("tokens",)
-            notes.add("tokens_only", f"searched the tokens that top examples fire on only: {exc}")
+            labels = None
+            by_meaning = " and their meaning" if "examples" in over else ""
+            notes.add("tokens_only", f"searched the tokens that top examples fire on{by_meaning} only: {exc}")
+        examples = self._open_examples(query, notes) if "examples" in over else None
         if labels and (count := labels.count_labelled(choice)) < FEW_LABELLED * choice.count:
             sentence = f"{count:,} of {choice.count:,} features that may be found have a label"
             notes.add("few_labelled", sentence, labelled=count, features=choice.count)
         by_label = self._searches_of_labels(query, labels, words, choice, notes) if labels else {}
-        searches: dict[str, Search] = {**by_label}
-        tokens = self._token_index() if set(over) - {"labels"} else None
+        by_row = {**by_label, **({"examples": _by_examples(examples, words, choice)} if examples else {})}
+        searches: dict[str, Search] = {**by_row}
+        tokens = self._token_index() if set(over) & set(BY_WORDS) else None
         if tokens:
             if tokens.missing and query.over:
                 count = len(tokens.missing)
                 notes.add("tokens_not_indexed", _note_missing(count), dictionaries=count)
-            searches |= {name: _by_token(tokens, words, choice, name) for name in over if name != "labels"}
-        if not words.clauses and "meaning" not in searches and searches.keys() <= {"words"}:
+            searches |= {name: _by_token(tokens, words, choice, name) for name in over if name in BY_WORDS}
+        if not words.clauses and searches.keys() <= {"words"}:
             notes.add("no_words", "the text has no words to look for")
-        ranking = TextRanking(searches, {name: search.look_up for name, search in by_label.items()})
+        ranking = TextRanking(searches, {name: search.look_up for name, search in by_row.items()})
         return ranking, TextReasons(ranking, words, self._catalog, self._pages, labels, tokens)
+
+    def _over(self, query: Query, words: Words) -> tuple[str, ...]:
+        """What is searched where the query does not say it."""
+        if query.mode in ("semantic", "keyword"):
+            return ("labels",)
+        # + and - say which words there must be: what is searched by meaning alone has none.
+        signed = any(clause.sign for clause in words.clauses)
+        return ("labels", "tokens", "examples") if self._has_examples and not signed else ("labels", "tokens")
+
+    def _open_examples(self, query: Query, notes: Notes) -> ExampleIndex | None:
+        """The index of examples; None, with a note, where it cannot be used here and the query does not ask for it.
+
+        Raises Unavailable where the query asks for it.
+        """
+        examples = self._example_index()
+        if query.over and examples.refusal:
+            raise Unavailable(examples.refusal)
+        if query.over and examples.missing:
+            count = len(examples.missing)
+            notes.add("examples_not_indexed", _note_missing(count, "examples"), dictionaries=count)
+        return None if examples.refusal else examples
 
     def _searches_of_labels(
         self, query: Query, labels: LabelIndex, words: Words, choice: Choice, notes: Notes
-    ) -> dict[str, _ByLabel]:
+    ) -> dict[str, _ByRow]:
         """Searches of labels by meaning, by words or both, by their names."""
         by_meaning, by_words = self._modes(query, labels, words, notes)
-        searches: dict[str, _ByLabel] = {}
+        searches: dict[str, _ByRow] = {}
         if by_meaning:
-            searches["meaning"] = _ByLabel(
+            searches["meaning"] = _ByRow(
                 labels,
                 lambda n: labels.by_meaning(words.text, n, choice),
                 lambda numbers: labels.meaning_of(words.text, numbers),
             )
         if by_words:
-            searches["words"] = _ByLabel(
+            searches["words"] = _ByRow(
                 labels,
                 lambda n: labels.by_words(words, n, choice),
                 lambda numbers: labels.words_of(words, numbers),
@@ -228,19 +259,19 @@ def _hit(id: FeatureId, match: Match, reasons: Reasons, card: Card, copies: tupl
     )
 
 
-def _note_missing(count: int) -> str:
+def _note_missing(count: int, what: str = "tokens") -> str:
     return (
-        f"tokens of {count} {'dictionaries are' if count > 1 else 'dictionary is'} not indexed yet: "
+        f"{what} of {count} {'dictionaries are' if count > 1 else 'dictionary is'} not indexed yet: "
         "run `featurestore index`"
     )
 
 
-class _ByLabel:
-    """A search for features by their best label, which can also be asked of given features."""
+class _ByRow:
+    """A search for features by their best row of an index, which can also be asked of given features."""
 
     def __init__(
         self,
-        index: LabelIndex,
+        index: LabelIndex | ExampleIndex,
         search: Callable[[int], Found],
         among: Callable[[Sequence[int]], Found],
         full: float | None = None,
@@ -275,6 +306,15 @@ class _ByLabel:
             share = 1.0 if self._full is None else rarity.share(score, self._full)
             candidates.setdefault(number, Candidate(number, score, row, share))
         return list(candidates.values())
+
+
+def _by_examples(index: ExampleIndex, words: Words, choice: Choice) -> _ByRow:
+    """A search for features by the meaning of their examples."""
+    return _ByRow(
+        index,
+        lambda n: index.by_meaning(words.text, n, choice),
+        lambda numbers: index.meaning_of(words.text, numbers),
+    )
 
 
 def _by_token(index: TokenIndex, words: Words, choice: Choice, over: str) -> Search:

@@ -139,7 +139,7 @@ def build(
         if is_current and not (rebuild and old):
             continue
         advance = progress(f"indexing tokens of {name}", d_sae)
-        reader = _Reader(snapshot, rows)
+        reader = FiredWords(snapshot, rows)
         writer.add_built(
             TABLE,
             name,
@@ -151,7 +151,7 @@ def build(
     return lines
 
 
-def _write(path: Path, reader: _Reader, dictionary: str, d_sae: int, advance: Stage) -> int:
+def _write(path: Path, reader: FiredWords, dictionary: str, d_sae: int, advance: Stage) -> int:
     def read_documents() -> Iterator[dict[str, str | list[str]]]:
         """Yield the document of each feature in order."""
         for start in range(0, d_sae, STEP):
@@ -180,8 +180,8 @@ class _WordPieces(NamedTuple):
     ends: numpy.ndarray
 
 
-class _Reader:
-    """Reads what a dictionary's features fire on."""
+class FiredWords:
+    """Reads what a dictionary's features fire on and which tokens they raise."""
 
     def __init__(self, snapshot: Snapshot, rows: Rows):
         self._snapshot = snapshot

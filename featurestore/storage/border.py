@@ -47,7 +47,9 @@ APPENDED = ("labels", "votes", "scores")
 SHARED = ("tokenizers", "documents", "tokens", "token_stream")
 RULES = ("label_rule", "structural_rule")  # SQL that a store carries
 # Every table that a part can be of. Nothing else below a store is a part, whatever a log says.
-TABLES = frozenset((*OF_A_DICTIONARY, *OF_A_GRAPH, *OF_A_LIST, *SHARED, *RULES, "decoder_index", "label_index"))
+TABLES = frozenset(
+    (*OF_A_DICTIONARY, *OF_A_GRAPH, *OF_A_LIST, *SHARED, *RULES, "decoder_index", "label_index", "example_index")
+)
 
 MOST_NAME = 1000  # characters of a file's name
 MOST_SETTING = 2000  # characters of an embedder's setting
@@ -89,6 +91,14 @@ class _LabelIndex(msgspec.Struct):
     commit: Number = 0
 
 
+class _ExampleIndex(msgspec.Struct):
+    covers: dict[str, str]
+    embedder: Annotated[str, Meta(max_length=MOST_SETTING)]
+    embedder_id: Annotated[str, Meta(max_length=MOST_SETTING)]
+    layout: int = 0
+    form: int = 0
+
+
 class _TokenIndex(msgspec.Struct):
     covers: tuple[str, ...]
     layout: int = 0
@@ -114,6 +124,7 @@ ABOUT: dict[str, type[msgspec.Struct]] = {
     "decoder_vectors": _DecoderVectors,
     "decoder_index": _DecoderIndex,
     "label_index": _LabelIndex,
+    "example_index": _ExampleIndex,
     "token_index": _TokenIndex,
     "map_points": _MapPoints,
     "label_rows": _LabelRows,

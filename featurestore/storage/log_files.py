@@ -21,9 +21,9 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     """One immutable file (or directory, for some indexes) and what it holds.
 
     `table` is a table of schema.sql, or feature_rows, example_rows, label_rows, decoder_vectors, token_stream,
-    decoder_index, label_index, token_index, label_rule. `key` is what it belongs to: a dictionary, corpus, tokenizer or
-    space. `sha256` is of the file; of a directory, of its files' hashes, which `files` has by name. `about` says what
-    an index was built from and with.
+    decoder_index, label_index, example_index, token_index, label_rule. `key` is what it belongs to: a dictionary,
+    corpus, tokenizer or space. `sha256` is of the file; of a directory, of its files' hashes, which `files` has by
+    name. `about` says what an index was built from and with.
     """
 
     file: str

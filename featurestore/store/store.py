@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -19,6 +19,7 @@ from featurestore.maintenance.job_records import JobRecord, keep_record
 from featurestore.progress import Progress, no_progress
 from featurestore.search import label_index, token_index
 from featurestore.search.decoder_index import build_decoder_index
+from featurestore.search.examples import example_index
 from featurestore.store import labels
 from featurestore.store.reader import StoreReader
 from featurestore.tables.structural import STRUCTURAL_TABLE
@@ -149,10 +150,14 @@ class Store(StoreReader):
         recall: float | None = None,
         map: bool = False,
         rebuild: bool = False,
+        over: Literal["examples"] | None = None,
     ) -> list[str]:
         """Build the indexes that are missing, stale or damaged; returns one line per thing done.
 
         With `rebuild` all are built, and nothing of the old ones is read.
+
+        `over="examples"` also embeds what each feature fires on and raises, so that features without a label are found
+        by meaning. That index is kept up to date from then on.
 
         `map` makes a two-dimensional map of each dictionary too, and needs openTSNE (`featurestore[map]`).
 
@@ -175,6 +180,18 @@ class Store(StoreReader):
                 lines += [line] if line else []
             lines += label_index.build(
                 writer, view.directory, view.snapshot, view.engine, embedder, progress, self._named, rebuild
+            )
+            lines += example_index.build(
+                writer,
+                view.directory,
+                view.snapshot,
+                view.catalog,
+                self._rows,
+                embedder,
+                progress,
+                self._named,
+                rebuild,
+                over is not None,
             )
             lines += token_index.build(
                 writer, view.directory, view.snapshot, view.catalog, self._rows, progress, rebuild
@@ -203,5 +220,7 @@ class Store(StoreReader):
         repairs = repair.repair(self._directory, check.check(self._directory), "featurestore check --repair")
         lines = repairs.lines()
         if repairs.removed_indexes:
-            lines += self.index(progress=progress)
+            # What is made only where it is asked for was asked for before.
+            had_examples = any(file.startswith(f"{example_index.TABLE}/") for file in repairs.removed_indexes)
+            lines += self.index(progress=progress, over="examples" if had_examples else None)
         return msgspec.structs.replace(check.check(self._directory, progress), repaired=tuple(lines))

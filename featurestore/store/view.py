@@ -16,6 +16,7 @@ from featurestore.graphs.graph_store import GraphReader
 from featurestore.lists.list_store import ListReader
 from featurestore.search.comparison.dictionaries import Comparer
 from featurestore.search.decoder_index import DecoderIndex, Once
+from featurestore.search.examples.example_index import ExampleIndex, find_part
 from featurestore.search.fresh_labels import read_labels
 from featurestore.search.label_index import LabelIndex
 from featurestore.search.searcher import Searcher
@@ -72,6 +73,7 @@ class View:
             lambda: LabelIndex(directory, snapshot, self.catalog, once, self._read_labels, named)
         )
         self._token_index = functools.cache(lambda: TokenIndex(directory, snapshot, self.catalog, once))
+        self._example_index = functools.cache(lambda: ExampleIndex(directory, snapshot, self.catalog, once, named))
         self.searcher = Searcher(
             snapshot.commit,
             self.pages,
@@ -79,6 +81,8 @@ class View:
             self.decoder_index,
             self._label_index,
             self._token_index,
+            self._example_index,
+            find_part(snapshot) is not None,
             self.vector,
         )
         self.comparer = Comparer(self.catalog, self.pages, self.decoder_index, self.matrix)
@@ -158,7 +162,7 @@ class View:
         """
         with self._lock:
             self._engine = None
-        for opened in (self.decoder_index, self._label_index, self._token_index):
+        for opened in (self.decoder_index, self._label_index, self._token_index, self._example_index):
             opened.cache_clear()
 
     def close(self) -> None:

@@ -19,12 +19,13 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
     """One way in which a search found a feature.
 
     `kind` says what was compared: meaning (`score` is the cosine of two texts), words of a label, tokens that top
-    examples fire on, logits that are raised (scores of BM25), or vectors (a cosine). `rank` is the place in this way's
+    examples fire on, logits that are raised (scores of BM25), examples (the cosine of the text and a digest of what the
+    feature fires on and raises), or vectors (a cosine). `rank` is the place in this way's
     own ranking, from 1, where several were fused. `words` are the words that were found. Of the feature's
     `top_examples` stored ones, `examples` fire on them.
     """
 
-    kind: Literal["meaning", "words", "tokens", "logits", "vectors"]
+    kind: Literal["meaning", "words", "tokens", "logits", "examples", "vectors"]
     score: float
     rank: int | None = None
     words: tuple[str, ...] = ()

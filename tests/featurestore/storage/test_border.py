@@ -143,6 +143,9 @@ ABOUT = [
     ("label_index", {"covers": {}, "embedder": 5, "embedder_id": None}),
     ("label_index", {"covers": {}, "embedder": "x" * 5000, "embedder_id": None}),
     ("label_index", {"covers": {}, "embedder": None, "embedder_id": None, "commit": None}),
+    ("example_index", {"covers": []}),
+    ("example_index", {"covers": {}, "embedder": None, "embedder_id": "x"}),
+    ("example_index", {"covers": {}, "embedder": "x", "embedder_id": "x", "form": "1"}),
     ("label_rule", {}),
     ("label_rule", {"rule": None}),
     ("label_rule", {"rule": ""}),
@@ -152,7 +155,8 @@ ABOUT = [
 
 @pytest.mark.parametrize(("table", "about"), ABOUT)
 def test_what_a_part_says_of_itself_has_the_types_that_readers_expect(table, about):
-    key = {"decoder_index": "tiny", "label_index": "labels", "label_rule": "store"}.get(table, "tiny/0-res")
+    keys = {"decoder_index": "tiny", "label_index": "labels", "example_index": "examples", "label_rule": "store"}
+    key = keys.get(table, "tiny/0-res")
     part = msgspec.structs.replace(PART, table=table, key=key, file=f"{table}/{key}/00000-0123456789ab-1", about=about)
     with pytest.raises(BadStore, match=r"add\[0\]\.about"):
         check_commit(msgspec.structs.replace(COMMIT, add=(part,)), "x")

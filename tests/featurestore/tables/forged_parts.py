@@ -42,8 +42,12 @@ def drop_column(name):
 def drop_copies(folder):
     """Remove what is copied beside the rows, and the indexes, so that the parts themselves are read."""
     directory = Directory(folder)
-    copies = ("feature_rows", "example_rows", "label_rows", "decoder_index", "label_index", "token_index")
-    files = [part.file for table in copies for part in directory.snapshot().parts(table)]
+    indexes = ("decoder_index", "label_index", "example_index", "token_index")
+    files = [
+        part.file
+        for table in ("feature_rows", "example_rows", "label_rows", *indexes)
+        for part in directory.snapshot().parts(table)
+    ]
     staging = Staging(directory.storage)
     directory.commit([], files, "tests", staging.writer)
     staging.close()
