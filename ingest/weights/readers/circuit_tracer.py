@@ -12,7 +12,7 @@ from typing import Any
 
 from featurestore import BadRequest
 from ingest.sae import Sae
-from ingest.weights.keys import check_keys, words
+from ingest.weights.keys import check_keys, refuse_key, words
 from ingest.weights.place import Place, read_config, word
 from ingest.weights.tensors import Tensors
 
@@ -22,6 +22,7 @@ CONFIG = "config.yaml"
 TRAINING = ("wandb-config.yaml", "wanb-config.yaml")
 ENCODER = re.compile(r"W_enc_(\d+)\.safetensors")
 LAYER = re.compile(r"layer_(\d+)\.safetensors")
+THRESHOLD = "activation_function.threshold"
 TAKEN = words("model_name feature_input_hook feature_output_hook activation k transcoders")
 HARMLESS = words("model_kind scan repo_id subfolder lazy_encoder lazy_decoder transcoder_set")
 # The only set that was published as TopK without saying k; circuit-tracer has this number in its code.
@@ -70,22 +71,11 @@ def _of_one_layer(place: Place) -> Sae:
     tensors = place.tensors(place.path, about.pop("said_by"), d=about.pop("d"), n=about.pop("n"))
     config = about.pop("config")
     W_enc = tensors.take("W_enc", "n d").T
-    k = place.option("k") or config.get("k") or (int(tensors.number("k")) if "k" in tensors else None)
-    if config.get("activation") == "topk" and k is None:
-        k = next((known for name, known in UNSAID_K.items() if name in place.words), None)
-        if k is None:
-            raise BadRequest(
-                f"{place.folder / CONFIG}: activation is topk, but nothing says k; give it: {place.location}?k=64"
-            )
-    threshold = _threshold(tensors)
-    activation = config.get("activation") or ("topk" if k else "jumprelu" if threshold is not None else "relu")
-    if activation in ("jump_relu", "jumprelu"):
-        activation, threshold = "jumprelu", tensors.take("activation_function.threshold", "n")
-    if activation not in ("relu", "jumprelu", "topk"):
-        raise BadRequest(
-            f"{place.folder / CONFIG}: activation '{activation}' cannot be read; known: relu, jump_relu, topk"
-        )
-    k = int(k) if activation == "topk" and k is not None else None
+    says_k = place.option("k") or config.get("k") or "k" in tensors
+    activation = _activation(place, config, "topk" if says_k else "jumprelu" if THRESHOLD in tensors else "relu")
+    # A tensor that the activation has no use for is not taken, and so refused by its name.
+    k = _choose_k(place, config, tensors) if activation == "topk" else None
+    threshold = tensors.take(THRESHOLD, "n") if activation == "jumprelu" else None
     skip = "W_skip" in tensors
     prefix = {"relu": "", "jumprelu": "jumprelu", "topk": "topk"}[activation]
     return Sae(
@@ -96,7 +86,7 @@ def _of_one_layer(place: Place) -> Sae:
         W_skip=tensors.take("W_skip", "o d") if skip else None,
         activation=activation,
         architecture="_".join(filter(None, (prefix, "skip" if skip else "", "transcoder"))),
-        threshold=threshold if activation == "jumprelu" else None,
+        threshold=threshold,
         signed=activation != "relu",  # circuit-tracer applies no relu beside its thresholds and its top-k
         k=k,
         promised_l0=(float(k), float(k)) if k else None,
@@ -108,7 +98,7 @@ def _of_one_layer(place: Place) -> Sae:
 
 def _cross_layer(place: Place, layer: int) -> Sae:
     about = _about(place, layer)
-    about.pop("config")
+    config = about.pop("config")
     encoders = place.tensors(place.path, about.pop("said_by"), d=about.pop("d"), n=about.pop("n"))
     decoder_file = place.folder / f"W_dec_{layer}.safetensors"
     if not decoder_file.is_file():
@@ -123,7 +113,11 @@ def _cross_layer(place: Place, layer: int) -> Sae:
         o=encoders.size("o"),
         targets=layers - layer if layers > layer and _complete(place.folder, layers) else None,
     )
-    threshold = encoders.take(f"threshold_{layer}", "n") if f"threshold_{layer}" in encoders else None
+    activation = _activation(place, config, "jumprelu" if f"threshold_{layer}" in encoders else "relu")
+    if activation == "topk":
+        reason = "no cross-layer set with it is known"
+        raise refuse_key(place, place.folder / CONFIG, "activation", config["activation"], reason)
+    threshold = encoders.take(f"threshold_{layer}", "n") if activation == "jumprelu" else None
     W_dec = decoders.take(f"W_dec_{layer}", "n targets o")
     return Sae(
         W_enc=W_enc,
@@ -131,7 +125,7 @@ def _cross_layer(place: Place, layer: int) -> Sae:
         W_dec=W_dec,
         b_dec=b_dec,
         targets=tuple(range(layer, layer + W_dec.shape[1])),
-        activation="relu" if threshold is None else "jumprelu",
+        activation=activation,
         architecture="clt" if threshold is None else "jumprelu_clt",
         threshold=threshold,
         signed=threshold is not None,
@@ -145,9 +139,28 @@ def _complete(folder: Path, layers: int) -> bool:
     return all((folder / f"W_enc_{layer}.safetensors").is_file() for layer in range(layers))
 
 
-def _threshold(tensors: Tensors) -> Any:
-    name = "activation_function.threshold"
-    return tensors.take(name, "n") if name in tensors else None
+def _activation(place: Place, config: dict[str, Any], by_tensors: str) -> str:
+    """Returns the activation that the config names, else the one that the tensors mean. Raises BadRequest."""
+    said = config.get("activation")
+    activation = {None: by_tensors, "jump_relu": "jumprelu"}.get(said, said)
+    if activation not in ("relu", "jumprelu", "topk"):
+        raise BadRequest(f"{place.folder / CONFIG}: activation '{said}' cannot be read; known: relu, jump_relu, topk")
+    if activation != "topk" and config.get("k") is not None:
+        reason = f"the activation is {activation}, which keeps no k largest"
+        raise refuse_key(place, place.folder / CONFIG, "k", config["k"], reason)
+    return str(activation)
+
+
+def _choose_k(place: Place, config: dict[str, Any], tensors: Tensors) -> int:
+    """Returns how many features a TopK keeps of each token. Raises BadRequest where nothing says it."""
+    k = place.option("k") or config.get("k") or (int(tensors.number("k")) if "k" in tensors else None)
+    tensors.let_be("k")
+    k = k or next((known for name, known in UNSAID_K.items() if name in place.words), None)
+    if k is None:
+        raise BadRequest(
+            f"{place.folder / CONFIG}: activation is topk, but nothing says k; give it: {place.location}?k=64"
+        )
+    return int(k)
 
 
 def _about(place: Place, layer: int | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from featurestore import BadRequest
 from ingest.sae import Sae
-from ingest.weights.keys import check_keys, words
+from ingest.weights.keys import check_keys, refuse_key, words
 from ingest.weights.place import Place, whole
 
 FORMAT = "sparsify"
@@ -37,6 +37,8 @@ def read(place: Place) -> Sae:
         raise BadRequest(f"{file}: activation '{activation}' cannot be read; known: topk, groupmax")
     if k > n or (activation == "groupmax" and n % k):
         raise BadRequest(f"{file}: k is {k}, which {activation} of {n} features cannot have")
+    if config.get("signed") and activation != "topk":
+        raise refuse_key(place, file, "signed", True, f"no {activation} with it is known")
     tensors = place.tensors(place.folder / WEIGHTS, CONFIG, d=d, n=n)
     if "W_dec" not in tensors:
         raise BadRequest(f"{tensors.file} has no tensor W_dec: it was saved without its decoder")
