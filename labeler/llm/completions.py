@@ -15,7 +15,7 @@ MAX_REPLY = 200  # tokens
 RETRY_TOKENS = 4  # times the tokens, when a reply was cut off
 MAX_LIMIT = 16_384  # tokens, beyond which no limit is raised
 _CUT = frozenset({"length", "max_tokens", "max_output_tokens", "max_completion_tokens", "token_limit"})
-_FILTERED = frozenset({"content_filter", "refusal", "safety"})
+_FILTERED = frozenset({"content_filter", "refusal", "safety", "prohibited_content", "blocklist", "recitation", "spii"})
 
 Messages = Sequence[dict[str, str]]
 Logprobs = tuple[tuple[str, dict[str, float]], ...]

@@ -39,10 +39,12 @@ def flatten_content(content: Any, depth: int = 0) -> str:
     kind = get_field(content, "type")
     if (isinstance(kind, str) and _THINKING_BLOCK.match(kind)) or get_field(content, "thought") is True:
         return ""
-    for name in ("text", "content", "output_text", "value", "parts"):
+    for name in ("text", "content", "output_text", "value", "parts", "output"):
         inner = get_field(content, name)
         if isinstance(inner, str | list | tuple) or (isinstance(inner, dict) and kind is not None):
             return flatten_content(inner, depth + 1)
+    if get_field(content, "function") is not None:
+        return flatten_content(get_field(get_field(content, "function"), "arguments"), depth + 1)
     for name in ("json", "output_json", "input", "arguments", "parsed"):  # an answer that was parsed already
         inner = get_field(content, name)
         if kind is not None and isinstance(inner, str | dict):

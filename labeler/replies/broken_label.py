@@ -10,7 +10,7 @@ import re
 _OPEN, _CLOSE = "[{(\\[｛]", "[})\\]｝]"
 _QUOTE = "[\"'“”„‘’«»`]"
 _NAME = rf"(?:{_OPEN}|dict\()?\s*(?P<before>{_QUOTE}*)\s*label\s*(?P<after>{_QUOTE}*+)"
-_SEPARATOR = r"\s*(?P<separator>=>|[:：=])?\s*"
+_SEPARATOR = r"\s*(?P<separator>=>|[:：=]{1,2})?\s*"
 # {label: closing brackets}, ("label": "closing brackets"), {"label": "closing brackets]
 _ALONE = re.compile(
     rf"\s*{_NAME}{_SEPARATOR}(?P<open>(?:[urfb]{{1,2}}(?=[\"']))?{_QUOTE}*+)(?P<label>[^\"“”„«»{{}}\n\\]+?)"
@@ -20,7 +20,7 @@ _ALONE = re.compile(
 # {"label": "closing brackets", ...}
 _FIRST = re.compile(
     rf"\s*[{{｛]\s*{_QUOTE}?label{_QUOTE}?\s*[:：=]\s*(?P<quote>[\"'])(?P<label>[^\"'{{}}\n\\]+)(?P=quote)"
-    rf"\s*[,，;].*[}}｝]\s*",
+    rf"\s*(?:[,，;]|(?=[\"']\w)).*[}}｝]\s*",
     re.IGNORECASE | re.DOTALL,
 )
 _LABEL_KEY = re.compile(rf"label{_QUOTE}\s*[:：=]", re.IGNORECASE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from featurestore.extension.text import find_problem
 from labeler.llm.completions import UnreadableReply
@@ -20,16 +21,17 @@ _LABEL_NAMES = (
     "label|标签|標籤|标记|ラベル|라벨|레이블|étiquette|etiqueta|etichetta|etikett?e?|rótulo|метка|ярлык|мітка|etykieta|"
     "العلامة|التسمية|برچسب|לייבל|תווית|लेबल|nhãn|ป้ายกำกับ"
 )
+FOREIGN_NAMES = tuple(name for name in _LABEL_NAMES.split("|")[1:] if "?" not in name)
 _ANSWER_NAMES = "answer|output|response|result|réponse|respuesta|antwort|risposta|resposta|ответ|答案|回答|답"
 # What stands before the name: marks of lists, emphasis, emoji; never an opening quotation mark or bracket.
 _NAMED_LINE = re.compile(
     r"^[^\w\"'“”‘’`<({\[«「『]*+(?:\d+[.)][\s*_]*+)?_*+(?:(?:final|short|best|my|the|your|feature|suggested|proposed|new|revised)\s)*"
-    rf"(?P<name>{_LABEL_NAMES}|{_ANSWER_NAMES}|explanation|description)[\s*_`\"]*"
-    r"(?P<separator>:|：|=(?!=)|\s[-–—]\s)(?:[*_]{1,3}(?=\s))?\s*(?:[*_]{1,3}(?!.*[*_]\s*$))?(?P<value>.*)$",
+    rf"(?P<name>{_LABEL_NAMES}|{_ANSWER_NAMES}|final|explanation|description)[\s*_`\"]*"
+    r"(?P<separator>:|：|=(?!=)|\s*(?:→|⇒|->)|\s[-–—]\s)(?:[*_]{1,3}(?=\s))?\s*(?:[*_]{1,3}(?!.*[*_]\s*$))?(?P<value>.*)$",
     re.IGNORECASE,
 )
-_LABEL, _ANSWER, _EXPLANATION = (
-    re.compile(names, re.IGNORECASE) for names in (_LABEL_NAMES, _ANSWER_NAMES, "explanation|description")
+_LABEL, _ANSWER, _FINAL, _EXPLANATION = (
+    re.compile(names, re.IGNORECASE) for names in (_LABEL_NAMES, _ANSWER_NAMES, "final", "explanation|description")
 )
 _PREAMBLE = re.compile(
     r"^(?:(?:sure|certainly|of course|okay|ok|great)\b[!,.:]*\s*)?(?:here(?:['’]s| is| are)\b\s*)?"
@@ -54,15 +56,21 @@ _RESPONSE = re.compile(r"<\|START_(?:RESPONSE|TEXT|ACTION)\|>(.*?)(?:<\|END_\w+\
 _BOXED = re.compile(r"\\boxed\{(?:\\(?:text|math)\w*\{)?(.*?)\}?\}\$*\s*\Z", re.DOTALL)
 # A sign that a sentence goes on about is no mark of a list: "- as a minus sign".
 _LIST_MARK = re.compile(
-    r"^(?:[-*•–>]|#{1,6}|1[.)])\s+(?=\S)(?!(?:in|at|as|before|after|and|or|for|of|to|with|within|between|inside|used|"
-    r"from|on|when|where|that|which|by|signs?|marks?)\b)"
+    r"^(?:[-*•–>👉✅🔑🏷]|➡️?|🏷️|#{1,6}|1[.)])\s+(?=\S)(?!(?:in|at|as|before|after|and|or|for|of|to|with|within|between|inside|used|"
+    r"from|on|when|where|that|which|by|signs?|marks?|emojis?|symbols?|pictographs?|arrows?)\b)"
 )
 _ELEMENT = re.compile(
     r"<(b|i|u|em|strong|p|code|span|div|mark|pre|h[1-6])(?:\s[^<>]*)?>\s*([^<>]+?)\s*</\1\s*>", re.IGNORECASE
 )
 _EMPHASIS_TAG = re.compile(r"</?(?:b|i|u|em|strong)>", re.IGNORECASE)
+_BLOCK_MARK = re.compile(r"[>|][-+]?")  # of YAML: the value is on the next line
+_PARAMETER = re.compile(
+    r"<parameter(?:\s+name)?\s*=\s*[\"']?label[\"']?\s*>(.*?)</parameter\s*>", re.DOTALL | re.IGNORECASE
+)
+_ATTRIBUTE = re.compile(r"<label\s+(?:value|text|name)\s*=\s*([\"'])([^\"'<>]+)\1\s*/?>(?:</label>)?", re.IGNORECASE)
 _FORM = re.compile(r"[<\[{(]+\s*(?:[\w'’.,-]+\s+){0,6}[\w'’.,-]+\s*[>\]})]+")
 _SIGNS = frozenset(["", "_", "<", ">", "[", "]", "[]", "<>", ".", "<<", ">>", "__", "..", "[[", "]]"])
+EMPTY_STRINGS = frozenset(["''", '""', "``", "“”", "‘’", "«»", "「」"])
 _FORM_WORDS = re.compile(r"\b(label|phrase|text|description|your|here|string|explanation|answer|placeholder|insert)\b")
 _FORM_NAMES = frozenset(
     [
@@ -94,7 +102,9 @@ _FORM_NAMES = frozenset(
 
 def unwrap(text: str) -> str:
     """Return the answer of a reply that wraps it in tags, in a box or in a fence; else the text."""
-    for pattern, group in ((_RESPONSE, 1), (_SOLUTION, 1), (_TAGGED, 2)):
+    attribute = _ATTRIBUTE.fullmatch(text)
+    text = attribute[2] if attribute else text
+    for pattern, group in ((_RESPONSE, 1), (_SOLUTION, 1), (_TAGGED, 2), (_TAGGED, 2), (_PARAMETER, 1)):
         matches = list(pattern.finditer(text))
         if matches and matches[-1][group].strip():
             text = matches[-1][group].strip()
@@ -120,7 +130,9 @@ def read_plain_label(text: str) -> str:
 def _choose_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip().strip("*_#-`=")]
     named = _find_named(text, _LABEL) or _find_named(text, _ANSWER)[-1:]
+    named = named or (_find_named(text, _FINAL)[-1:] if len(lines) > 1 else [])
     named = named or (_find_named(text, _EXPLANATION) if len(lines) <= 2 else [])
+    named = named or _find_in_table(lines)
     if named:
         if len({finish_label(value) for value in named}) > 1:
             raise UnreadableReply("answers that differ")
@@ -158,10 +170,33 @@ def _find_named(text: str, names: re.Pattern[str]) -> list[str]:
     values = []
     for number, line in enumerate(lines):
         match = _NAMED_LINE.match(_strip_emphasis(_EMPHASIS_TAG.sub("", line).strip()))
-        if match and names.fullmatch(match["name"]) and (names is _LABEL or match["separator"] in ":："):
-            value = match["value"].strip() or (lines[number + 1].strip() if number + 1 < len(lines) else "")
+        if match and names.fullmatch(match["name"]) and _may_follow(match, names):
+            value = match["value"].strip().removesuffix("<br>")
+            value = "" if _BLOCK_MARK.fullmatch(value) else value
+            value = value or (lines[number + 1].strip() if number + 1 < len(lines) else "")
             values += [value] if value else []
     return values
+
+
+def _may_follow(match: re.Match[str], names: re.Pattern[str]) -> bool:
+    """Whether what stands after a name is its value: after an equals sign a word of code, where it has no quotes."""
+    quoted = match["separator"] == "=" and strip_pair(match["value"].strip()) != match["value"].strip()
+    return names is _LABEL or match["separator"] in ":：" or quoted
+
+
+def _find_in_table(lines: Sequence[str]) -> list[str]:
+    """What a table of Markdown has in its column, or in its row, that is called label."""
+    rows = [[cell.strip(" *_`") for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    rows = [row for row in rows if any(cell.strip("-: ") for cell in row)]
+    values = [row[1] for row in rows if len(row) == 2 and _LABEL.fullmatch(row[0])]
+    columns = [number for number, name in enumerate(rows[0]) if _LABEL.fullmatch(name)] if rows else []
+    return values or [row[columns[0]] for row in rows[1:] if columns and len(row) == len(rows[0])]
+
+
+def find_answers(text: str) -> list[str]:
+    """Return the labels that lines of a text give by name, as below an object that was not the last word."""
+    values = _find_named(text, _LABEL) or _find_named(text, _ANSWER)
+    return [finish_label(value) for value in values if not is_placeholder(value)]
 
 
 def finish_label(text: str, *, of_json: bool = False) -> str:
@@ -171,9 +206,9 @@ def finish_label(text: str, *, of_json: bool = False) -> str:
     """
     text = _BLANKS.sub(" ", text).strip()
     while True:
-        bare = strip_pair(
-            _strip_element(_strip_emphasis(text) if of_json else _LIST_MARK.sub("", _strip_emphasis(text)))
-        )
+        bare = _strip_element(_strip_emphasis(text) if of_json else _LIST_MARK.sub("", _strip_emphasis(text)))
+        # Two quotes in a string of JSON are the empty string of code: an empty label has nothing in it.
+        bare = bare if of_json and bare in EMPTY_STRINGS else strip_pair(bare)
         match = re.match(r"(?:label|explanation)\s*[:：]\s*(?=\S)", bare, re.IGNORECASE)
         bare = bare[match.end() :] if match else bare
         if bare == text:
@@ -213,7 +248,7 @@ def _strip_element(text: str) -> str:
 
 def _strip_emphasis(text: str) -> str:
     """Return the text without Markdown's emphasis, where it encloses the whole of it. `__init__` is a name."""
-    match = re.fullmatch(r"(\*{1,3}|_{1,3})(?=[^\s*_])(.+?)(?<=[^\s*_])\1[.:]?", text)
+    match = re.fullmatch(r"(\*{1,3}|_{1,3})(?=[^\s*_])(.+?)(?<=[^\s*_])\1[.:]?(?:\s*[✅✔☑✓🎯✨]️?)?", text)
     if not match or match[1] in match[2] or (match[1][0] == "_" and " " not in match[2]):
         return text
     return match[2]

@@ -20,7 +20,8 @@ _CONSTANTS = {
     "infinity": float("inf"),
     "undefined": None,
 }
-_SPACE = re.compile(r"(?:\s|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
+# Blanks, also as escapes that a model or a server left between members, and comments
+_SPACE = re.compile(r"(?:\s|\\[nrt](?=[\s\\{}\"'\[\],])|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.])")
 _WORD = re.compile(r"-?[A-Za-z_]\w*")
 _LETTERS = re.compile("[A-Za-z]+")
@@ -106,6 +107,10 @@ def find_objects(text: str, *, repair: bool = True, ended: bool = True) -> list[
             parser = _Parser(text, guess, ended and repair, steps)
             try:
                 value, end = parser.parse_object(at, 0)
+            except _TooDeep as exc:
+                # Each of the objects around it is too deep as well: the next one that is tried begins here.
+                at = max(at, exc.at - 1)
+                break
             except _BrokenJson:
                 continue
             finally:
@@ -143,6 +148,14 @@ class _BrokenJson(Exception):
     """The text is no JSON from there on."""
 
 
+class _TooDeep(_BrokenJson):
+    """Values in values in values, down to the one at `at`."""
+
+    def __init__(self, at: int):
+        super().__init__()
+        self.at = at
+
+
 class _Parser:
     """Reads one value of a text. `guess`: a quote ends a string only where the value may end."""
 
@@ -170,9 +183,11 @@ class _Parser:
     def parse_value(self, at: int, depth: int, after: re.Pattern[str]) -> tuple[Any, int]:
         """Return the value at `at`, and where it ends; `after` matches what may follow it."""
         self.steps -= 10
-        if depth > MAX_DEPTH or self.steps < 0:
-            raise _BrokenJson
         at = self._skip(at)
+        if depth > MAX_DEPTH:
+            raise _TooDeep(at)
+        if self.steps < 0:
+            raise _BrokenJson
         character = self.text[at : at + 1]
         if character == "{":
             return self.parse_object(at, depth)

@@ -5,6 +5,7 @@ One reader for labels and for every judge. Knows nothing of features or of score
 
 from __future__ import annotations
 
+import html
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -12,9 +13,18 @@ from typing import Any, TypeVar
 
 from labeler.llm.completions import MAX_LIMIT, MAX_REPLY, RETRY_TOKENS, Answer, Messages, UnreadableReply
 from labeler.replies.broken_label import find_broken_label
-from labeler.replies.label_lines import EMPTY_LABEL, PLACEHOLDER, finish_label, is_placeholder, read_plain_label, unwrap
+from labeler.replies.label_lines import (
+    EMPTY_LABEL,
+    FOREIGN_NAMES,
+    PLACEHOLDER,
+    find_answers,
+    finish_label,
+    is_placeholder,
+    read_plain_label,
+    unwrap,
+)
 from labeler.replies.loose_json import FoundObject, collect_values, find_objects, parse_value
-from labeler.replies.thinking import strip_thinking
+from labeler.replies.thinking import THOUGHT_HEADING, strip_thinking
 
 MAX_QUOTED_REPLY = 2000  # characters of an unreadable reply that the second question repeats
 RAISES = 2  # how often one question gets more tokens
@@ -81,13 +91,16 @@ def parse_label(answer: Answer | str) -> str:
     text = _read_text(answer)
     objects = _find_objects(text, answer)
     values = [value for found in objects for value in collect_values(found.value, "label")]
+    values = values or [
+        value for found in objects for name in FOREIGN_NAMES for value in collect_values(found.value, name)
+    ]
     values = [value[0] if isinstance(value, list) and len(value) == 1 else value for value in values]
     texts = [value for value in values if isinstance(value, str) and value.strip()]
     if texts:
         labels = [finish_label(value, of_json=True) for value in texts if not is_placeholder(value)]
         if not labels:
             raise UnreadableReply(PLACEHOLDER)
-        return _agree(labels)
+        return _agree([*find_answers(text[objects[-1].end :]), *labels])
     if values:
         raise UnreadableReply(EMPTY_LABEL if isinstance(values[-1], str) else NO_LABEL)
     broken = find_broken_label(unwrap(text)) if answer.finish != "length" else None
@@ -175,7 +188,9 @@ def _read_text(answer: Answer) -> str:
     if answer.finish == "content_filter":
         raise UnreadableReply("refusal")
     text = strip_thinking(answer.text)
-    if not text:
+    if '"' not in text and "&quot;" in text:
+        text = html.unescape(text)
+    if not text or (answer.finish == "length" and THOUGHT_HEADING.match(text)):
         raise UnreadableReply(CUT if answer.finish == "length" else EMPTY)
     return text
 

@@ -18,10 +18,10 @@ _SPECIAL_NAMES = "think|thinking|thought|reasoning"
 _MARK = re.compile(
     rf"(?P<open>{_LEFT}(?:\w+[:_-])?(?:{_NAMES})(?:\s[^<>/\\&]*+)?{_RIGHT}|\[(?:THINK|THINKING|REASONING|THOUGHTS?)\]"
     rf"|◁think▷|<\|inner_prefix\|>|<unused94>|<\|START_THINKING\|>|<\|channel>\s*thought\b"
-    rf"|<[|｜](?:begin[_▁]of[_▁])?(?:{_SPECIAL_NAMES})(?:_start)?[|｜]>)"
+    rf"|<[|｜](?:(?:begin|start)[_▁](?:of[_▁])?)?(?:{_SPECIAL_NAMES})(?:_start)?[|｜]>)"
     rf"|(?P<close>{_LEFT}[/\\]+\s*(?:\w+[:_-])?(?:{_NAMES}){_RIGHT}|<(?:think|thinking)\s*/>"
     rf"|\[/(?:THINK|THINKING|REASONING|THOUGHTS?)\]|◁/think▷|<\|inner_suffix\|>|<unused95>"
-    rf"|<[|｜](?:end[_▁]of[_▁]|/)(?:{_SPECIAL_NAMES})[|｜]>|<\|(?:{_SPECIAL_NAMES})_end\|>"
+    rf"|<[|｜](?:end[_▁](?:of[_▁])?|/)(?:{_SPECIAL_NAMES})[|｜]>|<\|(?:{_SPECIAL_NAMES})_end\|>"
     r"|<\|END_THINKING\|>|<channel\|>)",
     re.IGNORECASE,
 )
@@ -54,17 +54,20 @@ _CALL = re.compile(r"\s*to=\S")
 _SPOKEN_THOUGHT = re.compile(
     r"\A\W*Here is my thought process\b.*\bHere is my response:?\W*?", re.DOTALL | re.IGNORECASE
 )
+# Thinking whose beginning is a heading; an end of it has a mark, or it was cut off.
+THOUGHT_HEADING = re.compile(r"\A\W*(?:(?:my )?thinking process|thought process|thinking)\W*:", re.IGNORECASE)
 # What wraps the answer itself
 _SPECIAL_AT_START = re.compile(
     r"\A(?:\s*(?:<\|(?:im_start|assistant|start|begin_of_text|start_header_id)\|>|<s>|<bos>|<｜begin▁of▁sentence｜>"
     r"|<start_of_turn>|<\|turn>)\s*(?:(?:assistant|model)(?:\s*<\|end_header_id\|>|\s*\n|\s*:))?"
-    r"|\s*assistant\s*(?:\n|:\s)|\s*model\s*\n|\[INST\].*?\[/INST\])\s*",
+    r"|\s*(?:#{1,6}\s*)?(?:assistant|response)\s*(?:\n|:\n|:\s(?!\s*(?:in|at|as|before|after|and|or|for|of|to|with|within|used|from|on|when|where"
+    r"|that|which|by|turns?|roles?|marks?|messages?|replies|names?)\b))|\s*model\s*\n|\[INST\].*?\[/INST\])\s*",
     re.IGNORECASE | re.DOTALL,
 )
 _SPECIAL_AT_END = re.compile(
     r"(?<=\S)(?:<\|(?:im_end|eot_id|eom_id|end|return|endoftext|end_of_text|end_of_turn|eot|EOT|END_RESPONSE|"
     r"END_OF_TURN_TOKEN|end_of_solution|end_of_box|assistant_end|user|im_start)\|>|<end_of_turn>|<eos>|</s>|\[/INST\]"
-    r"|<｜end▁of▁sentence｜>|<turn\|>)+\s*\Z"
+    r"|<｜end▁of▁sentence｜>|<turn\|>|\s*<\|im_start\|>(?:user|system)?)+\s*\Z"
 )
 
 

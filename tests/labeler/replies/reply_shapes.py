@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from tests.labeler.replies.newer_shapes import NEWER
 from tests.labeler.replies.rarer_shapes import RARER
 from tests.labeler.replies.shape import (
     BROKEN,
@@ -358,6 +359,7 @@ SHAPES = [
     *REFUSALS,
     *LANGUAGES,
     *RARER,
+    *NEWER,
 ]
 
 
