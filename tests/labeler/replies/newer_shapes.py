@@ -48,7 +48,7 @@ NEWER = label_all(
     (f'<|python_tag|>{{"name": "label", "parameters": {J}}}', B),
     (f"<function=label>{J}</function>", B),
     (
-        '<function_calls><invoke name="f"><parameter name="label">closing brackets</parameter></invoke></function_calls>',
+        '<function_calls><invoke><parameter name="label">closing brackets</parameter></invoke></function_calls>',
         B,
     ),
     (f"<|tool_call_begin|>label<|tool_sep|>{J}<|tool_call_end|>", B),
