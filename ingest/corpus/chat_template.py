@@ -18,7 +18,8 @@ CLOCK = "now"  # the name of the variable that sets it
 
 
 # Calls of the clock, and what they are replaced by until a chat is rendered: transformers passes no functions on.
-_CALL = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
+_CALL = re.compile(r"""strftime_now\s*\(\s*(["'])(.*?)\1\s*\)""", re.DOTALL)
+_OTHER_CALL = re.compile(r"strftime_now\s*\(")
 _MARKED = re.compile("\ue000(.*?)\ue001")
 
 
@@ -45,6 +46,8 @@ class ChatTemplate:
             if "strftime_now" not in str(self._tokenizer.chat_template):
                 return str(self._tokenizer.apply_chat_template(chat, tokenize=False, **self._variables))
             template = _CALL.sub(_mark_format, self._tokenizer.get_chat_template())
+            if _OTHER_CALL.search(template):
+                raise BadRequest("it asks for the time in a form that it computes, so that no fixed time can be told")
             text = self._tokenizer.apply_chat_template(chat, tokenize=False, chat_template=template, **self._variables)
             return _MARKED.sub(lambda match: self._tell(match[1]), str(text))
         # Templates are programs of the model's authors, which raise what they like.

@@ -70,14 +70,18 @@ class Faults:
         said = []
         if self.rejected:
             where = f", listed in {self.rejects}" if self.rejects else ""
-            said.append(f"{self.rejected:,} documents that cannot be read were left out{where}")
+            said.append(f"left out {_count(self.rejected, 'document')} that cannot be read{where}")
         if self.mended:
-            said.append(f"{self.mended:,} documents had broken characters, now U+FFFD")
+            said.append(f"replaced broken characters by U+FFFD in {_count(self.mended, 'document')}")
         if self.other_files:
             more = ", ..." if len(self.other_files) > 3 else ""
             names = ", ".join(self.other_files[:3])
-            said.append(f"{len(self.other_files):,} files are no text and were left out: {names}{more}")
+            said.append(f"left out {_count(len(self.other_files), 'file')} that hold no text: {names}{more}")
         return said
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def find_encoding(raw: bytes) -> str:

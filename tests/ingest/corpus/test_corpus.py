@@ -126,7 +126,7 @@ def test_documents_that_cannot_be_read(tmp_path):
         tokenise(small_models.tokenizer(), documents)
     rejects = tmp_path / "rejects.jsonl"
     left_out = tokenise(small_models.tokenizer(), documents, faults=Faults("skip", rejects))
-    assert left_out.names == ["good"] and "1 documents that cannot be read were left out" in left_out.notes[0]
+    assert left_out.names == ["good"] and "left out 1 document that cannot be read" in left_out.notes[0]
     assert json.loads(rejects.read_text())["where"] == "half"
     mended = tokenise(small_models.tokenizer(), documents, faults=Faults("replace"))
     assert small_models.tokenizer().decode(mended.document(1)) == "x\ufffdy"

@@ -126,7 +126,7 @@ def test_pictures_in_a_directory_are_left_out_and_counted(tmp_path):
     (tmp_path / "c.jpg").write_bytes(b"\xff\xd8\xff\xe0")
     faults = Faults()
     assert contents(tmp_path, faults) == ["text"]
-    assert faults.sentences() == ["2 files are no text and were left out: b.png, c.jpg"]
+    assert faults.sentences() == ["left out 2 files that hold no text: b.png, c.jpg"]
     with pytest.raises(BadRequest, match="is not text"):
         contents(tmp_path / "b.png")
 
