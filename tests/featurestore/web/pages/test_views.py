@@ -8,6 +8,7 @@ import pytest
 import featurestore
 from featurestore.client import Client
 from featurestore.web import create_app
+from tests.support import tiny
 
 HTML = {"Accept": "text/html"}
 
@@ -97,3 +98,52 @@ def test_results_of_any_type_are_shown(http):
     assert page.status_code == 200
     for shown in ('<span class="quiet">null</span>', "[1, 2]", "1.5", "True", "&lt;b&gt;"):
         assert shown in page.text
+
+
+@pytest.fixture(scope="module")
+def labels_alone(tmp_path_factory):
+    """The client of a store that has labels, and nothing else of its features."""
+    name = "tiny/0-res"
+    harvested = ("tokenizer", "corpus", "context_size", "tokens_counted", "tokens_excluded")
+    row = {field: value for field, value in tiny.dictionary_row("0-res", 0).items() if field not in harvested}
+    with featurestore.create(tmp_path_factory.mktemp("labels") / "labels.features") as store:
+        with store.writer("tests") as writer:
+            writer.add("dictionaries", tiny.table([row]), key=name)
+            writer.add("labels", tiny.table([*tiny.label_rows(name), HOSTILE]), key=name)
+        yield create_app(store).test_client()
+
+
+HOSTILE = {
+    "dictionary": "tiny/0-res",
+    "feature": 23,
+    "tool": "tests",
+    "created_at": tiny.WHEN,
+    "label": "\u202e <b>turned</b>\x1b around",
+    "explainer": "tokens",
+    "prompt": "tokens/1",
+}
+
+
+def test_of_labels_alone_nothing_is_shown_that_is_not_known(labels_alone):
+    page = labels_alone.get("/features/tiny/0-res/8", headers=HTML).text
+    assert "of tokens</dd>" not in page and "decoder norm" not in page and "decoder vector as JSON" not in page
+    assert "Not known: they are computed by a harvest or an import." in page
+    cards = labels_alone.get("/?text=exception&mode=keyword", headers=HTML).text
+    assert 'class="cards"' in cards and "Fires on" not in cards
+
+
+def test_labels_that_turn_the_text_around_are_shown_as_they_are(labels_alone):
+    page = labels_alone.get("/features/tiny/0-res/23", headers=HTML).text
+    shown = "⟨202E⟩ &lt;b&gt;turned&lt;/b&gt;␛ around"
+    assert f'<h1 class="feature" dir="auto">{shown}</h1>' in page
+    assert "\u202e" not in page.replace('value="\u202e', "")
+
+
+def test_an_empty_store_says_what_to_do(tmp_path):
+    with featurestore.create(tmp_path / "empty.features") as store:
+        client = create_app(store).test_client()
+        for path in ("/", "/?text=exception"):
+            page = client.get(path, headers=HTML).text
+            assert "The store is empty." in page and "featurestore harvest --help" in page
+        page = client.get("/compare", headers=HTML).text
+        assert "The store has no dictionary yet." in page and "<select" not in page
