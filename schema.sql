@@ -449,6 +449,7 @@ CREATE TABLE stored.graphs (
     features       INTEGER NOT NULL CHECK (features BETWEEN 0 AND nodes),
     links          INTEGER NOT NULL CHECK (links >= 0),
     notes          VARCHAR[] NOT NULL,
+    note_codes     VARCHAR,
     document       VARCHAR NOT NULL,
     tool           VARCHAR NOT NULL,
     created_at     TIMESTAMPTZ NOT NULL,
@@ -467,6 +468,8 @@ COMMENT ON COLUMN stored.graphs.nodes IS 'Number of nodes.';
 COMMENT ON COLUMN stored.graphs.features IS 'Number of nodes that are features.';
 COMMENT ON COLUMN stored.graphs.links IS 'Number of links.';
 COMMENT ON COLUMN stored.graphs.notes IS 'Problems found while its file was read.';
+COMMENT ON COLUMN stored.graphs.note_codes IS
+    'The notes for programs, as JSON: a code and its numbers for each. Null in stores of earlier versions.';
 COMMENT ON COLUMN stored.graphs.document IS 'Its file without nodes and links, as JSON.';
 COMMENT ON COLUMN stored.graphs.tool IS 'Name and version of the program that wrote it.';
 COMMENT ON COLUMN stored.graphs.created_at IS 'When it was written.';
@@ -572,7 +575,7 @@ COMMENT ON VIEW tokenizers IS 'Every vocabulary, see stored.tokenizers.';
 CREATE VIEW tokens AS FROM stored.tokens;
 COMMENT ON VIEW tokens IS 'The tokens of every document in runs of 512, see stored.tokens.';
 
-CREATE VIEW graphs AS SELECT * EXCLUDE (document) FROM stored.graphs;
+CREATE VIEW graphs AS SELECT * EXCLUDE (document, note_codes) FROM stored.graphs;
 COMMENT ON VIEW graphs IS 'Every attribution graph, see stored.graphs.';
 
 CREATE VIEW graph_nodes AS

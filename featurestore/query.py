@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar
@@ -11,9 +10,9 @@ from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 import msgspec
 from msgspec import Meta
 
-from featurestore.display.text import nearest_name, shorten, suggest
 from featurestore.errors import BadRequest
 from featurestore.ids import dictionary_texts, id_texts
+from featurestore.refusals import describe_invalid, describe_unknown
 
 Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
@@ -213,86 +212,6 @@ def check_names(method: Callable[Given, Answer]) -> Callable[Given, Answer]:
 
     parameters = frozenset(signature(method).parameters)
     return _call
-
-
-def describe_unknown(name: str, fields: Sequence[str], other_names: Mapping[str, str] | None = None) -> str:
-    """Return the message for a field that is none of `fields`: the one that was probably meant, and all there are."""
-    others = {other: field for other, field in (other_names or {}).items() if field in fields}
-    meant = others.get(name.lower()) or nearest_name(name, [*fields, *others])
-    meant = others.get(meant or "", meant)
-    question = f", did you mean {meant}?" if meant else ";"
-    return f"unknown field '{name}'{question} there are: {', '.join(fields) or 'none here'}"
-
-
-def describe_invalid(type_: type[msgspec.Struct], values: Mapping[str, Any], error: msgspec.ValidationError) -> str:
-    """Return the message for a value that msgspec refused: the field of `type_`, the value, and what it takes."""
-    what, _, where = str(error).partition(" - at `$.")
-    field = where.partition("[")[0].rstrip("`")
-    choices = list_choices(type_, field)
-    if choices and what.startswith("Invalid enum value "):
-        value = what.removeprefix("Invalid enum value ").strip("'")
-        return f"{field}: '{value}' is not one of {', '.join(choices)}{suggest(value, choices)}"
-    if field not in values:
-        return what
-    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", what):
-        inside = describe_unknown(unknown[1], _list_inner_fields(type_, field), _OTHER_NAMES_INSIDE)
-        return f"{field}: {inside}"
-    return f"{field}: {shorten(repr(values[field]))} {_say_expected(what)}"
-
-
-_OTHER_NAMES_INSIDE = {"feature": "id", "text": "label", "description": "label", "explanation": "label"}
-# What a field takes, in words, by the name that msgspec has for it.
-_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "array": "a list"}
-_KINDS |= {"object": "an object"}
-_LIMITS = {">=": "of at least", ">": "above", "<=": "of at most", "<": "below"}
-
-
-def _say_expected(what: str) -> str:
-    """Return what msgspec says of a value in words, such as "is not a whole number of at least 1"."""
-    if length := re.fullmatch(r"Expected `(str|array)(?: \| null)?` of length (>=|<=) (\d+)", what):
-        unit = "characters" if length[1] == "str" else "values"
-        return f"is not {_KINDS[length[1]]} {_LIMITS[length[2]]} {int(length[3]):,} {unit}"
-    parts = re.fullmatch(r"Expected `([a-z |]+)`(?: (>=|>|<=|<) ([\d.]+))?(?:, got `.*`)?", what)
-    if parts is None:
-        return f"cannot be read ({what[0].lower()}{what[1:]})"
-    kinds = [_KINDS.get(kind, kind) for kind in parts[1].split(" | ") if kind != "null"]
-    limit = f" {_LIMITS[parts[2]]} {float(parts[3]):g}" if parts[2] else ""
-    return f"is not {' or '.join(kinds)}{limit}"
-
-
-def _list_inner_fields(type_: type[msgspec.Struct], name: str) -> list[str]:
-    """Return the fields of the objects that a field takes, alone or in a list; else nothing."""
-    information = msgspec.inspect.type_info(type_)
-    kinds = [field.type for field in getattr(information, "fields", ()) if field.name == name]
-    while kinds:
-        kind: Any = kinds.pop()
-        if isinstance(kind, msgspec.inspect.StructType):
-            return [field.name for field in kind.fields]
-        kinds += getattr(kind, "types", ())
-        kinds += [inner for inner in (getattr(kind, "item_type", None), getattr(kind, "type", None)) if inner]
-    return []
-
-
-def list_choices(type_: type[msgspec.Struct], name: str) -> list[str]:
-    """Return the strings that a field takes, where it takes a few; else nothing."""
-    information = msgspec.inspect.type_info(type_)
-    fields = {field.name: field.type for field in getattr(information, "fields", ())}
-    return [] if name not in fields else _literals(fields[name])
-
-
-def _literals(kind: msgspec.inspect.Type) -> list[str]:
-    match kind:
-        case msgspec.inspect.LiteralType():
-            return [str(value) for value in kind.values]
-        case msgspec.inspect.EnumType():
-            return [str(member.value) for member in kind.cls]
-        case msgspec.inspect.Metadata():
-            return _literals(kind.type)
-        case msgspec.inspect.UnionType():
-            return [literal for part in kind.types for literal in _literals(part)]
-        case msgspec.inspect.VarTupleType() | msgspec.inspect.ListType():
-            return _literals(kind.item_type)
-    return []
 
 
 def _list_numbers(vector: Any) -> list[Any]:

@@ -31,6 +31,7 @@ FLOORS = {
         ["weights"],
         ["values"],
         ["query"],
+        ["refusals"],
         ["display", "progress", "ids"],
         ["conventions", "errors", "notes", "retry_after"],
     ],

@@ -71,7 +71,7 @@ def annotate(
     if renamed:
         document["qParams"] = view_edit.name_nodes(view, renamed, numbers)
     features = sum(node.kind == "feature" for node in file.nodes)
-    return Annotation(document, features, labelled, kept, (*file.notes, *dictionary_of.notes))
+    return Annotation(document, features, labelled, kept, (*file.notes, *dictionary_of.notes.sentences))
 
 
 def _read_labels(store: FeatureStore, ids: Sequence[str]) -> dict[str, str | None]:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from featurestore.errors import BadRequest
 from featurestore.graphs.file_format import LORSA, GraphFile
+from featurestore.notes import Notes
 from featurestore.values.dictionary import Dictionary
 
 # Site ("mlp" for transcoders, LORSA for what reads and writes attention) and layer.
@@ -23,7 +24,7 @@ class DictionaryNames(NamedTuple):
     """The dictionary of each place that has one, and notes for the graph's owner."""
 
     by_place: dict[Place, str]
-    notes: list[str]
+    notes: Notes
 
 
 def name(file: GraphFile, dictionaries: Sequence[Dictionary], mappings: Sequence[str]) -> DictionaryNames:
@@ -41,7 +42,8 @@ def name(file: GraphFile, dictionaries: Sequence[Dictionary], mappings: Sequence
             place = (node.site, node.layer)
             largest[place] = max(largest.get(place, 0), node.feature)
     mapped = _parse_mappings(mappings)
-    by_place, too_small = {}, []
+    by_place: dict[Place, str] = {}
+    notes, too_small = Notes(), 0
     for place in sorted(largest):
         id = mapped.get(place) or mapped.get((place[0], -1), "").replace("{layer}", str(place[1]))
         by_owner = bool(id)
@@ -52,10 +54,13 @@ def name(file: GraphFile, dictionaries: Sequence[Dictionary], mappings: Sequence
             conflict = f"{id} has {d_sae:,} features, but the graph has feature {feature:,} of layer {place[1]}"
             if by_owner:
                 raise BadRequest(f"map: {conflict}: it was made with another dictionary")
-            too_small.append(conflict)
+            sentence = f"{conflict}, so it is not taken for the graph's: name it with map"
+            notes.add("graph_dictionary_too_small", sentence, layer=place[1], features=d_sae, feature=feature)
+            too_small += 1
         elif id:
             by_place[place] = id
-    return DictionaryNames(by_place, list(_notes(largest, by_place, known, too_small)))
+    _note_unknown(notes, largest, by_place, known, too_small)
+    return DictionaryNames(by_place, notes)
 
 
 def _name_elsewhere(dictionaries: Sequence[Dictionary]) -> dict[str, str]:
@@ -68,19 +73,22 @@ def _name_elsewhere(dictionaries: Sequence[Dictionary]) -> dict[str, str]:
     }
 
 
-def _notes(
-    places: dict[Place, int], by_place: dict[Place, str], known: dict[str, Dictionary], too_small: list[str]
-) -> Iterator[str]:
+def _note_unknown(
+    notes: Notes, places: dict[Place, int], by_place: dict[Place, str], known: dict[str, Dictionary], too_small: int
+) -> None:
+    """Note dictionaries that nothing names, beside those that are `too_small`, and those that the store lacks."""
     remedy = "name them with map"
-    for conflict in too_small:
-        yield f"{conflict}, so it is not taken for the graph's: name it with map"
     unnamed = [place for place in places if place not in by_place]
-    if len(unnamed) > len(too_small):
-        yield f"nothing says which dictionaries the features of layers {_layers(unnamed)} are of: {remedy}"
+    if len(unnamed) > too_small:
+        sentence = f"nothing says which dictionaries the features of layers {_layers(unnamed)} are of: {remedy}"
+        notes.add("graph_dictionaries_unnamed", sentence, layers=len({layer for _, layer in unnamed}))
     unknown = [id for id in by_place.values() if id not in known]
     if unknown:
         count = len(set(unknown))
-        yield f"{count:,} of the graph's dictionaries are not in the store, {unknown[0]} say: harvest them, or {remedy}"
+        sentence = (
+            f"{count:,} of the graph's dictionaries are not in the store, {unknown[0]} say: harvest them, or {remedy}"
+        )
+        notes.add("graph_dictionaries_missing", sentence, dictionaries=count)
 
 
 def _layers(places: Sequence[Place]) -> str:

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Meta
 
 from featurestore.errors import BadRequest, NotFound
+from featurestore.notes import NoteCode, Notes
 
 T = TypeVar("T")
 SLUG = r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}"
@@ -106,6 +107,7 @@ class GraphFile(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[Node, ...]
     links: tuple[tuple[int, int, float], ...]
     notes: tuple[str, ...]
+    note_codes: tuple[NoteCode, ...]
 
 
 def load(graph: str | Path | Mapping[str, Any]) -> dict[str, Any]:
@@ -146,14 +148,17 @@ def parse(content: Mapping[str, Any], slug: str | None = None) -> GraphFile:
     version = metadata.schema_version or 0
     if version not in (0, 1):
         raise BadRequest(f"metadata.schema_version: {version} is not known; graphs of 0 and 1 are read")
-    notes: list[str] = []
+    notes = Notes()
     raw_nodes = [_convert(raw, _Node, f"nodes[{n}]") for n, raw in enumerate(content["nodes"])]
     if not raw_nodes:
         raise BadRequest("this graph has no nodes")
     indices = _indices(raw_nodes, version, notes)
     nodes = tuple(itertools.starmap(_node, zip(raw_nodes, content["nodes"], indices, strict=True)))
     unknown = collections.Counter(node.feature_type for node in nodes if node.feature_type not in KINDS)
-    notes += [f"{_count(n, 'node')} of the unknown feature_type '{name}' kept as other" for name, n in unknown.items()]
+    for name, n in unknown.items():
+        notes.add(
+            "graph_type_unknown", f"{_count(n, 'node')} of the unknown feature_type '{name}' kept as other", nodes=n
+        )
     return GraphFile(
         slug=_slug(slug or metadata.slug),
         metadata=metadata,
@@ -161,7 +166,8 @@ def parse(content: Mapping[str, Any], slug: str | None = None) -> GraphFile:
         document={name: value for name, value in content.items() if name not in ("nodes", "links")},
         nodes=nodes,
         links=_links(content["links"], nodes, notes),
-        notes=tuple(notes),
+        notes=notes.sentences,
+        note_codes=notes.codes,
     )
 
 
@@ -194,7 +200,7 @@ def _layer(node: _Node) -> int | None:
     return int(text) if re.fullmatch(r"\d{1,6}", text) else None
 
 
-def _indices(nodes: Sequence[_Node], version: int, notes: list[str]) -> list[int | None]:
+def _indices(nodes: Sequence[_Node], version: int, notes: Notes) -> list[int | None]:
     """Each node's index in its dictionary; None for a node that is no feature, and for a number that fits no index."""
     known = [KINDS.get(node.feature_type or "") == "feature" for node in nodes]
     if version == 1:
@@ -205,12 +211,14 @@ def _indices(nodes: Sequence[_Node], version: int, notes: list[str]) -> list[int
         # both.
         joined = any(_layer(node) for node in features) and all(_of_joined(node) is not None for node in features)
         if joined:
-            notes.append("the numbers of its features are read as layer and five digits of index (schema_version 0)")
+            sentence = "the numbers of its features are read as layer and five digits of index (schema_version 0)"
+            notes.add("graph_feature_numbers_joined", sentence)
         of = _of_joined if joined else _of_plain
         indices = [of(node) if feature else None for node, feature in zip(nodes, known, strict=True)]
     strange = sum(feature and index is None for feature, index in zip(known, indices, strict=True))
     if strange:
-        notes.append(f"{_count(strange, 'feature')} without an index: the file's number does not fit the layer it says")
+        sentence = f"{_count(strange, 'feature')} without an index: the file's number does not fit the layer it says"
+        notes.add("graph_features_without_index", sentence, features=strange)
     return indices
 
 
@@ -259,7 +267,7 @@ def _node(raw: _Node, said: dict[str, Any], index: int | None) -> Node:
     )
 
 
-def _links(raw_links: Sequence[Any], nodes: Sequence[Node], notes: list[str]) -> tuple[tuple[int, int, float], ...]:
+def _links(raw_links: Sequence[Any], nodes: Sequence[Node], notes: Notes) -> tuple[tuple[int, int, float], ...]:
     """The links between nodes of the file, as (source, target, weight); the first two are places in `nodes`."""
     numbers: dict[str, int] = {}
     shared: set[str] = set()
@@ -281,9 +289,11 @@ def _links(raw_links: Sequence[Any], nodes: Sequence[Node], notes: list[str]) ->
         else:
             missing += 1
     if missing:
-        notes.append(f"{_count(missing, 'link')} left out: the file has no node of their source or target")
+        sentence = f"{_count(missing, 'link')} left out: the file has no node of their source or target"
+        notes.add("graph_links_left_out", sentence, links=missing)
     if ambiguous:
-        notes.append(f"{_count(ambiguous, 'link')} of an id that a feature and an error share, taken for the feature's")
+        sentence = f"{_count(ambiguous, 'link')} of an id that a feature and an error share, taken for the feature's"
+        notes.add("graph_links_ambiguous", sentence, links=ambiguous)
     return tuple(links)
 
 

@@ -15,6 +15,7 @@ from featurestore.errors import BadRequest, BadStore, Conflict, NotFound
 from featurestore.graphs import dictionary_names, file_format, view_edit
 from featurestore.graphs.dictionary_names import DictionaryNames
 from featurestore.graphs.file_format import GraphFile
+from featurestore.notes import NoteCode
 from featurestore.snapshot.catalog import Catalog
 from featurestore.snapshot.feature_page import FEW, Card, FeaturePages
 from featurestore.storage.border import OF_A_GRAPH
@@ -73,7 +74,8 @@ def add(
         in_store=len(labels),
         labelled=sum(label is not None for label in labels.values()),
         links=len(file.links),
-        notes=(*file.notes, *names.notes),
+        notes=(*file.notes, *names.notes.sentences),
+        note_codes=(*file.note_codes, *names.notes.codes),
         commit=commit,
     )
 
@@ -102,6 +104,7 @@ def _graph_row(file: GraphFile, tool: str) -> Row:
         "features": sum(node.kind == "feature" for node in file.nodes),
         "links": len(file.links),
         "notes": list(file.notes),
+        "note_codes": msgspec.json.encode(file.note_codes).decode(),
         "document": msgspec.json.encode(file.document).decode(),
         "tool": tool,
         "created_at": datetime.datetime.now(datetime.UTC),
@@ -181,7 +184,8 @@ class GraphReader:
 
     def _summary(self, part: Part) -> GraphSummary:
         try:
-            return msgspec.convert(self._rows.one(part, SUMMARY_COLUMNS), GraphSummary)
+            row = self._rows.one(part, SUMMARY_COLUMNS)
+            return msgspec.convert(row | {"note_codes": _read_codes(row)}, GraphSummary)
         except msgspec.ValidationError as exc:
             raise BadStore(f"{part.file} does not hold a graph: {exc}") from None
 
@@ -222,7 +226,7 @@ class GraphReader:
             "links": tuple(GraphLink(*link) for link in links),
         }
         several = {name: tuple(row[name]) for name in ("prompt_tokens", "notes")}
-        return Graph(**fields | several | whole)
+        return Graph(**fields | several | whole | {"note_codes": _read_codes(row)})
 
     def file(self, slug: str) -> dict[str, Any]:
         """A graph as the JSON of its file; `clerp` of its features is their best label. Raises NotFound."""
@@ -248,6 +252,14 @@ class GraphReader:
         nodes, links = (self._rows.all(part) for part in parts)
         columns = [links[name].to_pylist() for name in ("source", "target", "weight")]
         return self._rows.one(graph_part), nodes.to_pylist(), list(zip(*columns, strict=True))
+
+
+def _read_codes(row: Row) -> tuple[NoteCode, ...]:
+    """The notes of a graph for programs; none of a graph that an earlier version wrote. Raises BadStore."""
+    try:
+        return msgspec.json.decode(row["note_codes"] or "[]", type=tuple[NoteCode, ...])
+    except msgspec.DecodeError as exc:
+        raise BadStore(f"graph {row['graph']}: note_codes cannot be read: {exc}") from None
 
 
 def _labels(catalog: Catalog, pages: FeaturePages, nodes: Sequence[Row]) -> dict[int, str | None]:

@@ -26,9 +26,9 @@ from featurestore.errors import BadStore, NotFound
 from featurestore.storage.base import JOBS, Storage
 from featurestore.storage.local import LocalStorage
 from featurestore.values.jobs import Job, Jobs
+from featurestore.values.kinds import JOB_STATES
 
 MOST_ENDED = 30  # ended jobs whose files are kept
-STATES = ("running", "done", "failed", "cancelled", "interrupted")
 ID = r"[a-z]+-[0-9a-f]{12}"
 
 
@@ -105,7 +105,7 @@ def find_problem(stored: StoredJob, id: str) -> str | None:
         return f"id: it says {job.id!r:.80}"
     if job.kind != id.rpartition("-")[0]:
         return f"kind: it says {job.kind!r:.80}"
-    if job.state not in STATES:
+    if job.state not in JOB_STATES:
         return f"state: {job.state!r:.80} is none"
     if stored.process != 0 and not 1 < stored.process < 2**31:
         return f"process: {stored.process} is no number of a process"

@@ -144,6 +144,11 @@ class StoreReader(StoreConnection):
         rows = self._select(self._current_view, selection, CONDITION_SECONDS).read_all().to_pylist()
         return [f"{row['dictionary']}/{row['feature']}" for row in rows]
 
+    def count(self, where: str) -> int:
+        """Return the number of features of a condition, which is kept until the store changes. Raises as `select`."""
+        mask = self._current_view.catalog.choice(Query(where=where, all=True)).mask
+        return int(numpy.count_nonzero(mask))
+
     def scores(self, id: FeatureLike) -> Scores:
         return Scores(self._current_view.pages.scores(id_text(id)))
 

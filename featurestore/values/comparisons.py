@@ -13,6 +13,7 @@ from featurestore.errors import BadRequest
 from featurestore.ids import FeatureLike, id_text, is_feature
 from featurestore.notes import NoteCode
 from featurestore.values.dictionary import Dictionary
+from featurestore.values.kinds import State
 from featurestore.values.tables import Tabular
 
 MOST_FEATURES = 8  # side by side
@@ -30,7 +31,7 @@ class ComparedFeature(msgspec.Struct, frozen=True, kw_only=True):
     dictionary: str
     feature: int
     label: str | None
-    state: str
+    state: State
     density: float | None
     max_activation: float | None
     tokens: tuple[str, ...]

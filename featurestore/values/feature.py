@@ -68,7 +68,7 @@ class LabelChange(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the history of a feature's labels: `explainer` said `label`, or took it back where `removed`."""
 
     label: str
-    explainer: str
+    explainer: Explainer
     prompt: str | None
     removed: bool
     tool: str
@@ -83,7 +83,7 @@ class LabelledNeighbour(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     label: str
-    explainer: str
+    explainer: Explainer
     cosine: float
 
 

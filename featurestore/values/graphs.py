@@ -10,8 +10,10 @@ import msgspec
 
 from featurestore.display import notebook
 from featurestore.errors import BadRequest
+from featurestore.notes import NoteCode
 from featurestore.values import tables
 from featurestore.values.feature import FeatureLike, id_text, is_feature
+from featurestore.values.kinds import NodeKind
 from featurestore.values.tables import Listing, Tabular
 
 if TYPE_CHECKING:
@@ -22,7 +24,8 @@ class GraphSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A graph without its nodes and links, which are only counted; fields as in schema.sql, stored.graphs.
 
     Where the graphs of one feature were asked for, `feature_nodes` are the ids of the nodes that are this feature, and
-    `feature_activation` is its strongest activation in them, None where the file states none.
+    `feature_activation` is its strongest activation in them, None where the file states none. `note_codes` are the
+    notes for programs, in the same order; a graph that an earlier version wrote has none.
     """
 
     graph: str
@@ -37,6 +40,7 @@ class GraphSummary(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime.datetime
     feature_nodes: tuple[str, ...] = ()
     feature_activation: float | None = None
+    note_codes: tuple[NoteCode, ...] = ()
 
 
 class Graphs(Listing[GraphSummary]):
@@ -64,7 +68,7 @@ class GraphNode(msgspec.Struct, frozen=True, kw_only=True):
     id: str | None
     label: str | None
     node_id: str
-    kind: str
+    kind: NodeKind
     feature_type: str
     layer: int | None
     position: int
@@ -125,6 +129,7 @@ class Graph(Tabular, msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
     tool: str
     created_at: datetime.datetime
+    note_codes: tuple[NoteCode, ...] = ()
 
     def _list_rows(self) -> tuple[type[msgspec.Struct], Sequence[msgspec.Struct]]:
         return GraphNode, self.nodes
@@ -169,3 +174,4 @@ class GraphAdded(msgspec.Struct, frozen=True, kw_only=True):
     links: int
     notes: tuple[str, ...]
     commit: int
+    note_codes: tuple[NoteCode, ...] = ()

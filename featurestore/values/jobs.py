@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from featurestore.display import notebook
+from featurestore.values.kinds import JobState
 from featurestore.values.tables import Listing
 
 KINDS = ("index", "compact", "check")  # the jobs that a service can start
@@ -32,7 +33,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     kind: str
     about: str
-    state: str
+    state: JobState
     began: datetime.datetime
     changed: datetime.datetime
     doing: str | None = None

@@ -10,6 +10,8 @@ from msgspec import Meta
 STATES = ("live", "dead", "always-on", "unharvested")
 METHODS = ("detection", "fuzzing", "intruder", "simulation", "embedding")
 EXPLAINERS = ("human", "tokens")
+JOB_STATES = ("running", "done", "failed", "cancelled", "interrupted")
+NODE_KINDS = ("feature", "error", "token", "logit", "other")
 
 
 def _or_else(choices: Sequence[str], **other: Any) -> dict[str, Any]:
@@ -45,5 +47,19 @@ Method = Annotated[
     Meta(
         description="How a label was scored.",
         extra_json_schema=_or_else(METHODS, description="The name of an imported method."),
+    ),
+]
+JobState = Annotated[
+    str,
+    Meta(
+        description="How the work ended, or running; interrupted: its process died.",
+        extra_json_schema={"enum": list(JOB_STATES)},
+    ),
+]
+NodeKind = Annotated[
+    str,
+    Meta(
+        description="What a node is: other where its file says something that is not known.",
+        extra_json_schema={"enum": list(NODE_KINDS)},
     ),
 ]

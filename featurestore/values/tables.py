@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 T = TypeVar("T", bound=msgspec.Struct)
+LEFT_OUT = ("note_codes",)  # a table has notes as sentences
 
 
 class Tabular:
@@ -87,10 +88,13 @@ class Listing(list[T], Tabular, Generic[T]):
 
 
 def table(of: type[msgspec.Struct], rows: Sequence[msgspec.Struct]) -> pyarrow.Table:
-    """Return values of the type `of` as a pyarrow.Table, a row each."""
+    """Return values of the type `of` as a pyarrow.Table, a row each. Objects with keys of their own are JSON."""
     import pyarrow
 
     plain = [msgspec.to_builtins(row, builtin_types=(datetime.datetime,)) for row in rows]
+    objects = [field.name for field in msgspec.structs.fields(of) if _is_object(field.type)]
+    for row in plain:
+        row |= {name: msgspec.json.encode(row[name]).decode() for name in objects if row[name] is not None}
     return pyarrow.Table.from_pylist(plain, schema=pyarrow.schema(arrow_fields(of)))
 
 
@@ -116,10 +120,11 @@ def require(name: str, extra: str | None = None) -> Any:
 
 
 def arrow_fields(of: type[msgspec.Struct]) -> list[pyarrow.Field]:
-    """Return an Arrow field for each field of a type of values."""
+    """Return an Arrow field for each field of a type of values that a table shows."""
     import pyarrow
 
-    return [pyarrow.field(field.name, _arrow_type(field.type)) for field in msgspec.structs.fields(of)]
+    fields = [field for field in msgspec.structs.fields(of) if field.name not in LEFT_OUT]
+    return [pyarrow.field(field.name, _arrow_type(field.type)) for field in fields]
 
 
 def _arrow_type(annotation: Any) -> pyarrow.DataType:
@@ -135,6 +140,8 @@ def _arrow_type(annotation: Any) -> pyarrow.DataType:
     }
     if annotation in plain:
         return plain[annotation]
+    if _is_object(annotation):
+        return pyarrow.string()
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _arrow_type(inner[0])
@@ -146,3 +153,8 @@ def _arrow_type(annotation: Any) -> pyarrow.DataType:
     if origin in (tuple, list):
         return pyarrow.list_(_arrow_type(inner[0]))
     return pyarrow.struct(arrow_fields(annotation))
+
+
+def _is_object(annotation: Any) -> bool:
+    """Whether a field holds an object whose keys no type says."""
+    return dict in {get_origin(member) or member for member in (annotation, *get_args(annotation))}

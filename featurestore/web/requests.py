@@ -9,7 +9,8 @@ import msgspec
 from flask import request
 
 from featurestore.errors import BadRequest
-from featurestore.query import OTHER_NAMES, Query, describe_invalid, describe_unknown
+from featurestore.query import OTHER_NAMES, Query
+from featurestore.refusals import describe_invalid, describe_unknown
 from featurestore.wire.question import fields_of, kinds_of
 
 T = TypeVar("T", bound=msgspec.Struct)

@@ -18,10 +18,11 @@ from featurestore.values.lists import ListSummary
 
 
 class DictionariesAnswer(msgspec.Struct, frozen=True):
-    """A page of dictionaries."""
+    """Dictionaries, and their number."""
 
     dictionaries: list[Dictionary]
     next: str | None = None
+    total: int | None = None
 
 
 class ScoresAnswer(msgspec.Struct, frozen=True):
@@ -90,10 +91,14 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FeaturesAnswer(msgspec.Struct, frozen=True):
-    """Whole pages of features, in the order of the ids; `next` is the cursor of the following page, null at the end."""
+    """Whole pages of features, in the order of the ids; `next` is the cursor of the following page, null at the end.
+
+    `total` counts the features that were asked for, on all pages; null where a service does not know it.
+    """
 
     features: list[Feature]
     next: str | None = None
+    total: int | None = None
 
 
 class ExamplesOf(msgspec.Struct, frozen=True):
@@ -104,10 +109,14 @@ class ExamplesOf(msgspec.Struct, frozen=True):
 
 
 class ExamplesAnswer(msgspec.Struct, frozen=True):
-    """Examples of features, in the order of the ids; `next` is the cursor of the following page, null at the end."""
+    """Examples of features, in the order of the ids; `next` is the cursor of the following page, null at the end.
+
+    `total` counts the features that were asked for, on all pages; null where a service does not know it.
+    """
 
     features: list[ExamplesOf]
     next: str | None = None
+    total: int | None = None
 
 
 class MatrixAnswer(msgspec.Struct, frozen=True, kw_only=True):

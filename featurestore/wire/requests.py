@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from featurestore.query import MAX_K
 from featurestore.values.jobs import KINDS
+from featurestore.values.kinds import Band, Explainer
 from featurestore.values.label_text import MOST_LABEL, MOST_NAME
 from featurestore.values.lists import MOST_LISTED
 from featurestore.wire.limits import MOST_IDS, MOST_LABELS, MOST_ROWS, MOST_SQL, MOST_TEXT, SQL_SECONDS
@@ -185,7 +186,7 @@ class FeaturesRequest(SelectionRequest, frozen=True):
 class ExamplesRequest(SelectionRequest, frozen=True):
     """Examples of features, by their ids or a condition."""
 
-    band: Annotated[str | None, Meta(description="Of this band only: top, or an interval as in [1, 2).")] = None
+    band: Annotated[Band | None, Meta(description="Of this band only: top, or an interval as in [1, 2).")] = None
 
 
 class VectorsRequest(Request, frozen=True):
@@ -300,7 +301,8 @@ class JobRequest(Request, frozen=True):
 
 _Text = Annotated[str, describe("What the feature means: one line.", minLength=1, maxLength=MOST_LABEL)]
 _Explainer = Annotated[
-    str, describe("Who says so: human, or the name of a model. It replaces what they said before.", maxLength=MOST_NAME)
+    Explainer,
+    describe("Who says so: human, or the name of a model. It replaces what they said before.", maxLength=MOST_NAME),
 ]
 _Prompt = Annotated[str | None, Meta(description="Name and version of the prompt or method, as in pairs/1.")]
 _Examples = Annotated[
@@ -338,7 +340,9 @@ class LabelsRequest(Request, frozen=True):
 class RemoveLabelRequest(Request, frozen=True):
     """Whose label of the feature in the path is taken back."""
 
-    explainer: Annotated[str, describe("Who said it: human, or the name of a model.", maxLength=MOST_NAME)] = "human"
+    explainer: Annotated[Explainer, describe("Who said it: human, or the name of a model.", maxLength=MOST_NAME)] = (
+        "human"
+    )
 
 
 class VoteRequest(Request, frozen=True):

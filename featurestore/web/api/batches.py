@@ -35,10 +35,11 @@ TOGETHER = 50  # features that are read at once, where they are sent as they com
 @answers(questions.FEATURES)
 def features(store: FeatureStore, selection: FeaturesRequest) -> FeaturesAnswer | Response:
     """Returns whole feature pages, as JSON or streamed."""
-    ids, cursor = _select(store, selection)
+    ids, cursor, total = _select(store, selection)
     form = _choose_form()
     if form is None:
-        pages = responses.json_list("features", _read_pages(store, ids, selection.examples), {"next": cursor})
+        rest = {"next": cursor, "total": total}
+        pages = responses.json_list("features", _read_pages(store, ids, selection.examples), rest)
         return responses.whole_or_stream(pages, JSON)
     return _stream(form, Feature, _read_pages(store, ids, selection.examples), cursor)
 
@@ -46,7 +47,7 @@ def features(store: FeatureStore, selection: FeaturesRequest) -> FeaturesAnswer 
 @answers(questions.EXAMPLES)
 def examples(store: FeatureStore, selection: ExamplesRequest) -> ExamplesAnswer | Response:
     """Returns the features' examples of one band or of all, as JSON or streamed."""
-    ids, cursor = _select(store, selection)
+    ids, cursor, total = _select(store, selection)
     if selection.band is not None:
         store.examples(ids[:1], 1, selection.band)  # which refuses a band that is none
     batches = (
@@ -55,7 +56,9 @@ def examples(store: FeatureStore, selection: ExamplesRequest) -> ExamplesAnswer 
     )
     form = _choose_form()
     if form is None:
-        return responses.whole_or_stream(responses.json_list("features", batches, {"next": cursor}), JSON)
+        return responses.whole_or_stream(
+            responses.json_list("features", batches, {"next": cursor, "total": total}), JSON
+        )
     return _stream(form, ExamplesOf, batches, cursor)
 
 
@@ -71,15 +74,19 @@ def vectors(store: FeatureStore, selection: VectorsRequest) -> VectorsAnswer | R
     return responses.arrow(pyarrow.table({"id": pyarrow.array(ids, pyarrow.string()), "vector": lists}))
 
 
-def _select(store: FeatureStore, selection: SelectionRequest) -> tuple[list[str], str | None]:
-    """Returns the ids of the features that are asked for, and the cursor of the page after them. Raises BadRequest."""
+def _select(store: FeatureStore, selection: SelectionRequest) -> tuple[list[str], str | None, int | None]:
+    """Returns the ids of the features that are asked for, the cursor of the page after them, and how many there are in
+    all; None where this is not known. Raises BadRequest.
+    """
     if (selection.ids is None) == (selection.where is None):
         raise BadRequest("say either ids or where: which features to give")
     if selection.where is not None:
-        return _select_page(store, selection.where, selection.limit, selection.cursor)
+        ids, cursor = _select_page(store, selection.where, selection.limit, selection.cursor)
+        return ids, cursor, store.count(selection.where) if isinstance(store, Store) else None
     if selection.cursor is not None:
         raise BadRequest("cursor: it goes with where; ids are answered at once")
-    return list(selection.ids or ()), None
+    ids = list(selection.ids or ())
+    return ids, None, len(ids)
 
 
 def _read_pages(store: FeatureStore, ids: list[str], examples: int | None) -> Iterator[Sequence[Feature]]:

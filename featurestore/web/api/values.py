@@ -28,7 +28,8 @@ def info(store: FeatureStore, request: Nothing) -> StoreInfo:
 @answers(questions.DICTIONARIES)
 def dictionaries(store: FeatureStore, request: Nothing) -> DictionariesAnswer:
     """Returns every dictionary, without the paths of this machine."""
-    return DictionariesAnswer([without_paths(dictionary) for dictionary in store.dictionaries()])
+    dictionaries = [without_paths(dictionary) for dictionary in store.dictionaries()]
+    return DictionariesAnswer(dictionaries, total=len(dictionaries))
 
 
 @answers(questions.DICTIONARY)

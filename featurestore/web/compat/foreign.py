@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException
 
 from featurestore.errors import BadRequest, FeatureStoreError
 from featurestore.interface import FeatureStore
+from featurestore.refusals import describe_length
 from featurestore.web import responses
 from featurestore.wire.question import Question
 from featurestore.wire.requests import Nothing
@@ -111,7 +112,7 @@ def convert(body: Any, type_: type[T]) -> T:
     except msgspec.ValidationError as exc:
         what, _, where = str(exc).partition(" - at `$")
         name = where.strip("`.") or "the body"
-        raise BadRequest(f"{name}: {what[0].lower()}{what[1:]}") from None
+        raise BadRequest(describe_length(name, what, body) or f"{name}: {what[0].lower()}{what[1:]}") from None
 
 
 def refuse(reason: str) -> View:

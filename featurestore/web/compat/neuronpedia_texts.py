@@ -221,9 +221,9 @@ def _read_texts(value: Any) -> tuple[bool, Sequence[str]]:
     """Return whether one text was given, and the texts. Raises BadRequest."""
     try:
         texts: Any = msgspec.convert(value, Texts)
-    except msgspec.ValidationError as exc:
+    except msgspec.ValidationError:
         raise BadRequest(
-            f"text: a text, or a list of 1 to {MOST_TEXTS} texts, of {MOST_TEXT:,} characters at most ({exc})"
+            f"text: give a text, or a list of 1 to {MOST_TEXTS} texts, of 1 to {MOST_TEXT:,} characters each"
         ) from None
     return isinstance(texts, str), [texts] if isinstance(texts, str) else texts
 

@@ -4,6 +4,7 @@ import pytest
 
 from featurestore import BadRequest, NotFound
 from featurestore.graphs import file_format
+from featurestore.notes import NoteCode
 from tests.support import tiny
 from tests.support.attribution_graphs import feature, graph, node, pair
 
@@ -81,7 +82,15 @@ def test_what_is_odd_is_counted(store):
         "1 link left out: the file has no node of their source or target",
         "nothing says which dictionaries the features of layers 1 are of: name them with map",
     )
+    codes = (
+        NoteCode("graph_features_without_index", {"features": 1}),
+        NoteCode("graph_type_unknown", {"nodes": 1}),
+        NoteCode("graph_links_left_out", {"links": 1}),
+        NoteCode("graph_dictionaries_unnamed", {"layers": 1}),
+    )
+    assert added.note_codes == codes
     found = store.graph("colons")
+    assert found.note_codes == store.graphs()[0].note_codes == codes[:3]
     assert [(one.kind, one.in_store) for one in found.nodes] == [
         ("feature", True),
         ("feature", False),

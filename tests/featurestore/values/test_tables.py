@@ -1,5 +1,6 @@
 """Answers as tables of Arrow, pandas and Polars: the fields of the values, and the same types whatever they are."""
 
+import datetime
 import pickle
 import sys
 
@@ -14,7 +15,9 @@ import pytest
 import featurestore
 from featurestore import Unavailable
 from featurestore.client import Client
+from featurestore.values.graphs import Graphs
 from featurestore.values.hits import Activating, ActiveFeature, Contrast, Duplicates, Edge, Neighbourhood
+from featurestore.values.jobs import Job, Jobs
 from featurestore.web import create_app
 
 ANSWERS = {
@@ -101,6 +104,20 @@ def test_what_is_not_installed_is_named_with_the_remedy(local, monkeypatch, name
     for found in (local.search("self"), local.dictionaries(), local.stream("SELECT 1")):
         with pytest.raises(Unavailable, match=rf"{name} is not installed: pip install 'featurestore\[{name}\]'"):
             getattr(found, f"to_{name}")()
+
+
+def test_objects_with_keys_of_their_own_are_json():
+    began = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
+    job = Job(id="index-0", kind="index", about="", state="done", began=began, changed=began, result={"rows": 3})
+    table = Jobs([job, msgspec.structs.replace(job, result=None)]).to_arrow()
+    assert table["result"].to_pylist() == ['{"rows":3}', None]
+    assert Jobs().to_arrow().schema == table.schema
+    assert Jobs([job]).df()["id"].tolist() == ["index-0"]
+
+
+def test_a_table_has_notes_as_sentences():
+    assert "note_codes" not in Graphs().to_arrow().column_names
+    assert "notes" in Graphs().to_arrow().column_names
 
 
 def test_slices_of_answers_are_answers(local):

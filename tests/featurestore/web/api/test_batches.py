@@ -26,7 +26,7 @@ def test_lines_are_the_pages_of_the_features(http):
     ids = [f"tiny/0-res/{n}" for n in (8, 3, 22)]
     # Neighbours with a label are looked for one page at a time only: that is a search for each feature.
     whole = [http.get(f"/v1/features/{id}").json | {"labelled_neighbours": []} for id in ids]
-    assert http.post("/v1/features", json={"ids": ids}).json == {"features": whole, "next": None}
+    assert http.post("/v1/features", json={"ids": ids}).json == {"features": whole, "next": None, "total": len(ids)}
     lines = http.post("/v1/features", json={"ids": ids}, headers=LINES, buffered=True)
     assert lines.mimetype == "application/x-ndjson"
     assert [json.loads(line) for line in lines.text.splitlines()] == whole
@@ -51,7 +51,7 @@ def test_examples_are_those_of_the_pages(http, monkeypatch):
     ids = [f"tiny/0-res/{n}" for n in (8, 3, 22, 5)]
     pages = {id: http.get(f"/v1/features/{id}?examples=1").json["examples"] for id in ids}
     answer = http.post("/v1/examples", json={"ids": ids, "examples": 1}).json
-    assert answer == {"features": [{"id": id, "examples": pages[id]} for id in ids], "next": None}
+    assert answer == {"features": [{"id": id, "examples": pages[id]} for id in ids], "next": None, "total": len(ids)}
     lines = http.post("/v1/examples", json={"ids": ids, "examples": 1}, headers=LINES, buffered=True).text.splitlines()
     assert [json.loads(line) for line in lines] == answer["features"]
     rows = pyarrow.ipc.open_stream(
@@ -116,6 +116,7 @@ def test_pages_by_cursor_hold_every_feature_once_in_order(http, limit, where):
         page = http.post("/v1/features", json=asked).json
         assert 0 < len(page["features"]) <= limit
         found += [one["id"] for one in page["features"]]
+        assert page["total"] == len(wanted)
         cursor = page["next"]
     assert found == [row[0] for row in wanted]
 

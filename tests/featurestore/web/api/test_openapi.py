@@ -216,3 +216,16 @@ def test_what_a_field_may_be_is_said(document):
     assert schemas["Label"]["properties"]["explainer"]["anyOf"][0]["enum"] == ["human", "tokens"]
     methods = schemas["Score"]["properties"]["method"]["anyOf"][0]["enum"]
     assert methods == ["detection", "fuzzing", "intruder", "simulation", "embedding"]
+    assert schemas["ComparedFeature"]["properties"]["state"]["enum"] == states
+    assert schemas["GraphNode"]["properties"]["kind"]["enum"] == ["feature", "error", "token", "logit", "other"]
+    assert schemas["Job"]["properties"]["state"]["enum"][:2] == ["running", "done"]
+    for name, field in (("LabelChange", "explainer"), ("LabelledNeighbour", "explainer"), ("LabelAsked", "explainer")):
+        assert "human" in str(schemas[name]["properties"][field]["anyOf"]), name
+    assert "top" in str(schemas["ExamplesAsked"]["properties"]["band"])
+    plain = [
+        (name, field)
+        for name, schema in schemas.items()
+        for field in ("state", "band", "explainer", "method")
+        if "enum" not in str((schema.get("properties") or {}).get(field, "enum"))
+    ]
+    assert not plain
