@@ -196,18 +196,43 @@ FEATURES = ("near", "unlike", "among")
 MANY = frozenset({"within", "among"} | {field.name for field in msgspec.structs.fields(Query) if field.default == ()})
 
 
+# What people call an argument of a method that is no field of a query; the first that the method has is meant.
+OTHER_ARGUMENTS = (
+    *((name, "examples") for name in ("k", "n", "limit", "n_examples", "max_examples", "top_k")),
+    *(("limit", "max_rows"), ("rows", "max_rows"), ("n", "max_rows")),
+    *((name, "statement") for name in ("query", "sql", "q")),
+    *((name, "parameters") for name in ("params", "args", "values")),
+    *((name, "dictionary") for name in ("within", "dictionaries", "sae", "model")),
+    *((name, "ids") for name in ("id", "feature", "features")),
+    *((name, "id") for name in ("ids", "feature", "features", "feature_id")),
+    *((name, "feature") for name in ("id", "ids")),
+    *((name, "text") for name in ("prompt", "query", "texts")),
+    *((name, "texts") for name in ("text", "prompts", "positive")),
+    *((name, "against") for name in ("other", "others", "negative")),
+    *((name, "cosine") for name in ("threshold", "min_cosine", "similarity")),
+    *((name, "slug") for name in ("id", "name", "graph")),
+    *((name, "name") for name in ("list", "id", "slug")),
+    *((name, "given") for name in ("labels", "label")),
+    *((name, "label") for name in ("text", "description", "explanation")),
+)
+
+
 def check_names(method: Callable[Given, Answer]) -> Callable[Given, Answer]:
-    """Return a method that takes fields of a query by name, and raises BadRequest for another name, as `of` does.
+    """Return a method that raises BadRequest for an argument it does not have, and names the one that was meant.
 
     Python's own TypeError would not say what was meant.
     """
-    names = [name for name, each in signature(method).parameters.items() if each.kind is each.KEYWORD_ONLY]
+    kinds = signature(method).parameters.items()
+    names = [name for name, each in kinds if each.kind is each.KEYWORD_ONLY]
+    names = names or [name for name, _ in kinds if name != "self"]
+    known = reversed((*OTHER_NAMES.items(), *OTHER_ARGUMENTS))
+    others = {name: field for name, field in known if field in names and name not in names}
 
     @functools.wraps(method)
     def _call(*args: Given.args, **kwargs: Given.kwargs) -> Answer:
         unknown = next((name for name in kwargs if name not in parameters), None)
         if unknown is not None:
-            raise BadRequest(describe_unknown(unknown, names, OTHER_NAMES))
+            raise BadRequest(describe_unknown(unknown, names, others))
         return method(*args, **kwargs)
 
     parameters = frozenset(signature(method).parameters)

@@ -113,7 +113,6 @@ class Client(FeatureStore):
         FeatureStore.dictionaries, questions.DICTIONARIES, lambda answer: Dictionaries(answer.dictionaries)
     )
     coverage = ask(FeatureStore.coverage, questions.COVERAGE, lambda answer: answer.dictionaries)
-    scores = ask(FeatureStore.scores, questions.SCORES, lambda answer: Scores(answer.scores))
     contrast = ask(FeatureStore.contrast, questions.CONTRAST)
     neighbourhood = ask(FeatureStore.neighbourhood, questions.NEIGHBOURHOOD)
     duplicates = ask(FeatureStore.duplicates, questions.DUPLICATES)
@@ -135,6 +134,10 @@ class Client(FeatureStore):
         """As the interface says; the page has the address of its page here."""
         page = self._http.ask(questions.FEATURE, requests.FeatureRequest(examples=examples), id_text(id))
         return note_service(page, self.location)
+
+    def scores(self, id: FeatureLike) -> Scores:
+        answer = self._http.ask(questions.SCORES, requests.Nothing(), id_text(id))
+        return Scores(answer.scores, id_text(id))
 
     def run(self, query: Query) -> Hits:
         """As the interface says."""

@@ -42,6 +42,14 @@ class FeatureStore(Questions, Changes):
 
     location: str
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let every question and change name the argument that was meant, where it has none of a given name."""
+        super().__init_subclass__(**options)
+        for name in FeatureStore.__abstractmethods__ & vars(cls).keys():
+            method = vars(cls)[name]
+            if not getattr(method, "__isabstractmethod__", False):
+                setattr(cls, name, check_names(method))
+
     def close(self) -> None:
         """Close files and connections."""
 

@@ -150,7 +150,7 @@ class StoreReader(StoreConnection):
         return int(numpy.count_nonzero(mask))
 
     def scores(self, id: FeatureLike) -> Scores:
-        return Scores(self._current_view.pages.scores(id_text(id)))
+        return Scores(self._current_view.pages.scores(id_text(id)), id_text(id))
 
     def matrix(self, dictionary: DictionaryLike, encoder: bool = False, target: int | None = None) -> Matrix:
         """Return the vectors of a whole dictionary in the parts that they are kept in; as `vectors` says."""

@@ -21,6 +21,8 @@ from featurestore.values.kinds import Explainer, Method, State
 from featurestore.values.tables import Listing, require
 
 if TYPE_CHECKING:
+    import pyarrow
+
     from featurestore.display.plots import Picture
 
 SERVICE = "service"  # beside the fields of a value: the address of the service that it came from
@@ -128,10 +130,18 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Scores(Listing[Score]):
-    """Scores of labels: a list that can be a table too."""
+    """Scores of a feature's labels: a list that can be a table too, which begins with the feature's id."""
 
-    def __init__(self, values: Iterable[Score] = ()):
+    def __init__(self, values: Iterable[Score] = (), id: str = ""):
         super().__init__(Score, values)
+        self._id = id
+
+    def to_arrow(self) -> pyarrow.Table:
+        """Return a pyarrow.Table with a row for each score: the feature's id, then the score's fields."""
+        import pyarrow
+
+        rows = super().to_arrow()
+        return rows.add_column(0, "id", pyarrow.array([self._id] * len(rows), pyarrow.string()))
 
     def _repr_html_(self) -> str:
         columns = ("method", "value", "low", "high", "n", "failures", "judge", "label")

@@ -115,6 +115,24 @@ def test_objects_with_keys_of_their_own_are_json():
     assert Jobs([job]).df()["id"].tolist() == ["index-0"]
 
 
+def test_frames_begin_with_what_names_their_rows(local):
+    """The id of a feature, or else the name of what the row is."""
+    remote = Client("http://x", transport=httpx2.WSGITransport(app=create_app(local)))
+    for store in (local, remote):
+        first = {
+            "id": [store.scores("tiny/0-res/8"), store.examples("tiny/0-res/8"), store.search("self"), store.jobs()],
+            "dictionary": [store.dictionaries()],
+            "graph": [store.graphs()],
+            "list": [store.lists()],
+        }
+        for name, answers in first.items():
+            assert [answer.df().columns[0] for answer in answers] == [name] * len(answers)
+        scores = store.scores("tiny/0-res/8")
+        assert len(scores) > 1 and set(scores.df()["id"]) == {"tiny/0-res/8"}
+        assert scores[:1].to_arrow()["id"].to_pylist() == ["tiny/0-res/8"]
+        assert store.scores("tiny@0-res:8").to_arrow() == scores.to_arrow()
+
+
 def test_a_table_has_notes_as_sentences():
     assert "note_codes" not in Graphs().to_arrow().column_names
     assert "notes" in Graphs().to_arrow().column_names
