@@ -60,7 +60,7 @@ def describe_length(place: str, what: str, values: Any) -> str | None:
         size = "it is empty" if size.startswith("it has 0 ") else size
         return f"{place}: {size}; give at least {'one' if most == 1 else most}"
     remedy = "shorten it" if kind == "characters" else "ask for them in several requests"
-    return f"{place}: {size}, and at most {most:,} are taken: {remedy}"
+    return f"{place}: {size}; {most:,} are taken at most: {remedy}"
 
 
 _OTHER_NAMES_INSIDE = {"feature": "id", "text": "label", "description": "label", "explanation": "label"}

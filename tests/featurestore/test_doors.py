@@ -71,7 +71,7 @@ def public(cls):
 
 def test_local_and_remote_are_one_interface():
     """The same methods with the same parameters; the store adds what only its owner can do."""
-    owners = ("writer", "index", "compact", "remove", "check", "repair", "isolate_sql", "select", "evidence")
+    owners = ("writer", "index", "compact", "remove", "check", "repair", "isolate_sql", "select", "count", "evidence")
     owners += (
         "embed",
         "set_label_rule",

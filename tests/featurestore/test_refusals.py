@@ -31,17 +31,17 @@ class Asked(msgspec.Struct):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"text": "x" * 12_345}, "text: it has 12,345 characters, and at most 10,000 are taken: shorten it"),
+        ({"text": "x" * 12_345}, "text: it has 12,345 characters; 10,000 are taken at most: shorten it"),
         ({"text": ""}, "text: it is empty; give at least one"),
-        ({"texts": ["x"] * 4}, "texts: it has 4 values, and at most 3 are taken: ask for them in several requests"),
+        ({"texts": ["x"] * 4}, "texts: it has 4 values; 3 are taken at most: ask for them in several requests"),
         ({"texts": []}, "texts: it is empty; give at least one"),
         (
             {"texts": ["x", "y" * 10_001]},
-            "texts[1]: it has 10,001 characters, and at most 10,000 are taken: shorten it",
+            "texts[1]: it has 10,001 characters; 10,000 are taken at most: shorten it",
         ),
         (
             {"labels": [{"id": "a"}, {"id": "b", "label": "y" * 20_000}]},
-            "labels[1].label: it has 20,000 characters, and at most 10,000 are taken: shorten it",
+            "labels[1].label: it has 20,000 characters; 10,000 are taken at most: shorten it",
         ),
         ({"labels": [{"feature": "a"}]}, "labels: unknown field 'feature', did you mean id? there are: id, label"),
         ({"k": 0}, "k: 0 is not a whole number of at least 1"),

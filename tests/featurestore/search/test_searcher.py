@@ -78,7 +78,7 @@ def test_hits_carry_the_best_label(store):
     ("fields", "kind", "words"),
     [
         ({"text": " "}, BadRequest, "text is empty"),
-        ({"text": "x" * 5000}, BadRequest, "^text: it has 5,000 characters, and at most 4,000 are taken: shorten it$"),
+        ({"text": "x" * 5000}, BadRequest, "^text: it has 5,000 characters; 4,000 are taken at most: shorten it$"),
         ({"text": "x", "k": 0}, BadRequest, "k: 0 is not a whole number of at least 1"),
         ({"text": "x", "k": 10**9}, BadRequest, "k: 1000000000 is not a whole number of at most 10000"),
         ({"text": "x", "mode": "psychic"}, BadRequest, "mode: 'psychic' is not one of hybrid, keyword, semantic"),
