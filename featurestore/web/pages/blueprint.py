@@ -11,6 +11,7 @@ import featurestore
 from featurestore.display.characters import find_first
 from featurestore.display.charts import draw_activations, draw_densities, draw_magnitudes, draw_shares
 from featurestore.display.numbers import format_percent, format_value
+from featurestore.display.text import shorten
 from featurestore.display.tokens import find_bars, render_runs, show_controls, show_whitespace, split_characters
 from featurestore.errors import FeatureStoreError
 from featurestore.interface import FeatureStore
@@ -40,11 +41,13 @@ NAVIGATION = {
     "/lists": "Lists",
     "/sql": "SQL",
 }
+MOST_BRIEF = 240  # characters of a label, but where the page of its feature lists what was said
 FILTERS: dict[str, Callable[..., str]] = {
     "number": format_value,
     "percent": format_percent,
     "visible": show_whitespace,
     "controls": show_controls,
+    "brief": lambda label: show_controls(shorten(label, MOST_BRIEF)),
     "place": lambda location: hide_path(location) or "",
 }
 

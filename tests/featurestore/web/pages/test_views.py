@@ -109,7 +109,8 @@ def labels_alone(tmp_path_factory):
     with featurestore.create(tmp_path_factory.mktemp("labels") / "labels.features") as store:
         with store.writer("tests") as writer:
             writer.add("dictionaries", tiny.table([row]), key=name)
-            writer.add("labels", tiny.table([*tiny.label_rows(name), HOSTILE]), key=name)
+            labels = [*tiny.label_rows(name), HOSTILE, HOSTILE | {"feature": 22, "label": "long " * 400}]
+            writer.add("labels", tiny.table(labels), key=name)
         yield create_app(store).test_client()
 
 
@@ -137,6 +138,14 @@ def test_labels_that_turn_the_text_around_are_shown_as_they_are(labels_alone):
     shown = "⟨202E⟩ &lt;b&gt;turned&lt;/b&gt;␛ around"
     assert f'<h1 class="feature" dir="auto">{shown}</h1>' in page
     assert "\u202e" not in page.replace('value="\u202e', "")
+
+
+def test_a_label_of_two_thousand_characters_is_whole_on_its_page_alone(labels_alone):
+    page = labels_alone.get("/features/tiny/0-res/22", headers=HTML).text
+    assert re.search('<h1 class="feature" dir="auto">(long ){46,48}?long…</h1>', page)
+    assert f'<span class="said" dir="auto">{"long " * 400}</span>' in page
+    cards = labels_alone.get("/?text=long&mode=keyword", headers=HTML).text
+    assert "long…</a>" in cards and "long " * 60 not in cards
 
 
 def test_an_empty_store_says_what_to_do(tmp_path):
