@@ -155,19 +155,22 @@ def find_parser() -> tuple[str, Callable[[bytes], Any]]:
 def parse(folder: str, results: Any) -> None:
     """Measure parsing every line of the batches."""
     name, loads = find_parser()
-    began, size = time.perf_counter(), 0
+    began, before, size = time.perf_counter(), _count_processor_seconds(), 0
     for path in sorted(Path(folder).rglob("*.jsonl.gz")):
         with gzip.open(path) as file:
             for line in file:
                 loads(line)
                 size += len(line)
     results["parse_seconds"], results["parser"] = time.perf_counter() - began, name
+    results["parse_processor_seconds"] = _count_processor_seconds() - before
     results["megabytes"] = size / 1e6
 
 
 def import_batches(folder: str, store: str, results: Any) -> None:
     """Measure importing them."""
+    before = _count_processor_seconds()
     seconds, change, sizes = _import(neuronpedia, folder, store)
+    results["import_processor_seconds"] = _count_processor_seconds() - before
     kept = sum(sizes.get(table, 0) for table in ("examples", "example_rows", "documents", "tokens", "token_stream"))
     results["import_seconds"], results["features"] = seconds, change.features
     results["bytes_per_activation_row"] = kept / change.examples
@@ -191,6 +194,12 @@ def _import(form: ModuleType, folder: str, store: str) -> tuple[float, Dictionar
         sizes = opened.info().bytes
     (change,) = report.dictionaries
     return seconds, change, sizes
+
+
+def _count_processor_seconds() -> float:
+    """Return the processor seconds of this process and of those that it waited for; load tells little on them."""
+    counts = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(count.ru_utime + count.ru_stime for count in counts)
 
 
 def _measure_peak() -> float:
