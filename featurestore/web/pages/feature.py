@@ -81,6 +81,7 @@ def _describe(store: FeatureStore, id: str, contains: str = "") -> dict[str, Any
         "pause": PAUSE,
         "find_nearest": lambda: try_part(lambda: _find_nearest(store, page)),
         "companions": facts.list_companions(store, page),
+        "imported": facts.list_imported(page),
         "copy_lines": facts.list_copy_lines(page),
         "before": page.feature - 1 if page.feature else None,
         "graphs": graphs.list_graphs_of(store, FeatureId.parse(page.id)),

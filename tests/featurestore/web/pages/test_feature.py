@@ -146,3 +146,22 @@ def test_names_of_documents_break_at_their_folders_and_stay_text(store, http, mo
     first = msgspec.structs.replace(store.feature("tiny/0-res/8").examples[0], document_name="a<b>/c&d.py")
     changed(store, monkeypatch, examples=(first,))
     assert ">a&lt;b&gt;/<wbr>c&amp;d.py</span>" in http.get(PATH, headers=HTML).text
+
+
+def test_what_the_files_of_an_import_say_beyond_columns_is_shown(http, store, monkeypatch):
+    said = {"neuron_alignment_values": [0.5, 0.25], "correlated_features_indices": [3, 5], "ablation": [1] * 20}
+    said |= {"note": "<b>\x07", "nested": {"a": [1]}}
+    changed(store, monkeypatch, extra=msgspec.json.encode(said).decode())
+    page = http.get(PATH, headers=HTML).text
+    facts = page[page.index("What its files say") :]
+    assert '<dt>neuron alignment values</dt><dd dir="auto">0.5, 0.25</dd>' in facts
+    assert '<a href="/features/tiny/0-res/3">3</a>, <a href="/features/tiny/0-res/5">5</a>' in facts
+    assert "1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, … (20)" in facts
+    assert "&lt;b&gt;" in facts and "\x07" not in facts and "{&#34;a&#34;:[1]}" in facts
+
+
+@pytest.mark.parametrize("extra", [None, "", "[1]", "{", "1", "[" * 5000])
+def test_what_is_no_object_of_json_is_not_shown(http, store, monkeypatch, extra):
+    changed(store, monkeypatch, extra=extra)
+    page = http.get(PATH, headers=HTML)
+    assert page.status_code == 200 and "What its files say" not in page.text
