@@ -19,7 +19,7 @@ from featurestore.extension.progress import no_progress
 from ingest.formats.batches import SourceFile
 from ingest.formats.joining.join import join_dictionary
 from ingest.formats.joining.report import ImportReport
-from ingest.formats.joining.spool import DictionarySpool, FileSummary, Spool
+from ingest.formats.joining.spool import DictionarySpool, FileSummary, Spool, name_write_errors
 from ingest.formats.reading import REJECTS, Files, read_files
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ def run(store: Store, plan: ImportPlan, progress: Progress = no_progress) -> Imp
     files = Files(plan.format.FORMAT, plan.sources, plan.options, plan.strict, plan.fetch)
     places, resumed = read_files(spool, files, progress)
     summaries = [summary for place in places if (summary := spool.summary(place)) is not None]
-    rejects_file = _collect_rejects(places, plan)
+    with name_write_errors(plan.rejects or plan.spool):
+        rejects_file = _collect_rejects(places, plan)
     dictionaries = _by_dictionary(places, summaries)
     rejects = _add_counts(summary.rejects for summary in summaries)
     if not dictionaries:
@@ -77,10 +78,11 @@ def run(store: Store, plan: ImportPlan, progress: Progress = no_progress) -> Imp
         for dictionary, parts in dictionaries.items():
             facts = _gather_facts(dictionary, summaries, plan)
             folder = plan.spool / "texts" / dictionary.replace("/", "@", 1)
-            folder.mkdir(parents=True, exist_ok=True)
-            change = join_dictionary(
-                store, writer, dictionary, DictionarySpool(parts), facts, folder, at, plan.check_words
-            )
+            with name_write_errors(plan.spool):
+                folder.mkdir(parents=True, exist_ok=True)
+                change = join_dictionary(
+                    store, writer, dictionary, DictionarySpool(parts), facts, folder, at, plan.check_words
+                )
             changes.append(change)
             stage(1)
         commit = writer.commit() if any(change.state != "unchanged" for change in changes) else None

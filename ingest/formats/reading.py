@@ -20,7 +20,7 @@ from featurestore import BadRequest, Conflict, FeatureStoreError, NotFound, Prog
 from featurestore.extension.processes import start_python
 from ingest.formats import registry
 from ingest.formats.batches import SourceFile
-from ingest.formats.joining.spool import Spool
+from ingest.formats.joining.spool import Spool, name_write_errors
 from ingest.formats.rejects import Rejects
 
 MOST_PROCESSES = 4  # what they read joins in one process
@@ -88,7 +88,7 @@ def read_file(task: Task, is_stopped: Callable[[], bool] = lambda: False) -> Non
     """Read one file into its place in the spool. Raises what its reader raises, and Unavailable once it is stopped."""
     place = Path(task.place)
     writer = Spool(Path(task.folder)).begin(place)
-    with Rejects(place / REJECTS, task.strict) as rejects:
+    with name_write_errors(place.parent), Rejects(place / REJECTS, task.strict) as rejects:
         for batch in registry.find_format(task.format).read(task.path, rejects, task.options):
             if is_stopped():
                 raise Unavailable("reading was stopped")

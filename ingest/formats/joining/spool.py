@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import shutil
@@ -42,6 +43,16 @@ class FileSummary(msgspec.Struct):
     facts: dict[str, dict[str, Any]]
 
 
+@contextlib.contextmanager
+def name_write_errors(place: Path) -> Iterator[None]:
+    """Raise Unavailable, with the place, for what the system raises where nothing can be written: the disk is full."""
+    try:
+        yield
+    except OSError as exc:
+        cause = exc.strerror or f"{exc} (is the disk full?)"  # NumPy says how many bytes were written, and not why
+        raise Unavailable(f"cannot write to {place}: {cause}; make room, and run the same command again") from None
+
+
 class Spool:
     """A folder with a folder for each file that was read."""
 
@@ -63,10 +74,8 @@ class Spool:
     def begin(self, place: Path) -> FileWriter:
         """Return a writer of a file's batches; what an interrupted one left is removed."""
         shutil.rmtree(place, ignore_errors=True)
-        try:
+        with name_write_errors(self.folder):
             place.mkdir(parents=True)
-        except OSError as exc:
-            raise Unavailable(f"cannot write to {self.folder}: {exc.strerror or exc}") from None
         return FileWriter(place)
 
     def remove(self) -> None:
@@ -89,7 +98,7 @@ class FileWriter:
         folder = self._place / batch.dictionary.replace("/", "@", 1)
         self._facts.setdefault(batch.dictionary, {}).update(batch.facts)
         self._count(batch.dropped, self._dropped)
-        try:
+        with name_write_errors(self._place.parent):
             folder.mkdir(exist_ok=True)
             for table in TABLES:
                 rows = getattr(batch, table)
@@ -107,17 +116,13 @@ class FileWriter:
                 numpy.save(folder / f"numbers-{self._number:06d}.npy", numbers)
                 numpy.save(folder / f"vectors-{self._number:06d}.npy", vectors)
                 self._count({"vectors": len(vectors)}, self._rows)
-        except OSError as exc:
-            raise Unavailable(f"cannot write to {self._place.parent}: {exc.strerror or exc}") from None
         self._number += 1
 
     def end(self, file: str, rejects: dict[str, int]) -> FileSummary:
         """Mark the file as read to its end, and return its summary."""
         summary = FileSummary(file, self._rows, rejects, {k: n for k, n in self._dropped.items() if n}, self._facts)
-        try:
+        with name_write_errors(self._place.parent):
             (self._place / DONE).write_bytes(msgspec.json.encode(summary))
-        except OSError as exc:
-            raise Unavailable(f"cannot write to {self._place.parent}: {exc.strerror or exc}") from None
         return summary
 
     def _count(self, counts: dict[str, int], into: dict[str, int]) -> None:

@@ -99,3 +99,28 @@ def test_a_process_ends_with_its_import_in_the_middle_of_a_file(tmp_path):
         with open(tmp_path / "batch-0.jsonl", "wb"):  # it is being read now
             process.stdin.close()
             assert process.wait(timeout=60) == 0  # at once: the file has no end
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [30, 300])
+def test_a_disk_that_is_full_is_said_and_the_next_time_goes_on(tmp_path, limit):
+    """A limit of the size of files stands for the disk: whichever file it hits, no store comes to be, or a whole one."""
+    words = [f" word{number}" for number in range(3000)]
+    lines = []
+    for feature in range(40):
+        for number in range(20):
+            tokens = [words[(feature * 61 + number * 7 + place * 11) % 3000] for place in range(64)]
+            lines.append(foreign_files.neuronpedia_activation(feature, 1.0, tokens=tokens, values=[1.0] + [0.0] * 63))
+    path = foreign_files.write_lines(tmp_path / "activations/batch-0.jsonl", lines)
+    store = tmp_path / "s.features"
+    words = [sys.executable, "-m", "featurestore.cli", "import", "neuronpedia", str(path), "--store", str(store)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    limited = ["prlimit", f"--fsize={limit << 10}", *words, "--no-index"]
+    ended = subprocess.run(limited, env=environment, capture_output=True, text=True)
+    assert "Traceback" not in ended.stderr
+    if ended.returncode:
+        assert "cannot write to" in ended.stderr and not store.exists()
+    ended = subprocess.run([*words, "--no-index"], env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    with featurestore.connect(store) as opened:
+        assert opened.sql("select count(*) as n from stored.examples")["n"].to_pylist() == [800]

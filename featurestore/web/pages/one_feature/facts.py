@@ -10,7 +10,6 @@ from featurestore.errors import NotFound
 from featurestore.interface import FeatureStore
 from featurestore.values.feature import Feature
 
-
 MOST_IMPORTED = 40  # facts of an import's files that are shown
 MOST_ITEMS = 12  # of a list
 MOST_LETTERS = 200
