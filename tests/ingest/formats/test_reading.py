@@ -104,7 +104,7 @@ def test_a_process_ends_with_its_import_in_the_middle_of_a_file(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("limit", [30, 300])
 def test_a_disk_that_is_full_is_said_and_the_next_time_goes_on(tmp_path, limit):
-    """A limit of the size of files stands for the disk: whichever file it hits, no store comes to be, or a whole one."""
+    """A limit of the size of files stands for the disk: whichever file it hits, there is a whole store, or none."""
     words = [f" word{number}" for number in range(3000)]
     lines = []
     for feature in range(40):
