@@ -19,6 +19,8 @@ _CONSTANTS = {
     "nan": float("nan"),
     "infinity": float("inf"),
     "undefined": None,
+    "yes": True,
+    "no": False,
 }
 # Blanks, also as escapes that a model or a server left between members, and comments
 _SPACE = re.compile(r"(?:\s|\\[nrt](?=[\s\\{}\"'\[\],])|//[^\n]*|/\*.*?\*/)*", re.DOTALL)

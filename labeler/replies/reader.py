@@ -1,12 +1,11 @@
 """Replies of language models: which part of one is the answer, and a second question where it holds none.
 
-One reader for labels and for every judge. Knows nothing of features or of scores.
+One reader for labels and, with judgements.py, for every judge. Knows nothing of features or of scores.
 """
 
 from __future__ import annotations
 
 import html
-import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -30,8 +29,6 @@ MAX_QUOTED_REPLY = 2000  # characters of an unreadable reply that the second que
 RAISES = 2  # how often one question gets more tokens
 CUT, EMPTY, NO_LABEL, DIFFERING = "reply was cut off", "empty reply", "JSON without a label", "answers that differ"
 _BEGUN_OBJECT = re.compile(r"""\A\{\s*(?:["'“]|\w+\s*:|\Z)|\{\s*["'“]?label["'”]?\s*:""", re.IGNORECASE)
-_NUMBERS = re.compile(r"\[[\s\d.,]*\d[\s\d.,]*\]")
-_WORDS = {"yes": 1, "no": 0, "true": 1, "false": 0}
 
 Ask = Callable[..., Answer]  # Asker.ask, or a stand-in for it
 Parsed = TypeVar("Parsed")
@@ -88,8 +85,8 @@ def parse_label(answer: Answer | str) -> str:
     """The label in a reply: that of the last JSON object with one, or else the only line. Raises UnreadableReply."""
     if isinstance(answer, str):
         answer = Answer(answer)
-    text = _read_text(answer)
-    objects = _find_objects(text, answer)
+    text = read_text(answer)
+    objects = find_answer_objects(text, answer)
     values = [value for found in objects for value in collect_values(found.value, "label")]
     values = values or [
         value for found in objects for name in FOREIGN_NAMES for value in collect_values(found.value, name)
@@ -100,7 +97,7 @@ def parse_label(answer: Answer | str) -> str:
         labels = [finish_label(value, of_json=True) for value in texts if not is_placeholder(value)]
         if not labels:
             raise UnreadableReply(PLACEHOLDER)
-        return _agree([*find_answers(text[objects[-1].end :]), *labels])
+        return agree([*find_answers(text[objects[-1].end :]), *labels])
     if values:
         raise UnreadableReply(EMPTY_LABEL if isinstance(values[-1], str) else NO_LABEL)
     broken = find_broken_label(unwrap(text)) if answer.finish != "length" else None
@@ -124,66 +121,7 @@ def _refuse_other_json(text: str, objects: Sequence[FoundObject], answer: Answer
         raise UnreadableReply(NO_LABEL)
 
 
-def parse_numbers(answer: Answer, name: str, count: int) -> list[float]:
-    """`count` finite numbers: the list called `name` in a reply's JSON, or a bare list. Raises UnreadableReply."""
-    text = _read_text(answer)
-    objects = _find_objects(text, answer)
-    values = [value for found in objects for value in collect_values(found.value, name)]
-    if not any(found.value for found in objects):
-        values = [parse_value(match[0])[1] for match in _NUMBERS.finditer(text)]
-    lists = [numbers for numbers in (_read_numbers(value) for value in values) if numbers]
-    if not lists:
-        raise UnreadableReply(describe_problem(answer, f"no list of {name}"))
-    fitting = [numbers for numbers in lists if len(numbers) == count]
-    if not fitting or len(lists[-1]) != count:
-        raise UnreadableReply(f"another number of {name} than was asked for")
-    if not all(number is not None and math.isfinite(number) for numbers in fitting for number in numbers):
-        raise UnreadableReply(f"{name} that are no numbers")
-    return [float(number or 0) for number in _agree(fitting)]
-
-
-def _read_numbers(value: Any) -> list[float | None]:
-    """The numbers in a list, or in an object that numbers them from 1; None for what is no number."""
-    if isinstance(value, dict) and [key.strip() for key in value] == [str(n) for n in range(1, len(value) + 1)]:
-        value = list(value.values())
-    return [_read_number(item) for item in value] if isinstance(value, list) else []
-
-
-def _read_number(value: Any) -> float | None:
-    if isinstance(value, str):
-        word = value.strip().lower()
-        return _WORDS.get(word, float(word) if re.fullmatch(r"\d+(\.\d+)?", word) else None)
-    return value if isinstance(value, int | float) else None
-
-
-def parse_choice(answer: Answer, name: str, count: int) -> int:
-    """A number from 1 to `count`: the one called `name` in a reply's JSON, or the only one. Raises UnreadableReply."""
-    text = _read_text(answer)
-    objects = _find_objects(text, answer)
-    values = [value for found in objects for value in collect_values(found.value, name)]
-    if not objects:
-        bare = re.fullmatch(r"\D*(\d{1,9})\D*", text)
-        values = [bare[1]] if bare and answer.finish != "length" else []
-    choices = [choice for choice in map(_read_choice, values) if choice is not None]
-    if not choices:
-        raise UnreadableReply(describe_problem(answer, "names no text"))
-    choice = _agree(choices)
-    if not 1 <= choice <= count:
-        raise UnreadableReply("names no text")
-    return choice
-
-
-def _read_choice(value: Any) -> int | None:
-    if isinstance(value, str):
-        match = re.fullmatch(r"\s*(?:text|number|no\.?|#)?\s*#?(\d{1,9})\.?\s*", value, re.IGNORECASE)
-        return int(match[1]) if match else None
-    whole = (
-        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value == int(value)
-    )
-    return int(value) if whole else None
-
-
-def _read_text(answer: Answer) -> str:
+def read_text(answer: Answer) -> str:
     """The reply without thinking. Raises UnreadableReply when nothing is left, or when it is marked as a refusal."""
     if answer.finish == "content_filter":
         raise UnreadableReply("refusal")
@@ -195,7 +133,7 @@ def _read_text(answer: Answer) -> str:
     return text
 
 
-def _find_objects(text: str, answer: Answer) -> list[FoundObject]:
+def find_answer_objects(text: str, answer: Answer) -> list[FoundObject]:
     """The objects in a reply; where it is a string of JSON that holds JSON, those in the string."""
     whole, value = parse_value(text) if text[0] == '"' else (False, None)
     if whole and isinstance(value, str) and "{" in value:
@@ -203,7 +141,7 @@ def _find_objects(text: str, answer: Answer) -> list[FoundObject]:
     return find_objects(text, ended=answer.finish != "length")
 
 
-def _agree(answers: Sequence[Parsed]) -> Parsed:
+def agree(answers: Sequence[Parsed]) -> Parsed:
     """The last of the answers. Raises UnreadableReply when one differs from it: a draft, or a second thought."""
     if any(answer != answers[-1] for answer in answers):
         raise UnreadableReply(DIFFERING)

@@ -17,7 +17,7 @@ from labeler.explainers.llm_explainer import STRONG_SHARE, MissingEvidence
 from labeler.explainers.marks import mark_tokens
 from labeler.llm.completions import Answer, UnreadableReply
 from labeler.prompts import Prompt
-from labeler.replies.reader import parse_choice, parse_numbers
+from labeler.replies.judgements import parse_choice, parse_numbers
 from labeler.scorers import statistics
 from labeler.scorers.examples import Material, Text
 from labeler.scorers.likelihoods import compute_expectations, read_probabilities
