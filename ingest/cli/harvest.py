@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,6 +134,7 @@ def harvest(
 
     featurestore harvest --store my.features --model ./gpt2 --weights 8-res=./sae-l8 --text ./books --tokens 1000000
     """
+    began = time.monotonic()
     import_torch()
     if (values["texts"] or values["corpus_id"]) and not model_path:
         raise BadRequest("a harvest runs a model over the texts: name it with --model DIR")
@@ -142,6 +145,7 @@ def harvest(
     corpus_values = {option: values.pop(option) for option in CORPUS_OPTIONS}
     make_corpus = choose_corpus(**corpus_values)
     model = load_model(model_path, device, dtype, architecture_map) if model_path else None
+    loading = time.monotonic() - began
     if dry_run:
         if make_corpus is None or model is None:
             raise BadRequest("--dry-run says what a corpus takes: give it with --text or --corpus, and a --model")
@@ -150,7 +154,11 @@ def harvest(
     with show_progress(store, "harvest", _describe(model_path, model_id, weights_options)) as progress:
         with open_store(store) as target:
             report = _harvest(target, model, saes, make_corpus, name, _make_options(store, fresh, values), progress)
+        harvested = time.monotonic()
         lines = [] if no_index else build_index(connect_local(store), progress)
+    if report:
+        stages = {"loading": loading} | report.stages | {"indexing": time.monotonic() - harvested}
+        report = dataclasses.replace(report, stages=stages)
     if as_json:
         print_json_lines([vars(report)] if report else [{"dictionaries": [f"{name}/{source}" for source in saes]}])
         return
@@ -300,6 +308,7 @@ def show_report(report: HarvestReport) -> None:
         f"{report.contexts:,} contexts with {report.padding:,} tokens of padding{empty}{again}; "
         f"{report.seconds:.1f} s{resumed}"
     )
+    click.echo("time: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in report.stages.items()))
     for note in report.notes:
         click.echo(note)
     print_table(

@@ -48,6 +48,7 @@ class HarvestReport:
     notes: tuple[str, ...]  # what else is worth knowing, in sentences
     resumed: float  # share of the work that the checkpoint had already
     seconds: float
+    stages: dict[str, float]  # seconds of reading (and tokenising and checking), counting and writing
 
 
 def harvest(
@@ -80,9 +81,11 @@ def harvest(
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="featurestore-harvest-"))
             options = dataclasses.replace(options, checkpoint=Path(folder))
         plan = make_plan(store, model, dictionaries, documents, model_id=model_id, options=options)
+        reading = time.monotonic() - began
         announce(plan.resources)
         report = run(plan, make_executor(plan), store, progress)
-    return dataclasses.replace(report, seconds=time.monotonic() - began)
+    seconds = time.monotonic() - began
+    return dataclasses.replace(report, seconds=seconds, stages={"reading": reading} | report.stages)
 
 
 @contextlib.contextmanager
@@ -119,10 +122,12 @@ def run(plan: HarvestPlan, executor: Executor, store: Store, progress: Progress 
         _count_round(plan, executor, number, progress(description, plan.forward_pass.corpus.size))
         if checkpoint and (len(plan.rounds) > 1 or time.monotonic() - began > plan.options.every):
             checkpoint.write(number, set(units), _fetch_shards(executor))
+    counting = time.monotonic() - began
     reports = _write_store(plan, executor, store)
     if checkpoint:
         checkpoint.remove()
-    return _make_report(plan, reports, counted_before / (len(plan.rounds) * len(units)), time.monotonic() - began)
+    stages = {"counting": counting, "writing": time.monotonic() - began - counting}
+    return _make_report(plan, reports, counted_before / (len(plan.rounds) * len(units)), stages)
 
 
 def _count_round(plan: HarvestPlan, executor: Executor, number: int, stage: Stage) -> None:
@@ -178,7 +183,7 @@ def _write_store(plan: HarvestPlan, executor: Executor, store: Store) -> dict[st
 
 
 def _make_report(
-    plan: HarvestPlan, reports: Mapping[str, DictionaryReport], resumed: float, seconds: float
+    plan: HarvestPlan, reports: Mapping[str, DictionaryReport], resumed: float, stages: dict[str, float]
 ) -> HarvestReport:
     corpus, contexts, units = plan.forward_pass.corpus, plan.forward_pass.contexts, plan.forward_pass.units
     places = sum(int(contexts.length[unit].max()) * (unit.stop - unit.start) for unit in units)
@@ -198,5 +203,6 @@ def _make_report(
         l0={name: report.l0 for name, report in reports.items()},
         notes=plan.notes,
         resumed=resumed,
-        seconds=seconds,
+        seconds=sum(stages.values()),
+        stages=stages,
     )

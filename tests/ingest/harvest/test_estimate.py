@@ -18,6 +18,8 @@ def test_the_estimate_names_what_the_harvest_then_reads(tmp_path):
         assert store.dictionaries() == []
         report = harvest(*arguments, model_id="small", options=HarvestOptions(context_size=8))
         taken = sum(path.stat().st_size for path in (tmp_path / "store").rglob("*") if path.is_file())
+    assert list(report.stages) == ["reading", "counting", "writing"]
+    assert sum(report.stages.values()) <= report.seconds
     assert (before.documents, before.context_size) == (len(small_models.TEXTS), 8)
     assert (
         before.tokens
