@@ -27,7 +27,11 @@ class FeatureId(msgspec.Struct, frozen=True, order=True):
         text = id_text(given)
         match = re.fullmatch(r"([^/\s]+/[^/\s]+)/(0|[1-9][0-9]{0,8})", text)
         if match is None:
-            raise BadRequest(f"'{text}' is not a feature id: write model/source/index, as in gpt2-small/8-res-jb/1234")
+            remedy = "write model/source/index, as in gpt2-small/8-res-jb/1234"
+            if re.fullmatch(r"[^/\s]+/[^/\s]+/[^/\s]+", text):
+                index = text.rpartition("/")[2]
+                remedy = f"its index is '{index}', and indices are whole numbers from 0, as in gpt2-small/8-res-jb/1234"
+            raise BadRequest(f"'{text}' is not a feature id: {remedy}")
         return cls(match[1], int(match[2]))
 
     def __str__(self) -> str:

@@ -70,7 +70,7 @@ def explain(error: click.UsageError) -> click.UsageError:
     elif isinstance(error, click.exceptions.NoSuchCommand):
         message = f"no command {error.command_name}{_propose_command(error.command_name, ctx)}"
     elif message.startswith("Got unexpected extra argument"):
-        message = f"{message.rstrip('.')}: {_say_arguments(ctx.command)}"
+        message = f"{message.rstrip('.')}: {_say_arguments(ctx.command, message)}"
     else:
         message = error.format_message()
     example = _find_example(ctx.command)
@@ -94,7 +94,9 @@ def _propose_command(given: str, ctx: click.Context) -> str:
         firsts = [*names, "--help", *(name for name in _OTHER_COMMANDS if name.partition(" ")[0] in names)]
         meant = _find_other(given, _OTHER_COMMANDS, firsts) or nearest_name(given, names)
     else:
-        meant = _find_other(given, _OTHER_SUBCOMMANDS, names) or nearest_name(given, names)
+        by_id = "set" if "set" in names and given.count("/") == 2 else None  # label ID TEXT
+        meant = by_id or _find_other(given, _OTHER_SUBCOMMANDS, names) or nearest_name(given, names)
+        meant = f"{ctx.info_name} {meant}" if by_id else meant
     question = f", did you mean {meant}?" if meant else ";"
     return f"{question} there are: {', '.join(names)}"
 
@@ -103,11 +105,16 @@ def _find_other(given: str, others: dict[str, tuple[str, ...]], there: Iterable[
     return next((name for name in there if given.lower() in others.get(name, ())), None)
 
 
-def _say_arguments(command: click.Command) -> str:
+def _say_arguments(command: click.Command, message: str) -> str:
     arguments = [parameter for parameter in command.params if isinstance(parameter, click.Argument)]
     if not arguments:
         return f"{command.name} takes options alone"
     names = " ".join(argument.make_metavar(click.Context(command)) for argument in arguments)
+    extra = re.search(r"\((\d+)\)", message)
+    if extra and names == "ID":
+        return f"{command.name} takes one id, which ends in its index: model/source/{extra[1]}"
+    if names == "ID":
+        return f"{command.name} takes one {names}"
     return f"{command.name} takes {names}; put a text of several words into quotes"
 
 

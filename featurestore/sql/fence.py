@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from featurestore.display.text import nearest_name
 from featurestore.errors import BadRequest
-from featurestore.sql.allowed_functions import AGGREGATE, SCALAR, TABLE, WINDOW
+from featurestore.sql.allowed_functions import AGGREGATE, OTHER_SEARCHES, SCALAR, SEARCHES, TABLE, WINDOW
 from featurestore.tables import schema
 
 ROW_FUNCTIONS = SCALAR | AGGREGATE
@@ -111,7 +111,10 @@ def _check_source(source: Any, known: Names) -> None:
 def _check_function(node: dict[str, Any], allowed: Names, name: str = "SQL") -> None:
     function = str(node.get("function_name", "")).lower()
     if function not in _lower(allowed):
-        _refuse(f"{function}()", name)
+        searches = SEARCHES if allowed is TABLE else ()
+        meant = OTHER_SEARCHES.get(function) if searches else None
+        meant = meant or nearest_name(function, [*searches, *sorted(_lower(allowed))])
+        _refuse(f"{function}()", name, f", did you mean {meant}()?" if meant else "")
 
 
 @functools.cache

@@ -20,16 +20,18 @@ import msgspec
 import pyarrow
 
 from featurestore.display.characters import find_first
+from featurestore.display.text import suggest
 from featurestore.errors import BadRequest
 from featurestore.query import Query
 from featurestore.sql import statements
+from featurestore.sql.allowed_functions import SEARCHES
 from featurestore.sql.text_scan import check_text
 from featurestore.values.hits import Activating, Hits
 from featurestore.values.parameters import check_names, from_json, to_json
 
 MODES = {"search": None, "semantic": "semantic", "keyword": "keyword"}
 OF_GRAPHS = ("pruned_nodes", "pruned_links", "graph_paths", "graph_groups")
-NAMES = (*MODES, "nearest", "activating", *OF_GRAPHS)
+NAMES = SEARCHES
 MAX_SEARCHES = 8  # in one statement
 MOST_DIGITS = 400  # of a number; the largest one of 64 bits has 309 in full
 
@@ -271,7 +273,10 @@ def _run_search(
             fields[field] = [fields[field]]
     unknown = sorted(set(fields) - set(ARGUMENTS[name]))
     if unknown:
-        raise BadRequest(f"SQL: {name}(...) does not take {unknown[0]}")
+        taken = ", ".join(ARGUMENTS[name])
+        raise BadRequest(
+            f"SQL: {name}(...) does not take {unknown[0]}{suggest(unknown[0], ARGUMENTS[name])}; it takes {taken}"
+        )
     if name == "nearest":
         query = Query.of({"vector" if _is_vector(of) else "near": of} | fields)
     else:

@@ -17,6 +17,8 @@ MISTAKES = {
     "search x --format csv": "no option --format, did you mean --json?",
     "search x --jsno": "no option --jsno, did you mean --json?",
     "search raise extra": "search takes TEXT; put a text of several words into quotes",
+    "feature tiny/0-res 17": "feature takes one id, which ends in its index: model/source/17",
+    "label tiny/0-res/17 text": "no command tiny/0-res/17, did you mean label set? there are: ",
     "search": "Missing argument 'TEXT'.\nExample: featurestore search ",
     "sql x --limit 3": "no option --limit, did you mean --max-rows?",
     "activating x --within a": "no option --within, did you mean --dictionary?",

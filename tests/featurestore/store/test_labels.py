@@ -158,7 +158,10 @@ def test_scores_are_read_the_same_through_every_door(store):
     assert [featurestore.Score(**row) for row in rows] == found
     with Client("http://x", transport=httpx2.WSGITransport(app=create_app(store))) as client:
         assert client.scores(ID) == found
+        assert client.scores(ID).to_arrow() == found.to_arrow()
         assert client.feature(ID) == store.feature(ID)
+    assert set(found.df()["id"]) == {ID} and found.df().columns[:2].tolist() == ["id", "label"]
+    assert found[:1].to_arrow()["id"].to_pylist() == [ID]
     page = create_app(store).test_client().get(f"/features/{ID}").text
     assert "0.60 to 0.90" in page and "detection" in page
     assert [row["score"] for row in store.sql("FROM label_scores WHERE feature = 8").to_pylist()] == [

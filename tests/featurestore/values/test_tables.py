@@ -127,10 +127,6 @@ def test_frames_begin_with_what_names_their_rows(local):
         }
         for name, answers in first.items():
             assert [answer.df().columns[0] for answer in answers] == [name] * len(answers)
-        scores = store.scores("tiny/0-res/8")
-        assert len(scores) > 1 and set(scores.df()["id"]) == {"tiny/0-res/8"}
-        assert scores[:1].to_arrow()["id"].to_pylist() == ["tiny/0-res/8"]
-        assert store.scores("tiny@0-res:8").to_arrow() == scores.to_arrow()
 
 
 def test_a_table_has_notes_as_sentences():
