@@ -19,7 +19,7 @@ D_SAE = 131_072  # of one dictionary
 LAYERS = 24
 VOCABULARY, TOKENS, DOCUMENT = 50_000, 4_000_000, 1_000
 COUNTED = 100_000_000  # tokens that densities are computed over
-EXAMPLES, WINDOW, LOGITS = 20, 64, 10
+EXAMPLES, WINDOW, LOGITS = 20, 64, 20
 WIDE_VOCABULARY, WIDE_EXAMPLES = 262_144, 2_000
 WORDS = 20_000
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)

@@ -143,7 +143,7 @@ def test_labels_that_turn_the_text_around_are_shown_as_they_are(labels_alone):
 def test_a_label_of_two_thousand_characters_is_whole_on_its_page_alone(labels_alone):
     page = labels_alone.get("/features/tiny/0-res/22", headers=HTML).text
     assert re.search('<h1 class="feature" dir="auto">(long ){46,48}?long…</h1>', page)
-    assert f'<span class="said" dir="auto">{"long " * 400}</span>' in page
+    assert f'</summary><span dir="auto">{"long " * 400}</span></details>' in page
     cards = labels_alone.get("/?text=long&mode=keyword", headers=HTML).text
     assert "long…</a>" in cards and "long " * 60 not in cards
 
