@@ -18,7 +18,7 @@ CREATE TABLE stored.dictionaries (
     site              VARCHAR,
     d_in              INTEGER CHECK (d_in > 0),
     d_out             INTEGER CHECK (d_out > 0),
-    d_sae             INTEGER NOT NULL CHECK (d_sae > 0),
+    d_sae             INTEGER NOT NULL CHECK (d_sae BETWEEN 1 AND 100000000),
     space             VARCHAR,
     origin            VARCHAR CHECK (origin IN ('harvest', 'weights', 'import')),
     import_format     VARCHAR,

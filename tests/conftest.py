@@ -80,6 +80,8 @@ LONG = (
     "featurestore/web/test_browser_text.py",
     "featurestore/store/test_damaged_indexes.py",
     "featurestore/store/test_damaged_parts.py",
+    "featurestore/store/test_hostile_stores.py",
+    "featurestore/web/compat/test_made_up_requests.py",
     "featurestore/test_id_forms.py",
     "featurestore/tables/test_stored_types.py",
     "featurestore/web/serving/test_workers.py",

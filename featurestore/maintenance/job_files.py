@@ -165,10 +165,14 @@ def forget_old(storage: Storage, kind: str, about: str) -> None:
 
 
 def lock(storage: Storage, name: str) -> int:
-    """Create and lock a file; returns its descriptor. Raises BlockingIOError while another process holds the lock."""
-    path = Path(storage.location) / JOBS / name
+    """Create and lock a file; returns its descriptor.
+
+    Raises BlockingIOError while another process holds the lock, OSError where no file can be made.
+    """
+    path = LocalStorage(Path(storage.location)).inside(f"{JOBS}/{name}")
     path.parent.mkdir(exist_ok=True)
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+    # A link in its place could have a file made elsewhere.
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -180,7 +184,8 @@ def lock(storage: Storage, name: str) -> int:
 def is_locked(storage: Storage, id: str) -> bool:
     """Whether the process of a job lives."""
     try:
-        descriptor = os.open(Path(storage.location) / JOBS / f"{id}.lock", os.O_RDONLY)
+        # A pipe in its place would wait for its writer.
+        descriptor = os.open(Path(storage.location) / JOBS / f"{id}.lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return False
     try:

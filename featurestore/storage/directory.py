@@ -85,7 +85,9 @@ class Directory:
         return self.log.snapshot(fresh)
 
     def local(self, part: Part) -> Path:
-        """Return a path of this machine with the part's file or directory."""
+        """Return a path of this machine with the part's file or directory. Raises BadStore for a pipe or a device."""
+        for name in part.files if isinstance(self.storage, LocalStorage) else ():
+            self.storage.local(f"{part.file}/{name}")
         return self.storage.local(part.file)
 
     def open_index(self, part: Part) -> Path:

@@ -45,7 +45,7 @@ class LocalStorage(Storage):
 
     @contextlib.contextmanager
     def _whole(self, name: str, content: bytes) -> Iterator[Path]:
-        file = self._inside(name)
+        file = self.inside(name)
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}")
         try:
@@ -69,7 +69,7 @@ class LocalStorage(Storage):
         return sorted(entries)
 
     def delete(self, name: str) -> bool:
-        path = self._inside(name)
+        path = self.inside(name)
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
             return True
@@ -80,11 +80,11 @@ class LocalStorage(Storage):
         return True
 
     def stage(self, name: str) -> Path:
-        file = self._inside(name)
+        file = self.inside(name)
         file.parent.mkdir(parents=True, exist_ok=True)
         return file
 
-    def _inside(self, name: str) -> Path:
+    def inside(self, name: str) -> Path:
         """Return the path of a file that is to be written or deleted.
 
         Raises BadStore when a name, or a link to a directory in the store, leads out of the store.
@@ -107,11 +107,11 @@ class LocalStorage(Storage):
                 break
 
     def local(self, name: str) -> Path:
-        return self.path / name
+        return _not_special(self.path / name)
 
     def open(self, name: str, size: int | None = None) -> Path:
         file = self.path / name
-        if not file.is_file():
+        if not _not_special(file).is_file():
             raise BadStore(f"{file} is missing; `featurestore check` says what else is")
         return file
 
@@ -121,14 +121,17 @@ class LocalStorage(Storage):
             yield iter(lambda: file.read(1 << 20), b"")
 
     def sql_path(self, name: str) -> str:
-        return _escape_pattern(str(self.path / name))
+        path = _not_special(self.path / name)
+        if path.is_dir():  # which DuckDB would take for all files in it
+            raise BadStore(f"{path} is a folder, and no file of a table")
+        return _escape_pattern(str(path))
 
     def sql_directories(self) -> list[str]:
         directories = [str(self.path.resolve()), str(self.path)]
         return sorted({*directories, *map(_escape_pattern, directories)}, key=len, reverse=True)
 
     def lease(self, writer: str) -> Lease:
-        return FileLease(self.path / LEASES / writer)
+        return FileLease(self.inside(f"{LEASES}/{writer}"))
 
     def dead_writers(self) -> list[str]:
         writers = []
@@ -143,6 +146,15 @@ class LocalStorage(Storage):
 def _escape_pattern(path: str) -> str:
     """Return a path as DuckDB takes it, to which *, ? and [ are patterns of names."""
     return re.sub(r"[*?\[]", r"[\g<0>]", path)
+
+
+def _not_special(path: Path) -> Path:
+    """Return the path. Raises BadStore for a pipe, a device or a socket: who reads one may wait for ever."""
+    with contextlib.suppress(OSError):  # what is missing is said where it is read
+        mode = os.stat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise BadStore(f"{path} is not a regular file: a store consists of files and folders")
+    return path
 
 
 def _open_regular(path: str, flags: int) -> int:

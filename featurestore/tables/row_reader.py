@@ -24,7 +24,7 @@ from featurestore.tables.layout import SHARD_FEATURES
 from featurestore.tables.stored_types import REMEDY, conform
 from featurestore.tables.token_stream import Stream
 from featurestore.tables.vocabulary import Vocabulary
-from featurestore.values.dictionary import Dictionary
+from featurestore.values.dictionary import MOST_FEATURES, Dictionary
 
 KEPT_FILES = 512  # whose metadata is kept
 MAPPED_FILES = 512  # that stay mapped, of each kind: those of 33 million features
@@ -226,6 +226,11 @@ class Rows:
             raise BadStore(
                 f"{self._place(part)} says that it is of {dictionary.dictionary!r:.200}, and the log that it is of "
                 f"{part.key}; {REMEDY}"
+            )
+        if not 0 < dictionary.d_sae <= MOST_FEATURES:
+            raise BadStore(
+                f"{self._place(part)} says that its d_sae is {dictionary.d_sae:,}; a dictionary has 1 to "
+                f"{MOST_FEATURES:,} features; {REMEDY}"
             )
         return dictionary
 

@@ -16,6 +16,9 @@ from featurestore.notes import NoteCode
 from featurestore.values.tables import Listing
 
 NEURONPEDIA = "https://www.neuronpedia.org"
+# Of one dictionary. The largest that was published has 34 million; searches take memory for each, also one that a
+# stranger's store only claims to have.
+MOST_FEATURES = 100_000_000
 
 
 class Dictionary(msgspec.Struct, frozen=True, kw_only=True):

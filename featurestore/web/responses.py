@@ -12,6 +12,7 @@ import msgspec
 import pyarrow
 from flask import Response, g, request
 
+from featurestore.display.text import shorten
 from featurestore.errors import BadRequest, FeatureStoreError
 from featurestore.sql import export
 from featurestore.sql.batches import check_row, split_batch
@@ -26,6 +27,7 @@ MOST_WHOLE = 8_000_000  # bytes of an answer that is sent as a whole; more is se
 JSON_PIECE = 250_000  # bytes
 JSON_ROW = 4_000_000
 IN_JSON = " as JSON and CSV (as Arrow and Parquet more)"
+MOST_DETAIL = 2900  # characters of what a problem document says
 MIME = {"json": LINES, "csv": CSV, "spreadsheet": CSV, "arrow": ARROW, "parquet": PARQUET}
 
 
@@ -260,7 +262,7 @@ def problem(exc: FeatureStoreError, status: int) -> Response:
         type="about:blank",
         title=http.HTTPStatus(status).phrase,
         status=status,
-        detail=str(exc),
+        detail=shorten(str(exc), MOST_DETAIL),  # a name that the sender wrote may be as long as a URL
         code=exc.code,
         request=g.get("request_id"),
     )

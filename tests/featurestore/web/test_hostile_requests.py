@@ -46,6 +46,57 @@ BODIES = [
     *(f'{{"near": {value}}}' for value in ('"a/b/c"', '"a/b/-1"', "[null]", "[[]]", "3", '"/"', '"a/b/1e3"')),
     *(f'{{"ids": {value}}}' for value in ("[]", "[null]", "[3]", '["x"]', '["a/b/99999999999"]', "3", "null")),
     *(f'{{"where": "{value}"}}' for value in ("", " ", "((", "))", "1", "null", "a" * 4001, "'", "$x", "true;")),
+    *(f'{{"texts": {value}, "against": ["x"]}}' for value in ("null", "[]", "[null]", '[""]', '"x"', "[[]]", "{}")),
+    *(
+        f'{{"text": "x", "features": {value}}}'
+        for value in ("null", "[]", "[null]", '["a/b/c"]', '"tiny/0-res/1"', "3")
+    ),
+    *(
+        f'{{"sql": "SELECT 1", "max_rows": {value}}}'
+        for value in ("0", "-1", "1.5", "1e9", "null", '"a"', "true", "[]")
+    ),
+    *(f'{{"sql": "SELECT 1", "timeout": {value}}}' for value in ("0", "-1", "1e-300", "1e300", "31", '"soon"', "[]")),
+    *(
+        f'{{"sql": "SELECT 1", "format": {value}}}'
+        for value in ('""', '"xml"', "null", "3", "[]", '"CSV"', '"json\\u0000"')
+    ),
+    *(
+        f'{{"sql": {value}}}'
+        for value in ("null", "3", "[]", '""', '" "', '"\\u0000"', '";"', '"SELECT 1;;"', '"\\ud800"')
+    ),
+    *(
+        f'{{"sql": "SELECT $a", "parameters": {value}}}'
+        for value in ('{"a": {"timestamp": "x"}}', '{"a": {}}', '{"": 1}')
+    ),
+    *(f'{{"sql": "SELECT ?", "parameters": {value}}}' for value in ("[]", "[1, 2]", '[{"timestamp": 5}]', "[null]")),
+    *(f'{{"where": "true", "limit": {value}}}' for value in ("0", "-1", "1001", "1.5", "null", '"a"', "1e3")),
+    *(
+        f'{{"where": "true", "cursor": {value}}}'
+        for value in ('""', '"a"', '"\\u0000"', "3", "[]", '"' + "A" * 5000 + '"')
+    ),
+    *(f'{{"ids": ["tiny/0-res/1"], "examples": {value}}}' for value in ("-1", "1.5", "1e9", '"a"', "null", "[]")),
+    *(f'{{"ids": ["tiny/0-res/1"], "band": {value}}}' for value in ('""', '"x"', "3", "[]", "null", '"[1,2)"')),
+    *(
+        '{"id": 1}',
+        '{"text": "x", "text": "y"}',
+        '{"k": 1, "k": 2}',
+        "\ufeff{}",
+        "{} {}",
+        "{},",
+        "[{}",
+        '{"a": undefined}',
+    ),
+    *(
+        "{'text': 'x'}",
+        '{"text": "x",}',
+        "// no\n{}",
+        '{"text": "\\x"}',
+        '{"text": "\x01"}',
+        "Infinity",
+        "+1",
+        "01",
+        ".5",
+    ),
     '{"text": "\\ud800"}',
     '{"text": "' + "x" * 5000 + '"}',
 ]
@@ -65,6 +116,35 @@ QUERIES = [
     *(f"/v1/features/tiny/0-res/1?examples={n}" for n in ("-1", "a", "9" * 400, "1.5", "", "null")),
     *(f"{path}?page={n}" for path in ("/dictionaries/tiny/0-res",) for n in ("0", "-1", "a", "9" * 400, "1e3")),
     *(f"/v1/search?text=x&cursor={cursor}" for cursor in ("", "a", "%00", "e30=", "=" * 100, "W10=", "bnVsbA==")),
+    *(f"/v1/search?text=x&over={value}" for value in ("", "nothing", "labels,tokens", "labels&over=labels", "%00")),
+    *(f"/v1/search?text=x&mode={value}" for value in ("", "Hybrid", "semantic&mode=keyword", "null", "%F0%9F%98%80")),
+    *(f"/v1/search?text=x&within={value}" for value in ("", "tiny/", "/0-res", "tiny/0-res/1", "..%2F..", "a" * 3000)),
+    *(f"/v1/search?text=x&among={value}" for value in ("", "@", "@none", "tiny/0-res/99", "@../x", "@%00")),
+    *(
+        f"/v1/search?text={text}"
+        for text in ("%22", "-%22a", "%2B", "%2B-", "*", "a*b*", "%28%28%28", "AND+OR+NOT", "%5B")
+    ),
+    *(f"/v1/nearest?near=tiny/0-res/1&{field}" for field in ("k=0", "k=1e3", "unlike=x", "space=none", "opposite=2")),
+    *(
+        f"/v1/compare?{ids}"
+        for ids in ("", "id=", "id=x", "id=tiny/0-res&id=tiny/0-res/1", "id=a/b&id=c/d", "id=%00&id=%00")
+    ),
+    *(f"/v1/neighbourhood/tiny/0-res/1?k={k}" for k in ("0", "-1", "51", "a", "9" * 400)),
+    *(f"/v1/features/tiny/0-res/{id}" for id in ("1/2", "%2e%2e", "1%00", "-0", "00001", "1_0", "\u0661", "9" * 5000)),
+    *(f"/v1/jobs/{id}" for id in ("%2e%2e", "..%2f..%2fstore", "%00", "check-0123456789ab", "x" * 3000)),
+    *(f"/v1/lists/{name}" for name in ("%2e%2e", "%00", "x" * 3000, "a%2Fb", "%E2%80%AE")),
+    *(f"/v1/graphs/{slug}{end}" for slug in ("%2e%2e", "%00", "x" * 3000) for end in ("", "/file")),
+    *(f"/v1/matrices/tiny/0-res?{field}" for field in ("layer=-1", "layer=a", "target=9", "encoder=maybe", "rows=x")),
+    *(f"/v1/examples?ids=tiny/0-res/1&band={band}" for band in ("", "x", "%00")),
+    *("/?text=x&page=-1", "/?text=x&k=0", "/sql?first=-1&sql=x", "/sql?sql=SELECT+1&x=a&y=b&kind=pie", "/compare?id=x"),
+    *("/text?text=x&token=-1", "/text?text=x&k=a", "/features/tiny/0-res/1?contains=%00", "/map/tiny/0-res?colour=x"),
+    *(
+        "/features/tiny/0-res/1?embed=maybe",
+        "/graphs/%00",
+        "/lists/%2e%2e",
+        "/dictionaries/tiny",
+        "/features/tiny/0-res",
+    ),
     *("/v1/%00", "/v1//", "/v1/jobs/x", "/v1/graphs/%2e%2e", "/v1/dictionaries/%00/%00", "/%ff", "/?within=a&within=b"),
 ]
 
@@ -101,8 +181,9 @@ def check_answer(answer, sent):
 
 def test_the_lists_are_long_enough():
     assert len(STATEMENTS) >= 240
-    assert len(BODIES) + len(QUERIES) >= 120
-    assert len(STATEMENTS) + len(BODIES) + len(QUERIES) + len(REFUSED) >= 500
+    assert len(set(BODIES)) == len(BODIES) >= 165
+    assert len(set(QUERIES)) >= 155
+    assert len(STATEMENTS) + len(BODIES) + len(QUERIES) + len(REFUSED) >= 900
 
 
 @pytest.mark.parametrize("first", range(0, len(STATEMENTS), 40))
