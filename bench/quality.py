@@ -11,6 +11,9 @@ search, for the queries that its weights may be chosen on and for those that are
 beside exact cosines of embeddings, TF-IDF and BM25 over the same labels. Where examples are embedded (`featurestore
 index --over examples`; the demo's are), also of searches that use no label at all. Then how many answers are called
 weak, of these queries and of queries that mean nothing here. With --json the last line is one object.
+
+In sets of labels, features whose labels read the same take one place together: which of a hundred "plural nouns" comes
+first says nothing of a ranking. At the end the mean over all kinds of queries is printed, each kind with equal weight.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import math
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,7 @@ from featurestore.search import embedders
 PAIRS = Path(__file__).parent / "data" / "demo_queries.tsv"
 PARAPHRASES = Path(__file__).parent / "data" / "paraphrases.tsv"
 DEPTH = 100
+MOST_HITS = 1000  # asked for where many labels read the same
 COLUMNS = ("hit_at_1", "hit_at_10", "hit_at_50", "mrr")
 # Queries about nothing that the features of a language model stand for together; how weak answers look.
 NONSENSE = (
@@ -80,7 +84,9 @@ def main() -> None:
         if options.labels:
             for number, labels in enumerate(label_sets(options)):
                 with quality_sets.write(Path(temporary) / f"{number}.features", labels.labels) as store:
-                    results[labels.name] = measure(labels.name, store, labels.queries)
+                    texts = {f"{quality_sets.DICTIONARY}/{n}": text for n, text in enumerate(labels.labels)}
+                    results[labels.name] = measure(labels.name, store, labels.queries, texts)
+            results["mean of kinds"] = show_means(results)
         else:
             place = options.store or Path(temporary) / "demo.features"
             if options.store is None:
@@ -103,9 +109,21 @@ def label_sets(options: argparse.Namespace) -> Iterator[quality_sets.LabelSet]:
         yield quality_sets.read_whole(file, options.most, options.queries, options.paraphrases)
 
 
-def measure(name: str, store: featurestore.FeatureStore, queries: list[quality_sets.Asked]) -> dict[str, Any]:
-    """Measure every ranking on a store, and print it for each part of the queries and each way they are asked."""
-    places = {way: find_places(ranking, queries) for way, ranking in rankings(store).items()}
+def measure(
+    name: str,
+    store: featurestore.FeatureStore,
+    queries: list[quality_sets.Asked],
+    texts: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Measure every ranking on a store, and print it for each part of the queries and each way they are asked.
+
+    `texts` are the labels by id where those that read the same take one place.
+    """
+    texts = texts or {}
+    # As many hits as it takes for DEPTH different labels.
+    depth = min(MOST_HITS, DEPTH + len(texts) - len(set(texts.values())))
+    ways = rankings(store, depth)
+    places = {way: find_places(ranking, queries, texts) for way, ranking in ways.items()}
     results: dict[str, Any] = {}
     for part in quality_sets.PARTS:
         for kind in dict.fromkeys(query.kind for query in queries):
@@ -124,6 +142,20 @@ def measure(name: str, store: featurestore.FeatureStore, queries: list[quality_s
     weak = {kind: share_weak(store, texts) for kind, texts in asked.items()}
     print(f"called weak: {weak['queries']:.3f} of the queries, {weak['nonsense']:.3f} of {len(NONSENSE)} without sense")
     return {"queries": len(queries), "parts": results, "weak": weak}
+
+
+def show_means(results: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Print the mean of each figure over all sets, parts and kinds of queries, by ranking."""
+    measured = [kind["rankings"] for of_set in results.values() for kind in of_set["parts"].values()]
+    ways = [
+        way for way in dict.fromkeys(way for kind in measured for way in kind) if all(way in kind for kind in measured)
+    ]
+    means = {way: {key: float(numpy.mean([kind[way][key] for kind in measured])) for key in COLUMNS} for way in ways}
+    print(f"mean of {len(measured)} kinds of queries")
+    print(f"{'':28}" + "".join(f"{column:>15}" for column in COLUMNS))
+    for way, figures in means.items():
+        print(f"{way:28}" + "".join(f"{figures[key]:15.3f}" for key in COLUMNS))
+    return means
 
 
 def share_weak(store: featurestore.FeatureStore, queries: Collection[str]) -> float:
@@ -148,12 +180,12 @@ def read_pairs(path: Path, dictionary: str | None, store: featurestore.FeatureSt
     return pairs
 
 
-def rankings(store: featurestore.FeatureStore) -> dict[str, Ranking]:
-    """The ways to search by name, the store's and the peers'."""
+def rankings(store: featurestore.FeatureStore, depth: int = DEPTH) -> dict[str, Ranking]:
+    """The ways to search by name, the store's and the peers', each of so many hits."""
 
     def search_store(**options: Any) -> Ranking:
         """A ranking by the store's search with these options."""
-        return lambda query: [hit.id for hit in store.search(query, k=DEPTH, group=False, **options)]
+        return lambda query: [hit.id for hit in store.search(query, k=depth, group=False, **options)]
 
     rows = store.sql(
         "SELECT l.dictionary || '/' || l.feature AS id, l.label FROM labels l "
@@ -166,12 +198,12 @@ def rankings(store: featurestore.FeatureStore) -> dict[str, Ranking]:
         "hybrid (the default)": search_store(),
         "semantic": search_store(mode="semantic"),
         "keyword": search_store(mode="keyword"),
-        "peer: exact embeddings": _by_embedding(ids, labels),
+        "peer: exact embeddings": _by_embedding(ids, labels, depth),
     }
-    peer = _by_tfidf(ids, labels)
+    peer = _by_tfidf(ids, labels, depth)
     if peer:
         by_name["peer: TF-IDF (scikit-learn)"] = peer
-    peer = _by_bm25(labels, ids)
+    peer = _by_bm25(labels, ids, depth)
     if peer:
         by_name["peer: BM25 (by hand)"] = peer
     if store.sql("SELECT 1 FROM stored.examples LIMIT 1").num_rows:
@@ -191,13 +223,13 @@ def has_examples(store: featurestore.FeatureStore) -> bool:
         return False
 
 
-def _by_embedding(ids: list[str], labels: list[str]) -> Ranking:
+def _by_embedding(ids: list[str], labels: list[str], depth: int = DEPTH) -> Ranking:
     embedder = embedders.open_embedder()
     matrix = embedder(labels)
-    return lambda query: _best(ids, matrix @ embedder([query])[0])
+    return lambda query: _best(ids, matrix @ embedder([query])[0], depth)
 
 
-def _by_tfidf(ids: list[str], labels: list[str]) -> Ranking | None:
+def _by_tfidf(ids: list[str], labels: list[str], depth: int = DEPTH) -> Ranking | None:
     try:
         from sklearn.feature_extraction.text import TfidfVectorizer
     except ImportError:
@@ -205,10 +237,10 @@ def _by_tfidf(ids: list[str], labels: list[str]) -> Ranking | None:
         return None
     vectoriser = TfidfVectorizer(stop_words="english", sublinear_tf=True)
     matrix = vectoriser.fit_transform(labels)
-    return lambda query: _best(ids, (matrix @ vectoriser.transform([query]).T).toarray()[:, 0])
+    return lambda query: _best(ids, (matrix @ vectoriser.transform([query]).T).toarray()[:, 0], depth)
 
 
-def _by_bm25(labels: list[str], ids: list[str]) -> Ranking | None:
+def _by_bm25(labels: list[str], ids: list[str], depth: int = DEPTH) -> Ranking | None:
     """BM25 (k1 1.2, b 0.75) over the words of labels, without stop words."""
     try:
         from sklearn.feature_extraction.text import CountVectorizer
@@ -222,21 +254,28 @@ def _by_bm25(labels: list[str], ids: list[str]) -> Ranking | None:
     rows = numpy.repeat(numpy.arange(len(labels)), numpy.diff(counts.indptr))
     counts.data = 2.2 * counts.data / (counts.data + 1.2 * (0.25 + 0.75 * lengths[rows] / lengths.mean()))
     counts.data *= rarity[counts.indices]
-    return lambda query: _best(ids, (counts @ (vectoriser.transform([query]) > 0).T).toarray()[:, 0])
+    return lambda query: _best(ids, (counts @ (vectoriser.transform([query]) > 0).T).toarray()[:, 0], depth)
 
 
-def _best(ids: list[str], scores: numpy.ndarray) -> list[str]:
+def _best(ids: list[str], scores: numpy.ndarray, depth: int) -> list[str]:
     """Ids in the order of their best label's score, each once; without scores of 0."""
-    order = numpy.argsort(-scores, kind="stable")[: 4 * DEPTH]
-    return list(dict.fromkeys(ids[row] for row in order if scores[row] > 0))[:DEPTH]
+    order = numpy.argsort(-scores, kind="stable")[: 4 * depth]
+    return list(dict.fromkeys(ids[row] for row in order if scores[row] > 0))[:depth]
 
 
-def find_places(ranking: Ranking, queries: Sequence[quality_sets.Asked]) -> list[float]:
-    """The place, from 1, of the first answer to each query; infinite where it is not among the first."""
+def find_places(
+    ranking: Ranking, queries: Sequence[quality_sets.Asked], texts: Mapping[str, str] | None = None
+) -> list[float]:
+    """The place, from 1, of the first answer to each query; infinite where it is not among the first.
+
+    Ids of the same text, if `texts` has one, take one place.
+    """
+    of_id = texts or {}
     places = []
     for query in queries:
-        ids = ranking(query.text)
-        places.append(next((place for place, id in enumerate(ids, 1) if id in query.answers), math.inf))
+        answers = {of_id.get(id, id) for id in query.answers}
+        found = dict.fromkeys(of_id.get(id, id) for id in ranking(query.text))
+        places.append(next((place for place, text in enumerate(found, 1) if text in answers), math.inf))
     return places
 
 
