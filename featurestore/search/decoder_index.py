@@ -170,6 +170,8 @@ def build_decoder_index(
     counts = [part.rows for part in parts]
     about: dict[str, Any] = {"covers": covers, "rows": counts, "dim": mapped[0].shape[1], "format": vectors.FORMAT}
 
+    qualities: list[str] = []
+
     def write(path: Path) -> int:
         """Write the index to a new path. Returns the number of its rows."""
         rows = vectors.build(
@@ -182,10 +184,13 @@ def build_decoder_index(
             progress=progress,
         )
         about.update(recall=wanted, search=vectors.VectorIndex(path, mapped).about)
+        qualities.extend(vectors.describe_quality(path))
         return rows
 
     writer.add_built("decoder_index", space, ".faiss", write, about)
-    return f"decoder index of space {space}: {sum(counts):,} vectors, {_quality(about['search'])}"
+    return (
+        f"decoder index of space {space}: {sum(counts):,} vectors, {'; '.join((_quality(about['search']), *qualities))}"
+    )
 
 
 def _is_current(directory: Directory, index: Part, covers: list[str], recall: float) -> bool:

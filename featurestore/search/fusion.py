@@ -16,7 +16,7 @@ from featurestore.search.words.rarity import MOST_SHARE
 # and what is found by words by a power of the share of what was asked that it has: a few words of a long question
 # mislead, and all words of a short one are what was meant. `python -m bench.quality` measures it; docs/search.md has
 # the figures by which these are chosen, and what was rejected.
-WEIGHTS = {"meaning": 1.0, "examples": 0.5, "words": 0.8, "tokens": 0.4, "logits": 0.4}
+WEIGHTS = {"meaning": 1.0, "examples": 1.0, "words": 0.8, "tokens": 0.4, "logits": 0.4}
 COSINES = ("meaning", "examples")  # searches whose scores are cosines
 POWERS = {"words": 3, "tokens": 2, "logits": 2}
 # Each search that is fused looks this many times as deep as the answer. Deeper ones find no more; docs/search.md.

@@ -19,7 +19,7 @@ from featurestore.search import embedders, keyword, vectors
 from featurestore.search.decoder_index import Once
 from featurestore.search.embedders import Embedder
 from featurestore.search.fresh_labels import FEW, Found, FreshLabels, ReadLabels, merge
-from featurestore.search.label_vectors import LabelVectors
+from featurestore.search.label_vectors import LabelVectors, draw_questions
 from featurestore.search.words import rarity
 from featurestore.search.words.word_query import Words
 from featurestore.snapshot.catalog import Catalog, Choice
@@ -327,6 +327,7 @@ def build(
         else:
             new = _write_vectors(path, rows["label"], embedder, reuse, progress)
             lines.append(f"embedded {new:,} new texts with {embedder.id}")
+            lines.extend(f"label index: {quality}" for quality in vectors.describe_quality(path / "index.faiss"))
         return int(rows.num_rows)
 
     writer.add_built(TABLE, KEY, "", write, about)
@@ -386,6 +387,6 @@ def _write_vectors(
         label_vectors.take_over(*reuse)
     new = label_vectors.embed(labels, progress)
     matrix = label_vectors.write(path, labels)
-    vectors.build(path / "index.faiss", [matrix], work=work / "vectors")
+    vectors.build(path / "index.faiss", [matrix], work=work / "vectors", texts=lambda: embedder(draw_questions(labels)))
     label_vectors.forget()
     return new

@@ -23,6 +23,7 @@ from featurestore.tables import feature_rows
 # Texts embedded and saved at a time: a killed run loses no more.
 BATCH = 2048
 BLOCK = 65_536  # rows copied at a time
+QUESTIONS = 96  # on which the recall of an index of texts is measured
 
 _HASH = numpy.dtype("S16")
 
@@ -128,6 +129,26 @@ class LabelVectors:
             file.flush()
             os.fsync(file.fileno())
         return unfinished.rename(self._folder / f"{name}.npz")
+
+
+def draw_questions(texts: pyarrow.ChunkedArray) -> list[str]:
+    """Return QUESTIONS texts as people may ask for some of these: half of one, its beginning as a question, few words.
+
+    The same for the same texts.
+    """
+    rng = numpy.random.default_rng(3)
+    chosen = numpy.sort(rng.choice(len(texts), min(QUESTIONS, len(texts)), replace=False))
+    questions = []
+    for number, text in enumerate(texts.take(pyarrow.array(chosen)).to_pylist()):
+        words = text.split()
+        half = (len(words) + 1) // 2
+        forms = (
+            " ".join(words[half:] or words),
+            f"which features are about {' '.join(words[:half])}?",
+            " ".join(rng.permutation(words)[:3].tolist()) if words else text,
+        )
+        questions.append(forms[number % len(forms)])
+    return questions
 
 
 def hashes(labels: pyarrow.ChunkedArray) -> numpy.ndarray:

@@ -22,7 +22,7 @@ from featurestore.search.decoder_index import Once
 from featurestore.search.embedders import Embedder
 from featurestore.search.examples.digest import FORM, DigestReader
 from featurestore.search.fresh_labels import Found, merge
-from featurestore.search.label_vectors import LabelVectors
+from featurestore.search.label_vectors import LabelVectors, draw_questions
 from featurestore.snapshot.catalog import Catalog, Choice
 from featurestore.storage import numpy_files
 from featurestore.storage.directory import Directory
@@ -218,6 +218,7 @@ def build(
         reuse = older if known.get("embedder_id") == embedder.id else None
         new = _write(path, table, embedder, reuse, progress)
         lines.append(f"embedded {new:,} new texts with {embedder.id}")
+        lines.extend(f"index of examples: {quality}" for quality in vectors.describe_quality(path / "index.faiss"))
         return int(table.num_rows)
 
     writer.add_built(TABLE, KEY, "", write, about)
@@ -293,6 +294,8 @@ def _write(path: Path, table: pyarrow.Table, embedder: Embedder, reuse: Path | N
         of_text.take_over(reuse, as_written=True)
     new = of_text.embed(table["label"], progress)
     matrix = of_text.write(path, table["label"])
-    vectors.build(path / "index.faiss", [matrix], work=work / "vectors")
+    vectors.build(
+        path / "index.faiss", [matrix], work=work / "vectors", texts=lambda: embedder(draw_questions(table["label"]))
+    )
     of_text.forget()
     return new

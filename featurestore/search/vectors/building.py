@@ -15,7 +15,7 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import faiss
@@ -24,11 +24,12 @@ import numpy
 
 from featurestore.errors import BadRequest, BadStore, Conflict, UnsupportedVersion
 from featurestore.progress import Progress, no_progress
-from featurestore.search.vectors import clusters, codes, plan
+from featurestore.search.vectors import clusters, codes, kinds, plan
+from featurestore.search.vectors.description import FORMAT, About, read_about
+from featurestore.search.vectors.index import VectorIndex
 from featurestore.search.vectors.rows import VectorRows, unit
 from featurestore.storage import numpy_files
 
-FORMAT = 2
 # Up to this many numbers (32,768 rows of 768) an exact scan takes some 3 ms and 4 bytes a number; above, lists are
 # faster.
 FLAT_NUMBERS = 2**25
@@ -39,19 +40,6 @@ SAMPLE_PER_LIST = 40
 # An older index's centroids serve as long as there are no more than this many times the rows they were trained for.
 OUTGROWN = 4
 RECALL = 0.95
-
-
-class About(msgspec.Struct, frozen=True, kw_only=True):
-    """index.json."""
-
-    format: int = FORMAT
-    dim: int
-    code_dim: int
-    rows: int
-    parts: tuple[int, ...]  # rows of each
-    trained_rows: int  # there were when the centroids were trained
-    plan: plan.Plan
-    files: dict[str, int]  # bytes of each
 
 
 class Work(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +58,7 @@ def build(
     reuse: Path | None = None,
     work: Path | None = None,
     recall: float = RECALL,
+    texts: Callable[[], numpy.ndarray] | None = None,
     progress: Progress = no_progress,
 ) -> int:
     """Write the index of all `vectors`, (n_i, d) of any float type, numbered in the order given. Returns the row count.
@@ -81,6 +70,7 @@ def build(
         work: a directory for finished pieces of a build. One that was killed goes on there; deleted at the end.
         recall: the share of the true nearest 10 and 100 to find, measured on held-out queries; `VectorIndex.about` says
             what was reached.
+        texts: gives the vectors of texts as they may be asked, (q, d), for an index of texts; called for a large one.
         progress: begins a stage and returns what is called with its steps.
 
     Raises BadRequest for a recall that is not above 0 and at most 1, Conflict while another process builds in `work`.
@@ -97,29 +87,11 @@ def build(
         unfinished = _Build(work, VectorRows(vectors), progress)
         trained = unfinished.prepare(reuse)
         blocks = unfinished.blocks(vectors, names or [_content_name(part) for part in vectors], trained, reuse)
-        unfinished.finish(blocks, [len(part) for part in vectors], trained, reuse, recall)
+        asked = kinds.draw(VectorRows(vectors), None if texts is None else texts(), numpy.random.default_rng(2))
+        unfinished.finish(blocks, [len(part) for part in vectors], trained, reuse, recall, asked)
+        unfinished.measure_kinds(vectors, asked)
         os.replace(work, path)
     return rows
-
-
-def read_about(path: Path) -> About:
-    """The description of the index at `path`, its files held to it.
-
-    Raises BadStore for a file that is missing or of another size, UnsupportedVersion for another format.
-    """
-    try:
-        raw = (path / "index.json").read_bytes()
-        format_ = msgspec.json.decode(raw).get("format")
-        if format_ != FORMAT:
-            raise UnsupportedVersion(f"the index {path} is of format {format_}, not {FORMAT}: run `featurestore index`")
-        about = msgspec.json.decode(raw, type=About)
-        for name, size in about.files.items():
-            size_found = (path / name).stat().st_size
-            if size_found != size:
-                raise BadStore(f"{path / name} has {size_found} bytes, not {size}; run `featurestore index --rebuild`")
-    except (OSError, msgspec.MsgspecError, AttributeError) as exc:
-        raise BadStore(f"the index {path} cannot be read; run `featurestore index --rebuild` ({exc})") from None
-    return about
 
 
 class _Build:
@@ -201,6 +173,7 @@ class _Build:
         trained: codes.Trained,
         reuse: Path | None,
         recall: float,
+        asked: Mapping[str, plan.Asked],
     ) -> None:
         """Fill the lists, choose the plan and write index.json."""
         codes.pack(self.path / "lists.faiss", blocks, trained)
@@ -214,7 +187,12 @@ class _Build:
         else:
             lists = codes.Lists(self.path / "lists.faiss", trained, len(self._rows))
             settled = plan.tune(
-                lists, list_of_row, self._rows, recall, self._progress("measuring recall", len(self._rows))
+                lists,
+                list_of_row,
+                self._rows,
+                recall,
+                self._progress("measuring recall", len(self._rows)),
+                [pair for name, pair in asked.items() if name in kinds.PLANNED],
             )
         (self.path / "work.json").unlink()
         for file in set((self.path / "blocks").iterdir()) - set(self._files):
@@ -228,6 +206,21 @@ class _Build:
             plan=settled,
             files={name: (self.path / name).stat().st_size for name in ("trained.npz", "lists.npy", "lists.faiss")},
         )
+        _write_whole(self.path / "index.json", msgspec.json.format(msgspec.json.encode(about)))
+
+    def measure_kinds(self, vectors: Sequence[numpy.ndarray], asked: Mapping[str, plan.Asked]) -> None:
+        """Write into index.json the recall of each kind of queries, and the effort that it takes."""
+        about = read_about(self.path)
+        if about.plan.kinds or not about.plan.queries:  # taken over from an older index; nothing but zeros
+            return
+        index = VectorIndex(self.path, vectors)
+        settled = kinds.settle(
+            about.plan,
+            asked,
+            self._rows,
+            lambda direction, k, effort: index.with_effort(effort).search(direction, k)[0],
+        )
+        about = msgspec.structs.replace(about, plan=settled)
         _write_whole(self.path / "index.json", msgspec.json.format(msgspec.json.encode(about)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,8 @@ import numpy
 
 from featurestore.display.text import first_line
 from featurestore.errors import BadRequest, BadStore
-from featurestore.search.vectors import building, codes, plan
+from featurestore.search.vectors import codes, plan
+from featurestore.search.vectors.description import read_about
 from featurestore.search.vectors.rows import VectorRows, best, direction_of
 from featurestore.storage import numpy_files
 
@@ -63,7 +65,7 @@ class VectorIndex:
         if not path.is_dir():
             self._open_flat(path, vectors)
             return
-        about = building.read_about(path)
+        about = read_about(path)
         self._rows = VectorRows(vectors, about.parts)
         self._plan = about.plan
         trained = codes.load_trained(path / "trained.npz")
@@ -75,6 +77,14 @@ class VectorIndex:
         self._sizes = numpy.bincount(self._list_of_row, minlength=self._lists.count)
         self._present = self._rows.present
         self._about = about
+
+    def with_effort(self, effort: int) -> VectorIndex:
+        """Return the same index, whose searches far from all rows look so many times as far as need be."""
+        if self._flat is not None or self._plan.effort == effort:
+            return self
+        other = copy.copy(self)
+        other._plan = msgspec.structs.replace(self._plan, effort=effort)
+        return other
 
     def _open_flat(self, path: Path, vectors: Sequence[numpy.ndarray | None]) -> None:
         try:
@@ -233,7 +243,9 @@ class _ListsFilter:
         further = self._is_astray(float(probe.cosines[order[0]])) or self._may_lie_further(query, planned, nearest)
         if not (crowded or further) or planned == len(order):
             return nearest
-        return self._outwards(query, nearest, planned, planned + self._holding(order[planned:], AROUND))
+        return self._outwards(
+            query, nearest, planned, planned + self._holding(order[planned:], AROUND * self._plan.effort)
+        )
 
     def _at_first(self, probe: codes.Probe, chosen: numpy.ndarray, kept: int) -> Nearest:
         """What the plan looks at first, allowed or not; nothing under a filter that forbids much."""
@@ -309,7 +321,7 @@ class _ListsFilter:
             new &= self._allowed[candidates]
         candidates, estimates = candidates[new], estimates[new]
         if query.harmless:
-            most = max(self._kept(query.k), MOST_KEPT)
+            most = max(self._kept(query.k), MOST_KEPT * self._plan.effort)
             candidates, estimates = candidates[:most], estimates[:most]
         return self._compare(query, candidates, estimates, slack, floor)
 
@@ -343,7 +355,7 @@ class _ListsFilter:
         place = numpy.full(self._lists.count, len(order))
         place[order] = numpy.arange(len(order))
         late = numpy.count_nonzero(place[self._index._list_of_row[nearest]] >= wanted // 2)
-        return bool(late > LATE * len(nearest))
+        return bool(late * self._plan.effort > LATE * len(nearest))
 
     def _order(self, probe: codes.Probe, k: int) -> tuple[numpy.ndarray, int]:
         """The lists that may hold allowed rows, nearest first, and how many of them to look at.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import faiss
 import msgspec
@@ -23,6 +23,18 @@ BLOCK = 16_384
 MARGIN = 0.01
 
 
+# Queries, (q, d) of length 1, and the row that each must not find, (q,) int64; -1 for none.
+Asked = tuple[numpy.ndarray, numpy.ndarray]
+
+
+class Kind(msgspec.Struct, frozen=True, kw_only=True):
+    """The recall of the nearest 10 that searches of one kind of queries have, with its standard error."""
+
+    recall: float
+    error: float
+    queries: int
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What a search needs, and the recall it was measured to have.
 
@@ -30,7 +42,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     `depths[i]` rows, and so do the nearest `probes[i]`: the fewer of both are probed. `candidates[i]` rows of largest
     estimate are kept for the first or second of `depths`; of these all are compared exactly whose estimate is less than
     `slack` below the k-th best cosine. `near` is the mean cosine of queries to the lists that hold their neighbours:
-    errors of estimates, and with them `slack`, depend on it. `asked` and `reached` are recalls.
+    errors of estimates, and with them `slack`, depend on it. `asked` and `reached` are recalls. Queries far from all
+    rows are looked for `effort` times as far as they need not be; `kinds` has the recall of each kind of queries then.
     """
 
     depths: tuple[int, ...]
@@ -43,6 +56,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     reached: float
     queries: int
     rows: int
+    effort: int = 1
+    kinds: dict[str, Kind] = {}
 
     def reach(self, depth: float) -> tuple[float, int]:
         """The gap below the nearest list's cosine, and the number of lists, that hold the nearest `depth` rows."""
@@ -110,17 +125,29 @@ def tune(
     rows: VectorRows,
     recall: float,
     advance: Callable[[int], None] | None = None,
+    also: Sequence[Asked] = (),
 ) -> Plan:
-    """The cheapest plan that finds `recall` of the nearest 10 and 100, or the best there is."""
+    """The cheapest plan that finds `recall` of the nearest 10 and 100, or the best there is.
+
+    It looks far enough for each of the kinds of queries in `also` too.
+    """
     rng = numpy.random.default_rng(1)
     queries, own = draw_queries(rows, rng)
     if not len(queries):
         return _plan_of_zeros(len(rows), recall)
     depths = tuple(depth for depth in DEPTHS if depth <= max(DEPTHS[0], len(rows) // 20))
-    truth, true_cosines = _nearest(rows, queries, own, depths[-1], advance)
+    counts = [len(queries), *(len(pair[0]) for pair in also)]
+    all_queries, all_own = (numpy.concatenate([pair[n] for pair in ((queries, own), *also)]) for n in (0, 1))
+    all_truth, all_cosines = nearest_rows(rows, all_queries, all_own, depths[-1], advance)
+    of_kinds = numpy.split(all_truth, numpy.cumsum(counts)[:-1])
+    truth, true_cosines = of_kinds[0], all_cosines[: len(queries)]
     aim = min(1.0, recall + MARGIN)
     # A third of what may be missed for lists that are too far, one for more lists than are probed, one for candidates.
-    gaps, probes = _reach(lists, list_of_row, queries, truth, depths, 1 - (1 - aim) / 3)
+    asked = [queries, *(pair[0] for pair in also)]
+    reaches = [
+        _reach(lists, list_of_row, *pair, depths, 1 - (1 - aim) / 3) for pair in zip(asked, of_kinds, strict=True)
+    ]
+    gaps, probes = (tuple(map(max, zip(*of_kind, strict=True))) for of_kind in zip(*reaches, strict=True))
     search = _Search(lists, rows, queries, own, true_cosines)
     candidates, slack = [], 0.0
     for depth, gap, most in zip(depths[:2], gaps, probes, strict=False):
@@ -169,7 +196,7 @@ def draw_queries(rows: VectorRows, rng: numpy.random.Generator) -> tuple[numpy.n
     return queries, own
 
 
-def _nearest(
+def nearest_rows(
     rows: VectorRows, queries: numpy.ndarray, own: numpy.ndarray, depth: int, advance: Callable[[int], None] | None
 ) -> tuple[numpy.ndarray, numpy.ndarray]:
     """Row numbers and cosines, (q, depth), of the exact neighbours of each query without its own row, best first."""

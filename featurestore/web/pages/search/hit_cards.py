@@ -88,7 +88,7 @@ def _say(reason: Reason) -> str:
     if reason.kind == "words":
         return f"its label has {words}" if words else "its label has parts of the words"
     if reason.kind == "examples":
-        return f"what it fires on is {'close' if reason.score >= 0.45 else 'loosely related'} in meaning"
+        return f"what it fires on is {'close' if reason.score >= 0.35 else 'loosely related'} in meaning"
     if reason.kind == "tokens":
         share = (reason.examples or 0) / (reason.top_examples or 1)
         often = "nearly always" if share >= 0.8 else "often" if share >= 0.3 else "sometimes"
