@@ -57,8 +57,10 @@ def _read_separated(path: str, separator: str | None, rejects: Rejects) -> Itera
     csv.field_size_limit(FIELD_LIMIT)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     header: list[str] | None = None
+    last_line = text.count("\n") + (not text.endswith("\n"))
     while True:
-        place = f"line {reader.line_num + 1}"
+        begin = reader.line_num + 1
+        place = f"line {begin}"
         try:
             cells = next(reader, None)
         except csv.Error as exc:
@@ -67,6 +69,9 @@ def _read_separated(path: str, separator: str | None, rejects: Rejects) -> Itera
         if cells is None:
             return
         if not any(cell.strip() for cell in cells):
+            continue
+        if begin < last_line <= reader.line_num and _is_open(text, begin, separator):
+            rejects.add(path, place, "its quote does not end, so that the rest of the file is in it", cells[-1])
             continue
         if header is None:
             header = _find_header(cells, path)
@@ -77,6 +82,16 @@ def _read_separated(path: str, separator: str | None, rejects: Rejects) -> Itera
             continue
         row: dict[str, Any] = {name: cell for name, cell in zip(header, cells, strict=False) if cell != ""}
         yield place, row
+
+
+def _is_open(text: str, begin: int, separator: str) -> bool:
+    """Return whether the row from line `begin` to the end of a text has a quote that does not end."""
+    rest = "".join(text.splitlines(keepends=True)[begin - 1 :])
+    try:
+        list(csv.reader(io.StringIO(rest, newline=""), delimiter=separator, strict=True))
+    except csv.Error as exc:
+        return "unexpected end of data" in str(exc)
+    return False
 
 
 def _find_header(cells: list[str], path: str) -> list[str]:
@@ -102,6 +117,7 @@ def _read_arrow(path: str, suffix: str) -> Iterator[Row]:
         else:
             batches = pyarrow.parquet.ParquetFile(path).iter_batches(8192)
         for batch in batches:
+            batch.validate(full=True)  # texts that are no UTF-8
             for row in batch.to_pylist():
                 yield f"row {number}", row
                 number += 1
@@ -176,11 +192,17 @@ def _is_row(value: Mapping[str, Any]) -> bool:
 
 
 def find_columns(path: str) -> list[str]:
-    """Return the columns of a file, in order: all that occur in its first thousand rows."""
+    """Return the columns of a file, in order: all that occur in its first thousand rows.
+
+    Raises BadRequest for a file without a row that can be read.
+    """
     columns: dict[str, None] = {}
     with Rejects() as ignored:
         for count, (_, row) in enumerate(read_rows(path, ignored)):
             columns.update(dict.fromkeys(row))
             if count >= 1000:
                 break
+    if not columns:
+        causes = "; ".join(f"{count:,} times: {cause}" for cause, count in ignored.counts.items())
+        raise BadRequest(f"{path} has no row of labels{f' ({causes})' if causes else ''}")
     return [sys.intern(name) for name in columns]

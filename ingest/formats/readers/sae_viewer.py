@@ -13,7 +13,7 @@ from ingest.formats import files
 from ingest.formats.batches import Batch
 from ingest.formats.readers.labels import clean, parse_feature
 from ingest.formats.records import anthropic_rows
-from ingest.formats.records.dashboard_rows import BadRecord
+from ingest.formats.records.dashboard_rows import MOST_FLOAT, BadRecord
 from ingest.formats.rejects import Rejects
 
 FORMAT = "sae-viewer"
@@ -101,7 +101,7 @@ def _columns(record: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(histogram, dict) and histogram:
         try:
             counts = {int(number): int(count) for number, count in histogram.items()}
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise BadRecord("its histogram has bins that are no numbers") from None
         low, high = min(counts), max(counts)
         if high - low < MOST_BINS and min(counts.values()) >= 0:
@@ -111,6 +111,8 @@ def _columns(record: Mapping[str, Any]) -> dict[str, Any]:
             extra["hist"] = histogram
     tops = [item.get("act") for item in record.get("top") or [] if isinstance(item, dict)]
     known = [value for value in tops if isinstance(value, int | float)]
+    if any(abs(value) > MOST_FLOAT for value in known):
+        raise BadRecord("an activation is no number of 32 bits")
     row["max_activation"] = max(known) if known and max(known) > 0 else None
     row["extra"] = msgspec.json.encode(extra).decode() if extra else None
     return row

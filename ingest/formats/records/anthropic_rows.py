@@ -6,14 +6,13 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 import numpy
 import pyarrow
 
 from ingest.formats.batches import Windows
 from ingest.formats.records import activation_tables
 from ingest.formats.records.activation_tables import NUMBER_LIST, TEXT_LIST
-from ingest.formats.records.dashboard_rows import BadRecord, as_object, numbers
+from ingest.formats.records.dashboard_rows import MOST_FLOAT, BadRecord, as_object, numbers, pack_extra
 from ingest.formats.records.pieces import plain_text
 from ingest.formats.rejects import Rejects
 
@@ -36,7 +35,6 @@ READ = {
 READ_EXAMPLE = {
     *("tokens", "tokens_str_list", "tokens_acts_list", "train_token_ind", "is_repeated_datapoint"),
 }
-MOST_EXTRA = 1 << 20  # bytes
 
 
 def feature_columns(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,7 +50,8 @@ def feature_columns(record: Mapping[str, Any]) -> dict[str, Any]:
     row["density"] = density if density is not None and 0 <= density <= 1 else None
     row["max_activation"] = most if most and abs(most) < 3e38 else None
     low, high = record.get("act_min"), record.get("act_max")
-    between = [float(low), float(high)] if isinstance(low, int | float) and isinstance(high, int | float) else None
+    are_ends = all(isinstance(end, int | float) and abs(end) <= MOST_FLOAT for end in (low, high))
+    between = numbers({"ends": [low, high]}, "ends") if are_ends else None
     for column, counts, edges in (
         ("histogram", "histogram", between),
         ("histogram", "act_buckets", numbers(record, "act_bucket_edges")),
@@ -60,7 +59,7 @@ def feature_columns(record: Mapping[str, Any]) -> dict[str, Any]:
     ):
         _add_histogram(row, extra, numbers(record, counts), edges, column, counts)
     _add_logits(row, extra, record)
-    row["extra"] = msgspec.json.encode(extra).decode()[:MOST_EXTRA] if extra else None
+    row["extra"] = pack_extra(extra)
     return row
 
 
@@ -91,8 +90,11 @@ def _add_logits(row: dict[str, Any], extra: dict[str, Any], record: Mapping[str,
         if isinstance(pairs, list):
             try:
                 row[ours] = [{"token": plain_text(str(token)), "value": float(value)} for token, value in pairs]
-            except (TypeError, ValueError):
-                raise BadRecord("its logit_effects are no pairs of a token and a number") from None
+                is_finite = all(abs(effect["value"]) <= MOST_FLOAT for effect in row[ours])
+            except (TypeError, ValueError, OverflowError):
+                is_finite = False
+            if not is_finite:
+                raise BadRecord("its logit_effects are no pairs of a token and a number")
         elif texts and len(values) == len(texts):
             row[ours] = [{"token": plain_text(text), "value": value} for text, value in zip(texts, values, strict=True)]
         elif texts:
@@ -131,7 +133,7 @@ def _example(path: str, place: str, feature: int, example: Any, band: str, rejec
         "tokens": example.get("tokens", example.get("tokens_str_list")),
         "values": example.get("tokens_acts_list"),
         "position": example.get("train_token_ind"),
-        "extra": msgspec.json.encode(extra).decode() if extra else None,
+        "extra": pack_extra(extra),
         "band": band,
         "repeated": None if repeated is None else bool(repeated),
     }

@@ -28,6 +28,8 @@ EXTRA = (
     "vectorLabel",
 )
 MOST_COUNT = 1 << 62
+MOST_EXTRA, MOST_NAME = 1 << 20, 200  # characters of what is kept as JSON, and of a name in it
+MOST_FLOAT = 3.4e38  # of 32 bits, as numbers of features are kept
 
 
 class BadRecord(ValueError):
@@ -65,8 +67,27 @@ def feature_columns(record: Mapping[str, Any], tokens: int | None) -> dict[str, 
     most = _number(record, "maxActApprox")
     if most and row.get("active_tokens") != 0:
         row["max_activation"] = most
-    row["extra"] = msgspec.json.encode(extra).decode() if extra else None
+    row["extra"] = pack_extra(extra)
     return row
+
+
+def pack_extra(extra: Mapping[str, Any]) -> str | None:
+    """Return what a record says beyond the columns as JSON, None for nothing.
+
+    What makes it longer than a megabyte is left out, and `left_out` names it.
+    """
+    if not extra:
+        return None
+    cells = {name: msgspec.json.encode(value) for name, value in extra.items()}
+    if sum(map(len, cells.values())) <= MOST_EXTRA:
+        return msgspec.json.encode(extra).decode()
+    kept: dict[str, Any] = {}
+    size = 0
+    for name in sorted(cells, key=lambda name: len(cells[name])):
+        size += len(cells[name])
+        if size <= MOST_EXTRA:
+            kept[name] = extra[name]
+    return msgspec.json.encode(kept | {"left_out": [name[:MOST_NAME] for name in cells if name not in kept]}).decode()
 
 
 def as_object(value: Any) -> dict[str, Any]:
@@ -90,7 +111,7 @@ def numbers(record: Mapping[str, Any], name: str) -> list[float]:
     if values is None:
         return []
     try:
-        is_finite = isinstance(values, list) and math.isfinite(math.fsum(values))
+        is_finite = isinstance(values, list) and math.fsum(map(abs, values)) <= MOST_FLOAT
     except (TypeError, ValueError, OverflowError):
         is_finite = False
     if not is_finite:
@@ -103,7 +124,7 @@ def _number(record: Mapping[str, Any], name: str) -> float | None:
     value = record.get(name)
     if value is None:
         return None
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= MOST_FLOAT:
         raise BadRecord(f"its {name} is no number")
     return float(value)
 

@@ -480,3 +480,25 @@ def test_long_windows_are_cut_around_their_peak(tmp_path):
     with featurestore.connect(tmp_path / "a.features") as opened:
         (example,) = opened.feature("gpt2-small/8-res-jb/0").examples
         assert (len(example.tokens), example.activation, example.tokens[example.position]) == (512, 3.0, " t1500")
+
+
+def test_a_quote_that_does_not_end_takes_no_labels_with_it(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text('index,label\n1,5" pipes\n2,ok\n3,"it does not end\n4,lost\n')
+    report = run_import("labels", path, store=tmp_path / "a.features", dictionary="m/s")
+    assert report["dictionaries"][0]["labels"] == 2
+    assert report["rejects"] == {"its quote does not end, so that the rest of the file is in it": 1}
+    path.write_text('index,label\n3,"it does not end\n4,lost\n')
+    with pytest.raises(BadRequest, match=r"labels.csv has no row of labels \(1 times: its quote does not end"):
+        run_import("labels", path, store=tmp_path / "c.features", dictionary="m/s")
+    path.write_text('index,label\n1,"two\nlines"\n2,"the last\none"')
+    assert run_import("labels", path, store=tmp_path / "b.features", dictionary="m/s")["dictionaries"][0]["labels"] == 2
+
+
+def test_texts_of_a_table_that_are_no_utf_8_are_refused(tmp_path):
+    text = pyarrow.Array.from_buffers(
+        pyarrow.string(), 1, [None, pyarrow.array([0, 2], pyarrow.int32()).buffers()[1], pyarrow.py_buffer(b"\xff\xfe")]
+    )
+    pyarrow.parquet.write_table(pyarrow.table({"feature": [1], "label": text}), tmp_path / "labels.parquet")
+    with pytest.raises(BadRequest, match="cannot be read as parquet: .*UTF"):
+        run_import("labels", tmp_path / "labels.parquet", store=tmp_path / "a.features")
