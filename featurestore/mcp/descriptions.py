@@ -10,7 +10,7 @@ import msgspec
 
 from featurestore.graphs.feature_files import find_peak
 from featurestore.values.comparisons import ComparedPair, Comparison, FeatureComparison, MatchedFeature
-from featurestore.values.dictionary import Dictionary
+from featurestore.values.dictionary import Coverage, Dictionary
 from featurestore.values.examples import Example
 from featurestore.values.feature import Feature, LogitEffect
 from featurestore.values.graphs import Graph, GraphNode, GraphSummary
@@ -35,8 +35,8 @@ def describe_hit(hit: Hit) -> dict[str, Any]:
     }
 
 
-def describe_dictionary(dictionary: Dictionary) -> dict[str, Any]:
-    """Return a dictionary: where it reads, how large it is, which space it shares with others."""
+def describe_dictionary(dictionary: Dictionary, labels: Coverage) -> dict[str, Any]:
+    """Return a dictionary: where it reads, how large it is, which space it shares with others, who labelled it."""
     return {
         "dictionary": dictionary.dictionary,
         "kind": dictionary.kind,
@@ -46,7 +46,13 @@ def describe_dictionary(dictionary: Dictionary) -> dict[str, Any]:
         "space": dictionary.space,
         "corpus": dictionary.corpus,
         "tokens_counted": dictionary.tokens_counted,
+        **describe_coverage(labels),
     }
+
+
+def describe_coverage(labels: Coverage) -> dict[str, Any]:
+    """Return how many features of a dictionary have a label, and how many show that of each explainer."""
+    return {"labelled": labels.labelled, "labelled_by": dict(labels.explainers)}
 
 
 def describe_feature(page: Feature) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
+import msgspec
 from pydantic import Field
 
 from featurestore.errors import BadRequest
@@ -226,14 +227,21 @@ class Tools:
         cursor: Cursor = None,
         budget: Budget = None,
     ) -> str:
-        """List the dictionaries of the store: model, layer, size, and the space that makes their features
-        comparable. Begin here.
+        """List the dictionaries of the store: model, layer, size, how many features have a label, and the space that
+        makes their features comparable. Begin here.
         """
         arguments = {"id": id}
         page, limit = answers.read_cursor(cursor, arguments), answers.check_budget(budget, self._budget)
         if id is not None:
-            return answers.fit({}, "dictionaries", [without_paths(self._store.dictionary(id))], arguments, page, limit)
-        rows = [descriptions.describe_dictionary(dictionary) for dictionary in self._store.dictionaries()[page.start :]]
+            dictionary = self._store.dictionary(id)
+            coverage = next(entry for entry in self._store.coverage() if entry.dictionary == dictionary.dictionary)
+            whole = {**msgspec.to_builtins(without_paths(dictionary)), **descriptions.describe_coverage(coverage)}
+            return answers.fit({}, "dictionaries", [whole], arguments, page, limit)
+        labels = {entry.dictionary: entry for entry in self._store.coverage()}
+        rows = [
+            descriptions.describe_dictionary(dictionary, labels[dictionary.dictionary])
+            for dictionary in self._store.dictionaries()[page.start :]
+        ]
         return answers.fit({}, "dictionaries", rows, arguments, page, limit)
 
     def graph(

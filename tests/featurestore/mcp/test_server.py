@@ -85,9 +85,16 @@ def test_answers_are_those_of_the_store(store):
     rows = call(server, "sql", sql="select dictionary, n: count(*) from features group by all order by all")
     assert rows == {"columns": ["dictionary", "n"], "rows": [["tiny/0-res", 24], ["tiny/1-res", 24]]}
     assert call(server, "sql", sql="select x: $a + 1", parameters={"a": 2})["rows"] == [[3]]
-    names = [each["dictionary"] for each in call(server, "dictionaries")["dictionaries"]]
-    assert names == ["tiny/0-res", "tiny/1-res"]
-    assert call(server, "dictionaries", id="tiny/1-res")["dictionaries"][0]["d_sae"] == 24
+    listed = call(server, "dictionaries")["dictionaries"]
+    assert [each["dictionary"] for each in listed] == ["tiny/0-res", "tiny/1-res"]
+    (whole,) = call(server, "dictionaries", id="tiny/1-res")["dictionaries"]
+    assert whole["d_sae"] == 24
+    for told, coverage in (
+        (listed[0], store.coverage()[0]),
+        (listed[1], store.coverage()[1]),
+        (whole, store.coverage()[1]),
+    ):
+        assert (told["labelled"], told["labelled_by"]) == (coverage.labelled, dict(coverage.explainers))
     assert call(server, "graph") == {"graphs": []}
 
 
