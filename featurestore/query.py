@@ -211,10 +211,19 @@ OTHER_ARGUMENTS = (
     *((name, "against") for name in ("other", "others", "negative")),
     *((name, "cosine") for name in ("threshold", "min_cosine", "similarity")),
     *((name, "slug") for name in ("id", "name", "graph")),
+    *((name, "graph") for name in ("id", "name", "slug")),
+    *((name, "sql") for name in ("query", "statement", "q")),
+    *((name, "to") for name in ("id", "near", "feature", "vector", "ids")),
     *((name, "name") for name in ("list", "id", "slug")),
     *((name, "given") for name in ("labels", "label")),
     *((name, "label") for name in ("text", "description", "explanation")),
 )
+
+
+def find_other_names(names: Sequence[str]) -> dict[str, str]:
+    """Return what people call these arguments, by their other names."""
+    known = reversed((*OTHER_NAMES.items(), *OTHER_ARGUMENTS))
+    return {other: name for other, name in known if name in names and other not in names}
 
 
 def check_names(method: Callable[Given, Answer]) -> Callable[Given, Answer]:
@@ -225,8 +234,7 @@ def check_names(method: Callable[Given, Answer]) -> Callable[Given, Answer]:
     kinds = signature(method).parameters.items()
     names = [name for name, each in kinds if each.kind is each.KEYWORD_ONLY]
     names = names or [name for name, _ in kinds if name != "self"]
-    known = reversed((*OTHER_NAMES.items(), *OTHER_ARGUMENTS))
-    others = {name: field for name, field in known if field in names and name not in names}
+    others = find_other_names(names)
 
     @functools.wraps(method)
     def _call(*args: Given.args, **kwargs: Given.kwargs) -> Answer:

@@ -83,16 +83,23 @@ def _message(job: Job, by_service: bool) -> str:
 
 def load(storage: Storage, id: str) -> StoredJob:
     """Return the content of a job's file. Raises NotFound when it is missing or not readable."""
-    missing = NotFound(f"no job '{id:.80}': `featurestore jobs` lists those there are")
     if not re.fullmatch(ID, id) or not isinstance(storage, LocalStorage):
-        raise missing
+        raise _missing(storage, id)
     try:
         stored = msgspec.json.decode(storage.read(f"{JOBS}/{id}.json"), type=StoredJob)
     except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadStore):
-        raise missing from None
+        raise _missing(storage, id) from None
     if find_problem(stored, id):
-        raise missing
+        raise _missing(storage, id)
     return stored
+
+
+def _missing(storage: Storage, id: str) -> NotFound:
+    """The error that names some of the jobs there are, by their files: reading one that is damaged ends here."""
+    files = (storage.path / JOBS).glob("*.json") if isinstance(storage, LocalStorage) else ()
+    names = sorted(file.stem for file in files if re.fullmatch(ID, file.stem) and file.stem != id)
+    listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return NotFound(f"no job '{id:.80}'; there are: {listed or 'none'}")
 
 
 def find_problem(stored: StoredJob, id: str) -> str | None:

@@ -11,11 +11,13 @@ from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError, ToolError
 from mcp.server.mcpserver.tools import Tool
 from mcp.types import ToolAnnotations
+from pydantic import ValidationError
 
 import featurestore
 from featurestore.errors import FeatureStoreError, NotFound
 from featurestore.interface import FeatureStore
 from featurestore.mcp import answers
+from featurestore.mcp.refused_calls import describe_refusal
 from featurestore.mcp.resources import describe_feature_page, describe_schema
 from featurestore.mcp.tools import Tools
 
@@ -52,7 +54,7 @@ def _make_tool(method: Callable[..., str], admit: Admit | None) -> Tool:
     """Return the tool of a method. It refuses arguments that the method does not have."""
     call = _guard(method, admit)
     description = inspect.getdoc(method)
-    tool = Tool.from_function(
+    tool = _Tool.from_function(
         call, description=description, context_kwarg="context", annotations=READS, structured_output=False
     )
     arguments = tool.fn_metadata.arg_model
@@ -60,6 +62,20 @@ def _make_tool(method: Callable[..., str], admit: Admit | None) -> Tool:
     arguments.model_rebuild(force=True)
     tool.parameters = arguments.model_json_schema(by_alias=True)
     return tool
+
+
+class _Tool(Tool):
+    """A tool that refuses arguments in words of our own."""
+
+    async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:
+        """Run the tool. Raises ToolError for arguments that it does not take, and as the tool does."""
+        try:
+            return await super().run(arguments, context, convert_result)
+        except ToolError as exc:
+            if not isinstance(exc.__cause__, ValidationError):
+                raise
+            reason = describe_refusal(exc.__cause__, self.parameters["properties"])
+            raise ToolError(f"Error executing tool {self.name}: bad_request: {reason}") from None
 
 
 def _guard(method: Callable[..., str], admit: Admit | None) -> Callable[..., str]:

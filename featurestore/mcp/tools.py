@@ -300,7 +300,9 @@ class Tools:
         query = Query.of({**fields, **several, "cursor": page.inner})
         hits: Hits = self._store.run(query)
         rows = [descriptions.describe_hit(hit) for hit in hits[page.start :]]
-        head = {"notes": hits.notes} if page == Place() else {}
+        # No tool has `all`, which would show what is left out: the notes say how much that is, without the remedy.
+        notes = [note.replace(" (all=true shows them)", "") for note in hits.notes]
+        head = {"notes": notes} if page == Place() else {}
         # A store may name a page after the last that turns out to be empty; fewer hits than asked for are the end.
         after = hits.next if len(hits) == query.k else None
         return answers.fit(head, "hits", rows, arguments, page, limit, after=after)

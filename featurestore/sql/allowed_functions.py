@@ -85,6 +85,8 @@ generate_series json_each json_tree range repeat repeat_row unnest
 """
 TABLE = frozenset(_TABLE.split())
 # The searches, which are tables of their own (search_functions.py): here to be proposed for a name that is mistyped.
-SEARCHES = ("search", "semantic", "keyword", "nearest", "activating")
-SEARCHES += ("pruned_nodes", "pruned_links", "graph_paths", "graph_groups")
+SEARCHES = (
+    *("search", "semantic", "keyword", "nearest", "activating"),
+    *("pruned_nodes", "pruned_links", "graph_paths", "graph_groups"),
+)
 OTHER_SEARCHES = {"hybrid": "search", "meaning": "semantic", "words": "keyword", "similar": "nearest"}

@@ -21,14 +21,16 @@ OTHER_NAMES_OF_REQUESTS = (
     *((name, "label") for name in ("text", "value", "description", "explanation")),
     *((name, "ids") for name in ("id", "feature", "features")),
     *((name, "features") for name in ("id", "ids", "hits")),
+    *((name, "examples") for name in ("k", "n", "n_examples", "max_examples", "top_k")),
     *(("ids", "id"), ("feature", "id"), ("features", "id"), ("prompt", "text"), ("within", "dictionary")),
 )
 
 
-def read(type_: type[T], without: Collection[str] = ()) -> T:
+def read(type_: type[T], without: Collection[str] = (), requires: Collection[str] = ()) -> T:
     """Returns the request's fields as a value of `type_`; a field that is null counts as not given.
 
-    `without` are fields that the question does not take, and does not propose. Raises BadRequest, naming the field.
+    `without` are fields that the question does not take, and does not propose; `requires` are fields of a query that it
+    cannot do without. Raises BadRequest, naming the field.
     """
     in_url = request.method not in ("POST", "PUT")
     if issubclass(type_, Query):
@@ -37,6 +39,9 @@ def read(type_: type[T], without: Collection[str] = ()) -> T:
         if unknown:
             taken = [name for name in fields_of(type_) if name not in without]
             raise BadRequest(describe_unknown(unknown[0], taken, OTHER_NAMES))
+        missing = [name for name in requires if given.get(name) is None]
+        if missing and not any(name in given for name in without):
+            raise BadRequest(f"{missing[0]}: say {_describe(fields_of(type_)[missing[0]])}")
         return cast(T, Query.from_text(given) if in_url else Query.of(given))
     fields = fields_of(type_)
     values = _parse_url(type_) if in_url else _decode_body()

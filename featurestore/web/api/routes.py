@@ -67,7 +67,7 @@ def _make_view(store: FeatureStore, question: Question[Any, Any], bodies: Answer
         if body is not None:
             return Response(body, mimetype="application/json")
         id = (parts.get("id") or "/".join(parts[name] for name in names),) if names else ()
-        answer = handler(store, requests.read(question.takes, question.without), *id)
+        answer = handler(store, requests.read(question.takes, question.without, question.requires), *id)
         if isinstance(answer, Response):
             return answer
         encoded = responses.json(answer, question.status)
