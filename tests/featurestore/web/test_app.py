@@ -68,7 +68,7 @@ def test_sql_as_json_and_as_arrow(http):
         ("/v1/search?near=tiny/0-res/1", 400, "bad_request", "/v1/nearest takes near or vector"),
         ("/v1/nearest?text=x", 400, "bad_request", "/v1/search takes text"),
         ("/v1/nearest?vector=1,2,x", 400, "bad_request", "vector"),
-        ("/v1/search", 400, "bad_request", "exactly one of text, near and vector"),
+        ("/v1/search", 400, "bad_request", "text: say words to find in labels"),
         ("/v1/sql", 400, "bad_request", "say which SELECT"),
         ("/v1/sql?sql=DROP+VIEW+features", 400, "bad_request", "only reading is possible"),
         ("/v1/sql?sql=SELECT+1&max_rows=0", 400, "bad_request", "max_rows: '0' is not a whole number of at least 1"),
