@@ -197,8 +197,9 @@ _TEXTS = pyarrow.array(_make_pieces())
 
 def _draw_logits(rng: numpy.random.Generator, n: int, sign: int) -> pyarrow.Array:
     values = sign * -numpy.sort(-rng.gamma(2, 0.5, (n, LOGITS)).astype(numpy.float32), axis=1)
-    texts = _TEXTS.take(pyarrow.array(_draw_zipf(rng, VOCABULARY, n * LOGITS)))
-    pairs = pyarrow.StructArray.from_arrays([texts, pyarrow.array(values.reshape(-1))], ["token", "value"])
+    ids = pyarrow.array(_draw_zipf(rng, VOCABULARY, n * LOGITS))
+    columns = [_TEXTS.take(ids), pyarrow.array(values.reshape(-1)), ids]
+    pairs = pyarrow.StructArray.from_arrays(columns, ["token", "value", "id"])
     return pyarrow.ListArray.from_arrays(numpy.arange(0, (n + 1) * LOGITS, LOGITS, dtype=numpy.int32), pairs)
 
 
