@@ -114,6 +114,8 @@ def measure(path: Path, features: int, count: int) -> dict[str, Any]:
         page = browser.new_page(base_url=f"http://127.0.0.1:{port}", viewport={"width": 1280, "height": 860})
         of_features, of_form = measure_first_paints(page, features, count)
         figures = {"features": features} | summarise("first_paint", of_features) | summarise("form_paint", of_form)
+        ratios = [paint / empty for paint, empty in zip(of_features, of_form, strict=True)]
+        figures["first_paint_ratio"] = round(statistics.median(ratios), 2)
         figures |= measure_map(page)
         browser.close()
     return figures
@@ -163,7 +165,8 @@ def format_figures(figures: dict[str, Any]) -> str:
 
     lines = [
         f"first paint of a feature's page, of {figures['features']:,}: {show('first_paint')} (target 150)",
-        f"  of an empty form, in turn with them: {show('form_paint')}",
+        f"  of an empty form, in turn with them: {show('form_paint')}; "
+        f"{figures['first_paint_ratio']:.2f} times that, the median of pairs",
         f"map drawn after {figures['map_ready_ms']:,} ms",
     ]
     for name in SCALES:

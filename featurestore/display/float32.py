@@ -13,7 +13,7 @@ import numpy
 import pyarrow
 import pyarrow.compute
 
-FEW = 64  # numbers: more are converted as an array, which costs 90 us, as much as 64 single ones, and then a tenth of each
+FEW = 64  # numbers: more are converted as an array, which costs 90 us, as much as these, and then a tenth of each
 _POWERS = 10.0 ** numpy.arange(23)  # each of them exact
 
 
