@@ -43,6 +43,8 @@ BEYOND = 131_072
 # Times the plan's slack where what is nearest is forbidden: the hits then lie close together, where an error loses
 # them.
 CAREFUL = 1.5
+# Of the plan's effort: how many times its slack counts for a query far from all rows (twice at an effort of 16).
+WIDER = 0.25
 # A filter under which the k best lie at most so many times as deep among all rows does not matter to that query.
 HARMLESS = 1.25
 # Without a filter no more candidates than these are kept, unless the plan says so: a query far from all rows gets no
@@ -154,7 +156,8 @@ class _Query(NamedTuple):
     probe: codes.Probe
     order: numpy.ndarray  # lists that may hold allowed rows, nearest first
     k: int
-    harmless: bool  # whether hardly anything is forbidden of what is nearest
+    slack: float  # how far below the k-th best cosine estimates are looked at
+    harmless: bool = False  # whether hardly anything is forbidden of what is nearest
 
 
 class Filter(Protocol):
@@ -226,7 +229,9 @@ class _ListsFilter:
             return rows.nearest(direction, k, self._among())
         probe = self._lists.probe(direction)
         order, planned = self._order(probe, k)
-        query = _Query(direction, probe, order, k, harmless=False)
+        astray = self._is_astray(float(probe.cosines[order[0]]))
+        # Where all rows are far, many are about as near as the k-th, and an error of an estimate loses one.
+        query = _Query(direction, probe, order, k, self._plan.slack * (self._plan.effort**WIDER if astray else 1.0))
         # The plan is not enough for a filter that forbids what is near the query, nor for a query far from all rows.
         candidates, estimates = self._at_first(probe, order[:planned], self._kept(k))
         if not self._is_harmless(candidates, k):
@@ -238,9 +243,9 @@ class _ListsFilter:
         nearest, crowded = self._follow_plan(query, candidates, estimates)
         if crowded:
             nearest = self._merge(
-                query, nearest, self._others(query, order[:planned], nearest, self._plan.slack, estimates[-1])
+                query, nearest, self._others(query, order[:planned], nearest, query.slack, estimates[-1])
             )
-        further = self._is_astray(float(probe.cosines[order[0]])) or self._may_lie_further(query, planned, nearest)
+        further = astray or self._may_lie_further(query, planned, nearest)
         if not (crowded or further) or planned == len(order):
             return nearest
         return self._outwards(
@@ -268,8 +273,8 @@ class _ListsFilter:
     def _follow_plan(self, query: _Query, candidates: numpy.ndarray, estimates: numpy.ndarray) -> tuple[Nearest, bool]:
         """The best of what the plan looks at, and whether even the last candidate is about as near as the k-th."""
         allowed = numpy.ones(len(candidates), bool) if self._allowed is None else self._allowed[candidates]
-        nearest = self._compare(query, candidates[allowed], estimates[allowed], self._plan.slack)
-        return nearest, len(candidates) == self._kept(query.k) and estimates[-1] >= nearest[1][-1] - self._plan.slack
+        nearest = self._compare(query, candidates[allowed], estimates[allowed], query.slack)
+        return nearest, len(candidates) == self._kept(query.k) and estimates[-1] >= nearest[1][-1] - query.slack
 
     def _may_lie_further(self, query: _Query, planned: int, nearest: Nearest) -> bool:
         """Whether a list that was not looked at has a centre nearer than the k-th, so that it may hold better rows.
@@ -295,7 +300,7 @@ class _ListsFilter:
         scanned = int(self._index._sizes[chosen].sum())
         if self._few is not None and in_chosen * EXACT_ROW_NS <= SCAN_NS + scanned * SCAN_ROW_NS:
             return self._index._rows.nearest(query.direction, query.k, self._few_of(chosen))
-        slack = self._plan.slack * self._plan.stretch(float(query.probe.cosines[chosen].mean()))
+        slack = query.slack * self._plan.stretch(float(query.probe.cosines[chosen].mean()))
         slack *= 1.0 if query.harmless else CAREFUL
         if len(nearest[0]) == query.k:
             return self._others(query, chosen, nearest, slack)

@@ -83,12 +83,17 @@ def settle(settled: Plan, asked: Mapping[str, plan.Asked], rows: VectorRows, sea
     for effort in EFFORTS:
         for name, pair in asked.items():
             # What has the recall keeps it: looking farther finds no less.
-            if name not in kinds or kinds[name].recall < settled.asked:
+            if name not in kinds or not _has_recall(kinds[name], settled.asked):
                 kinds[name] = _measure(pair, of_kind[name], rows, functools.partial(search, effort=effort))
         settled = msgspec.structs.replace(settled, effort=effort, kinds=kinds)
-        if min(kind.recall for kind in kinds.values()) >= settled.asked:
+        if all(_has_recall(kind, settled.asked) for kind in kinds.values()):
             break
     return settled
+
+
+def _has_recall(kind: Kind, asked: float) -> bool:
+    """Whether a kind has the recall that was asked for, a standard error below what was measured of it."""
+    return kind.recall - kind.error >= asked or kind.recall == 1
 
 
 def _measure(
