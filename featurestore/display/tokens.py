@@ -94,13 +94,14 @@ def split_runs(tokens: Sequence[str], activations: Sequence[float], largest: flo
             continue
         if "\n" in token:
             parts, line = _split_lines(token, line, first, last, mark_breaks=False)
-        else:
-            parts = [TokenPart(token, False, not first <= line <= last)] if token else []
-        for part in parts:
-            if part.far != silent_far:
+            texts = [(part.text, part.far) for part in parts]
+        else:  # most tokens
+            texts = [(token, not first <= line <= last)] if token else []
+        for text, far in texts:
+            if far != silent_far:
                 end_silence()
-            silent.append(part.text)
-            silent_far = part.far
+            silent.append(text)
+            silent_far = far
     end_silence()
     return runs
 
