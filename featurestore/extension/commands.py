@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
+from click.shell_completion import CompletionItem
 
 from featurestore.errors import BadRequest, FeatureStoreError
 from featurestore.extension.mistakes import explain
@@ -141,9 +143,28 @@ def complete_dictionaries(ctx: click.Context, _: click.Parameter, incomplete: st
         return []
 
 
-def complete_features(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Return the beginnings of ids of features, a dictionary and a slash, for the completion of a shell."""
-    return [f"{name}/" for name in complete_dictionaries(ctx, parameter, incomplete)]
+def complete_features(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return ids of features that begin like this, for the completion of a shell.
+
+    Before the second slash they are dictionaries with a slash. After it they are the index that is typed and those with
+    one digit more; zsh and fish show their labels.
+    """
+    import featurestore
+
+    name, _, digits = incomplete.rpartition("/")
+    if "/" not in name:
+        return [CompletionItem(f"{each}/") for each in complete_dictionaries(ctx, parameter, incomplete)]
+    if digits and not re.fullmatch("0|[1-9][0-9]*", digits):
+        return []
+    location = ctx.params.get("store") or os.environ.get("FEATURESTORE", "features")
+    try:
+        with featurestore.connect(location) as store:
+            d_sae = store.dictionary(name).d_sae
+            numbers = [digits] * bool(digits) + [f"{digits}{digit}" for digit in range(10) if digits != "0"]
+            ids = [f"{name}/{number}" for number in numbers if int(number) < d_sae]
+            return [CompletionItem(page.id, help=page.label or "") for page in store.features(ids, examples=0)]
+    except FeatureStoreError:
+        return []
 
 
 def _entry_points() -> dict[str, EntryPoint]:

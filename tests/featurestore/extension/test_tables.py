@@ -70,6 +70,10 @@ def test_help_has_its_commands_by_purpose():
     [
         ("featurestore search x --within tiny/", ["tiny/0-res", "tiny/1-res"]),
         ("featurestore feature tiny/1", ["tiny/1-res/"]),
+        ("featurestore feature tiny/1-res/2", [f"tiny/1-res/{n}" for n in (2, 20, 21, 22, 23)]),
+        ("featurestore feature tiny/1-res/0", ["tiny/1-res/0"]),
+        ("featurestore compare tiny/9-res/1", []),
+        ("featurestore nearest tiny/1-res/x", []),
         ("featurestore duplicates nothing", []),
     ],
 )
