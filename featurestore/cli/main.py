@@ -20,8 +20,8 @@ RUN_MODELS = {"activating", "contrast", "serve"}
 
 EPILOG = (
     "Start with `featurestore demo`: it builds a small store and serves it. Every command has --help with an example. "
-    'Completion in bash, ids of dictionaries and features included: eval "$(_FEATURESTORE_COMPLETE=bash_source featurestore)"; '
-    "zsh and fish in the same way."
+    'Completion in bash, ids included: eval "$(_FEATURESTORE_COMPLETE=bash_source featurestore)"; zsh and fish in the '
+    "same way."
 )
 
 
