@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import datetime
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -65,7 +66,10 @@ def attach_weights(
     if store.info().parts.get("decoder_vectors") and _has_vectors(store, name):
         raise Conflict(f"{name} has decoder vectors already; `featurestore harvest --replace` replaces a dictionary")
     facts = make_dictionary_row(dictionary.model, dictionary.source, sae, model)
-    _compare(dictionary, facts)
+    settings = _read_settings(dictionary)
+    is_counted = settings.get("import", {}).get("d_sae") == "counted" and sae.d_sae > dictionary.d_sae
+    # Files of an import say of few features at the end that they are there: d_sae was counted, and may be too small.
+    _compare(dictionary, {name: value for name, value in facts.items() if not (name == "d_sae" and is_counted)})
     has_effects = model is not None and writes_to_stream(model, sae)
     unembedding = Unembedding.of(model, token_bytes(model.tokenizer)) if model and has_effects else None
     compared, agreeing = _compare_logits(store, name, sae, unembedding) if unembedding else (0, 0)
@@ -76,7 +80,10 @@ def attach_weights(
         )
     row = msgspec.to_builtins(dictionary, builtin_types=(datetime.datetime,))
     row |= {column: facts[column] for column in FILLED if row[column] is None}
-    stage = progress(f"attaching weights to {name}", dictionary.d_sae)
+    if is_counted:
+        row |= {"d_sae": sae.d_sae}
+        row |= {"settings": json.dumps(settings | {"import": settings["import"] | {"d_sae": "stated"}})}
+    stage = progress(f"attaching weights to {name}", sae.d_sae)
     with store.writer(f"featurestore {featurestore.__version__} attach-weights") as writer:
         for table in ("dictionaries", "features", "feature_rows"):
             writer.remove(table, name)
@@ -87,6 +94,15 @@ def attach_weights(
             _write_shard(store, writer, name, first, sae.part(first, last), unembedding)
             stage(last - first)
     return AttachReport(name, sae.d_sae, compared, agreeing, unembedding is not None)
+
+
+def _read_settings(dictionary: Dictionary) -> dict[str, Any]:
+    """Return the settings of a dictionary, with what its import remembers as "import"; {} where they say nothing."""
+    try:
+        settings = json.loads(dictionary.settings or "{}")
+    except ValueError:
+        return {}
+    return settings if isinstance(settings, dict) and isinstance(settings.get("import", {}), dict) else {}
 
 
 def _has_vectors(store: Store, name: str) -> bool:
@@ -100,7 +116,7 @@ def _has_vectors(store: Store, name: str) -> bool:
 def _compare(dictionary: Dictionary, facts: Mapping[str, Any]) -> None:
     """Raise BadRequest where the weights say another thing than the dictionary's row."""
     for name in COMPARED:
-        known, stated = getattr(dictionary, name), facts[name]
+        known, stated = getattr(dictionary, name), facts.get(name)
         if known is not None and stated is not None and known != stated and not (name == "space" and "/" in stated):
             raise BadRequest(
                 f"the weights at {facts['weights_location']} are not those of {dictionary.dictionary}: "
@@ -145,6 +161,10 @@ def _write_shard(
         "FROM stored.features WHERE dictionary = $name AND feature >= $first AND feature < $last ORDER BY feature",
         {"name": name, "first": first, "last": first + sae.d_sae},
     )
+    if len(old) < sae.d_sae:
+        numbers = numpy.setdiff1d(numpy.arange(first, first + sae.d_sae, dtype=numpy.int32), old["feature"].to_numpy())
+        more = pyarrow.table({"dictionary": pyarrow.array([name] * len(numbers), pyarrow.string()), "feature": numbers})
+        old = pyarrow.concat_tables([old.to_arrow(), more], promote_options="default").sort_by("feature")
     computed = make_weight_columns(name, first, sae, unembedding)
     columns = {column: old[column].combine_chunks() for column in old.column_names}
     if unembedding is not None:

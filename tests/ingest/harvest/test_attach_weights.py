@@ -11,6 +11,7 @@ import featurestore
 from featurestore import BadRequest, Conflict, NotFound
 from ingest import weights
 from ingest.cli.attach_weights import attach_weights as command
+from ingest.cli.import_files import import_files
 from ingest.harvest.attach_weights import attach_weights
 from ingest.harvest.weight_harvest import harvest_weights
 from ingest.model.model import Model
@@ -106,3 +107,24 @@ def test_the_command_says_what_was_compared(store, world):
     assert "20 decoder vectors and norms" in result.stdout
     assert "not compared: name the --model" in result.stdout
     assert store.vector("small/theirs/0").shape == (small_models.WIDTH,)
+
+
+def test_a_number_of_features_that_was_counted_grows_to_that_of_the_weights(world, tmp_path):
+    _, model, saes, harvested = world
+    labels = tmp_path / "labels.csv"
+    labels.write_text("index,label\n3,three\n11,eleven\n")
+    words = ["labels", str(labels), "--dictionary", "small/theirs", "--store", str(tmp_path / "s"), "--no-index"]
+    result = CliRunner().invoke(import_files, words)
+    assert result.exit_code == 0, result.output
+    with featurestore.connect(tmp_path / "s") as store:
+        assert store.dictionary("small/theirs").d_sae == 12
+        assert attach_weights(store, "small/theirs", saes[0], model).features == 20
+        assert store.dictionary("small/theirs").d_sae == 20
+        rows = store.sql("FROM stored.features ORDER BY feature")
+        assert rows["feature"].to_pylist() == list(range(20))
+        assert rows["decoder_norm"].to_pylist() == harvested["decoder_norm"].to_pylist()
+        assert rows["top_logits"].to_pylist() == harvested["top_logits"].to_pylist()
+        assert numpy.allclose(store.vector("small/theirs/19"), saes[0].W_dec[19].numpy(), atol=1e-3)
+        assert store.feature("small/theirs/11").label == "eleven"
+        assert store.check().problems == ()
+    assert CliRunner().invoke(import_files, words).exit_code == 0  # the same again changes nothing
