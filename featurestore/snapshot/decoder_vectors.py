@@ -30,7 +30,7 @@ class DecoderVectors:
         """A feature's decoder vector, (d_out,) float32: the one into layer `target`, or its first.
 
         Raises BadRequest or NotFound for an id or a layer that the store does not have, and NotFound where the
-        dictionary has no vectors; BadStore where the file is missing.
+        dictionary has no vectors; BadStore where the file is missing, or not what the log says of it.
         """
         feature_id = self._catalog.feature_id(id)
         part = self._shards.of(feature_id).decoder_vectors
@@ -38,7 +38,13 @@ class DecoderVectors:
             raise NotFound(_describe_missing(feature_id.dictionary))
         layers = target_layers(part)
         row = feature_id.feature % SHARD_FEATURES * len(layers) + _find_place(layers, id, target)
-        vector: numpy.ndarray = open_vectors(self._directory, part)[row].astype(numpy.float32)
+        vectors = open_vectors(self._directory, part)
+        if row >= len(vectors):
+            raise BadStore(
+                f"{self._directory.local(part)} has {len(vectors)} vectors, {len(layers)} for each feature by the log: "
+                f"none is of {id}; run `featurestore check`"
+            )
+        vector: numpy.ndarray = vectors[row].astype(numpy.float32)
         return vector
 
     def matrix(self, dictionary: str, target: int | None = None) -> Matrix:
@@ -90,6 +96,11 @@ def open_vectors(directory: Directory, part: Part) -> numpy.ndarray:
         vectors = numpy_files.map_array(file)
     except (OSError, ValueError) as exc:
         raise BadStore(f"{file} cannot be read; run `featurestore check` ({exc})") from None
+    if vectors.ndim != 2 or vectors.dtype.kind != "f":
+        raise BadStore(f"{file} is no matrix of numbers ({vectors.dtype}, {vectors.shape}); run `featurestore check`")
     if len(vectors) != part.rows:
         raise BadStore(f"{file} has {len(vectors)} vectors, not {part.rows}; run `featurestore check`")
+    if len(vectors) % len(target_layers(part)):
+        layers = len(target_layers(part))
+        raise BadStore(f"{file} has {len(vectors)} vectors, and not {layers} of each feature; run `featurestore check`")
     return vectors

@@ -63,9 +63,13 @@ class LocalStorage(Storage):
         for folder, _, names in os.walk(self.path / prefix if prefix else self.path):
             for name in names:
                 path = os.path.join(folder, name)
-                with contextlib.suppress(FileNotFoundError):  # swept meanwhile
+                try:
                     about = os.stat(path)
-                    entries.append(Entry(os.path.relpath(path, self.path), about.st_size, about.st_mtime))
+                except OSError as exc:
+                    if exc.errno not in (errno.ENOENT, errno.ELOOP):  # swept meanwhile, a link to itself
+                        raise
+                    continue
+                entries.append(Entry(os.path.relpath(path, self.path), about.st_size, about.st_mtime))
         return sorted(entries)
 
     def delete(self, name: str) -> bool:

@@ -10,11 +10,12 @@ import obstore
 import pytest
 
 import featurestore
-from featurestore import BadStore, Conflict, NotFound, Unavailable
+from featurestore import BadStore, Conflict, FeatureStoreError, NotFound, Unavailable
 from featurestore.cli.main import main
 from featurestore.storage import log
 from featurestore.storage.locations import storage_at
 from featurestore.web import create_app
+from tests.featurestore.store import test_hostile_stores as hostile
 from tests.support import tiny, writer_jobs
 from tests.support.servers import s3_server
 
@@ -267,3 +268,32 @@ def test_places_that_are_no_store(s3, stored, fresh_cache, monkeypatch, invoke):
 def _refused(*arguments, **keywords):
     """What obstore raises after its retries, which take minutes."""
     raise obstore.exceptions.GenericError("Generic S3 error: error sending request: Connection refused")
+
+
+HOSTILE = (
+    *("a rule that reads a file", "remove above", "remove by an absolute path", "a writer with a path"),
+    *("deep JSON as about of the log", "deep JSON in store.json", "-1 as rows of the log", "1e400 as bytes of the log"),
+    *("-1 as d_sae of a dictionary", "a commit of the far future", "an index that covers what is outside"),
+)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_store_in_a_bucket_is_refused_too(s3, fresh_cache, tiny_store, tmp_path, name):
+    folder, outside = hostile.prepare(tiny_store, tmp_path / "s", hostile.ATTACKS[name])
+    location = f"{s3}/hostile-{list(hostile.ATTACKS).index(name)}"
+    storage = storage_at(location)
+    for file in folder.rglob("*"):
+        if file.is_file():
+            storage.write(file.relative_to(folder).as_posix(), file.read_bytes())
+    before = hostile.see(outside)
+    try:
+        with featurestore.connect(location) as store:
+            said = dict(
+                hostile.ask_doors(store, {n: hostile.READING[n] for n in ("info", "sql", "vectors", "nearest")})
+            )
+            said |= hostile.ask_doors(store, {"set_label": hostile.WRITING["set_label"]})
+    except FeatureStoreError as exc:
+        said = {"open": str(exc)}
+    assert said
+    assert all("hostile-" in message or "/0000" in message for message in said.values()), said
+    assert hostile.see(outside) == before

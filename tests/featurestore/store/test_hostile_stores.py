@@ -390,7 +390,8 @@ def attack(whole, tmp_path, name, endpoint):
 QUICK = (
     *("a rule that reads a file", "remove above", "an endpoint as embedder", "features: a pipe", "store.json: a pipe"),
     *("label_index: a pipe", "labels: the folder is a link", "deep JSON as about of the log", "-1 as rows of the log"),
-    *("1e400 as bytes of the log", f"{MOST_FEATURES + 1} as d_sae of a dictionary"),
+    *("1e400 as bytes of the log", f"{MOST_FEATURES + 1} as d_sae of a dictionary", "targets without end"),
+    "features: a link to itself",
 )
 
 
@@ -403,7 +404,7 @@ def test_the_list_is_long():
 def test_a_hostile_store_is_refused_by_name_and_touches_nothing(whole, tmp_path, name, endpoint, caplog):
     said = attack(whole, tmp_path, name, endpoint)
     assert said, name
-    assert all("store" in message for message in said.values())
+    assert all("store" in message or "/" in message for message in said.values()), said
     assert not [record for record in caplog.records if record.exc_info]
 
 
