@@ -172,7 +172,7 @@ def test_a_given_set_is_ranked_by_a_text(store):
         ({"text": "x", "unlike": ["tiny/0-res/1"]}, "unlike: it goes with near or vector"),
         ({"text": "x", "opposite": True}, "opposite: it goes with near or vector"),
         ({"near": "tiny/0-res/1", "over": ["tokens"]}, "over: tokens says how text is matched"),
-        ({"text": "x", "over": ["dreams"]}, "over: 'dreams' is not one of labels, logits, tokens"),
+        ({"text": "x", "over": ["dreams"]}, "over: 'dreams' is not one of examples, labels, logits, tokens"),
         ({"vector": [1.0, 2.0], "unlike": ["tiny/0-res/1"]}, "it has 2 numbers"),
     ],
 )

@@ -8,7 +8,7 @@ import numpy
 import pytest
 
 import featurestore
-from featurestore import BadRequest, Unavailable
+from featurestore import BadRequest, BadStore, Unavailable
 from featurestore.cli.main import main
 from featurestore.client import Client
 from featurestore.search import embedders
@@ -169,3 +169,15 @@ def test_a_store_of_which_nothing_is_known(tmp_path):
     store = featurestore.create(tmp_path / "s")
     assert store.index(over="examples") == []
     assert not store.search("x", over="examples")
+
+
+@pytest.mark.parametrize("name", ["rows.arrow", "vectors.npy", "index.faiss"])
+def test_a_damaged_index_is_named_and_built_again(tmp_path, folder, name):
+    shutil.copytree(folder, tmp_path / "s")
+    (tmp_path / "s" / part_of(tmp_path / "s").file / name).write_bytes(b"no index")
+    with featurestore.connect(tmp_path / "s") as store:
+        with pytest.raises(BadStore, match=name):
+            store.search("sports", over="examples")
+        assert any(name in finding.file for finding in store.check().problems)
+        assert not store.repair().problems
+        assert store.search("sports", over="examples", k=1)[0].id == f"{NAME}/0"
