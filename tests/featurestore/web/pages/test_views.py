@@ -156,3 +156,17 @@ def test_an_empty_store_says_what_to_do(tmp_path):
             assert "The store is empty." in page and "featurestore harvest --help" in page
         page = client.get("/compare", headers=HTML).text
         assert "The store has no dictionary yet." in page and "<select" not in page
+
+
+def test_of_many_dictionaries_the_first_are_listed_and_the_rest_folded(tmp_path):
+    with featurestore.create(tmp_path / "many.features") as store:
+        with store.writer("tests") as writer:
+            for n in range(30):
+                name = f"tiny/{n}-res"
+                row = tiny.dictionary_row(f"{n}-res", n) | {"corpus": None, "tokens_counted": None}
+                writer.add("dictionaries", tiny.table([row]), key=name)
+                writer.add("labels", tiny.table(tiny.label_rows(name)[:1]), key=name)
+        page = create_app(store).test_client().get("/", headers=HTML).text
+    shown, _, folded = page.partition("<summary>10 more</summary>")
+    assert shown.count('<tr><td><a href="/dictionaries/tiny/') == 20
+    assert folded.count('<tr><td><a href="/dictionaries/tiny/') == 10
