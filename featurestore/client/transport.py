@@ -52,7 +52,7 @@ class Transport:
             timeout=timeout,
             headers={"Authorization": f"Bearer {key}"} if key else None,
         )
-        if not re.match(r"https?://[^/]", self.location):
+        if re.fullmatch(r"https?:/*", self.location):
             raise BadRequest(f"'{url}' is not a URL of a service, as http://127.0.0.1:8000 is: it names no host")
         try:
             self._clients = {os.getpid(): self._connect()}

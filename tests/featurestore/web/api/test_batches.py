@@ -130,7 +130,7 @@ def test_pages_by_cursor_hold_every_feature_once_in_order(http, limit, where):
         ({"where": "true", "cursor": "x"}, "is not what an answer's `next` said"),
         ({"where": "nose = 1"}, "nose"),
         ({"where": "true", "limit": 1001}, "limit: 1001 is not a whole number of at most 1000"),
-        ({"ids": ["tiny/0-res/1"] * 1001}, "cannot be read"),
+        ({"ids": ["tiny/0-res/1"] * 1001}, "ids: it has 1,001 values; 1,000 are taken at most"),
         ({"ids": ["tiny"]}, "is not a feature id"),
     ],
 )
