@@ -77,7 +77,7 @@ LONG = (
     "bench/test_harvest.py",
     "featurestore/web/test_browser_compare.py",
     "featurestore/web/test_browser_feature.py",
-    "featurestore/web/test_browser_labels.py",
+    "featurestore/web/pages/test_browser_labels.py",
     "featurestore/web/test_browser_text.py",
     "featurestore/store/test_damaged_indexes.py",
     "featurestore/store/test_damaged_parts.py",
