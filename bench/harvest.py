@@ -8,6 +8,8 @@ a new process. SAEDashboard is run on the few tokens by --peer-python, a Python 
 features; its time for the whole dictionary is extrapolated linearly from them. docs/harvest.md describes how to set
 its environment up.
 
+--ray harvests alone and on clusters of this machine of 1, 2 and 4 workers: the price of being distributed.
+
 --flat measures peak memory on corpora of growing size, with a small model, since only the number of tokens matters
 there.
 """
@@ -32,6 +34,7 @@ import torch
 import featurestore
 from bench.support.apart import PROCESSES, apart
 from bench.support.harvest_inputs import count_heads, read_corpus, write_inputs
+from bench.support.harvest_on_ray import compare_workers
 from ingest import weights
 from ingest.harvest.forward_pass import TILE_TOKENS, ForwardPass
 from ingest.harvest.harvest import harvest
@@ -140,13 +143,22 @@ def main() -> None:
     parser.add_argument(
         "--flat", type=int, nargs="*", metavar="TOKENS", help=f"measure memory only, on so many tokens each; {FLAT}"
     )
+    parser.add_argument(
+        "--ray", type=int, nargs="*", metavar="WORKERS", help="compare with local clusters of so many workers; 1 2 4"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     options = parser.parse_args()
     if options.few_tokens >= options.tokens:
         parser.error(f"--few-tokens {options.few_tokens} must be less than --tokens {options.tokens}")
     with tempfile.TemporaryDirectory() as folder, PROCESSES.Manager() as manager:
         work, results = Path(folder), manager.dict()
-        figures = compare(work, options, results) if options.flat is None else measure_memory(work, options, results)
+        if options.ray is not None:
+            options.ray = options.ray or [1, 2, 4]
+            figures = compare_workers(work, options, results)
+        elif options.flat is not None:
+            figures = measure_memory(work, options, results)
+        else:
+            figures = compare(work, options, results)
     if options.json:
         print(json.dumps(figures))
 

@@ -299,6 +299,8 @@ def show_resources(needed: Resources) -> None:
 
 def show_report(report: HarvestReport) -> None:
     """Print what a harvest counted."""
+    from ingest.harvest.resources import format_bytes
+
     held_out = f", {report.held_out_documents:,} of them held out" if report.held_out_documents else ""
     empty = f"; {report.empty_documents:,} empty documents were left out" if report.empty_documents else ""
     again = f"; {report.duplicate_documents:,} with the tokens of an earlier one" if report.duplicate_documents else ""
@@ -308,7 +310,8 @@ def show_report(report: HarvestReport) -> None:
         f"{report.contexts:,} contexts with {report.padding:,} tokens of padding{empty}{again}; "
         f"{report.seconds:.1f} s{resumed}"
     )
-    click.echo("time: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in report.stages.items()))
+    moved = f"; {format_bytes(report.moved)} passed between the cluster's processes" if report.moved else ""
+    click.echo("time: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in report.stages.items()) + moved)
     for note in report.notes:
         click.echo(note)
     print_table(

@@ -24,6 +24,7 @@ class Executor(Protocol):
     """
 
     device: str  # where functions work fastest
+    moved: int  # bytes that have passed between processes
 
     def begin(self, spans: Mapping[str, Span], statistics: Iterable[tuple[str, FeatureStatistics]]) -> None:
         """Begin to count these spans of features, going on from `statistics`: (source, shard) in order."""
@@ -54,6 +55,8 @@ class Executor(Protocol):
 
 class LocalExecutor:
     """This process. With a cache, inputs of dictionaries are kept for the rounds after the first."""
+
+    moved = 0
 
     def __init__(self, forward_pass: ForwardPass, cache: InputCache | None):
         self._pass, self._cache = forward_pass, cache

@@ -49,6 +49,7 @@ class HarvestReport:
     resumed: float  # share of the work that the checkpoint had already
     seconds: float
     stages: dict[str, float]  # seconds of reading (and tokenising and checking), counting and writing
+    moved: int = 0  # bytes that passed between the processes of a cluster
 
 
 def harvest(
@@ -127,7 +128,8 @@ def run(plan: HarvestPlan, executor: Executor, store: Store, progress: Progress 
     if checkpoint:
         checkpoint.remove()
     stages = {"counting": counting, "writing": time.monotonic() - began - counting}
-    return _make_report(plan, reports, counted_before / (len(plan.rounds) * len(units)), stages)
+    report = _make_report(plan, reports, counted_before / (len(plan.rounds) * len(units)), stages)
+    return dataclasses.replace(report, moved=executor.moved)
 
 
 def _count_round(plan: HarvestPlan, executor: Executor, number: int, stage: Stage) -> None:

@@ -71,7 +71,8 @@ class RayExecutor:
         self.device = "cuda" if cluster.gpus else "cpu"
         recipe = PassRecipe.of(forward_pass, saes)
         # Put into the cluster's memory once: the workers of a machine share it.
-        arguments = (recipe, ray.put(dict(saes)), ray.put(forward_pass.corpus), self.device, THREADS)
+        self.moved = 0
+        arguments = (recipe, self.put(dict(saes)), self.put(forward_pass.corpus), self.device, THREADS)
         actor: Any = ray.remote(**self._share)(Worker)
         self._start_worker: Callable[[], _WorkerState] = lambda: _WorkerState(actor.remote(*arguments))
         self._deaths = 0
@@ -143,9 +144,15 @@ class RayExecutor:
                 running[call], collecting[call] = worker, collected
 
     def _add_pieces(self, collected: list[Any]) -> None:
+        self._count_moved(collected)
         for pieces, piece in zip(self._pieces.values(), collected, strict=True):
             pieces.append(piece)
         self._merge(PIECES)
+
+    def _count_moved(self, references: list[Any]) -> None:
+        """Count the bytes of values that exist, each as if it were moved once."""
+        places = self._ray.experimental.get_object_locations(references)
+        self.moved += sum(int(place.get("object_size") or 0) for place in places.values())
 
     def _replace_worker(self, exc: Exception) -> _WorkerState:
         self._deaths += 1
@@ -174,7 +181,9 @@ class RayExecutor:
 
     def put(self, value: Any) -> Handle:
         """Put a value into the cluster's memory and return its reference."""
-        return self._ray.put(value)
+        reference = self._ray.put(value)
+        self._count_moved([reference])
+        return reference
 
     def get(self, handle: Handle) -> Any:
         """Return the value of a reference. Raises what its task raised, or Unavailable when the value was lost."""
@@ -207,13 +216,18 @@ class RayExecutor:
         try:
             for call in calls:
                 if len(running) == self._workers:
-                    yield self.get(running.popleft())
+                    yield self._take(running.popleft())
                 running.append(task.remote(THREADS, *call))
             while running:
-                yield self.get(running.popleft())
+                yield self._take(running.popleft())
         finally:
             for reference in running:
                 self._ray.cancel(reference, force=True)
+
+    def _take(self, reference: Any) -> Any:
+        value = self.get(reference)
+        self._count_moved([reference])
+        return value
 
     def _make_task(self, function: Callable[..., Any], **options: Any) -> Any:
         """Return a function as a task that is run again when its process dies."""
