@@ -22,7 +22,7 @@ def compare_workers(work: Path, options: argparse.Namespace, results: Any) -> di
     The speed is that of counting; starting processes and writing the store are apart.
     """
     write_inputs(work, options)
-    runs = []
+    runs: list[dict[str, Any]] = []
     for workers in (0, *options.ray):
         apart(measure_workers, work, options, results, workers)
         run = dict(results["ray", workers])

@@ -15,7 +15,7 @@ from typing import Any
 import numpy
 import pyarrow
 
-from featurestore.errors import BadStore, Unavailable
+from featurestore.errors import BadStore, NotFound, Unavailable
 from featurestore.progress import Progress
 from featurestore.search import embedders, keyword, vectors
 from featurestore.search.decoder_index import Once
@@ -51,14 +51,12 @@ class ExampleIndex:
     ):
         """`named()` is the embedder that the user has named.
 
-        Raises Unavailable where the store has no such index of this version, BadStore where it is damaged.
+        Raises NotFound where the store has no such index of this version, BadStore where it is damaged.
         """
         part = find_part(snapshot)
         if part is None:
             other = "by another version" if snapshot.parts(TABLE, KEY) else "yet"
-            raise Unavailable(
-                f"what features fire on was not embedded {other}: run `featurestore index --over examples`"
-            )
+            raise NotFound(f"what features fire on was not embedded {other}: run `featurestore index --over examples`")
         self._named = named
         self._about = part.about
         self._files = once((part.file, "files"), lambda: _ExampleFiles(directory.open_index(part)))

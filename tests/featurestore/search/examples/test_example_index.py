@@ -8,7 +8,7 @@ import numpy
 import pytest
 
 import featurestore
-from featurestore import BadRequest, BadStore, Unavailable
+from featurestore import BadRequest, BadStore, NotFound, Unavailable
 from featurestore.cli.main import main
 from featurestore.client import Client
 from featurestore.search import embedders
@@ -101,7 +101,7 @@ def test_it_is_made_when_it_is_asked_for_and_kept_up_to_date(tmp_path, invoke):
     store = evidence_store.write(tmp_path / "s", labels={0: "a person's name"})
     invoke(main, ["index", "--store", str(tmp_path / "s")])
     assert not Directory(tmp_path / "s").snapshot().parts("example_index")
-    with pytest.raises(Unavailable, match="run `featurestore index --over examples`"):
+    with pytest.raises(NotFound, match="run `featurestore index --over examples`"):
         store.search("sports", over="examples")
     done = invoke(main, ["index", "--over", "examples", "--store", str(tmp_path / "s")])
     assert "index of examples: what 4 features fire on and raise (digests of form 1)" in done.output
