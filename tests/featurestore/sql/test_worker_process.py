@@ -47,7 +47,8 @@ def test_it_ends_with_the_service_in_the_middle_of_a_query(worker):
 def test_a_text_that_the_parser_does_not_end_with_ends_its_process(tiny_store):
     """Past the scan, which refuses such a text, the parser itself has a limit."""
     script = "from featurestore.sql import checks, worker_process as w; checks.check_text = lambda *_: None; w.main()"
-    command = [sys.executable, "-c", script, str(tiny_store), "400000000"]
+    memory = "8000000000"  # so much that the time ends first, however fast the machine is
+    command = [sys.executable, "-c", script, str(tiny_store), memory]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert receive(process)[0] == READY
         ask(process, "WITH a AS (" * 24)
