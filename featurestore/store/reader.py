@@ -122,10 +122,12 @@ class StoreReader(StoreConnection):
     def examples(self, ids: FeaturesLike, examples: int | None = None, band: str | None = None) -> Examples:
         _check_examples(examples)
         view = self._current_view
-        view.check_band(band)
         pages = view.pages
         of_features = (pages.examples(id, examples) for id in id_texts(ids))
-        return Examples(example for rows in of_features for example in rows if band in (None, example.band))
+        found = Examples(example for rows in of_features for example in rows if band in (None, example.band))
+        if not found:  # only then may the band be a mistake: to know all bands, every example is read
+            view.check_band(band)
+        return found
 
     def features_where(self, where: str = "true", examples: int | None = None) -> Iterator[Feature]:
         _check_examples(examples)

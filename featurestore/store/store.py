@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from featurestore.errors import Unavailable
 from featurestore.graphs import file_format, graph_store, view_edit
 from featurestore.ids import FeaturesLike
 from featurestore.lists import list_store
@@ -222,5 +223,10 @@ class Store(StoreReader):
         if repairs.removed_indexes:
             # What is made only where it is asked for was asked for before.
             had_examples = any(file.startswith(f"{example_index.TABLE}/") for file in repairs.removed_indexes)
-            lines += self.index(progress=progress, over="examples" if had_examples else None)
+            lines += self.index(progress=progress)
+            if had_examples:
+                try:
+                    lines += self.index(progress=progress, over="examples")
+                except Unavailable as exc:  # the rest is built all the same
+                    lines.append(f"the index of examples was not built again: {exc}")
         return msgspec.structs.replace(check.check(self._directory, progress), repaired=tuple(lines))

@@ -90,6 +90,7 @@ def build(
         asked = kinds.draw(VectorRows(vectors), None if texts is None else texts(), numpy.random.default_rng(2))
         unfinished.finish(blocks, [len(part) for part in vectors], trained, reuse, recall, asked)
         unfinished.measure_kinds(vectors, asked)
+        (work / "work.json").unlink()
         os.replace(work, path)
     return rows
 
@@ -194,7 +195,6 @@ class _Build:
                 self._progress("measuring recall", len(self._rows)),
                 [pair for name, pair in asked.items() if name in kinds.PLANNED],
             )
-        (self.path / "work.json").unlink()
         for file in set((self.path / "blocks").iterdir()) - set(self._files):
             file.unlink()  # of vectors that an earlier, unfinished build was of
         about = About(

@@ -13,7 +13,7 @@ import pyarrow
 from flask import Response, request
 
 from featurestore.display.float32 import round_floats32
-from featurestore.errors import BadRequest
+from featurestore.errors import BadRequest, Unavailable
 from featurestore.ids import id_texts
 from featurestore.interface import FeatureStore
 from featurestore.sql.conditions import Selection, compose
@@ -49,7 +49,7 @@ def examples(store: FeatureStore, selection: ExamplesRequest) -> ExamplesAnswer 
     """Returns the features' examples of one band or of all, as JSON or streamed."""
     ids, cursor, total = _select(store, selection)
     if selection.band is not None:
-        store.examples(ids[:1], 1, selection.band)  # which refuses a band that is none
+        store.examples(ids[:1], band=selection.band)  # which refuses a band that is none
     batches = (
         [ExamplesOf(page.id, _examples_of_band(page, selection.band)) for page in pages]
         for pages in _read_pages(store, ids, selection.examples)
@@ -82,11 +82,19 @@ def _select(store: FeatureStore, selection: SelectionRequest) -> tuple[list[str]
         raise BadRequest("say either ids or where: which features to give")
     if selection.where is not None:
         ids, cursor = _select_page(store, selection.where, selection.limit, selection.cursor)
-        return ids, cursor, store.count(selection.where) if isinstance(store, Store) else None
+        return ids, cursor, _count(store, selection.where) if _choose_form() is None else None
     if selection.cursor is not None:
         raise BadRequest("cursor: it goes with where; ids are answered at once")
     ids = list(selection.ids or ())
     return ids, None, len(ids)
+
+
+def _count(store: FeatureStore, where: str) -> int | None:
+    """Returns how many features a condition chooses; None where that is not known, or takes too long."""
+    try:
+        return store.count(where) if isinstance(store, Store) else None
+    except Unavailable:
+        return None
 
 
 def _read_pages(store: FeatureStore, ids: list[str], examples: int | None) -> Iterator[Sequence[Feature]]:

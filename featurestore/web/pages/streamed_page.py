@@ -18,6 +18,7 @@ from markupsafe import Markup
 from featurestore.errors import FeatureStoreError
 
 PAUSE = Markup("<!-- pause -->")  # never sent; a value of the store, which is escaped, cannot be this
+FAILED_STATUS = 400
 FAILED = "Something failed inside the service; its log says what."
 Value = TypeVar("Value")
 log = logging.getLogger("featurestore.web")
@@ -35,7 +36,8 @@ def stream_page(template: str, status: int = 200, **values: Any) -> Response:
     current_app.update_template_context(values)
     pieces = current_app.jinja_env.get_template(template).generate(values)
     first = "".join(itertools.takewhile(lambda piece: piece != PAUSE, pieces))
-    if request.method == "HEAD":
+    # Of what failed, paths of the machine are taken out: HiddenPlaces reads whole answers only.
+    if request.method == "HEAD" or status >= FAILED_STATUS:
         return Response(first + "".join(pieces), status, mimetype="text/html")
     # The request is over for Flask when the second part is made, which reads it all the same.
     rest = _join(pieces, contextvars.copy_context())

@@ -354,13 +354,15 @@ def progress(stage, total):
         if stage == sys.argv[2] and len(done) == int(sys.argv[3]):
             os.kill(os.getpid(), signal.SIGKILL)
     return advance
+if sys.argv[2] == "kinds":
+    building._Build.measure_kinds = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 vectors.build(folder / "index", parts, progress=progress)
 """
 
 
 @pytest.mark.parametrize(
     ("stage", "step", "left"),
-    [("training clusters", 3, 4500), ("coding vectors", 5, 4500 - 2476), ("measuring recall", 1, 0)],
+    [("training clusters", 3, 4500), ("coding vectors", 5, 4500 - 2476), ("measuring recall", 1, 0), ("kinds", 0, 0)],
 )
 def test_a_killed_build_goes_on(tmp_path, always_lists, monkeypatch, stage, step, left):
     parts = on_disk(tmp_path / "parts", numpy.split(family_vectors(4500), [1452, 3000]))

@@ -10,7 +10,7 @@ import pyarrow
 import pytest
 
 import featurestore
-from featurestore.errors import BadStore, TooManyRequests
+from featurestore.errors import BadStore, TooManyRequests, Unavailable
 from featurestore.search.searcher import Searcher
 from featurestore.web import create_app
 from featurestore.web.pages.streamed_page import FAILED
@@ -97,6 +97,17 @@ def test_an_error_after_the_head_is_told_by_the_page(client, monkeypatch, caplog
 def test_what_fails_before_the_head_is_a_whole_error_page(client):
     missing = client.get("/features/tiny/0-res/999999", headers=HTML)
     assert missing.status_code == 404 and "Not here" in missing.text and missing.content_length == len(missing.data)
+
+
+@pytest.mark.parametrize("error", [BadStore, Unavailable])
+def test_what_fails_on_a_text_names_no_place(client, store, monkeypatch, error):
+    def fail(*_, **__):
+        raise error(f"{store.location}/features/x.parquet is missing")
+
+    monkeypatch.setattr(type(store), "activating", fail)
+    answer = client.get(f"{PATH}/on-text?text=numbers", headers=HTML)
+    assert answer.status_code == error.status and "tiny.features/features/x.parquet is missing" in answer.text
+    assert str(store.location) not in answer.text
 
 
 def test_a_reader_that_leaves_early_ends_the_page(client):
