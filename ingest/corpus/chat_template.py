@@ -18,7 +18,7 @@ CLOCK = "now"  # the name of the variable that sets it
 
 
 # Calls of the clock, and what they are replaced by until a chat is rendered: transformers passes no functions on.
-_CALL = re.compile(r"""strftime_now\s*\(\s*(["'])(.*?)\1\s*\)""", re.DOTALL)
+_CALL = re.compile(r"""strftime_now\s*\(\s*(["'])((?:(?!\1).)*)\1\s*\)""", re.DOTALL)
 _OTHER_CALL = re.compile(r"strftime_now\s*\(")
 _MARKED = re.compile("\ue000(.*?)\ue001")
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 TOGETHER = 2  # units of one call of a worker: it never waits, and stops soon when asked to
 COLLECTED = 64  # units after which a worker's statistics are collected: its death costs at most these
 PIECES = 4  # of one shard that are merged at once: they are in the memory of one machine
+LOCATIONS_MS = 10_000  # to find out how large values are
 DEATHS = 3  # of workers, for each of them, or of the processes of one task, before an error is raised
 
 
@@ -151,7 +152,10 @@ class RayExecutor:
 
     def _count_moved(self, references: list[Any]) -> None:
         """Count the bytes of values that exist, each as if it were moved once."""
-        places = self._ray.experimental.get_object_locations(references)
+        try:
+            places = self._ray.experimental.get_object_locations(references, timeout_ms=LOCATIONS_MS)
+        except (AttributeError, self._ray.exceptions.RayError):  # a connection by ray:// cannot ask this
+            return
         self.moved += sum(int(place.get("object_size") or 0) for place in places.values())
 
     def _replace_worker(self, exc: Exception) -> _WorkerState:

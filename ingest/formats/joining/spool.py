@@ -25,6 +25,8 @@ TABLES = ("features", "labels", "scores")
 GROUP = 16  # batches of windows that are held at once
 REACH = b"features"  # in the metadata of a spooled table: its smallest and its largest feature
 
+NONE = b"0 -1"
+
 
 class Reach(NamedTuple):
     """Features from the first to the last, which is one of them."""
@@ -132,8 +134,7 @@ class FileWriter:
     def _write(self, folder: Path, name: str, table: pyarrow.Table) -> None:
         options = pyarrow.ipc.IpcWriteOptions(compression="lz4")
         if "feature" in table.column_names:
-            ends = pyarrow.compute.min_max(table["feature"]).as_py()
-            table = table.replace_schema_metadata({REACH: f"{ends['min']} {ends['max']}"})
+            table = table.replace_schema_metadata({REACH: _find_ends(table["feature"])})
         with pyarrow.ipc.new_file(folder / f"{name}-{self._number:06d}.arrow", table.schema, options=options) as file:
             file.write_table(table.combine_chunks())
 
@@ -238,10 +239,19 @@ def keep_within(table: pyarrow.Table, within: Reach) -> pyarrow.Table:
     return table if keep.all() else table.filter(pyarrow.array(keep))
 
 
+def _find_ends(features: pyarrow.ChunkedArray) -> bytes:
+    """Return the smallest and the largest feature, as they stand in a spooled table; NONE of no features."""
+    ends = pyarrow.compute.min_max(features).as_py()
+    return NONE if ends["min"] is None else f"{ends['min']} {ends['max']}".encode()
+
+
 def _read_reach(path: Path) -> Reach:
     """Return which features a spooled table is of."""
     with pyarrow.ipc.open_file(path) as file:
-        first, last = (file.schema.metadata or {}).get(REACH, b"0 -1").split()
+        said = (file.schema.metadata or {}).get(REACH)
+        if said is None and "feature" in file.schema.names:  # spooled by an earlier version
+            said = _find_ends(file.read_all()["feature"])
+    first, last = (said or NONE).split()
     return Reach(int(first), int(last))
 
 

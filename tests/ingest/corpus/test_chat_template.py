@@ -36,6 +36,8 @@ def test_a_template_that_names_the_clock_and_does_not_ask_it():
 def test_a_time_in_a_computed_form_is_refused():
     with pytest.raises(BadRequest, match="a chat: the tokenizer's chat template refuses it: it asks for the time"):
         render("{% set form = '%Y' %}{{ strftime_now(form) }}")
+    with pytest.raises(BadRequest, match="in a form that it computes"):
+        render("{{ strftime_now('%Y' ~ form) }}{{ messages[0]['content'] }}", "form=-%m")
 
 
 def test_values_are_json_where_they_can_be():

@@ -44,6 +44,17 @@ def test_rows_are_read_within_a_reach(spool):
     assert spool.window_reaches() == [Reach(0, 1), Reach(2, 70_000), Reach(70_001, 200_000)]
 
 
+def test_tables_spooled_by_an_earlier_version_are_read(spool, tmp_path):
+    for path in tmp_path.rglob("*.arrow"):
+        with pyarrow.ipc.open_file(path) as file:
+            table = file.read_all().replace_schema_metadata(None)
+        with pyarrow.ipc.new_file(path, table.schema) as file:
+            file.write_table(table)
+    assert spool.find_largest() == 200_000
+    assert spool.table("features", Reach(2, 70_000))["feature"].to_pylist() == [70_000, 2]
+    assert spool.window_reaches() == [Reach(0, 1), Reach(2, 70_000), Reach(70_001, 200_000)]
+
+
 def test_examples_of_a_shard_are_those_of_its_features(spool, tmp_path):
     corpus = collect_corpus(spool, tmp_path)
     shards = {shard: make_example_rows(spool, corpus, "m/s", shard) for shard in list_shards(spool)}
