@@ -89,6 +89,8 @@ LONG = (
     "featurestore/maintenance/test_feature_maps.py",
     "featurestore/maintenance/test_iceberg.py",
     "ingest/formats/test_round_trips.py",
+    "featurestore/sql/test_worker_process.py",
+    "featurestore/search/examples/test_example_index.py",
 )
 
 
