@@ -165,7 +165,7 @@ def _copy_best_labels(directory: Directory, snapshot: Snapshot, engine: Engine, 
         )
         writer.remove_parts([part, *([copy] if copy else ())])
         table = _fit(directory, part, table)
-        writer.add_checked("features", table, key=key, shard=part.shard, about={"labels": state})
+        writer.add_checked("features", table, key=key, shard=part.shard, about={"labels": state, "origin": part.origin})
         lines.append(f"{key}: best labels copied beside {part.rows:,} features")
     return lines
 

@@ -115,7 +115,7 @@ def _covers(snapshot: Snapshot, dictionary: str) -> list[str]:
         parts = snapshot.parts("features", dictionary)
     else:
         parts = [part for table in ("examples", "features") for part in snapshot.parts(table, dictionary)]
-    return sorted(part.sha256 for part in parts)
+    return sorted(part.origin for part in parts)
 
 
 def build(

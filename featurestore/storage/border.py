@@ -64,6 +64,7 @@ Layer = Annotated[int, Meta(ge=0, lt=2**31)]
 
 class _Features(msgspec.Struct):
     labels: str = ""
+    origin: Annotated[str, Meta(pattern="^([0-9a-f]{64})?$")] = ""
 
 
 class _Appended(msgspec.Struct):

@@ -41,6 +41,13 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
         return hash(self.file)  # a file never changes, so its name identifies it
 
     @property
+    def origin(self) -> str:
+        """A hash of the rows as they were first written: one that `compact` keeps where it copies labels beside
+        features.
+        """
+        return str(self.about.get("origin") or self.sha256)
+
+    @property
     def place(self) -> tuple[str, str, int]:
         """Table, key and shard; only one live part may have them, but in appended tables."""
         return (self.table, self.key, self.shard)
