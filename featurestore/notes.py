@@ -12,6 +12,7 @@ CODES = {
     "cosine_unknown": "one of the features compared has no decoder vector, or a zero one",
     "empty_list": "a list of ids or dictionaries is empty, which matches nothing",
     "examples_not_indexed": "examples of `dictionaries` dictionaries are not embedded, or not as they are now",
+    "examples_not_searched": "examples were not searched by meaning: what embeds texts may not or cannot be used here",
     "few_labelled": "of `features` features that may be found only `labelled` have a label",
     "fired": "`features` features fire on the text",
     "fired_more": "`features` features fire more on the first texts than on the others",

@@ -10,7 +10,7 @@ import pyarrow.compute
 
 from featurestore.errors import BadRequest, BadStore, FeatureStoreError
 from featurestore.maintenance.findings import Finding, remedy_of
-from featurestore.search import keyword, vectors
+from featurestore.search import embedders, keyword, label_vectors, vectors
 from featurestore.snapshot import page_copies
 from featurestore.snapshot.decoder_vectors import open_vectors, target_layers
 from featurestore.sql.rules import check_expression
@@ -151,7 +151,10 @@ def _index_problem(directory: Directory, snapshot: Snapshot, part: Part) -> str:
     if count != part.rows:
         return f"has {count} rows, the log says {part.rows}"
     if part.about["embedder_id"]:
-        vectors.VectorIndex(path / "index.faiss", [numpy_files.map_array(path / "vectors.npy")])
+        matrix = label_vectors.map_vectors(path / "vectors.npy", count)
+        label_vectors.open_index(path, matrix)
+        width = embedders.find_width(part.about["embedder_id"])
+        label_vectors.check_width(path / "vectors.npy", matrix, part.about["embedder_id"], width or matrix.shape[1])
     return ""
 
 

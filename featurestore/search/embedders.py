@@ -18,6 +18,7 @@ from featurestore.errors import Unavailable
 from featurestore.progress import Stage
 
 DEFAULT = "all-MiniLM-L6-v2"
+LABELS, EXAMPLES = "the labels were", "what features fire on was"  # what an index has embedded, in messages
 VARIABLE = "FEATURESTORE_EMBEDDER"  # of the environment: the embedder that the user names
 # Up to this many texts, such as a query, are embedded by the calling thread alone: more threads wait for one another at
 # each of a hundred small products, which on a busy machine costs many times the products themselves.
@@ -69,27 +70,41 @@ def embed_query(embedder: Embedder, text: str) -> numpy.ndarray:
     return vector
 
 
-def choose(stated: str | None, named: str | None) -> str:
+def choose(stated: str | None, named: str | None, what: str = LABELS) -> str:
     """Return the setting to open for an index: of the default embedder, or what the user has named.
 
     `stated` is what the index says it was built with. It may come from anybody: an endpoint would be sent the user's
     key and queries, and a directory would be opened, so it counts only when the user names an embedder too. Raises
-    Unavailable otherwise.
+    Unavailable otherwise; `what` says what the index has embedded.
     """
-    refusal = find_refusal(stated, named)
+    refusal = find_refusal(stated, named, what)
     if refusal:
         raise Unavailable(refusal)
     return named if named and stated not in (None, DEFAULT) else stated or named or DEFAULT
 
 
-def find_refusal(stated: str | None, named: str | None) -> str | None:
+def find_refusal(stated: str | None, named: str | None, what: str = LABELS) -> str | None:
     """Return why an index cannot be searched by meaning with what the user has named, or None."""
     if stated in (None, DEFAULT) or named:
         return None
+    instead = ", or search by words (mode keyword)" if what == LABELS else ""
     return (
-        f"the labels were embedded with {stated!r:.200}, which the store names and nobody here has: name it with "
-        f"--embedder (or ${VARIABLE}) to use it, or search by words (mode keyword)"
+        f"{what} embedded with {stated!r:.200}, which the store names and nobody here has: name it with "
+        f"--embedder (or ${VARIABLE}) to use it{instead}"
     )
+
+
+def find_width(id: str) -> int | None:
+    """Return how many numbers a vector of the embedder with this id has; None where it is not the default one, or that
+    is missing here.
+    """
+    if not available(DEFAULT):
+        return None
+    try:
+        embedder = open_embedder()
+        return len(embed_query(embedder, "width")) if embedder.id == id else None
+    except Unavailable:
+        return None
 
 
 def available(setting: str) -> bool:

@@ -105,7 +105,8 @@ class TextReasons:
 
     @property
     def _by_words(self) -> bool:
-        return bool(self._words.clauses)
+        """Whether anything was searched by words: what is compared by meaning alone has none that were asked for."""
+        return bool(self._words.clauses and self._ranking.searches.keys() - set(COSINES))
 
     def of(self, match: Match, card: Card) -> Explanation:
         """What matched, such as "close in meaning (cosine 0.53, #2), has the words loops (#1)"."""

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy
 import pyarrow
 
-from featurestore.errors import BadStore, Unavailable
+from featurestore.errors import Unavailable
 from featurestore.progress import Progress
-from featurestore.search import embedders, keyword, vectors
+from featurestore.search import embedders, keyword, label_vectors, vectors
 from featurestore.search.decoder_index import Once
 from featurestore.search.embedders import Embedder
 from featurestore.search.fresh_labels import FEW, Found, FreshLabels, ReadLabels, merge
@@ -24,7 +24,6 @@ from featurestore.search.words import rarity
 from featurestore.search.words.word_query import Words
 from featurestore.snapshot.catalog import Catalog, Choice
 from featurestore.sql.engine import Engine
-from featurestore.storage import numpy_files
 from featurestore.storage.directory import Directory
 from featurestore.storage.log import Snapshot
 from featurestore.storage.log_files import Part
@@ -62,7 +61,7 @@ class LabelIndex:
         parts = snapshot.parts(TABLE, KEY)
         newer = not_covered(snapshot, parts[0]) if parts else snapshot.parts("labels")
         count = sum(part.rows for part in newer)
-        if not parts and not 0 < count <= FEW:
+        if not snapshot.keys("labels") or (not parts and not 0 < count <= FEW):
             raise Unavailable("the store's labels are not indexed yet: run `featurestore index`")
         if parts and parts[0].about.get("layout") != LAYOUT:
             raise Unavailable("the store's labels were indexed by another version: run `featurestore index`")
@@ -84,9 +83,22 @@ class LabelIndex:
             self._in_order = lambda: once(order, lambda: _sort(of_rows))
         self._indexed = len(self.numbers)
         self._fresh = FreshLabels(read(newer), catalog) if 0 < count <= FEW else None
+        if parts:
+            self.numbers = catalog.leave_out(self.numbers, self._find_gone(snapshot, parts[0], catalog))
         if self._fresh is not None:
             replaced = numpy.isin(self.numbers, self._fresh.changed)
             self.numbers = numpy.concatenate([numpy.where(replaced, -1, self.numbers), self._fresh.numbers])
+
+    def _find_gone(self, snapshot: Snapshot, index: Part, catalog: Catalog) -> list[str]:
+        """Dictionaries of which no label of the index is left, or all are searched beside it.
+
+        Where more labels are newer than can be searched beside the index, nothing tells those that took the place of
+        others from those that were merged with others.
+        """
+        commit = index.about.get("commit", 0)
+        kept = {part.key for part in snapshot.parts("labels") if self._fresh is None or part.commit <= commit}
+        names = (dictionary.dictionary for dictionary in catalog.dictionaries)
+        return [name for name in names if name in index.about["covers"] and name not in kept]
 
     @property
     def refusal(self) -> str | None:
@@ -125,6 +137,8 @@ class LabelIndex:
         new = [text for text in dict.fromkeys(texts) if text not in known]
         places = {text: at for at, text in enumerate(new)}
         computed = embedder(new) if new else numpy.zeros((0, 0), numpy.float32)
+        if new and self._files is not None:
+            self._files.check_width(embedder, computed.shape[1])
         rows = [computed[places[text]] if text in places else self._vector_of_label(known[text]) for text in texts]
         return numpy.array(rows, numpy.float32)
 
@@ -134,7 +148,11 @@ class LabelIndex:
         return vector
 
     def _embed(self, words: str) -> numpy.ndarray:
-        return embedders.embed_query(self._open_embedder(), words)
+        embedder = self._open_embedder()
+        vector = embedders.embed_query(embedder, words)
+        if self._files is not None:
+            self._files.check_width(embedder, len(vector))
+        return vector
 
     def _open_embedder(self) -> embedders.Embedder:
         if self.embedder_setting is None:
@@ -238,8 +256,7 @@ class _LabelFiles:
 
     def numbers(self, catalog: Catalog) -> numpy.ndarray:
         """Catalog numbers of the labels' features, (rows,) int64; -1 where the store no longer has the feature."""
-        rows = self.rows.table(("dictionary", "feature"))
-        return catalog.numbers(rows["dictionary"], rows["feature"].to_numpy())
+        return label_vectors.number_rows(self.rows, self._path, self._count, catalog)
 
     def places(self) -> dict[str, int]:
         """Return the row of each label's text."""
@@ -248,16 +265,16 @@ class _LabelFiles:
     @functools.cached_property
     def vectors_of_labels(self) -> numpy.ndarray:
         """The labels' vectors, (rows, d) float16, mapped. Raises BadStore where they are damaged."""
-        file = self._path / "vectors.npy"
-        try:
-            return numpy_files.map_array(file)
-        except (OSError, ValueError) as exc:
-            raise BadStore(f"{file} cannot be read; run `featurestore index --rebuild` ({exc})") from None
+        return label_vectors.map_vectors(self._path / "vectors.npy", self._count)
+
+    def check_width(self, embedder: Embedder, wanted: int) -> None:
+        """Raise BadStore where the vectors are not as wide as the embedder's."""
+        label_vectors.check_width(self._path / "vectors.npy", self.vectors_of_labels, embedder.id, wanted)
 
     @functools.cached_property
     def vectors(self) -> vectors.VectorIndex:
         """The index of the labels' vectors, opened when first used. Raises BadStore where it is damaged."""
-        return vectors.VectorIndex(self._path / "index.faiss", [self.vectors_of_labels])
+        return label_vectors.open_index(self._path, self.vectors_of_labels)
 
     @functools.cached_property
     def keywords(self) -> keyword.KeywordIndex:
@@ -292,10 +309,14 @@ def build(
 
     Texts that the old index has embedded are not embedded again, except with `rebuild`. `setting` names the embedder;
     None keeps that of the old index where the user has `named` one or it is the default. A build that was killed goes
-    on where it stopped. Raises Unavailable where the old index names another embedder and the user none.
+    on where it stopped. An index of which no label is left is removed. Raises Unavailable where the old index names
+    another embedder and the user none.
     """
     covers = _covers(snapshot)
     old = snapshot.parts(TABLE, KEY)
+    if old and not covers:
+        writer.remove(TABLE, KEY)
+        return ["label index: removed, no label is left"]
     intact = bool(old) and not rebuild and directory.is_intact(old[0])
     known = old[0].about if intact else {}
     wanted: str | None = choose_setting(directory, snapshot, setting, named, rebuild)
@@ -337,7 +358,8 @@ def build(
 def choose_setting(
     directory: Directory, snapshot: Snapshot, setting: str | None, named: str | None, rebuild: bool = False
 ) -> str | None:
-    """Return the setting of the embedder for a new label index; None where the old one is as it should be.
+    """Return the setting of the embedder for a new label index; None where the old one is as it should be, or no label
+    is left of it.
 
     Raises Unavailable where the old index names an embedder, the user none, and labels have to be embedded.
     """
@@ -346,6 +368,8 @@ def choose_setting(
     old = snapshot.parts(TABLE, KEY)
     if not old:
         return named or embedders.DEFAULT
+    if not _covers(snapshot):
+        return None
     about = old[0].about
     stated = about["embedder"]
     current = about.get("covers") == _covers(snapshot) and about.get("layout") == LAYOUT and directory.is_intact(old[0])
@@ -382,11 +406,11 @@ def _write_vectors(
 ) -> int:
     """Write the vectors of a label index and their index. Returns the number of texts that had to be embedded."""
     work = path.parent / "building"
-    label_vectors = LabelVectors(embedder, work / "embedded")
+    of_text = LabelVectors(embedder, work / "embedded")
     if reuse is not None:
-        label_vectors.take_over(*reuse)
-    new = label_vectors.embed(labels, progress)
-    matrix = label_vectors.write(path, labels)
+        of_text.take_over(*reuse)
+    new = of_text.embed(labels, progress)
+    matrix = of_text.write(path, labels)
     vectors.build(path / "index.faiss", [matrix], work=work / "vectors", texts=lambda: embedder(draw_questions(labels)))
-    label_vectors.forget()
+    of_text.forget()
     return new

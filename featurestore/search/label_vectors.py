@@ -17,6 +17,8 @@ import pyarrow.parquet
 from featurestore.errors import BadStore
 from featurestore.progress import Progress
 from featurestore.search.embedders import Embedder
+from featurestore.search.vectors import VectorIndex
+from featurestore.snapshot.catalog import Catalog
 from featurestore.storage import numpy_files
 from featurestore.tables import feature_rows
 
@@ -129,6 +131,57 @@ class LabelVectors:
             file.flush()
             os.fsync(file.fileno())
         return unfinished.rename(self._folder / f"{name}.npz")
+
+
+def number_rows(rows: feature_rows.FeatureRows, folder: Path, count: int, catalog: Catalog) -> numpy.ndarray:
+    """Return catalog numbers of the features of an index of texts, (count,) int64; -1 where the store has none.
+
+    Raises BadStore where it has another number of rows than `count`, which the log says.
+    """
+    table = rows.table(("dictionary", "feature"))
+    if table.num_rows != count:
+        raise BadStore(
+            f"{folder / 'rows.arrow'} has {table.num_rows} rows, the log says {count}; run `featurestore index "
+            "--rebuild`"
+        )
+    return catalog.numbers(table["dictionary"], table["feature"].to_numpy())
+
+
+def map_vectors(file: Path, rows: int) -> numpy.ndarray:
+    """Return the vectors of an index of texts, (rows, d) float16, mapped.
+
+    Raises BadStore where they are damaged, or not one for each row.
+    """
+    try:
+        vectors = numpy_files.map_array(file)
+    except (OSError, ValueError) as exc:
+        raise BadStore(f"{file} cannot be read; run `featurestore index --rebuild` ({exc})") from None
+    if vectors.ndim != 2 or len(vectors) != rows or vectors.dtype != numpy.float16:
+        raise BadStore(
+            f"{file} is {vectors.dtype} of shape {vectors.shape}, not a float16 vector for each of {rows} rows; "
+            "run `featurestore index --rebuild`"
+        )
+    return vectors
+
+
+def open_index(folder: Path, matrix: numpy.ndarray) -> VectorIndex:
+    """Return the index of the vectors of texts, opened. Raises BadStore where it is damaged or of other vectors."""
+    index = VectorIndex(folder / "index.faiss", [matrix])
+    if index.dim != matrix.shape[1]:
+        raise BadStore(
+            f"{folder / 'index.faiss'} is of vectors of {index.dim} numbers, not {matrix.shape[1]}; "
+            "run `featurestore index --rebuild`"
+        )
+    return index
+
+
+def check_width(file: Path, matrix: numpy.ndarray, embedder_id: str, wanted: int) -> None:
+    """Raise BadStore, naming the file of an index of texts, where its vectors are not as wide as the embedder's."""
+    if matrix.shape[1] != wanted:
+        raise BadStore(
+            f"{file} has vectors of {matrix.shape[1]} numbers, those of {embedder_id} have {wanted}; "
+            "run `featurestore index --rebuild`"
+        )
 
 
 def draw_questions(texts: pyarrow.ChunkedArray) -> list[str]:

@@ -119,6 +119,7 @@ class Searcher:
         assert query.text is not None
         words = Words.of(query.text) if query.mode != "semantic" else Words(query.text, ())
         over = query.over or self._over(query, words)
+        unlabelled: Unavailable | None = None
         try:
             labels = self._label_index() if "labels" in over else None
         except Unavailable as exc:
@@ -127,17 +128,28 @@ class Searcher:
             over = over or (("examples",) if self._has_examples and query.mode == "semantic" else ())
             if query.over or not over or not (self._has_examples or self._token_index()):
                 raise
-            labels = None
-            by_meaning = " and their meaning" if "examples" in over else ""
-            notes.add("tokens_only", f"searched the tokens that top examples fire on{by_meaning} only: {exc}")
-        examples = self._open_examples(query, notes) if "examples" in over else None
+            labels, unlabelled = None, exc
+        examples = self._example_index() if "examples" in over else None
+        refusal = examples.refusal if examples else None
+        if refusal:
+            examples = None
+        tokens = self._token_index() if set(over) & set(BY_WORDS) else None
+        if not (labels or examples or tokens):
+            raise Unavailable(refusal or "tokens are not indexed yet: run `featurestore index`")
+        if unlabelled:
+            what = _describe_unlabelled(bool(tokens), bool(examples))
+            notes.add("tokens_only", f"searched {what} only: {unlabelled}")
         if labels and (count := labels.count_labelled(choice)) < FEW_LABELLED * choice.count:
             sentence = f"{count:,} of {choice.count:,} features that may be found have a label"
             notes.add("few_labelled", sentence, labelled=count, features=choice.count)
         by_label = self._searches_of_labels(query, labels, words, choice, notes) if labels else {}
+        if refusal:
+            self._note_refusal(query, refusal, notes)
+        elif examples and examples.missing and (query.over or not labels):
+            count = len(examples.missing)
+            notes.add("examples_not_indexed", _note_missing(count, "examples"), dictionaries=count)
         by_row = {**by_label, **({"examples": _by_examples(examples, words, choice)} if examples else {})}
         searches: dict[str, Search] = {**by_row}
-        tokens = self._token_index() if set(over) & set(BY_WORDS) else None
         if tokens:
             if tokens.missing and query.over:
                 count = len(tokens.missing)
@@ -156,18 +168,12 @@ class Searcher:
         signed = any(clause.sign for clause in words.clauses)
         return ("labels", "tokens", "examples") if self._has_examples and not signed else ("labels", "tokens")
 
-    def _open_examples(self, query: Query, notes: Notes) -> ExampleIndex | None:
-        """The index of examples; None, with a note, where it cannot be used here and the query does not ask for it.
-
-        Raises Unavailable where the query asks for it.
-        """
-        examples = self._example_index()
-        if query.over and examples.refusal:
-            raise Unavailable(examples.refusal)
-        if query.over and examples.missing:
-            count = len(examples.missing)
-            notes.add("examples_not_indexed", _note_missing(count, "examples"), dictionaries=count)
-        return None if examples.refusal else examples
+    @staticmethod
+    def _note_refusal(query: Query, refusal: str, notes: Notes) -> None:
+        """Say why the index of examples is not searched. Raises Unavailable where the query asks for it."""
+        if query.over:
+            raise Unavailable(refusal)
+        notes.add("examples_not_searched", f"what features fire on was not searched by meaning: {refusal}")
 
     def _searches_of_labels(
         self, query: Query, labels: LabelIndex, words: Words, choice: Choice, notes: Notes
@@ -261,9 +267,16 @@ def _hit(id: FeatureId, match: Match, reasons: Reasons, card: Card, copies: tupl
 
 def _note_missing(count: int, what: str = "tokens") -> str:
     return (
-        f"{what} of {count} {'dictionaries are' if count > 1 else 'dictionary is'} not indexed yet: "
+        f"{what} of {count} {'dictionaries' if count > 1 else 'dictionary'} are not indexed yet: "
         "run `featurestore index`"
     )
+
+
+def _describe_unlabelled(tokens: bool, examples: bool) -> str:
+    """What is searched of a store without labels."""
+    if not tokens:
+        return "the meaning of what features fire on"
+    return "the tokens that top examples fire on" + (" and their meaning" if examples else "")
 
 
 class _ByRow:

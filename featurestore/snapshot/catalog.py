@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import numpy
@@ -174,6 +174,16 @@ class Catalog:
         numbers = self.numbers(table["dictionary"], table["feature"].to_numpy())
         mask[numbers[numbers >= 0]] = True
         return mask
+
+    def leave_out(self, numbers: numpy.ndarray, dictionaries: Iterable[str]) -> numpy.ndarray:
+        """Return the numbers with -1 for features of these dictionaries, all of the catalog; as given without any."""
+        gone = numpy.zeros(self.size, bool)
+        for dictionary in dictionaries:
+            gone[self.run(dictionary)] = True
+        if not gone.any():
+            return numbers
+        left: numpy.ndarray = numpy.where((numbers >= 0) & gone[numbers], -1, numbers)
+        return left
 
     def choice(self, query: Query) -> Choice:
         """The features that a query may return. Raises BadRequest or NotFound for names the store does not have."""

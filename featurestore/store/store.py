@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from featurestore.errors import Unavailable
+from featurestore.errors import BadRequest, Unavailable
 from featurestore.graphs import file_format, graph_store, view_edit
 from featurestore.ids import FeaturesLike
 from featurestore.lists import list_store
@@ -166,12 +166,15 @@ class Store(StoreReader):
         before, or 0.95); one of the lines has the recall that was reached on held-out queries. `embedder` is a model
         directory, a hub name or openai:MODEL@BASE_URL; None keeps the store's. `progress(description, total)` begins a
         stage and returns a function that is called with each number of steps done. Raises Unavailable when the
-        embedder's package, files or endpoint are missing.
+        embedder's package, files or endpoint are missing, BadRequest for another `over`.
         """
+        if over not in (None, "examples"):
+            raise BadRequest(f"over: {over!r:.200} is not one of: examples (labels and tokens are always indexed)")
         self._named = embedder or self._named
         view = self._current_view
         # Known before the vectors are indexed, which may take hours.
         label_index.choose_setting(self._directory, view.snapshot, embedder, self._named, rebuild)
+        example_index.open_embedder(view.snapshot, embedder, self._named, over is not None)
         lines: list[str] = []
         with self.writer("featurestore index") as writer:
             for space in sorted({d.space for d in view.catalog.dictionaries if d.space is not None}):

@@ -15,16 +15,15 @@ from typing import Any
 import numpy
 import pyarrow
 
-from featurestore.errors import BadStore, NotFound, Unavailable
+from featurestore.errors import NotFound, Unavailable
 from featurestore.progress import Progress
-from featurestore.search import embedders, keyword, vectors
+from featurestore.search import embedders, keyword, label_vectors, vectors
 from featurestore.search.decoder_index import Once
 from featurestore.search.embedders import Embedder
 from featurestore.search.examples.digest import FORM, DigestReader
 from featurestore.search.fresh_labels import Found, merge
 from featurestore.search.label_vectors import LabelVectors, draw_questions
 from featurestore.snapshot.catalog import Catalog, Choice
-from featurestore.storage import numpy_files
 from featurestore.storage.directory import Directory
 from featurestore.storage.log import Snapshot
 from featurestore.storage.log_files import Part
@@ -59,11 +58,15 @@ class ExampleIndex:
             raise NotFound(f"what features fire on was not embedded {other}: run `featurestore index --over examples`")
         self._named = named
         self._about = part.about
-        self._files = once((part.file, "files"), lambda: _ExampleFiles(directory.open_index(part)))
-        numbering = tuple((dictionary.dictionary, dictionary.d_sae) for dictionary in catalog.dictionaries)
-        self.numbers: numpy.ndarray = once((part.file, numbering), lambda: self._files.numbers(catalog))
+        self._files = once((part.file, "files"), lambda: _ExampleFiles(directory.open_index(part), part.rows))
         names = [dictionary.dictionary for dictionary in catalog.dictionaries]
+        # Rows of what was harvested anew since are no evidence of the features that there are now.
         self.missing = [name for name in names if _state(snapshot, name) != self._about["covers"].get(name, "")]
+        sizes = tuple((dictionary.dictionary, dictionary.d_sae) for dictionary in catalog.dictionaries)
+        numbering = (sizes, tuple(self.missing))
+        self.numbers: numpy.ndarray = once(
+            (part.file, numbering), lambda: catalog.leave_out(self._files.numbers(catalog), self.missing)
+        )
         self._row_of: Callable[[], numpy.ndarray] = lambda: once(
             (part.file, numbering, "rows"), lambda: _place_rows(self.numbers)
         )
@@ -71,20 +74,20 @@ class ExampleIndex:
     @property
     def refusal(self) -> str | None:
         """Why the embedder that the index names cannot be used here, or None."""
-        setting = self._about["embedder"]
-        refusal = embedders.find_refusal(setting, self._named())
-        if refusal is None and not embedders.available(embedders.choose(setting, self._named())):
-            return "searching by meaning needs pip install 'featurestore[embed]'"
-        return refusal
+        try:
+            self._open_embedder()
+        except Unavailable as exc:
+            return str(exc)
+        return None
 
     def by_meaning(self, text: str, k: int, choice: Choice) -> Found:
         """The k allowed features whose digests are nearest in meaning: row numbers and cosines, best first.
 
         Raises Unavailable where the embedder is missing here, or another one.
         """
-        index = self._files.vectors
+        vector, index = self._embed(text), self._files.vectors
         among = choice.once(index, lambda: index.filter((self.numbers >= 0) & choice.mask[self.numbers]))
-        found: Found = index.search(self._embed(text), k, among)
+        found: Found = index.search(vector, k, among)
         return found
 
     def meaning_of(self, text: str, numbers: Sequence[int]) -> Found:
@@ -103,41 +106,52 @@ class ExampleIndex:
         return text
 
     def _embed(self, text: str) -> numpy.ndarray:
-        setting = embedders.choose(self._about["embedder"], self._named())
+        embedder = self._open_embedder()
+        vector = embedders.embed_query(embedder, text)
+        self._files.check_width(embedder, len(vector))
+        return vector
+
+    def _open_embedder(self) -> Embedder:
+        setting = embedders.choose(self._about["embedder"], self._named(), embedders.EXAMPLES)
+        if not embedders.available(setting):
+            raise Unavailable("searching by meaning needs pip install 'featurestore[embed]'")
         embedder = embedders.open_embedder(setting)
         if embedder.id != self._about["embedder_id"]:
             raise Unavailable(
                 f"what features fire on was embedded with {self._about['embedder_id']}, but here {setting} is "
                 f"{embedder.id}: run `featurestore index --over examples` to embed it again"
             )
-        return embedders.embed_query(embedder, text)
+        return embedder
 
 
 class _ExampleFiles:
     """The files of an index of digests."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, rows: int):
         self._path = path
+        self._count = rows
         self.rows = feature_rows.FeatureRows(path / "rows.arrow")
 
     def numbers(self, catalog: Catalog) -> numpy.ndarray:
-        """Catalog numbers of the rows' features, (rows,) int64; -1 where the store no longer has the feature."""
-        rows = self.rows.table(("dictionary", "feature"))
-        return catalog.numbers(rows["dictionary"], rows["feature"].to_numpy())
+        """Catalog numbers of the rows' features, (rows,) int64; -1 where the store no longer has the feature.
+
+        Raises BadStore where the log says another number of rows.
+        """
+        return label_vectors.number_rows(self.rows, self._path, self._count, catalog)
 
     @functools.cached_property
     def vectors_of_rows(self) -> numpy.ndarray:
         """The vectors, (rows, d) float16, mapped. Raises BadStore where they are damaged."""
-        file = self._path / "vectors.npy"
-        try:
-            return numpy_files.map_array(file)
-        except (OSError, ValueError) as exc:
-            raise BadStore(f"{file} cannot be read; run `featurestore index --rebuild` ({exc})") from None
+        return label_vectors.map_vectors(self._path / "vectors.npy", self._count)
 
     @functools.cached_property
     def vectors(self) -> vectors.VectorIndex:
         """The index of the vectors, opened when first used. Raises BadStore where it is damaged."""
-        return vectors.VectorIndex(self._path / "index.faiss", [self.vectors_of_rows])
+        return label_vectors.open_index(self._path, self.vectors_of_rows)
+
+    def check_width(self, embedder: Embedder, wanted: int) -> None:
+        """Raise BadStore where the vectors are not as wide as the embedder's."""
+        label_vectors.check_width(self._path / "vectors.npy", self.vectors_of_rows, embedder.id, wanted)
 
 
 def _place_rows(numbers: numpy.ndarray) -> numpy.ndarray:
@@ -159,7 +173,7 @@ def _state(snapshot: Snapshot, dictionary: str) -> str:
     parts = [part for table in ("examples", "features") for part in snapshot.parts(table, dictionary)]
     if not parts:
         return ""
-    return hashlib.sha256(" ".join(sorted(part.sha256 for part in parts)).encode()).hexdigest()[:24]
+    return hashlib.sha256(" ".join(sorted(part.origin for part in parts)).encode()).hexdigest()[:24]
 
 
 def build(
@@ -178,37 +192,31 @@ def build(
 
     Returns lines that say what was done. Texts that the old index has embedded are not embedded again, except with
     `rebuild`. `setting` names the embedder; None keeps that of the old index or takes that of the labels. A build that
-    was killed goes on where it stopped. Raises Unavailable where it is wanted and the embedder is missing here, or is
-    one that the store names and the user does not.
+    was killed goes on where it stopped. An index of which nothing is left is removed. Raises as `open_embedder`.
     """
     old = snapshot.parts(TABLE, KEY)
-    if not (wanted or old):
-        return []
-    chosen = _choose_setting(snapshot, setting, named)
-    if not wanted and (isinstance(chosen, Unavailable) or not embedders.available(chosen)):
-        return []
-    if isinstance(chosen, Unavailable):
-        raise chosen
-    if not embedders.available(chosen):
-        raise Unavailable(f"embedding examples with {chosen} needs pip install 'featurestore[embed]'")
     names = [dictionary.dictionary for dictionary in catalog.dictionaries]
     covers = {name: state for name in names if (state := _state(snapshot, name))}
-    embedder = embedders.open_embedder(chosen)
+    if not covers:
+        return _remove(writer, old)
+    embedder = open_embedder(snapshot, setting, named, wanted)
+    if embedder is None:
+        return []
     about: dict[str, Any] = {
         "covers": covers,
-        "embedder": chosen,
+        "embedder": embedder.setting,
         "embedder_id": embedder.id,
         "form": FORM,
         "layout": LAYOUT,
     }
     intact = bool(old) and not rebuild and directory.is_intact(old[0])
-    if not covers or (intact and {name: old[0].about.get(name) for name in about} == about):
+    if intact and {name: old[0].about.get(name) for name in about} == about:
         return []
     older = directory.find_index(old[0]) if intact else None
     known = old[0].about if older is not None else {}
     table = _read_digests(catalog.dictionaries, snapshot, rows, _Older(older, known, covers), progress)
     if not table.num_rows:
-        return ["examples: no feature has any, nor a token that it raises; nothing was embedded"]
+        return ["examples: no feature has any, nor a token that it raises; nothing was embedded", *_remove(writer, old)]
     lines = [f"index of examples: what {table.num_rows:,} features fire on and raise (digests of form {FORM})"]
 
     def write(path: Path) -> int:
@@ -223,16 +231,43 @@ def build(
     return lines
 
 
-def _choose_setting(snapshot: Snapshot, setting: str | None, named: str | None) -> str | Unavailable:
-    """The setting of the embedder for a new index, or why there is none."""
-    if setting:
-        return setting
-    indexes = [*snapshot.parts(TABLE, KEY), *snapshot.parts("label_index")]
-    stated = next((part.about["embedder"] for part in indexes if part.about.get("embedder")), None)
+def _remove(writer: Writer, old: Sequence[Part]) -> list[str]:
+    """Remove an index of which nothing is left. Returns lines that say so."""
+    if not old:
+        return []
+    writer.remove(TABLE, KEY)
+    return ["index of examples: removed, there is nothing left that it is of"]
+
+
+def open_embedder(snapshot: Snapshot, setting: str | None, named: str | None, wanted: bool) -> Embedder | None:
+    """Return the embedder for a new index; None where there is none to make, or what it needs is missing here.
+
+    Raises Unavailable where one is `wanted` and the embedder is missing here, or is one that the store names and the
+    user does not.
+    """
+    old = snapshot.parts(TABLE, KEY)
+    if not (wanted or old):
+        return None
     try:
-        return embedders.choose(stated, named)
-    except Unavailable as exc:
-        return exc
+        chosen = setting or _choose_setting([*old, *snapshot.parts("label_index")], named)
+    except Unavailable:
+        if wanted:
+            raise
+        return None
+    if embedders.available(chosen):
+        return embedders.open_embedder(chosen)
+    if wanted:
+        raise Unavailable(f"embedding examples with {chosen} needs pip install 'featurestore[embed]'")
+    return None
+
+
+def _choose_setting(indexes: Sequence[Part], named: str | None) -> str:
+    """The setting that the first of these indexes has. Raises Unavailable where the user does not name that one."""
+    stated = next((part for part in indexes if part.about.get("embedder")), None)
+    if stated is None:
+        return embedders.choose(None, named)
+    what = embedders.EXAMPLES if stated.table == TABLE else embedders.LABELS
+    return embedders.choose(stated.about["embedder"], named, what)
 
 
 class _Older:
