@@ -16,7 +16,7 @@ import pyarrow.parquet
 
 from featurestore.errors import BadStore
 from featurestore.progress import Progress
-from featurestore.search.embedders import Embedder
+from featurestore.search.embedders import Embedder, embed_query
 from featurestore.search.vectors import VectorIndex
 from featurestore.snapshot.catalog import Catalog
 from featurestore.storage import numpy_files
@@ -55,7 +55,7 @@ class LabelVectors:
             self._add_saved(file)
 
     def take_over(self, index: Path, as_written: bool) -> None:
-        """Use the vectors of a label index; a damaged one has none.
+        """Use the vectors of a label index; a damaged one has none, nor one whose vectors are not the embedder's.
 
         One that is not `as_written` was embedded without quotation marks: vectors of texts that had some are left out.
         """
@@ -68,7 +68,8 @@ class LabelVectors:
                     labels = file.read(columns=["label"])["label"]
         except (OSError, ValueError, BadStore, pyarrow.ArrowException):
             return
-        if len(labels) == len(vectors):
+        width = len(embed_query(self._embedder, "width"))
+        if vectors.shape == (len(labels), width) and vectors.dtype == numpy.float16:
             of_text = hashes(labels)
             if not as_written:
                 of_text[pyarrow.compute.match_substring_regex(labels, QUOTED).to_numpy()] = b""

@@ -4,9 +4,11 @@ import numpy
 import pytest
 
 import featurestore
-from featurestore import BadRequest, Unavailable
+from featurestore import BadRequest, BadStore, Unavailable
 from featurestore.cli.main import main
-from featurestore.search import embedders
+from featurestore.search import embedders, vectors
+from featurestore.storage.directory import Directory
+from tests.featurestore.store.test_hostile_stores import seal_parts
 from tests.support import tiny
 
 
@@ -118,3 +120,61 @@ def test_an_embedder_that_the_user_names_is_used(foreign, how, monkeypatch, invo
 def test_a_service_has_its_own_embedder():
     with pytest.raises(BadRequest, match="where the service runs"):
         featurestore.connect("http://127.0.0.1:9", embedder="x")
+
+
+def add_label(writer, name, feature, label):
+    row = {"dictionary": name, "feature": feature, "label": label, "explainer": "human", "tool": "tests"}
+    writer.add("labels", tiny.table([row | {"created_at": tiny.WHEN}]), key=name)
+
+
+def test_labels_that_are_gone_are_not_found_and_their_index_is_removed(tmp_path):
+    store = tiny.write_tiny_store(tmp_path / "s")
+    with store.writer("tests") as writer:
+        writer.remove("labels", "tiny/0-res")
+        add_label(writer, "tiny/0-res", 5, "exception handling")
+        writer.remove("labels", "tiny/1-res")
+    for mode in ("semantic", "keyword"):
+        hits = store.search("exception handling", mode=mode, k=48, group=False)
+        assert [hit.id for hit in hits] == ["tiny/0-res/5"], "the others were of labels that are gone"
+    with store.writer("tests") as writer:
+        writer.remove("labels", "tiny/0-res")
+    with pytest.raises(Unavailable, match="labels are not indexed yet"):
+        store.search("exception handling", mode="semantic")
+    assert "label index: removed, no label is left" in store.index()
+    assert store.index() == [] and store.info().embedder is None
+
+
+def test_labels_merged_after_they_were_indexed_are_still_found(tmp_path):
+    store = tiny.write_tiny_store(tmp_path / "s")
+    before = {hit.id for hit in store.search("exception handling", mode="semantic", k=48, group=False)}
+    store.set_label("tiny/0-res/23", "exception handling by a person")
+    store.compact()
+    hits = store.search("exception handling", mode="semantic", k=48, group=False, all=True)
+    assert before | {"tiny/0-res/23"} <= {hit.id for hit in hits}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda matrix: matrix[:3], r"vectors.npy is float16 of shape \(3, 384\), not .* each of \d+ rows"),
+        (lambda matrix: matrix[:, :100], "vectors.npy has vectors of 100 numbers, those of .* have 384"),
+    ],
+)
+def test_vectors_that_do_not_fit_are_a_damaged_store(tmp_path, change, words):
+    tiny.write_tiny_store(tmp_path / "s").close()
+    directory = Directory(tmp_path / "s")
+    path = directory.local(directory.snapshot().parts("label_index")[0])
+    matrix = change(numpy.load(path / "vectors.npy"))
+    numpy.save(path / "vectors.npy", matrix)
+    (path / "index.faiss").unlink()
+    vectors.build(path / "index.faiss", [matrix])
+    seal_parts(tmp_path / "s")
+    with featurestore.connect(tmp_path / "s") as store:
+        with pytest.raises(BadStore, match=words):
+            store.search("self", mode="semantic")
+        (problem,) = store.check().problems
+        assert problem.file.startswith("label_index/") and "vectors.npy" in problem.problem
+        store.set_label("tiny/0-res/23", "a label that makes the index stale")
+        assert any(line.startswith("embedded") for line in store.index()), "vectors of another width are not taken over"
+        assert not store.check().problems
+        assert store.search("exception handling", mode="semantic", k=1)[0].feature % 8 == 0

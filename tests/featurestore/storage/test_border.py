@@ -132,6 +132,7 @@ ABOUT = [
     ("decoder_vectors", {"targets": [-1]}),
     ("decoder_vectors", {"targets": 7}),
     ("token_index", {}),
+    ("features", {"origin": "../x"}),
     ("token_index", {"covers": 5}),
     ("label_rows", {}),
     ("label_rows", {"commit": 1, "rows": -1}),

@@ -41,17 +41,25 @@ def write(path, names=("evidence/0-res",), labels=None):
     return store
 
 
-def add_dictionary(writer, name, peak=5.0):
-    """Add a dictionary whose features fire `peak` at most."""
+def add_dictionary(writer, name, peak=5.0, moved=0, evidence=True):
+    """Add a dictionary whose features fire `peak` at most.
+
+    Each fires on what the feature `moved` places before it fires on in other dictionaries; none on anything without
+    `evidence`.
+    """
     model, _, source = name.partition("/")
     row = tiny.dictionary_row(source, 0) | {"dictionary": name, "model": model, "d_sae": D_SAE}
     row |= {"tokenizer": TOKENIZER, "corpus": CORPUS}
     writer.add("dictionaries", tiny.table([row]), key=name)
-    features = [{"dictionary": name, "feature": n, "density": 0.01, "max_activation": peak} for n in range(D_SAE)]
-    for feature, tokens in RAISED.items():
-        features[feature]["top_logits"] = [{"token": token, "value": 2.0} for token in tokens]
+    row = {"dictionary": name, "density": 0.01, "max_activation": peak, "top_logits": None}
+    features = [row | {"feature": number} for number in range(D_SAE)]
+    for feature, tokens in RAISED.items() if evidence else ():
+        raised = [{"token": token, "value": 2.0} for token in tokens]
+        features[(feature + moved) % D_SAE]["top_logits"] = raised
     writer.add("features", tiny.table(features), key=name)
-    writer.add("examples", tiny.table(list(list_examples(name, peak))), key=name)
+    if evidence:
+        rows = [row | {"feature": (row["feature"] + moved) % D_SAE} for row in list_examples(name, peak)]
+        writer.add("examples", tiny.table(sorted(rows, key=lambda row: row["feature"])), key=name)
     writer.add_vectors(name, numpy.eye(D_SAE, tiny.D_OUT, dtype=numpy.float32))
 
 
