@@ -16,8 +16,8 @@ import pyarrow.parquet
 
 from featurestore.errors import BadStore
 from featurestore.progress import Progress
+from featurestore.search import vectors
 from featurestore.search.embedders import Embedder, embed_query
-from featurestore.search.vectors import VectorIndex
 from featurestore.snapshot.catalog import Catalog
 from featurestore.storage import numpy_files
 from featurestore.tables import feature_rows
@@ -55,7 +55,7 @@ class LabelVectors:
             self._add_saved(file)
 
     def take_over(self, index: Path, as_written: bool) -> None:
-        """Use the vectors of a label index; a damaged one has none, nor one whose vectors are not the embedder's.
+        """Use the vectors of a label index; a damaged one has none, nor has one whose vectors are not the embedder's.
 
         One that is not `as_written` was embedded without quotation marks: vectors of texts that had some are left out.
         """
@@ -165,9 +165,9 @@ def map_vectors(file: Path, rows: int) -> numpy.ndarray:
     return vectors
 
 
-def open_index(folder: Path, matrix: numpy.ndarray) -> VectorIndex:
+def open_index(folder: Path, matrix: numpy.ndarray) -> vectors.VectorIndex:
     """Return the index of the vectors of texts, opened. Raises BadStore where it is damaged or of other vectors."""
-    index = VectorIndex(folder / "index.faiss", [matrix])
+    index = vectors.VectorIndex(folder / "index.faiss", [matrix])
     if index.dim != matrix.shape[1]:
         raise BadStore(
             f"{folder / 'index.faiss'} is of vectors of {index.dim} numbers, not {matrix.shape[1]}; "

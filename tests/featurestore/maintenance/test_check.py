@@ -25,7 +25,7 @@ def whole(tmp_path_factory):
     store = tiny.write_tiny_store(folder)
     writer_jobs.scatter_labels(store, parts=2)
     store.compact()
-    store.index(map=True)
+    store.index(map=True, over="examples")
     directory = Directory(folder)
     directory.log.write_checkpoint(directory.snapshot())
     writer_jobs.scatter_labels(store, parts=1)
