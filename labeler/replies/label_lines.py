@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 
@@ -27,7 +28,7 @@ _ANSWER_NAMES = "answer|output|response|result|réponse|respuesta|antwort|rispos
 _NAMED_LINE = re.compile(
     r"^[^\w\"'“”‘’`<({\[«「『]*+(?:\d+[.)][\s*_]*+)?_*+(?:(?:final|short|best|my|the|your|feature|suggested|proposed|new|revised)\s)*"
     rf"(?P<name>{_LABEL_NAMES}|{_ANSWER_NAMES}|final|explanation|description)[\s*_`\"]*"
-    r"(?P<separator>:|：|=(?!=)|\s*(?:→|⇒|->)|\s[-–—]\s)(?:[*_]{1,3}(?=\s))?\s*(?:[*_]{1,3}(?!.*[*_]\s*$))?(?P<value>.*)$",
+    r"(?P<separator>:|：|=(?!=)|→|⇒|->|\s[-–—]\s)(?:[*_]{1,3}(?=\s))?\s*(?:[*_]{1,3}(?!.*[*_]\s*$))?(?P<value>.*)$",
     re.IGNORECASE,
 )
 _LABEL, _ANSWER, _FINAL, _EXPLANATION = (
@@ -63,11 +64,17 @@ _ELEMENT = re.compile(
     r"<(b|i|u|em|strong|p|code|span|div|mark|pre|h[1-6])(?:\s[^<>]*)?>\s*([^<>]+?)\s*</\1\s*>", re.IGNORECASE
 )
 _EMPHASIS_TAG = re.compile(r"</?(?:b|i|u|em|strong)>", re.IGNORECASE)
-_BLOCK_MARK = re.compile(r"[>|][-+]?")  # of YAML: the value is on the next line
+_BLOCK_MARK = re.compile(r"[>|][-+]?")  # of YAML: the value is on the next lines, which are indented
 _PARAMETER = re.compile(
-    r"<parameter(?:\s+name)?\s*=\s*[\"']?label[\"']?\s*>(.*?)</parameter\s*>", re.DOTALL | re.IGNORECASE
+    r"<parameter(?:\s+name)?\s*=\s*[\"']?label[\"']?\s*>(.*?)(?:(?P<end></parameter\s*>)|\Z)", re.DOTALL | re.IGNORECASE
 )
 _ATTRIBUTE = re.compile(r"<label\s+(?:value|text|name)\s*=\s*([\"'])([^\"'<>]+)\1\s*/?>(?:</label>)?", re.IGNORECASE)
+# What a table has beside a label
+_COLUMN = re.compile(
+    r"(?:short |my |the |brief )?(?:explanations?|descriptions?|scores?|confidence(?: score| level)?|reason(?:ing|s)?|rationale|"
+    r"values?|notes?|evidence|examples?|justification|certainty|rating|probability|comments?|details?|features?|answer)",
+    re.IGNORECASE,
+)
 _FORM = re.compile(r"[<\[{(]+\s*(?:[\w'’.,-]+\s+){0,6}[\w'’.,-]+\s*[>\]})]+")
 _SIGNS = frozenset(["", "_", "<", ">", "[", "]", "[]", "<>", ".", "<<", ">>", "__", "..", "[[", "]]"])
 EMPTY_STRINGS = frozenset(["''", '""', "``", "“”", "‘’", "«»", "「」"])
@@ -105,10 +112,11 @@ def unwrap(text: str) -> str:
     attribute = _ATTRIBUTE.fullmatch(text)
     text = attribute[2] if attribute else text
     for pattern, group in ((_RESPONSE, 1), (_SOLUTION, 1), (_TAGGED, 2), (_TAGGED, 2), (_PARAMETER, 1)):
-        matches = list(pattern.finditer(text))
+        # A search for an end that is not there would begin anew at each parameter.
+        matches = [match for match in pattern.finditer(text) if pattern is not _PARAMETER or match["end"]]
         if matches and matches[-1][group].strip():
             text = matches[-1][group].strip()
-    boxed = _BOXED.search(text)
+    boxed = _BOXED.search(text) if text.rstrip().rstrip("$").endswith("}") else None
     text = boxed[1].strip() if boxed else text
     fenced = [match[1].strip() for match in _FENCE.finditer(text)]
     return next((body for body in reversed(fenced) if body), _FENCE.sub("", text)) if fenced else text
@@ -172,10 +180,21 @@ def _find_named(text: str, names: re.Pattern[str]) -> list[str]:
         match = _NAMED_LINE.match(_strip_emphasis(_EMPHASIS_TAG.sub("", line).strip()))
         if match and names.fullmatch(match["name"]) and _may_follow(match, names):
             value = match["value"].strip().removesuffix("<br>")
-            value = "" if _BLOCK_MARK.fullmatch(value) else value
+            if _BLOCK_MARK.fullmatch(value):
+                value = _join_block(line, lines[number + 1 :]) or value
             value = value or (lines[number + 1].strip() if number + 1 < len(lines) else "")
             values += [value] if value else []
     return values
+
+
+def _join_block(line: str, below: Sequence[str]) -> str:
+    """Return the lines below a line that are indented by more than it is, as one line; "" where the next one is not."""
+    block = itertools.takewhile(lambda other: _count_indent(other) > _count_indent(line), below)
+    return " ".join(other.strip() for other in block)
+
+
+def _count_indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def _may_follow(match: re.Match[str], names: re.Pattern[str]) -> bool:
@@ -188,9 +207,17 @@ def _find_in_table(lines: Sequence[str]) -> list[str]:
     """What a table of Markdown has in its column, or in its row, that is called label."""
     rows = [[cell.strip(" *_`") for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     rows = [row for row in rows if any(cell.strip("-: ") for cell in row)]
-    values = [row[1] for row in rows if len(row) == 2 and _LABEL.fullmatch(row[0])]
+    heads = len(lines) > 1 and _is_column_head(rows)
+    values = [row[1] for row in rows[heads:] if len(row) == 2 and _LABEL.fullmatch(row[0])]
     columns = [number for number, name in enumerate(rows[0]) if _LABEL.fullmatch(name)] if rows else []
     return values or [row[columns[0]] for row in rows[1:] if columns and len(row) == len(rows[0])]
+
+
+def _is_column_head(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first of a table's rows names its columns: `| Label | Score |`, but not `| Label | names |`."""
+    if not rows or len(rows[0]) != 2:
+        return False
+    return bool(_COLUMN.fullmatch(rows[0][1])) or any(not _COLUMN.fullmatch(row[0]) for row in rows[1:])
 
 
 def find_answers(text: str) -> list[str]:

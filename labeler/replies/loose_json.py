@@ -23,8 +23,8 @@ _CONSTANTS = {
     "no": False,
 }
 # Blanks, also as escapes that a model or a server left between members, and comments
-_SPACE = re.compile(r"(?:\s|\\[nrt](?=[\s\\{}\"'\[\],])|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.])")
+_SPACE = re.compile(r"(?:\s|\\[nrt](?=[\s\\{}\"'\[\],])|//[^\n]*|/\*.{0,2000}?\*/)*", re.DOTALL)
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?(?![\w.])")
 _WORD = re.compile(r"-?[A-Za-z_]\w*")
 _LETTERS = re.compile("[A-Za-z]+")
 _LOW_HALF = re.compile(r"\\u([dD][c-fC-F][0-9a-fA-F]{2})")
@@ -83,7 +83,7 @@ _END = re.compile(r"[\s`]*\Z")
 _AROUND_KEYS = " \t\n\"'*`:_"
 _STRING_PREFIX = re.compile(r"[urfbURFB]{1,2}(?=[\"'])")
 # Between two strings that are one: a plus sign, or a line break.
-_JOINED = re.compile(r"\s*(?:\+|\n)\s*(?=[\"'])")
+_JOINED = re.compile(r"(?:\s*\+|[^\S\n]*\n)\s*(?=[\"'])")
 # A string with bare quotes in it that runs into another object or key was never closed.
 _RUNAWAY = re.compile(r"""\{\s*["'“]|["'”]\s*:\s*["'\[{\d]""")
 

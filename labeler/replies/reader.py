@@ -29,6 +29,7 @@ MAX_QUOTED_REPLY = 2000  # characters of an unreadable reply that the second que
 RAISES = 2  # how often one question gets more tokens
 CUT, EMPTY, NO_LABEL, DIFFERING = "reply was cut off", "empty reply", "JSON without a label", "answers that differ"
 _BEGUN_OBJECT = re.compile(r"""\A\{\s*(?:["'“]|\w+\s*:|\Z)|\{\s*["'“]?label["'”]?\s*:""", re.IGNORECASE)
+_ESCAPED_JSON = re.compile(r"[{\[]\s*&quot;")  # as a page has it
 
 Ask = Callable[..., Answer]  # Asker.ask, or a stand-in for it
 Parsed = TypeVar("Parsed")
@@ -126,7 +127,7 @@ def read_text(answer: Answer) -> str:
     if answer.finish == "content_filter":
         raise UnreadableReply("refusal")
     text = strip_thinking(answer.text)
-    if '"' not in text and "&quot;" in text:
+    if '"' not in text and _ESCAPED_JSON.search(text):
         text = html.unescape(text)
     if not text or (answer.finish == "length" and THOUGHT_HEADING.match(text)):
         raise UnreadableReply(CUT if answer.finish == "length" else EMPTY)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
+from collections.abc import Sequence
 
 from labeler.replies.loose_json import find_objects
 
@@ -64,11 +66,18 @@ _SPECIAL_AT_START = re.compile(
     r"|that|which|by|turns?|roles?|marks?|messages?|replies|names?)\b))|\s*model\s*\n|\[INST\].*?\[/INST\])\s*",
     re.IGNORECASE | re.DOTALL,
 )
-_SPECIAL_AT_END = re.compile(
-    r"(?<=\S)(?:<\|(?:im_end|eot_id|eom_id|end|return|endoftext|end_of_text|end_of_turn|eot|EOT|END_RESPONSE|"
-    r"END_OF_TURN_TOKEN|end_of_solution|end_of_box|assistant_end|user|im_start)\|>|<end_of_turn>|<eos>|</s>|\[/INST\]"
-    r"|<｜end▁of▁sentence｜>|<turn\|>|\s*<\|im_start\|>(?:user|system)?)+\s*\Z"
+_END_MARKS = (
+    *(
+        f"<|{name}|>"
+        for name in (
+            "im_end eot_id eom_id end return endoftext end_of_text end_of_turn eot EOT END_RESPONSE END_OF_TURN_TOKEN "
+            "end_of_solution end_of_box assistant_end user"
+        ).split()
+    ),
+    *("<end_of_turn>", "<eos>", "</s>", "[/INST]", "<｜end▁of▁sentence｜>", "<turn|>"),
 )
+# Of a turn that the model began after its own
+_NEXT_TURN = tuple(f"<|im_start|>{role}" for role in ("", "user", "system", "assistant"))
 
 
 def strip_thinking(text: str) -> str:
@@ -80,8 +89,7 @@ def strip_thinking(text: str) -> str:
     text = _SECTION_AT_START.sub("", text).strip()
     marks = list(_MARK.finditer(text))
     if marks:
-        spans = [(found.start, found.end) for found in find_objects(text, repair=False)]
-        marks = [mark for mark in marks if not any(start < mark.start() < end for start, end in spans)]
+        marks = _keep_outside_objects(marks, text)
     kept, at, opened, thinking = "", 0, 0, False
     for mark in marks:
         if mark.lastgroup == "open":
@@ -98,16 +106,51 @@ def strip_thinking(text: str) -> str:
         return ""
     # A beginning in the middle of a reply that never ends is a word of the reply.
     text = kept + text[opened:]
-    text = _SPECIAL_AT_START.sub("", _SPECIAL_AT_END.sub("", text)).strip()
+    text = _SPECIAL_AT_START.sub("", _strip_end_marks(text)).strip()
     return "" if _BARE_ANALYSIS.match(text) else text
+
+
+def _strip_end_marks(text: str) -> str:
+    """Return the text without the run of marks at its end; a mark after a blank is a word of the text."""
+    end = kept = len(text.rstrip())
+    while True:
+        mark = _find_end_mark(text, end)
+        begin = before = end - len(mark)
+        while before and text[before - 1].isspace():
+            before -= 1
+        if not mark or not before:
+            return text[:kept]
+        gap, starts, follows = text[before:begin], mark in _NEXT_TURN, bool(_find_end_mark(text, before))
+        if gap and not ("\n" in gap and (starts or follows)):
+            return text[:kept]
+        end = before
+        # The beginning of a turn that stands behind another mark goes with it, or stays with it.
+        if not starts or gap or (not follows and (text[end - 1].isalnum() or text[end - 1] in "}\".")):
+            kept = end
+
+
+def _find_end_mark(text: str, end: int) -> str:
+    """Return the mark that ends at `end`; "" where none does."""
+    return next((mark for mark in (*_END_MARKS, *_NEXT_TURN) if text.endswith(mark, 0, end)), "")
+
+
+def _keep_outside_objects(marks: Sequence[re.Match[str]], text: str) -> list[re.Match[str]]:
+    """Return the marks that do not begin within an object of JSON."""
+    objects = find_objects(text, repair=False)
+    starts = [found.start for found in objects]
+    places = [bisect_left(starts, mark.start()) for mark in marks]
+    return [
+        mark
+        for mark, place in zip(marks, places, strict=True)
+        if not place or mark.start() >= objects[place - 1].end
+    ]
 
 
 def _strip_channels(text: str) -> str:
     """Return the last final channel of a reply in channels, or its last call of a tool; else nothing."""
     headers = list(_CHANNEL.finditer(text))
     if headers:
-        spans = [(found.start, found.end) for found in find_objects(text, repair=False)]
-        headers = [head for head in headers if not any(start < head.start() < end for start, end in spans)]
+        headers = _keep_outside_objects(headers, text)
     if headers:
         calls = [head for head in headers if _CALL.match(text, head.end("name"))]
         finals = [head for head in headers if head["name"] == "final"] or calls
