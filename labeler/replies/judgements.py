@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from labeler.llm.completions import Answer, UnreadableReply
@@ -25,19 +26,34 @@ _WORDS = {
 _NUMBER_OF = {word: number for number, words in _WORDS.items() for word in words.split()}
 # "Text 2: yes", "2) no", "| 2 | 0 |"
 _NUMBERED = re.compile(
-    r"\W*(?:text|number|no\.?)?\W{0,3}(\d{1,4})[*_`\s]*[:.)|–-][\s*_`|]*(?=\S)([^\s|]+?)[\s*_`|.]*", re.IGNORECASE
+    r"\W*(?:text|number|no\.?)?\W{0,3}(\d{1,4})[*_`\s]*+(?:[:)|–-]|\.(?!\d))[\s*_`|]*+([^\s|]++)[\s*_`|.]*+",
+    re.IGNORECASE,
 )
 _TABLE_HEAD = re.compile(r"\|[^\d]*\|?")
 _HEADING = re.compile(r"\W*\w+\W*:[\s*_]*")
 _INDEX_NAMES = frozenset({"text", "id", "index", "number", "n", "i", "no", "text_id", "text_number"})
-_NAMED_CHOICE = re.compile(
-    r"^\W*(?:the |final )*(?:intruder|answer|choice|odd one out)\W*[:=]\W*(?:text )?\W*(\d{1,9})\W*$",
-    re.IGNORECASE | re.MULTILINE,
-)
 _ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth"
 _CARDINALS = "one two three four five six seven eight nine ten"
 _CHOICES = {word: n for words in (_ORDINALS, _CARDINALS) for n, word in enumerate(words.split(), 1)}
+_KIND = "(?:text|snippet|passage|excerpt|example|option)"
+_ROLE = "(?:intruder|answer|choice|odd one out|odd text out|odd one)"
+_TEXT = (
+    rf"(?:(?:(?:the )?{_KIND} )?(?:number |no )?(?P<number>\d{{1,9}})|(?:(?:the )?{_KIND} )?(?:number )?(?P<cardinal>{_CARDINALS.replace(' ', '|')})"
+    rf"|(?:the )?(?P<ordinal>{_ORDINALS.replace(' ', '|')})(?: (?:one|{_KIND}))?)"
+)
+# What a reply says as a whole, and what one of its lines says, with blanks for all else than words and colons
+_WHOLE_CHOICE = re.compile(
+    rf"(?:(?:my |the |final )*{_ROLE}(?: is| would be)?[ :]*|(?:it is|it s|i (?:would |d )?(?:choose|pick|say)) )?{_TEXT}"
+    rf"(?: is (?:the )?(?:{_ROLE}|different(?: one)?))?"
+)
+_NAMED_CHOICE = re.compile(rf"(?:my |the |final )*{_ROLE} ?:[ :]*(?P<text>{_TEXT}[ :]*)?")
+_DENIAL = re.compile(r"\b(?:not?|none|neither|nor|never|cannot|unable|nothing)\b|n['’]t\b", re.IGNORECASE)
+# What stands right before the number of a text in a sentence, and what follows a number that begins one
+_BEFORE_NUMBER = re.compile(rf"\b(?:{_KIND}|{_ROLE}|number|no)(?: is)?[ :]*", re.IGNORECASE)
+_AFTER_NUMBER = re.compile(r"[\s*_`\]\"')]*(?:[.,:;(\n–—-]|(?:is|because|since|as|has)\b|\Z)", re.IGNORECASE)
 MAX_PLAIN = 20_000  # characters of a reply without JSON that is read
+MAX_LONG = 100_000  # of one that may name a text at its end, after its reasons
+MAX_NUMBER = 1e15  # a larger one is no answer, and may be none that a float can hold
 
 
 def parse_numbers(answer: Answer, name: str, count: int) -> list[float]:
@@ -77,10 +93,10 @@ def _read_plain(text: str) -> list[Number]:
     numbered = [_NUMBERED.fullmatch(line) for line in lines if not _TABLE_HEAD.fullmatch(line)]
     matches = [match for match in numbered if match]
     if matches and len(matches) == len(numbered) and _count_up([match[1] for match in matches]):
-        numbers = [_read_number(match[2]) for match in matches]
+        numbers = [_read_number(match[2].rstrip("*_`.")) for match in matches]
     else:
         bare = _HEADING.sub("", text, count=1) if _HEADING.match(text) else text
-        words = re.sub(r"(?m)^\s*[-*•]\s+", "", bare).replace(",", " ").replace(";", " ").split()
+        words = re.sub(r"(?m)^[^\S\n]*[-*•]\s+", "", bare).replace(",", " ").replace(";", " ").split()
         numbers = [_read_number(word) for word in words]
     return numbers if None not in numbers else []
 
@@ -122,7 +138,9 @@ def _read_number(value: Any) -> Number:
     if isinstance(value, str):
         word = value.strip().rstrip(".!。").lower()
         return _NUMBER_OF.get(word, float(word) if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", word) else None)
-    return value if isinstance(value, int | float) else None
+    # JSON may hold whole numbers that are larger than any float.
+    huge = isinstance(value, int) and abs(value) > MAX_NUMBER
+    return value if isinstance(value, int | float) and not huge else None
 
 
 def parse_choice(answer: Answer, name: str, count: int) -> int:
@@ -142,15 +160,45 @@ def parse_choice(answer: Answer, name: str, count: int) -> int:
 
 
 def _find_plain_choices(text: str) -> list[Any]:
-    """What a reply without JSON names: the only number, what stands after "Intruder:", or the only word for one."""
-    bare = re.fullmatch(r"\D*(\d{1,9})\D*", text)
-    if bare:
-        return [bare[1]]
-    named = _NAMED_CHOICE.findall(text)
-    if named or re.search(r"\d", text):
-        return named
-    words = [_CHOICES[word] for word in re.findall("[a-z]+", text[:MAX_PLAIN].lower()) if word in _CHOICES]
-    return words if len(set(words)) == 1 else []
+    """What a reply without JSON names: what it is as a whole, what stands after "Intruder:", or its only number."""
+    if len(text) > MAX_LONG:
+        return []
+    lines = [line for line in map(_keep_words, text.splitlines()) if line]
+    whole = _WHOLE_CHOICE.fullmatch(" ".join(lines)) if len(lines) <= 2 else None
+    if whole:
+        return [_choose(whole)]
+    numbers = re.fullmatch(r"(\D*)(\d{1,9})(\D*)", text)
+    if numbers and _names_text(numbers[1], numbers[3]):
+        return [numbers[2]]
+    choices = []
+    for line, below in zip_longest(lines, lines[1:], fillvalue=""):
+        match = _NAMED_CHOICE.fullmatch(line)
+        if match and not match["text"]:
+            match = re.fullmatch(_TEXT, below)
+        choices += [_choose(match)] if match else []
+    return choices
+
+
+def _keep_words(line: str) -> str:
+    """Return a line in small letters without signs; an equals sign is a colon."""
+    words = re.sub(r"[^\w.:'’-]+|(?<!\d)[.'’-]+|[.'’-]+(?!\d)", " ", line.lower().replace("=", ":").replace("_", " "))
+    return " ".join(words.split())
+
+
+def _choose(match: re.Match[str]) -> int:
+    word = match["cardinal"] or match["ordinal"]
+    return _CHOICES[word] if word else int(match["number"])
+
+
+def _names_text(before: str, after: str) -> bool:
+    """Whether a number between two parts of a sentence is the one of a text that the sentence names."""
+    if _DENIAL.search(before) or re.match(r"\W*(?:is|does|isn['’]t|doesn['’]t)\b(?:\s+not\b|(?<=t))", after):
+        return False
+    bare = " ".join(map(_keep_words, before.splitlines())).strip()
+    if not bare:
+        return bool(_AFTER_NUMBER.match(after))
+    ends = list(_BEFORE_NUMBER.finditer(bare))
+    return bool(ends) and ends[-1].end() == len(bare)
 
 
 def _read_choice(value: Any) -> int | None:
@@ -160,6 +208,9 @@ def _read_choice(value: Any) -> int | None:
         match = re.fullmatch(r"\s*(?:text|number|no\.?|#)?\s*#?(\d{1,9})\.?\s*", value, re.IGNORECASE)
         return int(match[1]) if match else _CHOICES.get(value.strip().lower())
     whole = (
-        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value == int(value)
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and abs(value) < MAX_NUMBER
+        and value == int(value)
     )
     return int(value) if whole else None

@@ -76,10 +76,9 @@ _LATEX = frozenset(
         "therefore",
     ]
 )
-_AFTER_VALUE = re.compile(r"""\s*(?:[}\]]|,\s*(?:["'“‘„]?[\w -]+["'”’“]?\s*:|[}\]]|\Z))""")
+_AFTER_VALUE = re.compile(r"""\s*(?:[}\]]|,\s*+(?:["'“‘„]?+[\w -]++["'”’“]?+\s*:|[}\]]|\Z))""")
 _AFTER_ITEM = re.compile(r"\s*[,\]]")
 _AFTER_KEY = re.compile(r"\s*[:：]")
-_END = re.compile(r"[\s`]*\Z")
 _AROUND_KEYS = " \t\n\"'*`:_"
 _STRING_PREFIX = re.compile(r"[urfbURFB]{1,2}(?=[\"'])")
 # Between two strings that are one: a plus sign, or a line break.
@@ -104,9 +103,10 @@ def find_objects(text: str, *, repair: bool = True, ended: bool = True) -> list[
     """
     found: list[FoundObject] = []
     at, steps = text.find("{"), MAX_STEPS
+    last = _find_last(text) if ended and repair else None
     while at >= 0 and steps > 0:
         for guess in (False, True) if repair else (False,):
-            parser = _Parser(text, guess, ended and repair, steps)
+            parser = _Parser(text, guess, last, steps)
             try:
                 value, end = parser.parse_object(at, 0)
             except _TooDeep as exc:
@@ -123,9 +123,17 @@ def find_objects(text: str, *, repair: bool = True, ended: bool = True) -> list[
     return found
 
 
+def _find_last(text: str) -> int:
+    """Where the blanks and backticks at the end of a text begin."""
+    at = len(text)
+    while at and (text[at - 1] == "`" or text[at - 1].isspace()):
+        at -= 1
+    return at
+
+
 def parse_value(text: str) -> tuple[bool, Any]:
     """Return whether the whole text is one JSON value that is no object, and the value."""
-    parser = _Parser(text, False, False)
+    parser = _Parser(text, False, None)
     try:
         value, end = parser.parse_value(0, 0, _AFTER_ITEM)
     except _BrokenJson:
@@ -159,10 +167,13 @@ class _TooDeep(_BrokenJson):
 
 
 class _Parser:
-    """Reads one value of a text. `guess`: a quote ends a string only where the value may end."""
+    """Reads one value of a text. `guess`: a quote ends a string only where the value may end.
 
-    def __init__(self, text: str, guess: bool, ended: bool, steps: int = MAX_STEPS):
-        self.text, self.guess, self.ended, self.steps = text, guess, ended, steps
+    From `last` on only blanks and backticks follow, where the text ended by itself; None where it did not.
+    """
+
+    def __init__(self, text: str, guess: bool, last: int | None, steps: int = MAX_STEPS):
+        self.text, self.guess, self.last, self.steps = text, guess, last, steps
 
     def parse_object(self, at: int, depth: int) -> tuple[dict[str, Any], int]:
         """Return the object that begins at `at`, and where it ends."""
@@ -269,14 +280,17 @@ class _Parser:
         """Whether a quote before `at` ends a string."""
         if not self.guess or after.match(self.text, at):
             return True
-        return self.ended and bool(_END.match(self.text, at))
+        return self.last is not None and at >= self.last
 
     def _skip(self, at: int) -> int:
         match = _SPACE.match(self.text, at)
-        return match.end() if match else at
+        if not match or self.steps < 0:
+            return at
+        self.steps -= match.end() - at
+        return match.end()
 
     def _at_end(self, at: int, bracket: str) -> bool:
-        return self.text[at : at + 1] == bracket or (self.ended and bool(_END.match(self.text, at)))
+        return self.text[at : at + 1] == bracket or (self.last is not None and at >= self.last)
 
 
 def _parse_escape(text: str, at: int) -> tuple[str, int]:

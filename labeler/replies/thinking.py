@@ -125,7 +125,7 @@ def _strip_end_marks(text: str) -> str:
             return text[:kept]
         end = before
         # The beginning of a turn that stands behind another mark goes with it, or stays with it.
-        if not starts or gap or (not follows and (text[end - 1].isalnum() or text[end - 1] in "}\".")):
+        if not starts or gap or (not follows and (text[end - 1].isalnum() or text[end - 1] in '}".')):
             kept = end
 
 
@@ -140,9 +140,7 @@ def _keep_outside_objects(marks: Sequence[re.Match[str]], text: str) -> list[re.
     starts = [found.start for found in objects]
     places = [bisect_left(starts, mark.start()) for mark in marks]
     return [
-        mark
-        for mark, place in zip(marks, places, strict=True)
-        if not place or mark.start() >= objects[place - 1].end
+        mark for mark, place in zip(marks, places, strict=True) if not place or mark.start() >= objects[place - 1].end
     ]
 
 
