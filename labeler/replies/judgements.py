@@ -38,12 +38,14 @@ _CHOICES = {word: n for words in (_ORDINALS, _CARDINALS) for n, word in enumerat
 _KIND = "(?:text|snippet|passage|excerpt|example|option)"
 _ROLE = "(?:intruder|answer|choice|odd one out|odd text out|odd one)"
 _TEXT = (
-    rf"(?:(?:(?:the )?{_KIND} )?(?:number |no )?(?P<number>\d{{1,9}})|(?:(?:the )?{_KIND} )?(?:number )?(?P<cardinal>{_CARDINALS.replace(' ', '|')})"
+    rf"(?:(?:(?:the )?{_KIND} )?(?:number |no )?(?P<number>\d{{1,9}})|(?:(?:the )?{_KIND} )?(?:number )?"
+    rf"(?P<cardinal>{_CARDINALS.replace(' ', '|')})"
     rf"|(?:the )?(?P<ordinal>{_ORDINALS.replace(' ', '|')})(?: (?:one|{_KIND}))?)"
 )
 # What a reply says as a whole, and what one of its lines says, with blanks for all else than words and colons
 _WHOLE_CHOICE = re.compile(
-    rf"(?:(?:my |the |final )*{_ROLE}(?: is| would be)?[ :]*|(?:it is|it s|i (?:would |d )?(?:choose|pick|say)) )?{_TEXT}"
+    rf"(?:(?:my |the |final )*{_ROLE}(?: is| would be)?[ :]*"
+    rf"|(?:it is|it s|i (?:would |d )?(?:choose|pick|say)) )?{_TEXT}"
     rf"(?: is (?:the )?(?:{_ROLE}|different(?: one)?))?"
 )
 _NAMED_CHOICE = re.compile(rf"(?:my |the |final )*{_ROLE} ?:[ :]*(?P<text>{_TEXT}[ :]*)?")

@@ -71,8 +71,9 @@ _PARAMETER = re.compile(
 _ATTRIBUTE = re.compile(r"<label\s+(?:value|text|name)\s*=\s*([\"'])([^\"'<>]+)\1\s*/?>(?:</label>)?", re.IGNORECASE)
 # What a table has beside a label
 _COLUMN = re.compile(
-    r"(?:short |my |the |brief )?(?:explanations?|descriptions?|scores?|confidence(?: score| level)?|reason(?:ing|s)?|rationale|"
-    r"values?|notes?|evidence|examples?|justification|certainty|rating|probability|comments?|details?|features?|answer)",
+    r"(?:short |my |the |brief )?(?:explanations?|descriptions?|scores?|confidence(?: score| level)?|reason(?:ing|s)?|"
+    r"rationale|values?|notes?|evidence|examples?|justification|certainty|rating|probability|comments?|details?|"
+    r"features?|answer)",
     re.IGNORECASE,
 )
 _FORM = re.compile(r"[<\[{(]+\s*(?:[\w'’.,-]+\s+){0,6}[\w'’.,-]+\s*[>\]})]+")

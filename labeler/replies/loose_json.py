@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 MAX_DEPTH = 40  # of values in values
 MAX_STEPS = 500_000  # characters of strings and values that are read in one text, some of them many times
+MAX_COMMENT = 2000  # characters of a comment
 _QUOTES = {'"': '"', "'": "'", "“": '”"“', "‘": "’'", "„": '“”"', "«": "»", "`": "`"}
 _CONSTANTS = {
     "true": True,
@@ -23,7 +24,7 @@ _CONSTANTS = {
     "no": False,
 }
 # Blanks, also as escapes that a model or a server left between members, and comments
-_SPACE = re.compile(r"(?:\s|\\[nrt](?=[\s\\{}\"'\[\],])|//[^\n]*|/\*.{0,2000}?\*/)*", re.DOTALL)
+_SPACE = re.compile(rf"(?:\s|\\[nrt](?=[\s\\{{}}\"'\[\],])|//[^\n]*|/\*.{{0,{MAX_COMMENT}}}?\*/)*", re.DOTALL)
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?(?![\w.])")
 _WORD = re.compile(r"-?[A-Za-z_]\w*")
 _LETTERS = re.compile("[A-Za-z]+")
@@ -286,7 +287,9 @@ class _Parser:
         match = _SPACE.match(self.text, at)
         if not match or self.steps < 0:
             return at
-        self.steps -= match.end() - at
+        # Each comment that does not end was looked at up to its limit.
+        unclosed = self.text.startswith("/*", match.end())
+        self.steps -= match.end() - at + (MAX_COMMENT if unclosed else 0)
         return match.end()
 
     def _at_end(self, at: int, bracket: str) -> bool:

@@ -70,9 +70,9 @@ _END_MARKS = (
     *(
         f"<|{name}|>"
         for name in (
-            "im_end eot_id eom_id end return endoftext end_of_text end_of_turn eot EOT END_RESPONSE END_OF_TURN_TOKEN "
-            "end_of_solution end_of_box assistant_end user"
-        ).split()
+            *("im_end", "eot_id", "eom_id", "end", "return", "endoftext", "end_of_text", "end_of_turn", "eot", "EOT"),
+            *("END_RESPONSE", "END_OF_TURN_TOKEN", "end_of_solution", "end_of_box", "assistant_end", "user"),
+        )
     ),
     *("<end_of_turn>", "<eos>", "</s>", "[/INST]", "<｜end▁of▁sentence｜>", "<turn|>"),
 )

@@ -44,7 +44,22 @@ def test_the_set_is_whole():
 
 
 @pytest.mark.parametrize(
-    "reply", ["1 " * 100_000, "[" + "1," * 50_000, "Text" + " " * 19_000 + "x", "-" * 19_000, "* " * 9_000]
+    "reply",
+    [
+        "1 " * 100_000,
+        "[" + "1," * 50_000,
+        "Text" + " " * 19_000 + "x",
+        "-" * 19_000,
+        "* " * 9_000,
+        "1:" + "*" * 19_000 + "x y",
+        "Texts 1 to 4 are alike." + "\n" * 16_000 + "so, the end",
+        "intruder:" + "\n" * 16_000 + "1 or 2",
+        "{`" + "`" * 50_000 + "x",
+        '{"answers": "b' + '", ' + " " * 3_000 + '!"',
+        "{/*" * 20_000,
+        '{"answers": "a"' + "\n" * 50_000 + "x",
+    ],
+    ids=range(12),
 )
 def test_long_replies_end(reply):
     """What would be tried in every way takes hours: the test ends, or it does not."""

@@ -7,6 +7,7 @@ from openai.types.chat import ChatCompletion
 
 from labeler.llm.completions import Answer, UnreadableReply, parse_completion
 from labeler.replies import reader
+from labeler.replies.thinking import strip_thinking
 from tests.labeler.replies.reply_shapes import SHAPES, message
 
 
@@ -79,6 +80,10 @@ def test_the_set_is_whole():
         "label" + "'" * 1900 + '{x"y',
         "<think" + "\n" * 100_000 + "x",
         "analysis" + "\n" * 100_000 + "x",
+        "commas" + "<|im_start|>" * 5_000 + "assistant\ncommas",
+        "commas" + "<|im_end|>" * 5_000,
+        "<parameter=label>" * 5_000 + "</parameter",
+        ("label" + " " * 1_900 + "x\n") * 50,
     ],
 )
 def test_replies_of_blanks_end(reply):
@@ -89,7 +94,45 @@ def test_replies_of_blanks_end(reply):
 
 @pytest.mark.parametrize(
     "label",
-    ["closing tag </steps> in XML recipes", "text between <step> and </step> in recipes", "<notes> elements of XML"],
+    [
+        "closing tag </steps> in XML recipes",
+        "text between <step> and </step> in recipes",
+        "<notes> elements of XML",
+        "the token <|im_start|>",
+        "<|im_end|> and <|im_start|>",
+        "the tokens <|im_end|><|im_start|>",
+        "&quot; entities in HTML",
+        "names of marks such as [&amp;",
+    ],
 )
 def test_labels_about_marks_are_whole(label):
     assert reader.parse_label(label) == label
+
+
+@pytest.mark.parametrize(
+    ("reply", "label"),
+    [
+        ("closing brackets" + "<|im_end|>" * 30, "closing brackets"),
+        ("closing brackets<|im_end|>\n<|endoftext|>", "closing brackets"),
+        ("closing brackets\n<|im_start|>user", "closing brackets"),
+        ("closing brackets<|im_end|><|im_start|>user", "closing brackets"),
+        ("the token <|im_start|><|im_end|>", "the token <|im_start|>"),
+        ("| Label | Explanation |\n|---|---|\n| closing brackets | they close |", "closing brackets"),
+        ("| Label | Score |\n|---|---|\n| closing brackets | 0.9 |", "closing brackets"),
+        ("| Label | Confidence |\n|---|---|\n| closing brackets | high |", "closing brackets"),
+        ("| Label | Why it fires |\n|---|---|\n| closing brackets | they close |", "closing brackets"),
+        ("| Label | closing brackets |\n|---|---|\n| Confidence | high |", "closing brackets"),
+        ("| Field | Value |\n|---|---|\n| Label | closing brackets |", "closing brackets"),
+        ("- Label: >\n- Reason: fires on >", ">"),
+        ("- label: >\n    closing\n    brackets\n- reason: they close", "closing brackets"),
+        ("{&quot;label&quot;: &quot;closing brackets&quot;}", "closing brackets"),
+    ],
+)
+def test_where_the_label_stands(reply, label):
+    assert reader.parse_label(reply) == label
+
+
+def test_marks_of_a_turn_within_a_reply_end():
+    """What matches a mark in two ways takes twice as long with each of them: the test ends, or it does not."""
+    text = "commas" + "<|im_start|>" * 30 + "assistant\ncommas"
+    assert strip_thinking(text) == text
