@@ -35,7 +35,7 @@ _INDEX_NAMES = frozenset({"text", "id", "index", "number", "n", "i", "no", "text
 _ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth"
 _CARDINALS = "one two three four five six seven eight nine ten"
 _CHOICES = {word: n for words in (_ORDINALS, _CARDINALS) for n, word in enumerate(words.split(), 1)}
-_KIND = "(?:text|snippet|passage|excerpt|example|option)"
+_KIND = "(?:text|snippet|passage|excerpt|example|option|sentence|document|item|sample|paragraph)"
 _ROLE = "(?:intruder|answer|choice|odd one out|odd text out|odd one)"
 _TEXT = (
     rf"(?:(?:(?:the )?{_KIND} )?(?:number |no )?(?P<number>\d{{1,9}})|(?:(?:the )?{_KIND} )?(?:number )?"
@@ -51,7 +51,10 @@ _WHOLE_CHOICE = re.compile(
 _NAMED_CHOICE = re.compile(rf"(?:my |the |final )*{_ROLE} ?:[ :]*(?P<text>{_TEXT}[ :]*)?")
 _DENIAL = re.compile(r"\b(?:not?|none|neither|nor|never|cannot|unable|nothing)\b|n['’]t\b", re.IGNORECASE)
 # What stands right before the number of a text in a sentence, and what follows a number that begins one
-_BEFORE_NUMBER = re.compile(rf"\b(?:{_KIND}|{_ROLE}|number|no)(?: is)?[ :]*", re.IGNORECASE)
+_BEFORE_NUMBER = re.compile(
+    rf"\b(?:{_KIND}|{_ROLE}|number|no|think|pick|choose|select|say|it is|it['’ ]s)(?: is)?[ :]*", re.IGNORECASE
+)
+_QUANTIFIERS = frozenset(["all", "only", "these", "those", "about", "the", "of"])
 _AFTER_NUMBER = re.compile(r"[\s*_`\]\"')]*(?:[.,:;(\n–—-]|(?:is|because|since|as|has)\b|\Z)", re.IGNORECASE)
 MAX_PLAIN = 20_000  # characters of a reply without JSON that is read
 MAX_LONG = 100_000  # of one that may name a text at its end, after its reasons
@@ -199,6 +202,8 @@ def _names_text(before: str, after: str) -> bool:
     bare = " ".join(map(_keep_words, before.splitlines())).strip()
     if not bare:
         return bool(_AFTER_NUMBER.match(after))
+    if not re.search(r"\w", after) and " " not in bare and bare not in _QUANTIFIERS:
+        return True  # "Texte 2"
     ends = list(_BEFORE_NUMBER.finditer(bare))
     return bool(ends) and ends[-1].end() == len(bare)
 

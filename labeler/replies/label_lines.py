@@ -11,6 +11,7 @@ from labeler.llm.completions import UnreadableReply
 from labeler.replies.refusals import is_refusal
 
 MAX_LABEL = 300  # characters; a longer reply is no label
+MAX_BLOCK = 50  # lines of a block of YAML
 MAX_LINE = 2000  # of a line that may name the label
 EMPTY_LABEL, PLACEHOLDER, SEVERAL_LINES = "empty label", "the form without an answer", "several lines without a label"
 _BLANKS = re.compile("[ \t\n\r\v\f\x1c-\x1f\x85\u2028\u2029]+")  # no-break and ideographic spaces are text
@@ -182,7 +183,7 @@ def _find_named(text: str, names: re.Pattern[str]) -> list[str]:
         if match and names.fullmatch(match["name"]) and _may_follow(match, names):
             value = match["value"].strip().removesuffix("<br>")
             if _BLOCK_MARK.fullmatch(value):
-                value = _join_block(line, lines[number + 1 :]) or value
+                value = _join_block(line, lines[number + 1 : number + 1 + MAX_BLOCK]) or value
             value = value or (lines[number + 1].strip() if number + 1 < len(lines) else "")
             values += [value] if value else []
     return values
