@@ -219,7 +219,7 @@ def has_examples(store: featurestore.FeatureStore) -> bool:
     """Whether the store has an index of examples."""
     try:
         return bool(store.search("a", over="examples", k=1))
-    except featurestore.Unavailable:
+    except (featurestore.NotFound, featurestore.Unavailable):
         return False
 
 

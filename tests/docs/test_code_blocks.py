@@ -144,5 +144,5 @@ def test_links_lead_somewhere():
 def test_commands_of_the_text_are_commands():
     listed = set(main.list_commands(None))
     for path in PAGES:
-        used = set(re.findall(r"`featurestore ([a-z-]+)", path.read_text("utf-8")))
+        used = set(re.findall(r"`featurestore ([a-z]+(?:-[a-z]+)*)", path.read_text("utf-8")))
         assert used <= listed, f"{name(path)}: {sorted(used - listed)}"
