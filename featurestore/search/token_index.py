@@ -104,18 +104,10 @@ class TokenIndex:
 
 def is_stale(snapshot: Snapshot, dictionary: str, index: Part | None) -> bool:
     """Whether the store has rows of the dictionary that the index was not built from."""
-    covers = _covers(snapshot, dictionary)
+    covers = snapshot.evidence(dictionary)
     if index is None:
         return bool(covers)
     return index.about["covers"] != covers or index.about.get("layout") != LAYOUT
-
-
-def _covers(snapshot: Snapshot, dictionary: str) -> list[str]:
-    if not snapshot.parts("examples", dictionary):
-        parts = snapshot.parts("features", dictionary)
-    else:
-        parts = [part for table in ("examples", "features") for part in snapshot.parts(table, dictionary)]
-    return sorted(part.origin for part in parts)
 
 
 def build(
@@ -145,7 +137,7 @@ def build(
             name,
             "",
             lambda path: _write(path, reader, name, d_sae, advance),  # noqa: B023 - called at once
-            {"covers": _covers(snapshot, name), "layout": LAYOUT},
+            {"covers": snapshot.evidence(name), "layout": LAYOUT},
         )
         lines.append(f"token index of {name}: top examples and logits of {d_sae:,} features")
     return lines

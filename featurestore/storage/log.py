@@ -69,6 +69,14 @@ class Snapshot:
         """Return the keys of a table's parts, in order."""
         return list(self._by_table.get(table, {}))
 
+    def evidence(self, dictionary: str) -> list[str]:
+        """Return the hashes of what a dictionary's examples and statistics were first written as, sorted; [] of none.
+
+        Compacting keeps them; another harvest does not.
+        """
+        parts = [part for table in ("examples", "features") for part in self.parts(table, dictionary)]
+        return sorted(part.origin for part in parts)
+
     def all(self) -> list[Part]:
         """Return every live part."""
         return list(self._parts.values())

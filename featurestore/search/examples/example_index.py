@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy
 import pyarrow
+import pyarrow.compute
 
 from featurestore.errors import NotFound, Unavailable
 from featurestore.progress import Progress
@@ -170,10 +171,8 @@ def find_part(snapshot: Snapshot) -> Part | None:
 
 def _state(snapshot: Snapshot, dictionary: str) -> str:
     """What a dictionary's digests are made of, as a hash; "" where it has neither examples nor features."""
-    parts = [part for table in ("examples", "features") for part in snapshot.parts(table, dictionary)]
-    if not parts:
-        return ""
-    return hashlib.sha256(" ".join(sorted(part.origin for part in parts)).encode()).hexdigest()[:24]
+    evidence = snapshot.evidence(dictionary)
+    return hashlib.sha256(" ".join(evidence).encode()).hexdigest()[:24] if evidence else ""
 
 
 def build(
